@@ -24,7 +24,9 @@ struct Command {
 
 class CommandList {
  public:
-  CommandList(CLI::App* app, Program* program) : app_(app), program_(program) { app->require_subcommand(1); }
+  CommandList(CLI::App* app, Program* program) : app_(app), program_(program) {
+    app->require_subcommand(1);
+  }
 
   // A job joins the ranks that a launcher started. `stops`: a signal asks it for a checkpoint.
   template <typename Flags>
@@ -87,9 +89,11 @@ class CommandList {
 int main(int argc, char** argv) {
   using namespace pepnet;
   Program program("pepnet", argv[0]);
-  CLI::App app("pepnet trains PEPNet with parameter servers: one process, or many under mpirun.", "pepnet");
+  CLI::App app("pepnet trains PEPNet with parameter servers: one process, or many under mpirun.",
+               "pepnet");
   CommandList list(&app, &program);
-  if (argc > 1 && argv[1] == std::string_view("init")) {  // its flags are those of the Python package
+  // Its flags are those of the Python package.
+  if (argc > 1 && argv[1] == std::string_view("init")) {
     return program.Run([&]() -> Status {
       PEPNET_RETURN_IF_ERROR(CheckOneProcess("init"));
       return BecomeInit(argc, argv);
@@ -97,19 +101,26 @@ int main(int argc, char** argv) {
   }
   list.AddJob("train", "train and evaluate", AddTrainFlags, TrainCommand, /*stops=*/true);
   list.AddJob("eval", "metrics of a checkpoint on a data set", AddEvalFlags, EvalCommand);
-  list.AddJob("explain", "which features a model needs, by task and domain", AddExplainFlags, ExplainCommand);
+  list.AddJob("explain", "which features a model needs, by task and domain", AddExplainFlags,
+              ExplainCommand);
   list.AddJob("predict", "probabilities and logits of every row", AddPredictFlags, PredictCommand);
-  list.AddSingle("export", "a checkpoint for other programs: safetensors, parquet, onnx", AddExportFlags,
-                 ExportCommand);
-  list.AddSingle("import", "model.ckpt-0 from tensors under the reference's names", AddImportFlags, ImportCommand);
+  list.AddSingle("export", "a checkpoint for other programs: safetensors, parquet, onnx",
+                 AddExportFlags, ExportCommand);
+  list.AddSingle("import", "model.ckpt-0 from tensors under the reference's names", AddImportFlags,
+                 ImportCommand);
   list.AddReader("inspect", "what a checkpoint or export holds", AddInspectFlags, InspectCommand);
-  list.AddSingle("report", "one page of a run, or of several: curves, domains, calibration, speed, tables, config",
-                 AddReportFlags, ReportCommand);
+  list.AddSingle(
+      "report",
+      "one page of a run, or of several: curves, domains, calibration, speed, tables, config",
+      AddReportFlags, ReportCommand);
   list.AddReader("compare", "runs side by side, for a terminal", AddCompareFlags, CompareCommand);
-  list.AddReader("check-config", "parse, validate, print the effective config", AddConfigFlags, CheckConfigCommand);
-  list.AddSingle("plan", "memory, traffic and throughput on a cluster, predicted from measured speeds", AddPlanFlags,
-                 PlanCommand);
-  list.AddJob("bench", "measures a part of the system beside the machine's limits", AddBenchFlags, BenchCommand);
+  list.AddReader("check-config", "parse, validate, print the effective config", AddConfigFlags,
+                 CheckConfigCommand);
+  list.AddSingle("plan",
+                 "memory, traffic and throughput on a cluster, predicted from measured speeds",
+                 AddPlanFlags, PlanCommand);
+  list.AddJob("bench", "measures a part of the system beside the machine's limits", AddBenchFlags,
+              BenchCommand);
   app.add_subcommand("init", "writes a commented config from Parquet or CSV files (needs Python)");
   program.Parse(&app, argc, argv);
   return program.Run([&] { return list.RunTheOneGiven(); });

@@ -51,8 +51,9 @@ void EventClock::Restore(std::vector<EventPoint> points) { points_ = std::move(p
 // Thinning looks at the points alone, so that a run that stops goes on with the same ones.
 void EventClock::Thin() {
   if (longest_ttl_ > 0) {
-    const auto needed = std::find_if(points_.begin(), points_.end(),
-                                     [&](const EventPoint& point) { return point.time > now() - longest_ttl_; });
+    const auto needed = std::find_if(points_.begin(), points_.end(), [&](const EventPoint& point) {
+      return point.time > now() - longest_ttl_;
+    });
     // The last point before them is that of the rows that are to leave.
     if (needed - points_.begin() > 1) points_.erase(points_.begin(), needed - 1);
   }
@@ -75,8 +76,9 @@ int64_t EventClock::LastStepBefore(const std::vector<EventPoint>& points, int64_
   // A point holds the last step that ended at its time, so rows that no later step has named are at
   // least that old.
   const int64_t until = points.back().time - ttl_seconds;
-  const auto later = std::upper_bound(points.begin(), points.end(), until,
-                                      [](int64_t time, const EventPoint& point) { return time < point.time; });
+  const auto later =
+      std::upper_bound(points.begin(), points.end(), until,
+                       [](int64_t time, const EventPoint& point) { return time < point.time; });
   return later == points.begin() ? -1 : (later - 1)->step;
 }
 

@@ -17,7 +17,8 @@ namespace {
 constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
 constexpr float kMaxClicks = 1 << 24;                // floats count so far
 constexpr int64_t kMostReserved = int64_t{1} << 23;  // rows, whose index entries take 100 MB
-constexpr size_t kPrefetchRows = 16;                 // whose places in the index are asked for ahead of their use
+// Whose places in the index are asked for ahead of their use.
+constexpr size_t kPrefetchRows = 16;
 
 // The rows of the buckets [first, end) in a part: one range, since parts are in bucket order.
 struct RowRange {
@@ -34,13 +35,14 @@ RowRange RowsOfBuckets(const PartEntry& part, int first, int end) {
 
 Status CheckShape(const PartEntry& part, const TableShard& table, bool with_state) {
   if (part.dim != table.dim()) {
-    return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ", part.table,
-                        " of the checkpoint ", part.dim);
+    return InvalidInput("table ", table.table().name, " has width ", table.dim(), ", table ",
+                        part.table, " of the checkpoint ", part.dim);
   }
   if (with_state && part.optimizer_state_dim() != table.optimizer_state_dim()) {
     return InvalidInput("table ", table.table().name, " has ", table.optimizer_state_dim(),
-                        " floats of optimizer state per row, table ", part.table, " of the checkpoint ",
-                        part.optimizer_state_dim(), "; is it another sparse optimizer?");
+                        " floats of optimizer state per row, table ", part.table,
+                        " of the checkpoint ", part.optimizer_state_dim(),
+                        "; is it another sparse optimizer?");
   }
   return absl::OkStatus();
 }
@@ -58,8 +60,8 @@ struct PartLoad {
 Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   TableShard* const table = load.table;
   const size_t dim = table->dim(), state_dim = load.part.state_dim;
-  // Rows of a file without clicks have not been clicked yet. Clicks of a file whose table counts none now stay behind the
-  // state, where nobody reads them.
+  // Rows of a file without clicks have not been clicked yet. Clicks of a file whose table counts
+  // none now stay behind the state, where nobody reads them.
   const bool adds_clicks = table->table().policy.counts_clicks() && !load.part.counts_clicks;
   std::vector<float> with_clicks(adds_clicks ? static_cast<size_t>(table->state_dim()) : 0, 0.0f);
   std::vector<float> stored;  // what the table makes of a row's values
@@ -67,7 +69,8 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
     if (!IdsOf(table->table().rows).Contains(id)) {
-      return InvalidInput("the checkpoint holds row ", id, ", expected ", IdRangeText(table->table().rows));
+      return InvalidInput("the checkpoint holds row ", id, ", expected ",
+                          IdRangeText(table->table().rows));
     }
     // Under a new name every server reads all rows and keeps its own. Under the same name
     // LoadPart() has asked for the rows of this server's buckets, so any other bucket is damage.
@@ -77,12 +80,16 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
       return absl::DataLossError(absl::StrCat("row ", id, " stands in the wrong bucket"));
     }
     // Create() would end the process: it takes a second row for a bug of ours, but a file is input.
-    if (table->Find(id) != TableShard::kNoSlot) return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
+    if (table->Find(id) != TableShard::kNoSlot) {
+      return absl::DataLossError(absl::StrCat("row ", id, " occurs twice"));
+    }
     const float* const value = rows.values.data() + i * dim;
-    if (const float* const wrong = std::find_if(value, value + dim, [](float x) { return !std::isfinite(x); });
+    if (const float* const wrong =
+            std::find_if(value, value + dim, [](float x) { return !std::isfinite(x); });
         wrong != value + dim) {
       return absl::DataLossError(
-          absl::StrCat("row ", id, " holds ", *wrong, "; weights that are not finite cannot be trained or used"));
+          absl::StrCat("row ", id, " holds ", *wrong,
+                       "; weights that are not finite cannot be trained or used"));
     }
     // A narrower type than that of the run before rounds values, which is counted and logged (law
     // L7).
@@ -102,16 +109,17 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
     // with a later last step for changed: both count on last steps between 0 and the step of the
     // checkpoint.
     if (rows.last_step[i] < 0 || rows.last_step[i] > load.step) {
-      return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ", rows.last_step[i],
-                                              ", expected 0 to ", load.step));
+      return absl::DataLossError(absl::StrCat("row ", id, " says that it last changed in step ",
+                                              rows.last_step[i], ", expected 0 to ", load.step));
     }
     if (rows.frequency[i] < 0 || rows.frequency[i] > kMaxFrequency) {
-      return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ", rows.frequency[i],
-                                              " times, expected 0 to ", kMaxFrequency));
+      return absl::DataLossError(absl::StrCat("row ", id, " says that it changed ",
+                                              rows.frequency[i], " times, expected 0 to ",
+                                              kMaxFrequency));
     }
     if (const float clicks = load.part.ClicksOf(rows, i); !(clicks >= 0 && clicks <= kMaxClicks)) {
-      return absl::DataLossError(
-          absl::StrCat("row ", id, " says that it was clicked ", clicks, " times, expected 0 to ", kMaxClicks));
+      return absl::DataLossError(absl::StrCat("row ", id, " says that it was clicked ", clicks,
+                                              " times, expected 0 to ", kMaxClicks));
     }
     const float* state = rows.states.data() + i * state_dim;
     if (adds_clicks) {
@@ -125,19 +133,21 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   return absl::OkStatus();
 }
 
-Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest, const PartEntry& part,
-                bool with_state, TableShard* table, int64_t* rounded) {
+Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest,
+                const PartEntry& part, bool with_state, TableShard* table, int64_t* rounded) {
   PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
   // The bucket of a row depends on the table's name: under another name its rows are spread over
   // all buckets of the part.
   const bool renamed = part.table != table->table().name;
-  const RowRange range = renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
+  const RowRange range =
+      renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
   if (range.count == 0) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
   // Only now: the file has as many rows as the manifest says.
   if (!renamed) table->Reserve(table->size() + range.count);
   const PartLoad load{plan, manifest.step, renamed, with_state, part, table, rounded};
-  return reader->Read(range.first, range.count, [&](const RowColumns& rows) { return LoadRows(load, rows); });
+  return reader->Read(range.first, range.count,
+                      [&](const RowColumns& rows) { return LoadRows(load, rows); });
 }
 
 // The counters of this server's buckets from all filters of the table in the checkpoint.
@@ -150,21 +160,27 @@ Status LoadFilter(const ServerPlan& plan, const std::string& directory, const Ma
     // The place of an id depends on the size of a bucket's counters, so counters of another layout
     // are of no use. They are estimates: starting anew delays admissions and loses no trained
     // value.
-    if (entry.counter_bits != filter->counter_bits() || entry.bucket_words != filter->bucket_words()) {
+    if (entry.counter_bits != filter->counter_bits() ||
+        entry.bucket_words != filter->bucket_words()) {
       LOG(INFO) << "table " << table << ": the admission filter of the checkpoint has counters of "
-                << entry.counter_bits << " bits, " << entry.bucket_words << " words a bucket, this one "
-                << filter->counter_bits() << " and " << filter->bucket_words() << "; it starts empty";
+                << entry.counter_bits << " bits, " << entry.bucket_words
+                << " words a bucket, this one " << filter->counter_bits() << " and "
+                << filter->bucket_words() << "; it starts empty";
       return absl::OkStatus();
     }
     if (entry.end_bucket <= plan.first_bucket || entry.first_bucket >= plan.end_bucket) continue;
-    const Status status = ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
-      if (bucket >= plan.first_bucket && bucket < plan.end_bucket) filter->Load(bucket, words);
-    });
+    const Status status =
+        ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
+          if (bucket >= plan.first_bucket && bucket < plan.end_bucket) filter->Load(bucket, words);
+        });
     if (!status.ok()) {
-      return Annotate(status, absl::StrCat("loading the admission filter of table ", table, " from ", directory));
+      return Annotate(status, absl::StrCat("loading the admission filter of table ", table,
+                                           " from ", directory));
     }
   }
-  if (!found) LOG(INFO) << "table " << table << ": the checkpoint has no admission filter; it starts empty";
+  if (!found) {
+    LOG(INFO) << "table " << table << ": the checkpoint has no admission filter; it starts empty";
+  }
   return absl::OkStatus();
 }
 
@@ -172,8 +188,8 @@ Status LoadFilter(const ServerPlan& plan, const std::string& directory, const Ma
 void NoteOtherValues(const TableShard& table, ValueKind before, int64_t rounded) {
   const char* const now = TypeOf(table.table().value_kind).name;
   if (before != table.table().value_kind) {
-    LOG(INFO) << "table " << table.table().name << " kept " << TypeOf(before).name << " in the checkpoint and keeps "
-              << now << " now";
+    LOG(INFO) << "table " << table.table().name << " kept " << TypeOf(before).name
+              << " in the checkpoint and keeps " << now << " now";
   }
   if (rounded > 0) {
     LOG(INFO) << "table " << table.table().name << ": " << rounded << " of " << table.size()
@@ -192,32 +208,39 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
     // step waits. A 16th is added because a bucket holds more than its share until the end of a
     // step.
     const int64_t limit =
-        std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy), kMostReserved);
-    if (limit > 0) shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
+        std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy),
+                 kMostReserved);
+    if (limit > 0) {
+      shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
+    }
   }
   return tables;
 }
 
 // Each table loads three things that belong to one step: its rows, the candidates for admission,
 // and the counters of its admission filter. Without state (fine-tuning) the rows alone are taken.
-StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory, const LoadOptions& options) {
+StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory,
+                                  const LoadOptions& options) {
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   LoadedTables loaded{MakeTables(plan), {}};
   for (TableShard& table : loaded.tables) {
     const auto mapped = options.table_map.find(table.table().name);
-    const std::string& source = mapped == options.table_map.end() ? table.table().name : mapped->second;
+    const std::string& source =
+        mapped == options.table_map.end() ? table.table().name : mapped->second;
     int64_t rounded = 0;
     ValueKind before = table.table().value_kind;
-    const auto load = [&](const std::vector<PartEntry>& parts, TableShard* shard) -> StatusOr<bool> {
+    const auto load = [&](const std::vector<PartEntry>& parts,
+                          TableShard* shard) -> StatusOr<bool> {
       bool found = false;
       for (const PartEntry& part : parts) {
         if (part.table != source) continue;
         found = true;
         if (shard == &table) before = part.value_kind;
-        const Status status = LoadPart(plan, directory, manifest, part, options.with_state, shard, &rounded);
+        const Status status =
+            LoadPart(plan, directory, manifest, part, options.with_state, shard, &rounded);
         if (!status.ok()) {
-          return Annotate(status,
-                          absl::StrCat("loading table ", table.table().name, " from ", directory, "/", part.file));
+          return Annotate(status, absl::StrCat("loading table ", table.table().name, " from ",
+                                               directory, "/", part.file));
         }
       }
       return found;
@@ -232,13 +255,14 @@ StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& dir
     }
     // Counters are placed by a hash that contains the table's name: those of a table with another
     // name would count other ids.
-    if (options.with_state && lifecycle != nullptr && lifecycle->filter() != nullptr && source == table.table().name &&
-        !MutantActive(Mutant::kResumeForgetsCandidates)) {
+    if (options.with_state && lifecycle != nullptr && lifecycle->filter() != nullptr &&
+        source == table.table().name && !MutantActive(Mutant::kResumeForgetsCandidates)) {
       PEPNET_RETURN_IF_ERROR(LoadFilter(plan, directory, manifest, source, lifecycle->filter()));
     }
     if (found) continue;
-    const std::string missing = absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,
-                                             ", which ", directory, " does not hold");
+    const std::string missing =
+        absl::StrCat("table ", table.table().name, " is to be loaded from table ", source,
+                     ", which ", directory, " does not hold");
     if (options.with_state && options.table_map.empty()) return absl::NotFoundError(missing);
     LOG(WARNING) << missing << "; its rows start at their initial values";
   }

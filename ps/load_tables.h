@@ -16,8 +16,10 @@
 namespace pepnet {
 
 struct LoadOptions {
-  bool with_state = true;                        // false: fresh optimizer state, frequency and last step 0
-  std::map<std::string, std::string> table_map;  // table here -> table in the checkpoint; others keep their name
+  // false: fresh optimizer state, frequency and last step 0
+  bool with_state = true;
+  // Table here -> table in the checkpoint; others keep their name.
+  std::map<std::string, std::string> table_map;
 };
 
 // Empty shards for the tables of `plan`.
@@ -25,11 +27,14 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan);
 
 struct LoadedTables {
   std::vector<TableShard> tables;
-  std::vector<EventPoint> event_times;  // empty without state: steps that train anew have no times yet
+  // Empty without state: steps that train anew have no times yet.
+  std::vector<EventPoint> event_times;
 };
 
-// The rows of this server's buckets from a complete checkpoint, whatever number of servers wrote it. A table that is
-// not in the checkpoint stays empty where `options` ask for less than everything, else it is an error.
-StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory, const LoadOptions& options);
+// The rows of this server's buckets from a complete checkpoint, whatever number of servers wrote
+// it. A table that is not in the checkpoint stays empty where `options` ask for less than
+// everything, else it is an error.
+StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& directory,
+                                  const LoadOptions& options);
 
 }  // namespace pepnet

@@ -36,8 +36,9 @@ int OpenStep::MissingWorker() const {
   // Before the first push nobody is late: all workers may be computing.
   if (pushes_.empty()) return -1;
   for (size_t worker = 0; worker < tickets_.size(); ++worker) {
-    const bool came = std::any_of(pushes_.begin(), pushes_.end(),
-                                  [&](const ParsedFrame& push) { return WorkerOf(push) == static_cast<int>(worker); });
+    const bool came = std::any_of(pushes_.begin(), pushes_.end(), [&](const ParsedFrame& push) {
+      return WorkerOf(push) == static_cast<int>(worker);
+    });
     if (!came) return static_cast<int>(worker);
   }
   return -1;
@@ -59,7 +60,8 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
   // Every check comes before the push is kept: once it is, Apply() takes its sizes for granted.
   const std::optional<Ticket>& ticket = tickets_[header.sender];
   if (!ticket || header.step != applied_ + 1) {
-    return InvalidInput("push without ticket: no pull of this step was answered, ", applied_, " steps are applied");
+    return InvalidInput("push without ticket: no pull of this step was answered, ", applied_,
+                        " steps are applied");
   }
   for (const ParsedFrame& other : pushes_) {
     if (other.header().sender == header.sender) return InvalidInput("second push of this step");
@@ -69,17 +71,19 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
     return InvalidInput("push of ", header.body_bytes, " bytes, the ticket's rows have ", expected);
   }
   if (header.event_time < 0 || header.event_time >= kEndOfEventTime) {
-    return InvalidInput("push with event time ", header.event_time, ", expected 0 to ", kEndOfEventTime - 1,
-                        " seconds since 1970");
+    return InvalidInput("push with event time ", header.event_time, ", expected 0 to ",
+                        kEndOfEventTime - 1, " seconds since 1970");
   }
-  if (header.update < 1) return InvalidInput("push with update ", header.update, ", expected at least 1");
+  if (header.update < 1) {
+    return InvalidInput("push with update ", header.update, ", expected at least 1");
+  }
   // Workers compute rate and update number from the same schedule. A difference means that they
   // have come apart, and any choice between them would train a model that no config describes.
   if (!pushes_.empty()) {
     const FrameHeader& first = pushes_.front().header();
     if (header.lr != first.lr || header.update != first.update) {
-      return InvalidInput("push with lr ", header.lr, " and update ", header.update, ", worker ", first.sender,
-                          " sent lr ", first.lr, " and update ", first.update);
+      return InvalidInput("push with lr ", header.lr, " and update ", header.update, ", worker ",
+                          first.sender, " sent lr ", first.lr, " and update ", first.update);
     }
   }
   return absl::OkStatus();
@@ -87,7 +91,8 @@ Status OpenStep::CheckPush(const FrameHeader& header) const {
 
 StatusOr<bool> OpenStep::AddPush(ParsedFrame push) {
   const FrameHeader& header = push.header();
-  PEPNET_RETURN_IF_ERROR(Annotate(CheckPush(header), absl::StrCat("step ", header.step, " of worker ", header.sender)));
+  PEPNET_RETURN_IF_ERROR(Annotate(
+      CheckPush(header), absl::StrCat("step ", header.step, " of worker ", header.sender)));
   pushes_.push_back(std::move(push));
   // CheckPush() lets each worker push once, so the number alone says that all have come.
   if (pushes_.size() < tickets_.size()) return false;
@@ -127,8 +132,9 @@ Status OpenStep::Apply() {
   // same clock.
   if (timed) clock_.Advance(applied_ + 1, EventTime());
   const FrameHeader& header = pushes_.front().header();
-  PEPNET_RETURN_IF_ERROR(step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1, gradients,
-                                            &tables_, snapshot_, timed ? &clock_ : nullptr));
+  PEPNET_RETURN_IF_ERROR(step_update_.Apply(plan_.optimizer, header.lr, header.update, applied_ + 1,
+                                            gradients, &tables_, snapshot_,
+                                            timed ? &clock_ : nullptr));
   // Ids, slots and initial values of the step stand in the tickets, so these go when it is applied.
   ++applied_;
   pushes_.clear();

@@ -1,7 +1,9 @@
-// OpenStep: the step under way: tickets of the answered pulls and the pushes that have come, until all have.
+// OpenStep: the step under way: tickets of the answered pulls and the pushes that have come, until
+// all have.
 //
-// Steps are numbered 1, 2, ...; applied() of them are in the tables. The pull of step t is answered while
-// applied() == t - 1 and a push needs the ticket of its pull, so tickets and pushes always belong to step applied() + 1.
+// Steps are numbered 1, 2, ...; applied() of them are in the tables. The pull of step t is answered
+// while applied() == t - 1 and a push needs the ticket of its pull, so tickets and pushes always
+// belong to step applied() + 1.
 // Threads: one thread.
 #pragma once
 
@@ -26,7 +28,8 @@ class OpenStep {
   void ContinueAfter(int64_t applied);
   // A worker with an open ticket, or -1.
   int WorkerWithTicket() const;
-  // The worker that the step waits for: the only one, or the first whose push is missing while others have come; else -1.
+  // The worker that the step waits for: the only one, or the first whose push is missing while
+  // others have come; else -1.
   int MissingWorker() const;
   bool HasTicket(int worker) const { return tickets_[worker].has_value(); }
   // Precondition: the worker has no ticket.
@@ -36,12 +39,13 @@ class OpenStep {
   EventClock& clock() { return clock_; }
   const EventClock& clock() const { return clock_; }
 
-  // A checkpoint that is being written: rows are saved from change until it is closed. nullptr: none. Borrows.
+  // A checkpoint that is being written: rows are saved from change until it is closed. nullptr:
+  // none. Borrows.
   void set_snapshot(Snapshot* snapshot) { snapshot_ = snapshot; }
 
-  // Takes the push of worker header().sender (a worker of the plan). True if it was the last one, and the step is
-  // applied. An error (no ticket, wrong size, rates that differ between workers) leaves the job without a way on: a
-  // push has no reply.
+  // Takes the push of worker header().sender (a worker of the plan). True if it was the last one,
+  // and the step is applied. An error (no ticket, wrong size, rates that differ between workers)
+  // leaves the job without a way on: a push has no reply.
   StatusOr<bool> AddPush(ParsedFrame push);
 
  private:

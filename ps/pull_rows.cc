@@ -25,10 +25,13 @@ std::vector<float*> Parts(float* begin, std::span<const size_t> sizes) {
   return parts;
 }
 
-std::vector<size_t> FloatsByTable(const std::vector<TableShard>& tables, std::span<const uint32_t> counts) {
+std::vector<size_t> FloatsByTable(const std::vector<TableShard>& tables,
+                                  std::span<const uint32_t> counts) {
   CHECK_EQ(tables.size(), counts.size());
   std::vector<size_t> floats;
-  for (size_t t = 0; t < tables.size(); ++t) floats.push_back(size_t{counts[t]} * static_cast<size_t>(tables[t].dim()));
+  for (size_t t = 0; t < tables.size(); ++t) {
+    floats.push_back(size_t{counts[t]} * static_cast<size_t>(tables[t].dim()));
+  }
   return floats;
 }
 
@@ -47,8 +50,8 @@ uint64_t GradientFloats(const std::vector<TableShard>& tables, std::span<const u
   return floats;
 }
 
-void CopyPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::span<int64_t> slots, float* out,
-                    ThreadTeam* team) {
+void CopyPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::span<int64_t> slots,
+                    float* out, ThreadTeam* team) {
   const std::vector<float*> parts = Parts(out, FloatsByTable(*tables, pull.counts));
   // Tables write to parts of `out` that do not overlap, so that threads need no lock.
   ForEachTable(pull, team, [&](size_t t, size_t first) {
@@ -58,8 +61,8 @@ void CopyPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::
   });
 }
 
-RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& pull, std::span<int64_t> slots,
-                              ThreadTeam* team) {
+RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& pull,
+                              std::span<int64_t> slots, ThreadTeam* team) {
   RowPointers pointers;
   pointers.rows.Resize(slots.size());
   pointers.unseen_floats.resize(tables->size());
@@ -75,7 +78,8 @@ RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& p
       pointers.copied_floats[t] = ids.size() * static_cast<size_t>(table.dim());
       return;
     }
-    const size_t unseen = table.FindAndPoint(ids, slots.subspan(first, ids.size()), pointers.rows.data() + first);
+    const size_t unseen =
+        table.FindAndPoint(ids, slots.subspan(first, ids.size()), pointers.rows.data() + first);
     pointers.unseen_floats[t] = unseen * static_cast<size_t>(table.dim());
   });
   for (const size_t floats : pointers.unseen_floats) pointers.all_unseen_floats += floats;
@@ -83,19 +87,22 @@ RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& p
   return pointers;
 }
 
-void ReadUnseenRows(const std::vector<TableShard>& tables, const PullBody& pull, std::span<const int64_t> slots,
-                    float* out, RowPointers* pointers, ThreadTeam* team) {
+void ReadUnseenRows(const std::vector<TableShard>& tables, const PullBody& pull,
+                    std::span<const int64_t> slots, float* out, RowPointers* pointers,
+                    ThreadTeam* team) {
   if (pointers->all_unseen_floats == 0) return;
   const std::vector<float*> parts = Parts(out, pointers->unseen_floats);
   ForEachTable(pull, team, [&](size_t t, size_t first) {
     if (pointers->unseen_floats[t] == 0) return;
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
-    tables[t].ReadInitialValues(ids, slots.subspan(first, ids.size()), pointers->rows.data() + first, parts[t]);
+    tables[t].ReadInitialValues(ids, slots.subspan(first, ids.size()),
+                                pointers->rows.data() + first, parts[t]);
   });
 }
 
-void CopyNarrowRows(const std::vector<TableShard>& tables, const PullBody& pull, std::span<const int64_t> slots,
-                    float* out, RowPointers* pointers, ThreadTeam* team) {
+void CopyNarrowRows(const std::vector<TableShard>& tables, const PullBody& pull,
+                    std::span<const int64_t> slots, float* out, RowPointers* pointers,
+                    ThreadTeam* team) {
   if (pointers->all_copied_floats == 0) return;
   const std::vector<float*> parts = Parts(out, pointers->copied_floats);
   ForEachTable(pull, team, [&](size_t t, size_t first) {

@@ -88,7 +88,8 @@ struct Server::State {
   Status AnswerPull(Request request);
   // The reply to a pull; sets slots[i] to that of the i-th id.
   Bytes CopyRows(const Request& request, std::span<int64_t> slots);
-  Bytes PointToRows(const Request& request, std::span<int64_t> slots, AlignedBuffer<float>* initial_values);
+  Bytes PointToRows(const Request& request, std::span<int64_t> slots,
+                    AlignedBuffer<float>* initial_values);
   // Begins to write; the answer comes when all is on disk, from the snapshot's thread.
   Status StartSave(const Request& request);
 
@@ -116,7 +117,8 @@ struct Server::State {
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
   std::optional<OpenStep> step;
-  std::unique_ptr<Snapshot> snapshot;       // the last checkpoint, perhaps still being written; goes before the tables
+  // The last checkpoint, perhaps still being written; goes before the tables.
+  std::unique_ptr<Snapshot> snapshot;
   std::multimap<int64_t, Request> waiting;  // by the number of applied steps they need
   bool stopped = false;
   int64_t pulls = 0, pulled_rows = 0, unseen_rows = 0, pushes = 0;
@@ -136,7 +138,8 @@ FrameHeader Server::State::ReplyHeader(const FrameHeader& asked, MessageType typ
 }
 
 Status Server::State::Refuse(const Asker& to, const Status& reason) {
-  return Send(to, MakeErrorFrame(ReplyHeader(to.header, MessageType::kError), Annotate(reason, Name())));
+  return Send(
+      to, MakeErrorFrame(ReplyHeader(to.header, MessageType::kError), Annotate(reason, Name())));
 }
 
 // A fault of the server or of the protocol ends the job: each worker finds the cause where it waits
@@ -171,14 +174,15 @@ Status Server::State::Handle(Message message) {
     // Requests in line wait for steps that will not come: unanswered, they would wait until their
     // deadlines (law L6).
     for (const auto& [steps, waiter] : waiting) {
-      PEPNET_RETURN_IF_ERROR(Refuse(waiter, absl::CancelledError(absl::StrCat("shut down before step ", steps))));
+      PEPNET_RETURN_IF_ERROR(
+          Refuse(waiter, absl::CancelledError(absl::StrCat("shut down before step ", steps))));
     }
     return Acknowledge(request);
   }
   if (!plan) {
-    return Refuse(request,
-                  absl::FailedPreconditionError(absl::StrCat("message of type ", static_cast<int>(header.type),
-                                                             " from rank ", request.source, " before kConfigure")));
+    return Refuse(request, absl::FailedPreconditionError(
+                               absl::StrCat("message of type ", static_cast<int>(header.type),
+                                            " from rank ", request.source, " before kConfigure")));
   }
   switch (header.type) {
     case MessageType::kPull:
@@ -208,12 +212,17 @@ Status Server::State::Handle(Message message) {
     case MessageType::kError:
       break;
   }
-  return Refuse(request, InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
+  return Refuse(request,
+                InvalidInput("message type ", static_cast<int>(header.type), " is not a request"));
 }
 
 Status Server::State::Configure(const Request& request) {
-  if (plan) return absl::FailedPreconditionError("configured twice; the rows of the first plan would be lost");
-  PEPNET_ASSIGN_OR_RETURN(ServerPlan given, ParseServerPlan(request.frame.BodyString(), transport->size()));
+  if (plan) {
+    return absl::FailedPreconditionError(
+        "configured twice; the rows of the first plan would be lost");
+  }
+  PEPNET_ASSIGN_OR_RETURN(ServerPlan given,
+                          ParseServerPlan(request.frame.BodyString(), transport->size()));
   if (!given.shared_file.empty() && !PathExists(given.shared_file)) {
     return absl::FailedPreconditionError(absl::StrCat("does not see ", given.shared_file,
                                                       ", which worker 0 made; model_dir must be "
@@ -226,17 +235,17 @@ Status Server::State::Configure(const Request& request) {
   }
   tables = MakeTables(*plan);
   step.emplace(&*plan, &tables, Team());
-  VLOG(1) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket << " to "
-          << plan->end_bucket - 1 << " of " << tables.size() << " tables for " << plan->worker_ranks.size()
-          << " workers";
+  VLOG(1) << Name() << " of " << plan->server_count << " holds buckets " << plan->first_bucket
+          << " to " << plan->end_bucket - 1 << " of " << tables.size() << " tables for "
+          << plan->worker_ranks.size() << " workers";
   return absl::OkStatus();
 }
 
 Status Server::State::CheckWorker(const Request& request) const {
   const uint32_t worker = request.header().sender;
   if (worker >= plan->worker_ranks.size() || plan->worker_ranks[worker] != request.source) {
-    return InvalidInput("rank ", request.source, " says it is worker ", worker, ", which is not in the plan of ",
-                        plan->worker_ranks.size(), " workers");
+    return InvalidInput("rank ", request.source, " says it is worker ", worker,
+                        ", which is not in the plan of ", plan->worker_ranks.size(), " workers");
   }
   return absl::OkStatus();
 }
@@ -248,8 +257,9 @@ Status Server::State::ServeAfter(int64_t steps, Request request) {
   }
   // The rows as they were then are gone. Any others would make results depend on arrival (law L3).
   if (steps < applied()) {
-    return Refuse(request, absl::FailedPreconditionError(absl::StrCat(
-                               "the rows after step ", steps, " are wanted, but ", applied(), " steps are applied")));
+    return Refuse(request, absl::FailedPreconditionError(
+                               absl::StrCat("the rows after step ", steps, " are wanted, but ",
+                                            applied(), " steps are applied")));
   }
   if (request.header().type == MessageType::kSave) return StartSave(request);
   if (request.header().type == MessageType::kStats) return Stats(request);
@@ -269,13 +279,15 @@ Status Server::State::ServeWaiting() {
 StatusOr<PullBody> Server::State::CheckPull(const Request& request) const {
   PEPNET_RETURN_IF_ERROR(CheckWorker(request));
   if (request.header().table_count != tables.size()) {
-    return InvalidInput("pull for ", request.header().table_count, " tables, the plan has ", tables.size());
+    return InvalidInput("pull for ", request.header().table_count, " tables, the plan has ",
+                        tables.size());
   }
   // Ids are checked against the table and against this server's buckets before anything is read: a
   // wrong id is an error with its value, never a clamped row (law L7).
   PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(request.frame));
-  const bool counts_clicks = std::any_of(tables.begin(), tables.end(),
-                                         [](const TableShard& table) { return table.table().policy.counts_clicks(); });
+  const bool counts_clicks = std::any_of(tables.begin(), tables.end(), [](const TableShard& table) {
+    return table.table().policy.counts_clicks();
+  });
   const bool marked = (request.header().flags & FrameHeader::kMarked) != 0;
   if (marked != (counts_clicks && !ReadOnly(request.header()))) {
     return InvalidInput(marked ? "a pull with marks, which no table counts"
@@ -309,14 +321,16 @@ Status Server::State::HandlePull(Request request) {
   // line.
   request.pull = *pull;
   const int64_t step = request.header().step;
-  if (step < 0) return Refuse(request, InvalidInput("pull of step ", step, ", expected a step from 0"));
+  if (step < 0) {
+    return Refuse(request, InvalidInput("pull of step ", step, ", expected a step from 0"));
+  }
   return ServeAfter(ReadOnly(request.header()) ? step : step - 1, std::move(request));
 }
 
 Bytes Server::State::CopyRows(const Request& request, std::span<int64_t> slots) {
   const PullBody& pull = request.pull;
-  Bytes reply =
-      MakeFrame(ReplyHeader(request.header(), MessageType::kRows), GradientFloats(tables, pull.counts) * sizeof(float));
+  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
+                          GradientFloats(tables, pull.counts) * sizeof(float));
   CopyPulledRows(&tables, pull, slots, reinterpret_cast<float*>(FrameBody(reply)), Team());
   return reply;
 }
@@ -335,8 +349,9 @@ Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slot
   RowPointers pointers = PointToPulledRows(&tables, pull, slots, Team());
   const bool in_ticket = !ReadOnly(request.header());
   const size_t behind = in_ticket ? 0 : pointers.all_unseen_floats * sizeof(float);
-  Bytes reply = MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
-                          pointers.rows.bytes() + pointers.all_copied_floats * sizeof(float) + behind);
+  Bytes reply =
+      MakeFrame(ReplyHeader(request.header(), MessageType::kRows),
+                pointers.rows.bytes() + pointers.all_copied_floats * sizeof(float) + behind);
   float* const copies = reinterpret_cast<float*>(FrameBody(reply) + pointers.rows.bytes());
   CopyNarrowRows(tables, pull, slots, copies, &pointers, Team());
   float* unseen = copies + pointers.all_copied_floats;
@@ -347,7 +362,9 @@ Bytes Server::State::PointToRows(const Request& request, std::span<int64_t> slot
   ReadUnseenRows(tables, pull, slots, unseen, &pointers, Team());
   // The pointers come last: the two calls above have set those to values that are not in the
   // tables.
-  if (!pointers.rows.empty()) std::memcpy(FrameBody(reply), pointers.rows.data(), pointers.rows.bytes());
+  if (!pointers.rows.empty()) {
+    std::memcpy(FrameBody(reply), pointers.rows.data(), pointers.rows.bytes());
+  }
   return reply;
 }
 
@@ -356,17 +373,20 @@ Status Server::State::AnswerPull(Request request) {
   const int worker = static_cast<int>(request.header().sender);
   const bool read_only = ReadOnly(request.header());
   if (!read_only && step->HasTicket(worker)) {
-    return Refuse(request, absl::FailedPreconditionError(
-                               absl::StrCat("worker ", worker, " pulls step ", request.header().step, " twice")));
+    return Refuse(request,
+                  absl::FailedPreconditionError(absl::StrCat("worker ", worker, " pulls step ",
+                                                             request.header().step, " twice")));
   }
   const bool by_reference = (request.header().flags & FrameHeader::kByReference) != 0;
   if (by_reference && !transport->shares_memory()) {
-    return Refuse(request, InvalidInput("rows are wanted by reference, which needs threads of one process"));
+    return Refuse(request,
+                  InvalidInput("rows are wanted by reference, which needs threads of one process"));
   }
   const PullBody& pull = request.pull;
   AlignedBuffer<int64_t> slots(pull.ids.size());
   AlignedBuffer<float> initial_values;
-  Bytes reply = by_reference ? PointToRows(request, slots.span(), &initial_values) : CopyRows(request, slots.span());
+  Bytes reply = by_reference ? PointToRows(request, slots.span(), &initial_values)
+                             : CopyRows(request, slots.span());
   ++pulls;
   pulled_rows += slots.size();
   // Reads of initial values are counted, so that nothing is silent about ids without rows (law L7).
@@ -374,7 +394,8 @@ Status Server::State::AnswerPull(Request request) {
   PEPNET_RETURN_IF_ERROR(Send(request, Pack(std::move(reply))));
   if (!read_only) {
     // The frame moves into the ticket: the push names no ids, so they are read from here again.
-    step->OpenTicket(worker, {std::move(request.frame), pull, std::move(slots), std::move(initial_values)});
+    step->OpenTicket(worker,
+                     {std::move(request.frame), pull, std::move(slots), std::move(initial_values)});
   }
   return absl::OkStatus();
 }
@@ -390,13 +411,15 @@ Status Server::State::HandlePush(Request request) {
 
 Status Server::State::StartSave(const Request& request) {
   if (snapshot != nullptr && !snapshot->finished()) {
-    return Refuse(request, absl::FailedPreconditionError("the checkpoint before is still being written"));
+    return Refuse(request,
+                  absl::FailedPreconditionError("the checkpoint before is still being written"));
   }
   // The answer is sent from the thread "save", perhaps many steps later: it has copies of what the
   // loop goes on changing, and uses nothing else but the plan and the transport, which any thread
   // may send through.
-  const auto answer = [this, to = Asker(request), name = Name(), event_times = step->clock().points()](
-                          const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
+  const auto answer = [this, to = Asker(request), name = Name(),
+                       event_times = step->clock().points()](const StatusOr<SavedParts>& parts,
+                                                             const SnapshotCost& cost) {
     Status sent;
     if (parts.ok()) {
       const std::string reply = MakeSaveReply(*parts, event_times, cost).SerializeAsString();
@@ -404,29 +427,35 @@ Status Server::State::StartSave(const Request& request) {
     } else {
       sent = Refuse(to, parts.status());
     }
-    if (!sent.ok()) LOG(ERROR) << name << ": nobody learns how the checkpoint went: " << sent.message();
+    if (!sent.ok()) {
+      LOG(ERROR) << name << ": nobody learns how the checkpoint went: " << sent.message();
+    }
     if (!parts.ok() || !sent.ok()) return;
-    VLOG(1) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in " << cost.write_seconds
-            << " s; " << cost.copied_rows << " rows (" << cost.copied_bytes / 1e6
-            << " MB) were copied before they changed, " << cost.peak_bytes / 1e6 << " MB at most were held, "
-            << cost.waits << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
+    VLOG(1) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in "
+            << cost.write_seconds << " s; " << cost.copied_rows << " rows ("
+            << cost.copied_bytes / 1e6 << " MB) were copied before they changed, "
+            << cost.peak_bytes / 1e6 << " MB at most were held, " << cost.waits
+            << " changes waited for memory, a step was held up " << cost.longest_hold_seconds * 1e3
             << " ms at most";
   };
   // The snapshot before this one has ended: slots that it kept become free before the new views are
   // taken, and no view contains a row that has gone.
   for (TableShard& table : tables) table.KeepErased(false);
-  snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory, Snapshot::DefaultCopyBytes(tables),
-                                        answer);
+  snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory,
+                                        Snapshot::DefaultCopyBytes(tables), answer);
   step->set_snapshot(snapshot.get());
   return absl::OkStatus();
 }
 
 Status Server::State::HandleLoad(const Request& request) {
   wire::LoadRequest load;
-  if (!load.ParseFromString(request.frame.BodyString())) return InvalidInput("not a wire::LoadRequest");
+  if (!load.ParseFromString(request.frame.BodyString())) {
+    return InvalidInput("not a wire::LoadRequest");
+  }
   constexpr int64_t kMaxSteps = int64_t{1} << 62;  // sums of two still fit
   if (load.finished_steps() < 0 || load.finished_steps() > kMaxSteps) {
-    return InvalidInput("load with finished_steps ", load.finished_steps(), ", expected 0 to ", kMaxSteps);
+    return InvalidInput("load with finished_steps ", load.finished_steps(), ", expected 0 to ",
+                        kMaxSteps);
   }
   // The slots of a ticket point into tables that the load replaces.
   if (const int worker = step->WorkerWithTicket(); worker >= 0) {
@@ -467,10 +496,12 @@ Status Server::State::Stats(const Request& request) {
     item["refused"] = counts.refused;
     item["expired"] = counts.expired;
     item["evicted"] = counts.evicted;
-    item["candidates"] = table.lifecycle()->candidates() != nullptr ? table.lifecycle()->candidates()->size() : 0;
+    item["candidates"] =
+        table.lifecycle()->candidates() != nullptr ? table.lifecycle()->candidates()->size() : 0;
   }
   if (plan->max_event_time_jump > 0) {
-    json["event_time"] = {{"now", step->clock().now()}, {"limited_steps", step->clock().limited_steps()}};
+    json["event_time"] = {{"now", step->clock().now()},
+                          {"limited_steps", step->clock().limited_steps()}};
   }
   json["bytes"] = bytes;
   json["applied_steps"] = applied();
@@ -480,7 +511,8 @@ Status Server::State::Stats(const Request& request) {
   json["pushes"] = pushes;
   wire::StatsReply reply;
   reply.set_json(json.dump());
-  return Send(request, MakeFrame(ReplyHeader(request.header(), MessageType::kStats), reply.SerializeAsString()));
+  return Send(request, MakeFrame(ReplyHeader(request.header(), MessageType::kStats),
+                                 reply.SerializeAsString()));
 }
 
 // ---- loop ---------------------------------------------------------------------------------------
@@ -499,13 +531,15 @@ StatusOr<Message> Server::State::NextRequest() {
     // one worker, and the search for the root cause of a failure follows it from there.
     const int missing = step->MissingWorker();
     watch->server_status()->SetStep(applied() + 1);
-    watch->server_status()->Expect(missing < 0 ? kAnyRank : plan->worker_ranks[static_cast<size_t>(missing)]);
+    watch->server_status()->Expect(missing < 0 ? kAnyRank
+                                               : plan->worker_ranks[static_cast<size_t>(missing)]);
   }
   const Clock::time_point start = Clock::now();
   const double wait_s = bounded ? plan->timeout_s : kNoDeadlineSeconds;
   while (true) {
-    StatusOr<Message> message = transport->Receive(Channel::kRequests, kAnyRank,
-                                                   After(std::chrono::duration<double>(wait_s)), "the next request");
+    StatusOr<Message> message =
+        transport->Receive(Channel::kRequests, kAnyRank,
+                           After(std::chrono::duration<double>(wait_s)), "the next request");
     if (!absl::IsDeadlineExceeded(message.status())) return message;
     const double idle_s = std::chrono::duration<double>(Clock::now() - start).count();
     // A worker may announce a phase at any time, so the question is asked when the short deadline

@@ -33,8 +33,8 @@ uint64_t Snapshot::DefaultCopyBytes(const std::vector<TableShard>& tables) {
   return std::max(uint64_t{64} << 20, bytes / 2);
 }
 
-Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
-                   uint64_t copy_bytes, Done done)
+Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step,
+                   std::string directory, uint64_t copy_bytes, Done done)
     : plan_(plan), directory_(std::move(directory)), done_(std::move(done)) {
   // All of this happens on the loop's thread between two steps: tables, candidates and filters show
   // the same step. Shards are numbered tables first, then candidates, as SaveAll() sorts their
@@ -52,7 +52,8 @@ Snapshot::Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables
     sources_.push_back(lifecycle->candidates());
   }
   for (const TableShard& table : tables) {
-    const AdmissionFilter* const filter = table.lifecycle() != nullptr ? table.lifecycle()->filter() : nullptr;
+    const AdmissionFilter* const filter =
+        table.lifecycle() != nullptr ? table.lifecycle()->filter() : nullptr;
     if (filter == nullptr) continue;
     FilterImage& image = filters_.emplace_back();
     image.entry.table = table.table().name;
@@ -98,7 +99,8 @@ Snapshot::Change::Change(Snapshot* snapshot) : snapshot_(*snapshot) {
 }
 
 Snapshot::Change::~Change() {
-  snapshot_.cost_.longest_hold_seconds = std::max(snapshot_.cost_.longest_hold_seconds, Seconds(held_up_));
+  snapshot_.cost_.longest_hold_seconds =
+      std::max(snapshot_.cost_.longest_hold_seconds, Seconds(held_up_));
   snapshot_.mutex_.Unlock();
 }
 
@@ -129,7 +131,8 @@ void Snapshot::Take() {
     for (size_t first = 0; first < batch.slots.size() && !cancelled_; first += kRowsPerRun) {
       if (first > 0) LetChangesIn();
       const size_t count = std::min(kRowsPerRun, batch.slots.size() - first);
-      shards_[batch.shard].Take(batch.slots.subspan(first, count), batch.buckets[first / kRowsPerRun], batch.image);
+      shards_[batch.shard].Take(batch.slots.subspan(first, count),
+                                batch.buckets[first / kRowsPerRun], batch.image);
     }
     // The request ends even where the batch was cut short, so that WaitUntilTaken() returns and
     // finds cancelled_.
@@ -154,7 +157,8 @@ void Snapshot::LetChangesIn() {
 
 // ---- the thread "save" --------------------------------------------------------------------------
 
-Snapshot::Batch Snapshot::MakeBatch(size_t shard, BucketOrder* order, int64_t first, RowImage* image) const {
+Snapshot::Batch Snapshot::MakeBatch(size_t shard, BucketOrder* order, int64_t first,
+                                    RowImage* image) const {
   Batch batch;
   const int64_t end = std::min(first + kRowsPerRecordBatch, order->size());
   batch.shard = shard;
@@ -197,7 +201,8 @@ Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* wri
   Status status;
   int image = 0;
   if (order->size() > 0) Want(MakeBatch(shard, order, 0, &images_[image]));
-  for (int64_t next = kRowsPerRecordBatch; status.ok() && next - kRowsPerRecordBatch < order->size();
+  for (int64_t next = kRowsPerRecordBatch;
+       status.ok() && next - kRowsPerRecordBatch < order->size();
        next += kRowsPerRecordBatch, image = 1 - image) {
     Batch batch;
     const bool more = next < order->size();
@@ -220,9 +225,10 @@ Status Snapshot::SaveRows(size_t shard, BucketOrder* order, TablePartWriter* wri
 StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
   TraceScope scope("write rows");
   const TableShard& source = *sources_[shard];
-  PEPNET_ASSIGN_OR_RETURN(auto writer,
-                          TablePartWriter::Create(directory_, source.table().name, source.dim(), source.state_dim(),
-                                                  plan_.server_index, plan_.server_count));
+  PEPNET_ASSIGN_OR_RETURN(
+      auto writer,
+      TablePartWriter::Create(directory_, source.table().name, source.dim(), source.state_dim(),
+                              plan_.server_index, plan_.server_count));
   const RowStore::View* rows = nullptr;
   {
     MutexLock lock(&mutex_);
@@ -253,33 +259,35 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
 StatusOr<FilterEntry> Snapshot::SaveFilter(const FilterImage& image) const {
   TraceScope scope("write filter");
   const AdmissionFilter::Words zeros(static_cast<size_t>(image.entry.bucket_words), 0);
-  return WriteFilter(directory_, image.entry, plan_.server_index, plan_.server_count, [&](int bucket) {
-    const auto& words = image.buckets[static_cast<size_t>(bucket)];
-    return std::span<const uint64_t>(words != nullptr ? *words : zeros);
-  });
+  return WriteFilter(directory_, image.entry, plan_.server_index, plan_.server_count,
+                     [&](int bucket) {
+                       const auto& words = image.buckets[static_cast<size_t>(bucket)];
+                       return std::span<const uint64_t>(words != nullptr ? *words : zeros);
+                     });
 }
 
 StatusOr<SavedParts> Snapshot::SaveAll() {
   // Never made here: where worker 0's directory is not seen, this host writes to another file
   // system.
   if (!IsDirectory(directory_)) {
-    return absl::NotFoundError(
-        absl::StrCat("the checkpoint directory ", directory_,
-                     " does not exist on this server's host; model_dir must be shared by all hosts"));
+    return absl::NotFoundError(absl::StrCat(
+        "the checkpoint directory ", directory_,
+        " does not exist on this server's host; model_dir must be shared by all hosts"));
   }
   SavedParts saved;
   for (size_t shard = 0; shard < sources_.size(); ++shard) {
     StatusOr<PartEntry> part = SaveShard(shard);
     if (!part.ok()) {
-      return Annotate(part.status(), absl::StrCat("saving table ", sources_[shard]->table().name, " in ", directory_));
+      return Annotate(part.status(), absl::StrCat("saving table ", sources_[shard]->table().name,
+                                                  " in ", directory_));
     }
     (shard < plan_.tables.size() ? saved.rows : saved.candidates).push_back(*std::move(part));
   }
   for (FilterImage& image : filters_) {
     StatusOr<FilterEntry> filter = SaveFilter(image);
     if (!filter.ok()) {
-      return Annotate(filter.status(),
-                      absl::StrCat("saving the admission filter of table ", image.entry.table, " in ", directory_));
+      return Annotate(filter.status(), absl::StrCat("saving the admission filter of table ",
+                                                    image.entry.table, " in ", directory_));
     }
     saved.filters.push_back(*std::move(filter));
     image.buckets.clear();  // what has changed since is there a second time

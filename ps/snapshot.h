@@ -1,15 +1,17 @@
-// Snapshot: the rows of a server as they were after one step, on their way into a checkpoint while training goes on
-// (common/checkpoint/table_part.h draws the files).
+// Snapshot: the rows of a server as they were after one step, on their way into a checkpoint while
+// training goes on (common/checkpoint/table_part.h draws the files).
 //
-// Threads:    the constructor and Change belong to the thread that changes rows (the server's loop). Owns two threads:
-//             "save" orders, encodes, sums, writes and fsyncs, at a lower priority than the computing threads; "take"
-//             copies the next record batch under the lock meanwhile, at normal priority, so that the loop never waits
-//             for a thread that gets no core.
-// Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used up their memory,
-//             until rows are taken and written. Both are measured.
-// Memory:     beside the copies and the order, two record batches; of an admission filter the buckets that change
-//             before all is written, a second time.
-// Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is what `done` gets.
+// Threads:    the constructor and Change belong to the thread that changes rows (the server's
+//             loop). Owns two threads: "save" orders, encodes, sums, writes and fsyncs, at a lower
+//             priority than the computing threads; "take" copies the next record batch under the
+//             lock meanwhile, at normal priority, so that the loop never waits for a thread that
+//             gets no core.
+// Waiting:    a change waits while up to kRowsPerRun rows are taken, and, when the copies have used
+//             up their memory, until rows are taken and written. Both are measured.
+// Memory:     beside the copies and the order, two record batches; of an admission filter the
+//             buckets that change before all is written, a second time.
+// Failure:    the first error ends the saving; nothing is copied any more and changes go on. It is
+//             what `done` gets.
 // Ownership:  borrows the tables, which outlive it and are not loaded anew before it is gone.
 #pragma once
 
@@ -62,11 +64,11 @@ class Snapshot {
 
   // `done` is called once, from the thread "save", or with Cancelled from the destructor's thread.
   using Done = std::function<void(const StatusOr<SavedParts>&, const SnapshotCost&)>;
-  // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty one where the
-  // server has no rows of it), and one of its candidates, under `directory`. Precondition: the tables do not keep
-  // erased rows.
-  Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step, std::string directory,
-           uint64_t copy_bytes, Done done);
+  // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty
+  // one where the server has no rows of it), and one of its candidates, under `directory`.
+  // Precondition: the tables do not keep erased rows.
+  Snapshot(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step,
+           std::string directory, uint64_t copy_bytes, Done done);
   // Gives up what is not finished.
   ~Snapshot();
 
@@ -88,10 +90,13 @@ class Snapshot {
       if (!snapshot_.shards_[table].BeforeChange(slot)) WaitFor(table, slot);
     }
     // The same for a candidate of the table.
-    void BeforeCandidate(size_t table, int64_t slot) { Before(snapshot_.candidates_at_[table], slot); }
+    void BeforeCandidate(size_t table, int64_t slot) {
+      Before(snapshot_.candidates_at_[table], slot);
+    }
 
    private:
-    void WaitFor(size_t shard, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);  // memory
+    // Memory.
+    void WaitFor(size_t shard, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);
 
     Snapshot& snapshot_;
     std::chrono::steady_clock::duration held_up_{};
@@ -126,9 +131,10 @@ class Snapshot {
   void Close();
 
   const ServerPlan& plan_;
-  std::vector<const TableShard*> sources_;  // by shard: the tables, then the candidates of those that count them
-  std::vector<size_t> candidates_at_;       // by table: the shard of its candidates
-  std::vector<FilterImage> filters_;        // used by "save" alone
+  // By shard: the tables, then the candidates of those that count them.
+  std::vector<const TableShard*> sources_;
+  std::vector<size_t> candidates_at_;  // by table: the shard of its candidates
+  std::vector<FilterImage> filters_;   // used by "save" alone
   const std::string directory_;
   const Done done_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -139,15 +145,17 @@ class Snapshot {
   CopyBudget budget_ ABSL_GUARDED_BY(mutex_);
   SnapshotCost cost_ ABSL_GUARDED_BY(mutex_);
   uint64_t largest_order_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::optional<Batch> wanted_ ABSL_GUARDED_BY(mutex_);  // set by "save", reset by "take" when it is done
+  // Set by "save", reset by "take" when it is done.
+  std::optional<Batch> wanted_ ABSL_GUARDED_BY(mutex_);
   int changes_without_memory_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;  // "take" has nothing more to do
   // One is filled by "take" while the other is read by "save"; `wanted_` hands them over.
   RowImage images_[2];
 
-  std::atomic<int> changes_waiting_ = 0;  // for mutex_, which alone would let "take" in again and again
-  std::atomic<bool> open_ = true;         // cleared under mutex_; its reader may be a step late
+  // For mutex_, which alone would let "take" in again and again.
+  std::atomic<int> changes_waiting_ = 0;
+  std::atomic<bool> open_ = true;  // cleared under mutex_; its reader may be a step late
   std::atomic<bool> finished_ = false;
   std::thread take_, save_;  // started by the constructor, joined by the destructor
 };

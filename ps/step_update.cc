@@ -16,8 +16,8 @@ constexpr size_t kBlockRows = 64;     // updated while they are in the cache
 }  // namespace
 
 Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t update, int64_t step,
-                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables, Snapshot* snapshot,
-                         const EventClock* clock) {
+                         std::span<const PushedGradients> pushes, std::vector<TableShard>* tables,
+                         Snapshot* snapshot, const EventClock* clock) {
   std::optional<Snapshot::Change> change;
   // The lock of the snapshot is held for the whole step, except while a change waits for memory. So
   // the thread that copies rows sees a step's changes or none of them, or is told by a row's last
@@ -26,7 +26,8 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
   // sources[t * pushes + p]: what push p holds for table t.
   std::vector<Source> sources;
   sources.reserve(tables->size() * pushes.size());
-  std::vector<size_t> first_id(pushes.size(), 0), first_float(pushes.size(), 0), first_initial(pushes.size(), 0);
+  std::vector<size_t> first_id(pushes.size(), 0), first_float(pushes.size(), 0),
+      first_initial(pushes.size(), 0);
   size_t rows = 0;
   for (size_t t = 0; t < tables->size(); ++t) {
     for (size_t p = 0; p < pushes.size(); ++p) {
@@ -41,7 +42,8 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
         initial_values = ticket.initial_values.data() + first_initial[p];
         first_initial[p] += static_cast<size_t>(unseen * (*tables)[t].dim());
       }
-      const bool counts_clicks = (*tables)[t].table().policy.counts_clicks() && !ticket.pull.marks.empty();
+      const bool counts_clicks =
+          (*tables)[t].table().policy.counts_clicks() && !ticket.pull.marks.empty();
       sources.push_back({pushes[p].worker, ticket.pull.ids.subspan(first_id[p], count), slots,
                          pushes[p].gradients.data() + first_float[p], initial_values,
                          counts_clicks ? ticket.pull.marks.data() : nullptr, first_id[p]});
@@ -54,9 +56,11 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
   // The lock of the snapshot belongs to this thread, so it changes all rows itself.
   ThreadTeam* const team = change.has_value() || rows < kRowsForTeam ? nullptr : team_;
   ForEachOnTeam(team, tables->size(), [&](int member, size_t t) {
-    const TableStep table_step{optimizer,         lr,   update, step, t, &(*tables)[t], change ? &*change : nullptr,
-                               &scratch_[member], clock};
-    results[t] = ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
+    const TableStep table_step{
+        optimizer,         lr,   update, step, t, &(*tables)[t], change ? &*change : nullptr,
+        &scratch_[member], clock};
+    results[t] =
+        ApplyTable(table_step, std::span(sources).subspan(t * pushes.size(), pushes.size()));
   });
   // The first error by table is returned, not the first in time, so that it does not depend on
   // threads.
@@ -99,15 +103,18 @@ int64_t StepUpdate::SlotOf(const TableStep& step, Source* source, size_t i) {
   slot = step.table->Find(source->ids[i]);  // it may have been made in this step
   // With a policy, Admit() has made the rows of this step already; an id without one is refused.
   if (slot != TableShard::kNoSlot || step.table->lifecycle() != nullptr) return slot;
-  return value != nullptr ? step.table->Create(source->ids[i], value, nullptr) : step.table->Create(source->ids[i]);
+  return value != nullptr ? step.table->Create(source->ids[i], value, nullptr)
+                          : step.table->Create(source->ids[i]);
 }
 
 Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_t i) {
-  return InvalidInput("worker ", source.worker, " names id ", source.ids[i], " of table ", step.table->table().name,
-                      " twice in its pull of step ", step.step, ", expected distinct ids");
+  return InvalidInput("worker ", source.worker, " names id ", source.ids[i], " of table ",
+                      step.table->table().name, " twice in its pull of step ", step.step,
+                      ", expected distinct ids");
 }
 
-void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows, std::span<const int64_t> ids) {
+void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows,
+                              std::span<const int64_t> ids) {
   const ValueCodec& codec = step.table->codec();
   const size_t dim = step.table->dim();
   AlignedBuffer<float>& widened = step.scratch->widened;
@@ -134,7 +141,8 @@ void StepUpdate::UpdateGathered(const TableStep& step) {
     if constexpr (narrow) {
       for (size_t first = 0; first < rows.size(); first += kBlockRows) {
         const size_t count = std::min(kBlockRows, rows.size() - first);
-        UpdateNarrow(step, std::span(rows).subspan(first, count), std::span(step.scratch->ids).subspan(first, count));
+        UpdateNarrow(step, std::span(rows).subspan(first, count),
+                     std::span(step.scratch->ids).subspan(first, count));
       }
     } else {
       UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
@@ -162,8 +170,10 @@ Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
     info.last_step = step.step;
     info.frequency += 1;
     if (source->Clicked(i)) step.table->CountClick(slot);
-    rows.push_back({step.table->floats(slot), step.table->state(slot), source->gradients + i * dim});
-    if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot : info.id);
+    rows.push_back(
+        {step.table->floats(slot), step.table->state(slot), source->gradients + i * dim});
+    if constexpr (narrow)
+      step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot : info.id);
     if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
   }
   UpdateGathered<narrow>(step);
@@ -215,7 +225,9 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
           next_sum += dim;
         }
         row.last_worker = source.worker;
-        if (MutantActive(Mutant::kClicksByWorker) && row.clicked && source.Clicked(i)) table->CountClick(slot);
+        if (MutantActive(Mutant::kClicksByWorker) && row.clicked && source.Clicked(i)) {
+          table->CountClick(slot);
+        }
         row.clicked = row.clicked || source.Clicked(i);
         if (MutantActive(Mutant::kCountByWorker)) info.frequency += 1;
       }
@@ -231,7 +243,8 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
     info.last_step = step.step;
     if (row.clicked) table->CountClick(row.slot);
     rows.push_back({table->floats(row.slot), table->state(row.slot), row.gradient});
-    if constexpr (narrow) step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
+    if constexpr (narrow)
+      step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
   }
   UpdateGathered<narrow>(step);
   return absl::OkStatus();
@@ -246,13 +259,16 @@ Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) 
     Admit(step, sources);
   }
   if (step.table->codec().is_float()) {
-    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<false>(step, &sources[0]) : ApplySum<false>(step, sources));
+    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<false>(step, &sources[0])
+                                               : ApplySum<false>(step, sources));
   } else {
-    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<true>(step, &sources[0]) : ApplySum<true>(step, sources));
+    PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<true>(step, &sources[0])
+                                               : ApplySum<true>(step, sources));
   }
   if (lifecycle != nullptr) {
     const int64_t ttl_seconds = step.table->table().policy.ttl_seconds;
-    lifecycle->Finish(step.step, step.table, step.clock != nullptr ? step.clock->LastStepBefore(ttl_seconds) : -1);
+    lifecycle->Finish(step.step, step.table,
+                      step.clock != nullptr ? step.clock->LastStepBefore(ttl_seconds) : -1);
   }
   return absl::OkStatus();
 }

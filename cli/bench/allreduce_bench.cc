@@ -19,14 +19,17 @@ Status CheckSum(const AlignedBuffer<float>& data, int workers) {
     // test.
     float expected = 0;
     for (int w = 0; w < workers; ++w) expected += static_cast<float>((i + w) % 64);
-    if (data[i] != expected)
-      return absl::DataLossError(absl::StrCat("element ", i, " is ", data[i], ", expected ", expected));
+    if (data[i] != expected) {
+      return absl::DataLossError(
+          absl::StrCat("element ", i, " is ", data[i], ", expected ", expected));
+    }
   }
   return absl::OkStatus();
 }
 
 // Every worker; the first one fills the report.
-Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth, BenchReport* report) {
+Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth,
+              BenchReport* report) {
   std::vector<int> ranks(transport->size());
   std::iota(ranks.begin(), ranks.end(), 0);
   const auto collective = MakeCollective(transport, Channel::kDense, ranks, kTimeoutS);
@@ -35,7 +38,9 @@ Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth, B
     AlignedBuffer<float> data(floats);
     std::vector<double> seconds;
     for (int round = 0; round <= flags.rounds; ++round) {  // the first one warms up
-      for (int64_t i = 0; i < floats; ++i) data[i] = static_cast<float>((i + collective->index()) % 64);
+      for (int64_t i = 0; i < floats; ++i) {
+        data[i] = static_cast<float>((i + collective->index()) % 64);
+      }
       PEPNET_RETURN_IF_ERROR(collective->Barrier("start of a round"));
       const double start = SecondsNow();
       PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(data.span(), "bench"));
@@ -46,11 +51,13 @@ Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth, B
     std::vector<double> milliseconds;
     for (double s : seconds) milliseconds.push_back(1e3 * s);
     // The bytes that each worker sends and receives at least, as nccl-tests counts them.
-    const double bus_bytes = 2.0 * (workers - 1) / workers * static_cast<double>(floats) * sizeof(float);
+    const double bus_bytes =
+        2.0 * (workers - 1) / workers * static_cast<double>(floats) * sizeof(float);
     const Spread bus = RatesOf(1e-9 * bus_bytes, seconds);
-    report->rows.push_back({static_cast<double>(floats), static_cast<double>(workers), SpreadOf(milliseconds),
-                            RatesOf(1e-9 * static_cast<double>(floats) * sizeof(float), seconds), bus,
-                            100 * bus.median / bandwidth});
+    report->rows.push_back({static_cast<double>(floats), static_cast<double>(workers),
+                            SpreadOf(milliseconds),
+                            RatesOf(1e-9 * static_cast<double>(floats) * sizeof(float), seconds),
+                            bus, 100 * bus.median / bandwidth});
   }
   return collective->Barrier("end of the measurement");
 }
@@ -68,13 +75,16 @@ StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* sessio
   }
   if (session != nullptr) {
     PEPNET_RETURN_IF_ERROR(Reduce(session->transport(), flags, bandwidth, &report));
-    PEPNET_RETURN_IF_ERROR(session->transport()->Flush(After(std::chrono::duration<double>(kTimeoutS))));
+    PEPNET_RETURN_IF_ERROR(
+        session->transport()->Flush(After(std::chrono::duration<double>(kTimeoutS))));
   } else {
-    PEPNET_RETURN_IF_ERROR(RunRanks(
-        flags.workers, {}, [&](int, Transport* transport) { return Reduce(transport, flags, bandwidth, &report); }));
+    PEPNET_RETURN_IF_ERROR(RunRanks(flags.workers, {}, [&](int, Transport* transport) {
+      return Reduce(transport, flags, bandwidth, &report);
+    }));
   }
   if (!speaks) return BenchReport();
-  report.settings = {{"transport", session == nullptr ? "threads" : "MPI"}, {"rounds", absl::StrCat(flags.rounds)}};
+  report.settings = {{"transport", session == nullptr ? "threads" : "MPI"},
+                     {"rounds", absl::StrCat(flags.rounds)}};
   report.columns = {{"array", "floats"},    {"workers", ""},      {"time", "ms"},
                     {"array rate", "GB/s"}, {"bus rate", "GB/s"}, {"of memory bandwidth", "%"}};
   report.checked = {"every element of every sum is exact"};

@@ -4,8 +4,8 @@
 
 namespace pepnet {
 
-double StepMultiplications(const JobConfig& config, double rows, const std::vector<double>& task_rows,
-                           double towers_per_row) {
+double StepMultiplications(const JobConfig& config, double rows,
+                           const std::vector<double>& task_rows, double towers_per_row) {
   const Model& model = config.model;
   const double main = model.main.width;
   double total = 0;
@@ -13,8 +13,10 @@ double StepMultiplications(const JobConfig& config, double rows, const std::vect
   auto gate = [](double own, double in, double hidden, double out) {
     return 2 * in * hidden + own * hidden + 3 * hidden * out;
   };
-  if (model.domain)
-    total += rows * gate(model.domain->width, model.domain->width + main, model.epnet_hidden_unit, main);
+  if (model.domain) {
+    total +=
+        rows * gate(model.domain->width, model.domain->width + main, model.epnet_hidden_unit, main);
+  }
   for (size_t task = 0; task < model.towers.size(); ++task) {
     double in = main, row = 0;
     if (model.uia) {
@@ -30,7 +32,8 @@ double StepMultiplications(const JobConfig& config, double rows, const std::vect
         in = width;
       }
     }
-    total += task_rows[task] * (row + towers_per_row * (tower + 3 * in * model.towers[task].num_class));
+    total +=
+        task_rows[task] * (row + towers_per_row * (tower + 3 * in * model.towers[task].num_class));
   }
   return total;
 }
@@ -38,7 +41,8 @@ double StepMultiplications(const JobConfig& config, double rows, const std::vect
 std::vector<double> CountingRows(const std::vector<std::vector<float>>& scales) {
   std::vector<double> counts;
   for (const std::vector<float>& scale : scales) {
-    counts.push_back(static_cast<double>(std::count_if(scale.begin(), scale.end(), [](float s) { return s != 0; })));
+    counts.push_back(static_cast<double>(
+        std::count_if(scale.begin(), scale.end(), [](float s) { return s != 0; })));
   }
   return counts;
 }

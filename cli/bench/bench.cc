@@ -14,25 +14,32 @@ namespace {
 
 const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
 
-CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name, const std::string& description) {
+CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name,
+              const std::string& description) {
   CLI::App* what = bench->add_subcommand(name, description);
   what->callback([flags, name] { flags->what = name; });
   what->add_option("--json", flags->json, "file for the report as JSON");
   what->add_option("--rounds", flags->rounds, "measurements of each row")->check(kCount);
-  what->add_flag("--quick", flags->quick, "measure the machine's limits on small arrays: for tests, not for figures");
+  what->add_flag("--quick", flags->quick,
+                 "measure the machine's limits on small arrays: for tests, not for figures");
   return what;
 }
 
 void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
   AddConfigFlags(what, &flags->config);
-  what->add_option("--batch_sizes", flags->batch_sizes, "rows a batch, comma list (default: the config's)")
+  what->add_option("--batch_sizes", flags->batch_sizes,
+                   "rows a batch, comma list (default: the config's)")
       ->delimiter(',')
       ->check(kCount);
-  if (data) what->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
+  if (data) {
+    what->add_option("--train_input_path", flags->config.train_input_path,
+                     "comma list of paths and globs");
+  }
 }
 
 void AddThreads(CLI::App* what, BenchFlags* flags) {
-  what->add_option("--threads", flags->job.threads, "computing threads (default OMP_NUM_THREADS, else cores / ranks)")
+  what->add_option("--threads", flags->job.threads,
+                   "computing threads (default OMP_NUM_THREADS, else cores / ranks)")
       ->check(kCount);
 }
 
@@ -47,8 +54,8 @@ StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
   if (flags.what == "allreduce") return AllreduceBench(flags, session);
   if (flags.what == "train") return TrainBench(flags, session);
   if (session != nullptr && session->transport()->size() > 1) {
-    return InvalidInput("bench ", flags.what, " runs as one process, not as ", session->transport()->size(),
-                        " ranks; write it without mpirun");
+    return InvalidInput("bench ", flags.what, " runs as one process, not as ",
+                        session->transport()->size(), " ranks; write it without mpirun");
   }
   if (flags.what == "dense") return DenseBench(flags);
   if (flags.what == "table") return TableBench(flags);
@@ -63,35 +70,50 @@ StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
 void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   bench->require_subcommand(1);
 
-  CLI::App* dense = Add(bench, flags, "dense", "training steps of the dense engines on random rows, in turn");
+  CLI::App* dense =
+      Add(bench, flags, "dense", "training steps of the dense engines on random rows, in turn");
   AddConfig(dense, flags, false);
   AddThreads(dense, flags);
   AddDeviceFlags(dense, &flags->job);
-  dense->add_option("--click_rate", flags->click_rate, "rows whose label is 1")->check(CLI::Range(0.0, 1.0));
-  dense->add_option("--block_rows", flags->block_rows, "rows a block of the fused engine, at most")->check(kCount);
+  dense->add_option("--click_rate", flags->click_rate, "rows whose label is 1")
+      ->check(CLI::Range(0.0, 1.0));
+  dense->add_option("--block_rows", flags->block_rows, "rows a block of the fused engine, at most")
+      ->check(kCount);
 
-  CLI::App* table = Add(bench, flags, "table", "a server's rows without messages: create, read, update");
+  CLI::App* table =
+      Add(bench, flags, "table", "a server's rows without messages: create, read, update");
   AddRows(table, flags);
   table->add_option("--keys", flags->keys, "rows a message")->check(kCount);
 
-  CLI::App* service = Add(bench, flags, "service", "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");
+  CLI::App* service = Add(bench, flags, "service",
+                          "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");
   AddRows(service, flags);
   service->add_option("--keys", flags->keys, "rows a message")->check(kCount);
 
-  CLI::App* allreduce = Add(bench, flags, "allreduce", "sum over the workers: threads, or the ranks of mpirun");
-  allreduce->add_option("--floats", flags->floats, "array sizes, comma list")->delimiter(',')->check(kCount);
-  allreduce->add_option("--workers", flags->workers, "without mpirun: workers as threads")->check(CLI::Range(1, 64));
+  CLI::App* allreduce =
+      Add(bench, flags, "allreduce", "sum over the workers: threads, or the ranks of mpirun");
+  allreduce->add_option("--floats", flags->floats, "array sizes, comma list")
+      ->delimiter(',')
+      ->check(kCount);
+  allreduce->add_option("--workers", flags->workers, "without mpirun: workers as threads")
+      ->check(CLI::Range(1, 64));
 
   CLI::App* reader = Add(bench, flags, "reader", "training files to batches");
   AddConfig(reader, flags, true);
-  reader->add_option("--num_workers", flags->num_workers, "decoding threads, comma list (default: the config's)")
+  reader
+      ->add_option("--num_workers", flags->num_workers,
+                   "decoding threads, comma list (default: the config's)")
       ->delimiter(',')
       ->check(kCount);
 
-  reader->add_option("--workers", flags->job_workers, "read as the first of so many workers, comma list")
+  reader
+      ->add_option("--workers", flags->job_workers,
+                   "read as the first of so many workers, comma list")
       ->delimiter(',')
       ->check(kCount);
-  reader->add_option("--local_workers", flags->local_workers, "how many of them read at the same time, as threads")
+  reader
+      ->add_option("--local_workers", flags->local_workers,
+                   "how many of them read at the same time, as threads")
       ->check(CLI::Range(1, 64));
   reader
       ->add_option("--share_reader", flags->share_reader,
@@ -99,22 +121,28 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
       ->delimiter(',')
       ->check(CLI::IsMember({"auto", "on", "off"}));
 
-  CLI::App* sparse = Add(bench, flags, "sparse", "what a step does with rows: unique ids, find, pool, scatter, update");
+  CLI::App* sparse = Add(bench, flags, "sparse",
+                         "what a step does with rows: unique ids, find, pool, scatter, update");
   AddConfig(sparse, flags, true);
   AddThreads(sparse, flags);
 
-  CLI::App* checkpoint = Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
+  CLI::App* checkpoint =
+      Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
   AddRows(checkpoint, flags);
   checkpoint->add_option("--directory", flags->directory, "where to write; must exist");
 
-  CLI::App* train = Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
+  CLI::App* train =
+      Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
   AddConfig(train, flags, true);
   AddThreads(train, flags);
   AddDeviceFlags(train, &flags->job);
-  train->add_option("--scratch_dir", flags->config.model_dir, "directory to make for the run, and to remove after it")
+  train
+      ->add_option("--scratch_dir", flags->config.model_dir,
+                   "directory to make for the run, and to remove after it")
       ->required();
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
-  train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")->check(kCount);
+  train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")
+      ->check(kCount);
   train->add_option("--num_servers", flags->job.num_servers, "as of pepnet train")->check(kCount);
   train->add_option("--placement", flags->job.placement, "as of pepnet train")
       ->check(CLI::IsMember({"dedicated", "colocated"}));
@@ -132,7 +160,8 @@ Status BenchCommand(const BenchFlags& given, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();
   if (session == nullptr && others.Share() >= 0) {  // other ranks would count as others
-    report.settings.push_back({"other programs", absl::StrFormat("%.0f %% of the processors", 100 * others.Share())});
+    report.settings.push_back(
+        {"other programs", absl::StrFormat("%.0f %% of the processors", 100 * others.Share())});
   }
   std::cout << TextOf(report) << std::flush;
   return flags.json.empty() ? absl::OkStatus() : WriteFileAtomically(flags.json, JsonOf(report));

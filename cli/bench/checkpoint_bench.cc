@@ -12,8 +12,10 @@ namespace {
 
 constexpr int64_t kKeys = 200000;  // rows a message while the table is filled
 
-StatusOr<std::vector<float>> Read(const WorkerContext& context, const std::vector<int64_t>& ids, int64_t step) {
-  PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, context.client->StartPull(UniqueIds{{ids}, {}}, step, true));
+StatusOr<std::vector<float>> Read(const WorkerContext& context, const std::vector<int64_t>& ids,
+                                  int64_t step) {
+  PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
+                          context.client->StartPull(UniqueIds{{ids}, {}}, step, true));
   std::vector<AlignedBuffer<float>> values;
   PEPNET_RETURN_IF_ERROR(context.client->FinishPull(ticket, &values));
   return std::vector<float>(values[0].begin(), values[0].end());
@@ -26,7 +28,8 @@ StatusOr<int64_t> Fill(const WorkerContext& context, int64_t rows) {
   int64_t step = 0;
   for (; step * keys < rows; ++step) {
     const UniqueIds request{{MessageIds(rows, keys, step)}, {}};
-    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, context.client->StartPull(request, step + 1, false));
+    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
+                            context.client->StartPull(request, step + 1, false));
     std::vector<AlignedBuffer<float>> values, gradients(1);
     PEPNET_RETURN_IF_ERROR(context.client->FinishPull(ticket, &values));
     gradients[0].Resize(request.ids[0].size() * kBenchDim);
@@ -36,7 +39,8 @@ StatusOr<int64_t> Fill(const WorkerContext& context, int64_t rows) {
   return step;
 }
 
-StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir, int64_t step, double* bytes) {
+StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir, int64_t step,
+                      double* bytes) {
   const double start = SecondsNow();
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir, step));
   PEPNET_RETURN_IF_ERROR(context.client->StartSave(writer.temporary_directory(), step));
@@ -53,8 +57,8 @@ StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir
   return SecondsNow() - start;
 }
 
-Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags, const std::string& model_dir,
-                         int64_t rows, BenchReport* report) {
+Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags,
+                         const std::string& model_dir, int64_t rows, BenchReport* report) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t step, Fill(context, rows));
   const std::vector<int64_t> sample = RowLedger(rows, 1).ids();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<float> before, Read(context, sample, step));
@@ -64,7 +68,8 @@ Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags, 
     PEPNET_RETURN_IF_ERROR(RemoveTree(model_dir));
     double disk_rate = 0;
     if (round > 0) {
-      PEPNET_ASSIGN_OR_RETURN(disk_rate, DiskWriteRate(flags.directory, static_cast<int64_t>(bytes)));
+      PEPNET_ASSIGN_OR_RETURN(disk_rate,
+                              DiskWriteRate(flags.directory, static_cast<int64_t>(bytes)));
     }
     PEPNET_ASSIGN_OR_RETURN(const double saved, Save(context, model_dir, step, &bytes));
     if (round == 0) continue;  // warms up, and tells how many bytes there are
@@ -80,18 +85,24 @@ Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags, 
     PEPNET_RETURN_IF_ERROR(context.client->Load(directory, step, /*with_state=*/true, {}));
     load.push_back(SecondsNow() - start);
     PEPNET_ASSIGN_OR_RETURN(const std::vector<float> after, Read(context, sample, step));
-    if (after != before) return absl::DataLossError("rows read back from a checkpoint are not those that were saved");
+    if (after != before) {
+      return absl::DataLossError("rows read back from a checkpoint are not those that were saved");
+    }
   }
-  report->limits.push_back({absl::StrCat("sequential disk write, ", rows, " rows"), "MB/s", SpreadOf(disk).median});
-  report->rows.push_back({static_cast<double>(rows), 1e-6 * bytes, SpreadOf(save), RatesOf(1e-6 * bytes, save),
-                          SpreadOf(of_disk), RatesOf(1e-6 * bytes, verify), RatesOf(1e-6 * bytes, load)});
+  report->limits.push_back(
+      {absl::StrCat("sequential disk write, ", rows, " rows"), "MB/s", SpreadOf(disk).median});
+  report->rows.push_back({static_cast<double>(rows), 1e-6 * bytes, SpreadOf(save),
+                          RatesOf(1e-6 * bytes, save), SpreadOf(of_disk),
+                          RatesOf(1e-6 * bytes, verify), RatesOf(1e-6 * bytes, load)});
   return absl::OkStatus();
 }
 
 }  // namespace
 
 StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags) {
-  if (!IsDirectory(flags.directory)) return InvalidInput("--directory ", flags.directory, " is not a directory");
+  if (!IsDirectory(flags.directory)) {
+    return InvalidInput("--directory ", flags.directory, " is not a directory");
+  }
   const std::string model_dir = flags.directory + "/.bench_checkpoint";
   BenchReport report;
   report.name = flags.what;
@@ -107,7 +118,9 @@ StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags) {
     PEPNET_RETURN_IF_ERROR(RemoveTree(model_dir));
     PEPNET_RETURN_IF_ERROR(status);
   }
-  report.checked = {"every checkpoint verifies, and sampled rows read back are bit for bit those that were saved"};
+  report.checked = {
+      "every checkpoint verifies, and sampled rows read back are bit for bit those that were "
+      "saved"};
   return report;
 }
 

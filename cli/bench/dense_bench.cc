@@ -37,7 +37,8 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
     const bool domain = static_cast<int>(label) == config.model.domain_label;
     for (int64_t row = 0; row < rows; ++row) {
       const float u = Uniform(label, row);
-      column.integers.push_back(domain ? static_cast<int64_t>(u * config.model.domain_count) : u < click_rate);
+      column.integers.push_back(domain ? static_cast<int64_t>(u * config.model.domain_count)
+                                       : u < click_rate);
       column.values.push_back(static_cast<float>(column.integers.back()));
     }
   }
@@ -47,7 +48,9 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
       elements.push_back(static_cast<int32_t>(row * kSequenceLength));
     }
   }
-  for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(rows, 1.0f);
+  for (size_t w = 0; w < config.data.sample_weights.size(); ++w) {
+    batch.sample_weights.emplace_back(rows, 1.0f);
+  }
   return batch;
 }
 
@@ -65,7 +68,8 @@ struct Engine {
   double loss = 0, gradient_norm = 0;  // of the last step
 };
 
-Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<float>>* gradients, bool counts) {
+Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<float>>* gradients,
+            bool counts) {
   engine->parameters->ZeroGradients();
   const double start = SecondsNow();
   PEPNET_ASSIGN_OR_RETURN(const LossReport losses, engine->model->TrainStep(input, 1.0, gradients));
@@ -79,8 +83,8 @@ Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<f
 }
 
 // All engines on one batch size; appends a row for each.
-Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const ComputeChoice& choice, int64_t rows,
-                    BenchReport* report) {
+Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const ComputeChoice& choice,
+                    int64_t rows, BenchReport* report) {
   const int threads = flags.job.threads;
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
   const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
@@ -89,7 +93,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
   input.batch = &batch;
   input.row_scales = &scales;
   for (size_t l = 0; l < leaves.size(); ++l) {
-    leaves[l].Resize(static_cast<size_t>(VectorsOf(config.leaves[l], batch) * config.leaves[l].dim));
+    leaves[l].Resize(
+        static_cast<size_t>(VectorsOf(config.leaves[l], batch) * config.leaves[l].dim));
     for (size_t i = 0; i < leaves[l].size(); ++i) leaves[l][i] = 0.2f * Uniform(100 + l, i) - 0.1f;
     input.leaves.push_back(leaves[l].data());
   }
@@ -114,7 +119,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
   };
   auto add_reference = [&](const std::string& name, Unit unit, bool bf16) -> Status {
     Engine& engine = add(name, everything, unit, bf16);
-    ModelOptions options{.engine = DenseEngine::kReference, .seed = 1, .threads = threads, .bf16 = bf16};
+    ModelOptions options{
+        .engine = DenseEngine::kReference, .seed = 1, .threads = threads, .bf16 = bf16};
     if (unit != Unit::kCpu) options.device = {ComputeDevice::Kind::kGpu, choice.gpus[0]};
     PEPNET_ASSIGN_OR_RETURN(engine.model, MakeModel(&config, engine.parameters.get(), options));
     return absl::OkStatus();
@@ -125,14 +131,21 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
   Engine& fused = add("fused", needed, Unit::kCpu, false);
   fused.model = MakeFusedModel(&config, fused.parameters.get(), 1, threads, routed);
   const bool gpu = !choice.gpus.empty();
-  if (choice.bf16 && !gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference, BF16", Unit::kCpu, true));
+  if (choice.bf16 && !gpu) {
+    PEPNET_RETURN_IF_ERROR(add_reference("reference, BF16", Unit::kCpu, true));
+  }
   if (gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference on the GPU", Unit::kGpu, false));
-  if (choice.bf16 && gpu) PEPNET_RETURN_IF_ERROR(add_reference("reference on the GPU, BF16", Unit::kGpuBf16, true));
+  if (choice.bf16 && gpu) {
+    PEPNET_RETURN_IF_ERROR(add_reference("reference on the GPU, BF16", Unit::kGpuBf16, true));
+  }
 
   std::vector<AlignedBuffer<float>> gradients;
-  std::map<Unit, std::vector<double>> peaks;  // by round, so that a machine that slows down slows down its limit too
+  // By round, so that a machine that slows down slows down its limit too.
+  std::map<Unit, std::vector<double>> peaks;
   for (int round = 0; round <= flags.rounds; ++round) {  // the first one warms up
-    for (Engine& engine : engines) PEPNET_RETURN_IF_ERROR(Step(&engine, input, &gradients, round > 0));
+    for (Engine& engine : engines) {
+      PEPNET_RETURN_IF_ERROR(Step(&engine, input, &gradients, round > 0));
+    }
     if (round == 0) continue;
     peaks[Unit::kCpu].push_back(MatrixPeak(threads, flags.quick ? 128 : 3072, /*tries=*/1));
     if (!gpu) continue;
@@ -147,24 +160,29 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
     for (size_t i = 0; i < engine.seconds.size(); ++i) {
       ratios.push_back(base.seconds[i] / engine.seconds[i]);
       milliseconds.push_back(1e3 * engine.seconds[i]);
-      shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] / peaks[engine.unit][i]);
+      shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] /
+                       peaks[engine.unit][i]);
     }
-    report->rows.push_back({static_cast<double>(rows), engine.name, RatesOf(static_cast<double>(rows), engine.seconds),
+    report->rows.push_back({static_cast<double>(rows), engine.name,
+                            RatesOf(static_cast<double>(rows), engine.seconds),
                             SpreadOf(milliseconds), SpreadOf(ratios), SpreadOf(shares), engine.loss,
                             engine.gradient_norm});
-    const double loss_tolerance = engine.bf16 ? 2e-2 : 1e-5, norm_tolerance = engine.bf16 ? 5e-2 : 1e-4;
+    const double loss_tolerance = engine.bf16 ? 2e-2 : 1e-5,
+                 norm_tolerance = engine.bf16 ? 5e-2 : 1e-4;
     if (std::abs(engine.loss - base.loss) > loss_tolerance * std::abs(base.loss) ||
         std::abs(engine.gradient_norm - base.gradient_norm) > norm_tolerance * base.gradient_norm) {
       return absl::InternalError(absl::StrFormat(
-          "the engines disagree on %d rows: %s has loss %.9g and gradient norm %.9g, the reference %.9g and %.9g", rows,
-          engine.name, engine.loss, engine.gradient_norm, base.loss, base.gradient_norm));
+          "the engines disagree on %d rows: %s has loss %.9g and gradient norm %.9g, the reference "
+          "%.9g and %.9g",
+          rows, engine.name, engine.loss, engine.gradient_norm, base.loss, base.gradient_norm));
     }
   }
   for (const auto& [unit, by_round] : peaks) {
     const char* const name = unit == Unit::kCpu   ? "matrix peak"
                              : unit == Unit::kGpu ? "the GPU's matrix peak"
                                                   : "the GPU's matrix peak in BF16";
-    report->limits.push_back({absl::StrCat(name, " beside batches of ", rows), "GFLOP/s", SpreadOf(by_round).median});
+    report->limits.push_back(
+        {absl::StrCat(name, " beside batches of ", rows), "GFLOP/s", SpreadOf(by_round).median});
   }
   return absl::OkStatus();
 }
@@ -173,8 +191,10 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
 
 StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
-  const ComputeRequest request{flags.job.device, config.train.mixed_precision == "BF16", /*trains=*/true};
-  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, ChooseCompute(request, {InfoOfThisWorker(request.device != "cpu")}));
+  const ComputeRequest request{flags.job.device, config.train.mixed_precision == "BF16",
+                               /*trains=*/true};
+  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
+                          ChooseCompute(request, {InfoOfThisWorker(request.device != "cpu")}));
   for (const std::string& line : choice.lines) LOG(INFO) << line;
   for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
   if (flags.job.deterministic && !choice.gpus.empty()) ComputeDeterministicallyOnGpus();
@@ -184,14 +204,19 @@ StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
                      {"threads", absl::StrCat(flags.job.threads)},
                      {"rounds", absl::StrCat(flags.rounds)},
                      {"click rate", absl::StrCat(flags.click_rate)}};
-  report.columns = {{"batch", "rows"},          {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"},
-                    {"ratio to reference", ""}, {"of peak", "%"}, {"loss", ""},           {"gradient norm", ""}};
+  report.columns = {
+      {"batch", "rows"},          {"engine", ""},   {"speed", "samples/s"}, {"step", "ms"},
+      {"ratio to reference", ""}, {"of peak", "%"}, {"loss", ""},           {"gradient norm", ""}};
   std::vector<int64_t> sizes = flags.batch_sizes;
   if (sizes.empty()) sizes = {config.data.batch_size};
-  for (int64_t rows : sizes) PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, choice, rows, &report));
+  for (int64_t rows : sizes) {
+    PEPNET_RETURN_IF_ERROR(MeasureBatch(config, flags, choice, rows, &report));
+  }
   report.checked = {
-      "the engines give the same losses (1e-5) and gradient norms (1e-4), those with BF16 within 2e-2 and 5e-2",
-      "of peak counts the matrix products that the engine needs, against a large product of the same round (BF16 on "
+      "the engines give the same losses (1e-5) and gradient norms (1e-4), those with BF16 within "
+      "2e-2 and 5e-2",
+      "of peak counts the matrix products that the engine needs, against a large product of the "
+      "same round (BF16 on "
       "the "
       "CPU: in float32)"};
   return report;

@@ -31,10 +31,13 @@ constexpr int kTries = 3;
 double BusySeconds() {
   std::ifstream file("/proc/stat");
   std::string name;
-  double user = 0, nice = 0, system = 0, idle = 0, io_wait = 0, interrupts = 0, soft_interrupts = 0, stolen = 0;
-  if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >> soft_interrupts >> stolen))
+  double user = 0, nice = 0, system = 0, idle = 0, io_wait = 0, interrupts = 0, soft_interrupts = 0,
+         stolen = 0;
+  if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >>
+        soft_interrupts >> stolen))
     return -1;
-  return (user + nice + system + interrupts + soft_interrupts + stolen) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return (user + nice + system + interrupts + soft_interrupts + stolen) /
+         static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 // Runs `body(thread)` on all threads at once, several times; the shortest time from the common
@@ -43,7 +46,8 @@ double BestSeconds(int threads, const std::function<void(int)>& body, int tries 
   double best = 1e30;
   for (int attempt = 0; attempt < tries; ++attempt) {
     std::atomic<int> ready = 0;
-    std::atomic<bool> go = false;  // set once all threads are ready, so that starting them does not count
+    // Set once all threads are ready, so that starting them does not count.
+    std::atomic<bool> go = false;
     std::vector<std::thread> pool;
     for (int t = 0; t < threads; ++t) {
       pool.emplace_back([&, t] {
@@ -69,7 +73,9 @@ constexpr size_t kHugePage = size_t{2} << 20;
 StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) {
   constexpr int64_t kBlock = int64_t{4} << 20;
   OwnedFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | (direct ? O_DIRECT : 0), 0644));
-  if (!fd.valid()) return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  if (!fd.valid()) {
+    return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  }
   std::unique_ptr<char, FreeDeleter> block(static_cast<char*>(std::aligned_alloc(4096, kBlock)));
   for (int64_t i = 0; i < kBlock; i += 8) {  // nothing that a file system could compress
     const uint64_t word = Mix64(static_cast<uint64_t>(i));
@@ -87,7 +93,9 @@ StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) 
   const double seconds = SecondsNow() - start;
   (void)fd.Close();
   unlink(path.c_str());
-  if (error != 0) return absl::InternalError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
+  if (error != 0) {
+    return absl::InternalError(absl::StrCat("cannot write ", path, ": ", std::strerror(error)));
+  }
   return 1e-6 * static_cast<double>(written) / seconds;
 }
 
@@ -100,7 +108,9 @@ double SecondsNow() {
 double OwnProcessorSeconds() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -110,7 +120,8 @@ double ThreadProcessorSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-OtherPrograms::OtherPrograms() : start_(SecondsNow()), busy_(BusySeconds()), own_(OwnProcessorSeconds()) {}
+OtherPrograms::OtherPrograms()
+    : start_(SecondsNow()), busy_(BusySeconds()), own_(OwnProcessorSeconds()) {}
 
 double OtherPrograms::Share() const {
   if (busy_ < 0) return -1;
@@ -129,7 +140,8 @@ double MatrixPeak(int threads, int64_t n, int tries) {
       threads,
       [&](int t) {
         const OwnThreadScope own_thread;
-        GemmNN(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0, {memory[3 * t + 2].data(), n});
+        GemmNN(n, n, n, {memory[3 * t].data(), n}, {memory[3 * t + 1].data(), n}, 0,
+               {memory[3 * t + 2].data(), n});
       },
       tries);
   // A product of n x n matrices has n^3 multiplications and as many additions.
@@ -154,22 +166,26 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   constexpr int64_t kFloats = 32, kValues = 16, kAhead = 16;
   constexpr int64_t kMessage = 20000;  // rows that go to one place, as into one message
   const size_t bytes = (rows * kFloats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
-  std::unique_ptr<float, FreeDeleter> table(static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
-  madvise(table.get(), bytes, MADV_HUGEPAGE);  // a wish; without it the rates are those of small pages
+  std::unique_ptr<float, FreeDeleter> table(
+      static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
+  // A wish; without it the rates are those of small pages.
+  madvise(table.get(), bytes, MADV_HUGEPAGE);
   // Pages are made before the measurement, which would otherwise be of the kernel.
   std::memset(static_cast<void*>(table.get()), 0, bytes);
   std::vector<int64_t> picks(std::max<int64_t>(std::min<int64_t>(rows, 4000000), 10000));
-  for (size_t i = 0; i < picks.size(); ++i) picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * kFloats;
+  for (size_t i = 0; i < picks.size(); ++i) {
+    picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * kFloats;
+  }
   const int64_t count = static_cast<int64_t>(picks.size());
   AlignedBuffer<float> message(kMessage * kValues);
   RandomRowRates rates;
-  rates.read =
-      1e-6 * count / BestSeconds(1, [&](int) {
-        for (int64_t i = 0; i < count; ++i) {
-          if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
-          std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i], kValues * sizeof(float));
-        }
-      });
+  rates.read = 1e-6 * count / BestSeconds(1, [&](int) {
+                 for (int64_t i = 0; i < count; ++i) {
+                   if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
+                   std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i],
+                               kValues * sizeof(float));
+                 }
+               });
   rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
                    for (int64_t i = 0; i < count; ++i) {
                      if (i + kAhead < count) {

@@ -1,5 +1,5 @@
-// What this machine can do, measured: the limits that a benchmark's figures are given as shares of. Each is the best of
-// a few tries, because a limit is what remains when nothing disturbs.
+// What this machine can do, measured: the limits that a benchmark's figures are given as shares of.
+// Each is the best of a few tries, because a limit is what remains when nothing disturbs.
 //
 // Threads: the caller's, and as many more as a function says, joined before it returns.
 #pragma once
@@ -15,8 +15,8 @@ double SecondsNow();              // of a steady clock
 double OwnProcessorSeconds();     // of all threads of this process
 double ThreadProcessorSeconds();  // of the calling thread
 
-// Processor time that other programs take from the construction on: figures mean what they say only where that is
-// little.
+// Processor time that other programs take from the construction on: figures mean what they say only
+// where that is little.
 class OtherPrograms {
  public:
   OtherPrograms();
@@ -33,17 +33,17 @@ double MatrixPeak(int threads, int64_t n, int tries = 3);
 // GB/s of a[i] = b[i] + s c[i] over arrays of `bytes` each, bytes read plus bytes written.
 double MemoryBandwidth(int threads, int64_t bytes);
 
-// Rows of 16 values and 16 optimizer values (128 bytes, huge pages where the system grants them), picked at random with
-// prefetch on one thread. Million rows/s.
+// Rows of 16 values and 16 optimizer values (128 bytes, huge pages where the system grants them),
+// picked at random with prefetch on one thread. Million rows/s.
 struct RandomRowRates {
   double read = 0;    // copying the 64 bytes of values
   double update = 0;  // reading and writing all 128 bytes
 };
 RandomRowRates MeasureRandomRows(int64_t rows);
 
-// MB/s of writing one file of `bytes` in `directory` from end to end once, fsync included: past the page cache where the file
-// system allows it, else through it. The file is removed. A disk's rate changes from second to second: measure beside what is
-// compared with it.
+// MB/s of writing one file of `bytes` in `directory` from end to end once, fsync included: past the
+// page cache where the file system allows it, else through it. The file is removed. A disk's rate
+// changes from second to second: measure beside what is compared with it.
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes);
 
 }  // namespace pepnet

@@ -35,7 +35,8 @@ std::vector<std::string> Columns(const JobConfig& config) {
   return {columns.begin(), columns.end()};
 }
 
-arrow::Result<int64_t> ParquetRows(const std::string& path, const std::vector<std::string>& columns) {
+arrow::Result<int64_t> ParquetRows(const std::string& path,
+                                   const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
   ARROW_ASSIGN_OR_RAISE(auto reader, parquet::arrow::OpenFile(file, arrow::default_memory_pool()));
   reader->set_use_threads(false);
@@ -65,8 +66,9 @@ arrow::Result<int64_t> CsvRows(const std::string& path, const DataConfig& data,
   parse.delimiter = data.delimiter;
   auto convert = arrow::csv::ConvertOptions::Defaults();
   convert.include_columns = columns;
-  ARROW_ASSIGN_OR_RAISE(auto reader,
-                        arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), file, read, parse, convert));
+  ARROW_ASSIGN_OR_RAISE(
+      auto reader, arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), file, read,
+                                                     parse, convert));
   int64_t rows = 0;
   for (std::shared_ptr<arrow::RecordBatch> batch;;) {
     ARROW_RETURN_NOT_OK(reader->ReadNext(&batch));
@@ -80,10 +82,13 @@ StatusOr<int64_t> ArrowRows(const JobConfig& config, const InputFiles& files) {
   const std::vector<std::string> columns = Columns(config);
   int64_t rows = 0;
   for (const std::string& path : files.paths) {
-    arrow::Result<int64_t> count = arrow::Status::NotImplemented("there is no yardstick for ", TypeOf(files.type).name);
+    arrow::Result<int64_t> count =
+        arrow::Status::NotImplemented("there is no yardstick for ", TypeOf(files.type).name);
     if (files.type == DatasetType::kParquet) count = ParquetRows(path, columns);
     if (files.type == DatasetType::kCsv) count = CsvRows(path, config.data, columns);
-    if (!count.ok()) return InvalidInput("Arrow cannot read '", path, "': ", count.status().message());
+    if (!count.ok()) {
+      return InvalidInput("Arrow cannot read '", path, "': ", count.status().message());
+    }
     rows += *count;
   }
   return rows;
@@ -107,7 +112,8 @@ struct Pass {
 };
 
 // One worker's part of a pass; *digest_cpu grows by the time spent on the digest.
-StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& options, double* digest_seconds) {
+StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& options,
+                            double* digest_seconds) {
   Pass pass;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   for (;;) {
@@ -119,7 +125,9 @@ StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& option
       for (int64_t id : column.ids) pass.digest = pass.digest * 31 + static_cast<uint64_t>(id);
     }
     for (const LabelColumn& label : batch->labels) {
-      for (float value : label.values) pass.digest = pass.digest * 31 + static_cast<uint64_t>(value * 1024);
+      for (float value : label.values) {
+        pass.digest = pass.digest * 31 + static_cast<uint64_t>(value * 1024);
+      }
     }
     *digest_seconds += ThreadProcessorSeconds() - start;
   }
@@ -175,7 +183,8 @@ StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
 
 // Rows of the first `local` of `workers` workers.
 int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
-  const int64_t global = setting.batch_size * setting.workers, own = setting.batch_size * setting.local;
+  const int64_t global = setting.batch_size * setting.workers,
+                own = setting.batch_size * setting.local;
   return rows / global * own + std::min(rows % global, own);
 }
 
@@ -212,12 +221,14 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, config.train_input_path));
   for (const int workers : flags.job_workers) {
     if (workers >= flags.local_workers) continue;
-    return InvalidInput("--local_workers ", flags.local_workers, " is more than --workers ", workers);
+    return InvalidInput("--local_workers ", flags.local_workers, " is more than --workers ",
+                        workers);
   }
 
   std::vector<double> arrow_seconds, decode_seconds, pass_seconds;
   int64_t arrow_rows = 0;
-  for (int round = 0; round <= flags.rounds; ++round) {  // the first one brings the files into memory
+  // The first one brings the files into memory.
+  for (int round = 0; round <= flags.rounds; ++round) {
     const double start = SecondsNow();
     PEPNET_ASSIGN_OR_RETURN(arrow_rows, ArrowRows(config, files));
     if (round > 0) arrow_seconds.push_back(SecondsNow() - start);
@@ -232,15 +243,16 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
                      {"local workers", absl::StrCat(flags.local_workers)},
                      {"rounds", absl::StrCat(flags.rounds)}};
   report.limits = {{"Arrow alone on one thread", "Mrows/s", limit}};
-  report.columns = {{"batch", "rows"},       {"decoding threads", ""},    {"workers", ""},
-                    {"sharing", ""},         {"speed", "Mrows/s"},        {"per core", "Mrows/s"},
-                    {"of Arrow alone", "%"}, {"decoded a row", ""},       {"passed a row", ""},
-                    {"read a row", "bytes"}, {"decode alone", "Mrows/s"}, {"pass over alone", "Mrows/s"}};
+  report.columns = {
+      {"batch", "rows"},       {"decoding threads", ""},    {"workers", ""},
+      {"sharing", ""},         {"speed", "Mrows/s"},        {"per core", "Mrows/s"},
+      {"of Arrow alone", "%"}, {"decoded a row", ""},       {"passed a row", ""},
+      {"read a row", "bytes"}, {"decode alone", "Mrows/s"}, {"pass over alone", "Mrows/s"}};
   std::vector<Setting> settings;
-  for (const int64_t size :
-       flags.batch_sizes.empty() ? std::vector<int64_t>{config.data.batch_size} : flags.batch_sizes) {
-    for (const int threads :
-         flags.num_workers.empty() ? std::vector<int>{config.data.num_workers} : flags.num_workers) {
+  for (const int64_t size : flags.batch_sizes.empty() ? std::vector<int64_t>{config.data.batch_size}
+                                                      : flags.batch_sizes) {
+    for (const int threads : flags.num_workers.empty() ? std::vector<int>{config.data.num_workers}
+                                                       : flags.num_workers) {
       for (const int workers : flags.job_workers) {
         for (const std::string& share : flags.share_reader) {
           settings.push_back({size, threads, workers, flags.local_workers, share});
@@ -250,7 +262,8 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
   }
   std::vector<std::vector<Pass>> passes(settings.size());
   std::map<std::pair<int64_t, int>, uint64_t> digests;  // by batch and workers
-  for (int round = 0; round < flags.rounds; ++round) {  // all settings in turn, and the walks with them
+  // All settings in turn, and the walks with them.
+  for (int round = 0; round < flags.rounds; ++round) {
     PEPNET_ASSIGN_OR_RETURN(const double decode, WalkSeconds(config, files, true));
     PEPNET_ASSIGN_OR_RETURN(const double pass_over, WalkSeconds(config, files, false));
     decode_seconds.push_back(decode);
@@ -259,11 +272,12 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
       PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, settings[s]));
       const std::pair<int64_t, int> slice = {settings[s].batch_size, settings[s].workers};
       const int64_t expected = RowsOfWorkers(arrow_rows, settings[s]);
-      if (pass.rows != expected || digests.emplace(slice, pass.digest).first->second != pass.digest) {
-        return absl::DataLossError(absl::StrCat("a pass with batches of ", settings[s].batch_size, " and ",
-                                                settings[s].decoding_threads, " threads as worker of ",
-                                                settings[s].workers, " gave ", pass.rows, " rows, expected ", expected,
-                                                "; or other ids than the first such pass"));
+      if (pass.rows != expected ||
+          digests.emplace(slice, pass.digest).first->second != pass.digest) {
+        return absl::DataLossError(absl::StrCat(
+            "a pass with batches of ", settings[s].batch_size, " and ",
+            settings[s].decoding_threads, " threads as worker of ", settings[s].workers, " gave ",
+            pass.rows, " rows, expected ", expected, "; or other ids than the first such pass"));
       }
       passes[s].push_back(pass);
     }
@@ -280,16 +294,20 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
     const auto rows = static_cast<double>(pass.rows);
     const Spread per_core = RatesOf(1e-6 * rows, cpu);
     report.rows.push_back({static_cast<double>(settings[s].batch_size),
-                           static_cast<double>(settings[s].decoding_threads), static_cast<double>(settings[s].workers),
-                           std::string(pass.shared ? "on" : "off"), RatesOf(1e-6 * rows, seconds), per_core,
-                           100 * per_core.median / limit, static_cast<double>(pass.read.decoded_rows) / rows,
+                           static_cast<double>(settings[s].decoding_threads),
+                           static_cast<double>(settings[s].workers),
+                           std::string(pass.shared ? "on" : "off"), RatesOf(1e-6 * rows, seconds),
+                           per_core, 100 * per_core.median / limit,
+                           static_cast<double>(pass.read.decoded_rows) / rows,
                            static_cast<double>(pass.read.passed_rows) / rows,
                            static_cast<double>(pass.read.bytes) / rows, decode, pass_over});
   }
   report.checked = {
-      "all passes as the same workers give the same ids and labels, in order, shared or not; as many rows as "
+      "all passes as the same workers give the same ids and labels, in order, shared or not; as "
+      "many rows as "
       "their slices of the rows that Arrow counts",
-      "per core is rows by CPU time of all threads, the sum over the ids of this benchmark left out"};
+      "per core is rows by CPU time of all threads, the sum over the ids of this benchmark left "
+      "out"};
   return report;
 }
 

@@ -21,7 +21,8 @@ std::string CellText(const BenchCell& cell) {
   if (const auto* text = std::get_if<std::string>(&cell)) return *text;
   if (const auto* number = std::get_if<double>(&cell)) return NumberText(*number);
   const Spread& spread = std::get<Spread>(cell);
-  return absl::StrCat(NumberText(spread.median), " [", NumberText(spread.least), "..", NumberText(spread.most), "]");
+  return absl::StrCat(NumberText(spread.median), " [", NumberText(spread.least), "..",
+                      NumberText(spread.most), "]");
 }
 
 nlohmann::ordered_json CellJson(const BenchCell& cell) {
@@ -38,8 +39,12 @@ std::string Heading(const BenchReport::Column& column) {
 // The leading columns that say what a row is of: those in front of the first one that was measured.
 size_t NamingColumns(const BenchReport& report) {
   size_t naming = 0;
-  const auto measured = [&](const auto& row) { return std::holds_alternative<Spread>(row[naming]); };
-  while (naming < report.columns.size() && std::none_of(report.rows.begin(), report.rows.end(), measured)) ++naming;
+  const auto measured = [&](const auto& row) {
+    return std::holds_alternative<Spread>(row[naming]);
+  };
+  while (naming < report.columns.size() &&
+         std::none_of(report.rows.begin(), report.rows.end(), measured))
+    ++naming;
   return naming;
 }
 
@@ -81,26 +86,32 @@ std::string TextOf(const BenchReport& report) {
   for (const auto& [name, value] : report.settings) absl::StrAppend(&text, ", ", name, " ", value);
   text += "\n";
   for (const BenchReport::Limit& limit : report.limits) {
-    absl::StrAppend(&text, "limit: ", limit.name, " ", NumberText(limit.value), " ", limit.unit, "\n");
+    absl::StrAppend(&text, "limit: ", limit.name, " ", NumberText(limit.value), " ", limit.unit,
+                    "\n");
   }
   std::vector<size_t> widths;
   for (const auto& column : report.columns) widths.push_back(Heading(column).size());
   for (const auto& row : report.rows) {
     CHECK_EQ(row.size(), report.columns.size());
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], CellText(row[i]).size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], CellText(row[i]).size());
+    }
   }
   for (const std::vector<size_t>& block : Blocks(widths, NamingColumns(report))) {
     const auto line = [&](const auto& cell_of) {
       for (size_t c = 0; c < block.size(); ++c) {
         const std::string cell = cell_of(block[c]);
-        absl::StrAppend(&text, c == 0 ? "" : "  ", std::string(widths[block[c]] - cell.size(), ' '), cell);
+        absl::StrAppend(&text, c == 0 ? "" : "  ", std::string(widths[block[c]] - cell.size(), ' '),
+                        cell);
       }
       text += "\n";
     };
     line([&](size_t i) { return Heading(report.columns[i]); });
     for (const auto& row : report.rows) line([&](size_t i) { return CellText(row[i]); });
   }
-  for (const std::string& sentence : report.checked) absl::StrAppend(&text, "checked: ", sentence, "\n");
+  for (const std::string& sentence : report.checked) {
+    absl::StrAppend(&text, "checked: ", sentence, "\n");
+  }
   return text;
 }
 
@@ -113,7 +124,9 @@ std::string JsonOf(const BenchReport& report) {
     json["limits"][limit.name] = {{"value", limit.value}, {"unit", limit.unit}};
   }
   json["columns"] = nlohmann::ordered_json::array();
-  for (const auto& column : report.columns) json["columns"].push_back({{"name", column.name}, {"unit", column.unit}});
+  for (const auto& column : report.columns) {
+    json["columns"].push_back({{"name", column.name}, {"unit", column.unit}});
+  }
   json["rows"] = nlohmann::ordered_json::array();
   for (const auto& row : report.rows) {
     nlohmann::ordered_json object;

@@ -1,9 +1,11 @@
-// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's limits of the same run.
+// BenchReport: what one benchmark found: a row per size, named columns with units, the machine's
+// limits of the same run.
 //
-// Text: TextOf() draws a table, a spread as "median [least..most]". Columns that go beyond kBenchWidth stand in a table
-//       below, which begins with the same naming columns.
-// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}}, "columns": [{"name", "unit"}],
-//       "rows": [{column: text, number or {"median", "least", "most"}}], "checked": [sentence]}.
+// Text: TextOf() draws a table, a spread as "median [least..most]". Columns that go beyond
+//       kBenchWidth stand in a table below, which begins with the same naming columns.
+// JSON: {"bench", "version", "settings": {name: text}, "limits": {name: {"value", "unit"}},
+//       "columns": [{"name", "unit"}], "rows": [{column: text, number or {"median", "least",
+//       "most"}}], "checked": [sentence]}.
 #pragma once
 
 #include <string>
@@ -20,7 +22,8 @@ inline constexpr size_t kBenchWidth = 120;
 struct Spread {
   double median = 0, least = 0, most = 0;
 };
-// Precondition: not empty. Of an even number of values the median is the upper one of the middle two.
+// Precondition: not empty. Of an even number of values the median is the upper one of the middle
+// two.
 Spread SpreadOf(std::vector<double> values);
 // count / seconds of each, the slowest being the least.
 Spread RatesOf(double count, const std::vector<double>& seconds);

@@ -21,18 +21,20 @@ JobConfig RowJob(int64_t rows) {
 }
 
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
-  const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, 3), static_cast<uint64_t>(rows));
+  const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, 3),
+                                     static_cast<uint64_t>(rows));
   CHECK_LE(count, rows);
   std::vector<int64_t> ids(count);
   for (size_t i = 0; i < ids.size(); ++i) {
-    ids[i] =
-        static_cast<int64_t>(permutation((static_cast<uint64_t>(message * count) + i) % static_cast<uint64_t>(rows)));
+    ids[i] = static_cast<int64_t>(
+        permutation((static_cast<uint64_t>(message * count) + i) % static_cast<uint64_t>(rows)));
   }
   return ids;
 }
 
 float GradientOf(int64_t id, int64_t update) {
-  return 0.5f + UnitFloat(static_cast<uint32_t>(Mix64(static_cast<uint64_t>(id) * 31 + static_cast<uint64_t>(update))));
+  return 0.5f + UnitFloat(static_cast<uint32_t>(
+                    Mix64(static_cast<uint64_t>(id) * 31 + static_cast<uint64_t>(update))));
 }
 
 void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradients) {
@@ -50,7 +52,9 @@ RowLedger::RowLedger(int64_t rows, int64_t count) : rows_(rows), count_(count) {
 
 void RowLedger::Applied(int64_t message, int64_t update) {
   for (size_t i = 0; i < places_.size(); ++i) {
-    if (((places_[i] - message * count_) % rows_ + rows_) % rows_ < count_) updates_[i].push_back(update);
+    if (((places_[i] - message * count_) % rows_ + rows_) % rows_ < count_) {
+      updates_[i].push_back(update);
+    }
   }
 }
 
@@ -66,8 +70,9 @@ Status RowLedger::Check(std::span<const float> values) const {
       expected -= kBenchLr * g / (std::sqrt(sum) + 1e-8);
     }
     if (std::abs(values[i] - expected) > 1e-5) {
-      return absl::DataLossError(absl::StrCat("row ", ids_[row], " holds ", values[i], " after ", updates_[row].size(),
-                                              " updates, expected ", expected));
+      return absl::DataLossError(absl::StrCat("row ", ids_[row], " holds ", values[i], " after ",
+                                              updates_[row].size(), " updates, expected ",
+                                              expected));
     }
   }
   return absl::OkStatus();

@@ -1,7 +1,8 @@
-// A job without data and model: one table of `rows` rows of 16 floats with Adagrad, for benchmarks of the servers.
+// A job without data and model: one table of `rows` rows of 16 floats with Adagrad, for benchmarks
+// of the servers.
 //
-// The gradient of a row in update u is GradientOf(id, u) in every element, so that any row's value after any number of
-// updates can be computed beside the servers.
+// The gradient of a row in update u is GradientOf(id, u) in every element, so that any row's value
+// after any number of updates can be computed beside the servers.
 #pragma once
 
 #include <cstdint>
@@ -18,15 +19,16 @@ inline constexpr double kBenchLr = 0.01;
 
 JobConfig RowJob(int64_t rows);
 
-// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together walk through all
-// rows in turn, again and again. Precondition: count <= rows.
+// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together
+// walk through all rows in turn, again and again. Precondition: count <= rows.
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message);
 
 float GradientOf(int64_t id, int64_t update);
 // Fills ids.size() * kBenchDim floats.
 void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradients);
 
-// Which updates a few rows, spread over all messages, have seen, and what their values must be then.
+// Which updates a few rows, spread over all messages, have seen, and what their values must be
+// then.
 class RowLedger {
  public:
   // `count`: rows a message.

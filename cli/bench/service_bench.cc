@@ -37,7 +37,8 @@ class Service {
     const double start = SecondsNow();
     for (size_t m = 0; m < requests.size(); ++m) {
       while (tickets.size() < std::min(m + ahead, requests.size())) {
-        PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client_.StartPull(requests[tickets.size()], step_, true));
+        PEPNET_ASSIGN_OR_RETURN(PullTicket ticket,
+                                client_.StartPull(requests[tickets.size()], step_, true));
         tickets.push_back(std::move(ticket));
       }
       PEPNET_RETURN_IF_ERROR(client_.FinishPull(tickets[m], &values_));
@@ -91,7 +92,8 @@ class Service {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, client_.Stats());
     const nlohmann::json json = nlohmann::json::parse(stats[0]);
     if (json["rows"]["bench_emb"] != rows_) {
-      return absl::DataLossError(absl::StrCat("the server holds other rows than ", rows_, ": ", stats[0]));
+      return absl::DataLossError(
+          absl::StrCat("the server holds other rows than ", rows_, ": ", stats[0]));
     }
     return json["bytes"].get<double>() / static_cast<double>(rows_);
   }
@@ -99,7 +101,9 @@ class Service {
   int64_t messages() const { return std::max<int64_t>(1, std::min(kRowsPerRound, rows_) / keys_); }
 
  private:
-  UniqueIds Request(int64_t message) const { return UniqueIds{{MessageIds(rows_, keys_, message)}, {}}; }
+  UniqueIds Request(int64_t message) const {
+    return UniqueIds{{MessageIds(rows_, keys_, message)}, {}};
+  }
   // As training does, in the message itself.
   RowGradients Gradients(const PullTicket& ticket, const UniqueIds& request) const {
     RowGradients gradients = client_.MakeGradients(ticket);
@@ -107,7 +111,8 @@ class Service {
     return gradients;
   }
   StatusOr<std::vector<float>> Read(const std::vector<int64_t>& ids) {
-    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, client_.StartPull(UniqueIds{{ids}, {}}, step_, true));
+    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
+                            client_.StartPull(UniqueIds{{ids}, {}}, step_, true));
     PEPNET_RETURN_IF_ERROR(client_.FinishPull(ticket, &values_));
     return std::vector<float>(values_[0].begin(), values_[0].end());
   }
@@ -119,14 +124,18 @@ class Service {
   std::vector<AlignedBuffer<float>> values_;
 };
 
-Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int64_t rows, BenchReport* report) {
+Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int64_t rows,
+                      BenchReport* report) {
   if (context.collective->count() != 1) {
-    return InvalidInput("bench service has one server and one worker; start it with mpirun -n 2, not -n ",
-                        context.collective->count() + 1);
+    return InvalidInput(
+        "bench service has one server and one worker; start it with mpirun -n 2, not -n ",
+        context.collective->count() + 1);
   }
   const RandomRowRates limit = MeasureRandomRows(rows);
-  report->limits.push_back({absl::StrCat("random reads of ", rows, " rows"), "Mrows/s", limit.read});
-  report->limits.push_back({absl::StrCat("random updates of ", rows, " rows"), "Mrows/s", limit.update});
+  report->limits.push_back(
+      {absl::StrCat("random reads of ", rows, " rows"), "Mrows/s", limit.read});
+  report->limits.push_back(
+      {absl::StrCat("random updates of ", rows, " rows"), "Mrows/s", limit.update});
   Service service(context, rows, flags.keys);
   PEPNET_RETURN_IF_ERROR(service.Fill(context));
   std::vector<double> pull, pull_ahead, push, step;
@@ -134,7 +143,9 @@ Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int
     double seconds[4] = {0, 0, 0, 0};
     PEPNET_RETURN_IF_ERROR(service.Pull(1, &seconds[0]));
     PEPNET_RETURN_IF_ERROR(service.Pull(2, &seconds[1]));
-    for (int64_t m = 0; m < service.messages(); ++m) PEPNET_RETURN_IF_ERROR(service.Push(&seconds[2]));
+    for (int64_t m = 0; m < service.messages(); ++m) {
+      PEPNET_RETURN_IF_ERROR(service.Push(&seconds[2]));
+    }
     PEPNET_RETURN_IF_ERROR(service.Steps(&seconds[3]));
     if (round == 0) continue;  // warms up
     pull.push_back(seconds[0]);
@@ -160,7 +171,9 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   job.num_servers = 1;
   job.device = "cpu";
   for (int64_t rows : flags.rows) {
-    if (rows < flags.keys) return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
+    if (rows < flags.keys) {
+      return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
+    }
     PEPNET_RETURN_IF_ERROR(RunJob(RowJob(rows), job, session, [&](const WorkerContext& context) {
       return MeasureService(context, flags, rows, &report);
     }));
@@ -169,9 +182,11 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   report.settings = {{"transport", session == nullptr ? "threads" : "MPI"},
                      {"rows a message", absl::StrCat(flags.keys)},
                      {"rounds", absl::StrCat(flags.rounds)}};
-  report.columns = {{"table", "rows"},   {"pull", "Mrows/s"},        {"of random reads", "%"}, {"pull x2", "Mrows/s"},
-                    {"push", "Mrows/s"}, {"of random updates", "%"}, {"step", "Mrows/s"},      {"memory", "bytes/row"}};
-  report.checked = {"every row exists once, and sampled rows hold what Adagrad's formula makes of their updates"};
+  report.columns = {{"table", "rows"},      {"pull", "Mrows/s"},    {"of random reads", "%"},
+                    {"pull x2", "Mrows/s"}, {"push", "Mrows/s"},    {"of random updates", "%"},
+                    {"step", "Mrows/s"},    {"memory", "bytes/row"}};
+  report.checked = {
+      "every row exists once, and sampled rows hold what Adagrad's formula makes of their updates"};
   return report;
 }
 

@@ -34,14 +34,16 @@ struct Counts {
 
 class SparseSteps {
  public:
-  SparseSteps(const JobConfig& config, int threads) : config_(config), team_(threads, "rows"), update_(&team_) {
+  SparseSteps(const JobConfig& config, int threads)
+      : config_(config), team_(threads, "rows"), update_(&team_) {
     for (const Table& table : config.tables) {
       tables_.emplace_back(table, config.train.sparse_optimizer, /*seed=*/1);
     }
   }
 
   Status Pass(const LoaderOptions& options, Stages* stages, Counts* counts) {
-    PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config_, options));
+    PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader,
+                            BatchLoader::Open(config_, options));
     int64_t batches = 0;
     for (;;) {
       PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
@@ -49,7 +51,9 @@ class SparseSteps {
       PEPNET_RETURN_IF_ERROR(Step(*batch, stages, counts));
       ++batches;
     }
-    if (batches == 0) return InvalidInput("'", options.input_path, "' holds no rows to measure with");
+    if (batches == 0) {
+      return InvalidInput("'", options.input_path, "' holds no rows to measure with");
+    }
     counts->lookups /= static_cast<double>(batches);
     counts->rows /= static_cast<double>(batches);
     counts->floats /= static_cast<double>(batches);
@@ -92,14 +96,16 @@ class SparseSteps {
     const PushedGradients push = {0, &ticket, gradients.span()};
     last = SecondsNow();
     ++step_;
-    PEPNET_RETURN_IF_ERROR(update_.Apply(config_.train.sparse_optimizer, kLr, step_, step_, {&push, 1}, &tables_));
+    PEPNET_RETURN_IF_ERROR(
+        update_.Apply(config_.train.sparse_optimizer, kLr, step_, step_, {&push, 1}, &tables_));
     lap(&stages->update);
     for (size_t t = 0; t < tables_.size(); ++t) {
       counts->rows += static_cast<double>(ids.ids[t].size());
       counts->floats += static_cast<double>(by_table[t].size());
     }
-    for (const std::vector<int32_t>& positions : ids.positions)
+    for (const std::vector<int32_t>& positions : ids.positions) {
       counts->lookups += static_cast<double>(positions.size());
+    }
     return absl::OkStatus();
   }
 
@@ -115,7 +121,9 @@ class SparseSteps {
     header.table_count = static_cast<uint32_t>(counts.size());
     Bytes bytes = MakeFrame(header, PullBodyBytes(counts.size(), total));
     int64_t* out = WritePullCounts(bytes, counts);
-    for (const std::vector<int64_t>& of_table : ids.ids) out = std::copy(of_table.begin(), of_table.end(), out);
+    for (const std::vector<int64_t>& of_table : ids.ids) {
+      out = std::copy(of_table.begin(), of_table.end(), out);
+    }
     ParsedFrame frame = *ParsedFrame::Parse(std::move(bytes));
     const PullBody pull = *ParsePull(frame);
     return {std::move(frame), pull, AlignedBuffer<int64_t>(total)};
@@ -125,7 +133,8 @@ class SparseSteps {
   void Find(const UniqueIds& ids, Ticket* ticket, PulledRows* rows) {
     RowPointers pointers = PointToPulledRows(&tables_, ticket->pull, ticket->slots.span(), &team_);
     ticket->initial_values.Resize(pointers.all_unseen_floats);
-    ReadUnseenRows(tables_, ticket->pull, ticket->slots.span(), ticket->initial_values.data(), &pointers, &team_);
+    ReadUnseenRows(tables_, ticket->pull, ticket->slots.span(), ticket->initial_values.data(),
+                   &pointers, &team_);
     std::vector<size_t> sizes;
     for (const std::vector<int64_t>& of_table : ids.ids) sizes.push_back(of_table.size());
     rows->Reset(sizes);
@@ -139,33 +148,40 @@ class SparseSteps {
   // One table of the step, computed again as the formulas stand (worker/sparse/pooling.h): its
   // pooled sums of one bag, and one row's gradient. Features with sequences, weights or means are
   // left to the tests.
-  Status Check(const Batch& batch, const UniqueIds& ids, const PulledRows& rows, const FloatBuffers& pooled,
-               const std::vector<std::span<float>>& gradients) const {
+  Status Check(const Batch& batch, const UniqueIds& ids, const PulledRows& rows,
+               const FloatBuffers& pooled, const std::vector<std::span<float>>& gradients) const {
     for (size_t l = 0; l < config_.leaves.size(); ++l) {
       const Leaf& leaf = config_.leaves[l];
       if (leaf.table < 0 || leaf.sequence || ids.positions[l].empty()) continue;
       const Feature& feature = config_.features[leaf.feature];
-      const bool is_alone = std::count_if(config_.leaves.begin(), config_.leaves.end(),
-                                          [&](const Leaf& other) { return other.table == leaf.table; }) == 1;
-      if (feature.weighted || feature.pooling != Pooling::kSum || feature.sequence.has_value() || !is_alone) continue;
+      const bool is_alone =
+          std::count_if(config_.leaves.begin(), config_.leaves.end(),
+                        [&](const Leaf& other) { return other.table == leaf.table; }) == 1;
+      if (feature.weighted || feature.pooling != Pooling::kSum || feature.sequence.has_value() ||
+          !is_alone)
+        continue;
       const size_t dim = static_cast<size_t>(leaf.dim), t = static_cast<size_t>(leaf.table);
       const std::vector<int32_t>& offsets = batch.ids[leaf.feature].offsets;
       const size_t bag = Mix64(static_cast<uint64_t>(step_)) % (offsets.size() - 1);
-      const int32_t position = ids.positions[l][Mix64(static_cast<uint64_t>(step_) + 1) % ids.positions[l].size()];
+      const int32_t position =
+          ids.positions[l][Mix64(static_cast<uint64_t>(step_) + 1) % ids.positions[l].size()];
       for (size_t d = 0; d < dim; ++d) {
         float sum = 0, gradient = 0;
-        for (int32_t i = offsets[bag]; i < offsets[bag + 1]; ++i) sum += rows.table(t)[ids.positions[l][i]][d];
+        for (int32_t i = offsets[bag]; i < offsets[bag + 1]; ++i) {
+          sum += rows.table(t)[ids.positions[l][i]][d];
+        }
         for (size_t b = 0; b + 1 < offsets.size(); ++b) {
           for (int32_t i = offsets[b]; i < offsets[b + 1]; ++i) {
             if (ids.positions[l][i] == position) gradient += pooled[l][b * dim + d];
           }
         }
-        if (pooled[l][bag * dim + d] == sum && gradients[t][static_cast<size_t>(position) * dim + d] == gradient)
+        if (pooled[l][bag * dim + d] == sum &&
+            gradients[t][static_cast<size_t>(position) * dim + d] == gradient)
           continue;
-        return absl::DataLossError(absl::StrCat("feature '", feature.name, "', ", batch.origin, ", element ", d,
-                                                ": pooled ", pooled[l][bag * dim + d], ", expected ", sum,
-                                                "; gradient ", gradients[t][static_cast<size_t>(position) * dim + d],
-                                                ", expected ", gradient));
+        return absl::DataLossError(absl::StrCat(
+            "feature '", feature.name, "', ", batch.origin, ", element ", d, ": pooled ",
+            pooled[l][bag * dim + d], ", expected ", sum, "; gradient ",
+            gradients[t][static_cast<size_t>(position) * dim + d], ", expected ", gradient));
       }
       return absl::OkStatus();
     }
@@ -192,14 +208,18 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const int threads, ThreadsOf(flags.job));
   BenchReport report;
   report.name = flags.what;
-  report.settings = {{"config", flags.config.pipeline_config_path}, {"threads", absl::StrCat(threads)}};
-  report.columns = {{"batch", "rows"},    {"stage", ""},          {"items", "millions"}, {"rows being made", "ms"},
-                    {"rows exist", "ms"}, {"rate", "millions/s"}, {"of the limit", "%"}};
+  report.settings = {{"config", flags.config.pipeline_config_path},
+                     {"threads", absl::StrCat(threads)}};
+  report.columns = {{"batch", "rows"},         {"stage", ""},        {"items", "millions"},
+                    {"rows being made", "ms"}, {"rows exist", "ms"}, {"rate", "millions/s"},
+                    {"of the limit", "%"}};
   const RandomRowRates limit = MeasureRandomRows(flags.quick ? 100000 : kLimitRows);
   // One thread's, times the threads: what memory gives them together may be less.
   const double reads = limit.read * threads, updates = limit.update * threads;
-  report.limits = {{absl::StrCat("random reads of rows of 64 bytes, ", threads, " threads"), "Mrows/s", reads},
-                   {absl::StrCat("random updates of rows of 128 bytes, ", threads, " threads"), "Mrows/s", updates}};
+  report.limits = {
+      {absl::StrCat("random reads of rows of 64 bytes, ", threads, " threads"), "Mrows/s", reads},
+      {absl::StrCat("random updates of rows of 128 bytes, ", threads, " threads"), "Mrows/s",
+       updates}};
   std::vector<int64_t> batch_sizes = flags.batch_sizes;
   if (batch_sizes.empty()) batch_sizes = {config.data.batch_size};
   for (const int64_t batch_size : batch_sizes) {
@@ -222,8 +242,9 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
                          const std::vector<double>& warm, double stage_limit) {
       const Spread time = Milliseconds(warm);
       const double rate = 1e-3 * items / time.median;
-      report.rows.push_back({static_cast<double>(batch_size), stage, 1e-6 * items, Milliseconds(cold), time, rate,
-                             stage_limit > 0 ? BenchCell(100 * rate / stage_limit) : BenchCell(std::string("-"))});
+      report.rows.push_back(
+          {static_cast<double>(batch_size), stage, 1e-6 * items, Milliseconds(cold), time, rate,
+           stage_limit > 0 ? BenchCell(100 * rate / stage_limit) : BenchCell(std::string("-"))});
     };
     add("dedup: lookups", counts.lookups, made.dedup, exist.dedup, 0);
     add("find: rows", counts.rows, made.find, exist.find, reads);
@@ -232,7 +253,8 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
     add("update: rows", counts.rows, made.update, exist.update, updates * width);
   }
   report.checked = {
-      "in every batch the sum of one bag and the gradient of one row are, bit for bit, those of a plain loop"};
+      "in every batch the sum of one bag and the gradient of one row are, bit for bit, those of a "
+      "plain loop"};
   return report;
 }
 

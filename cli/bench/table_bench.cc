@@ -14,7 +14,8 @@ constexpr int64_t kRowsPerRound = 1000000;
 // A table with the requests of one worker.
 class Rows {
  public:
-  Rows(int64_t rows, int64_t keys) : config_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows, keys) {
+  Rows(int64_t rows, int64_t keys)
+      : config_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows, keys) {
     tables_.emplace_back(config_.tables[0], config_.train.sparse_optimizer, /*seed=*/1);
     ledger_.Start(Read(ledger_.ids()));
   }
@@ -41,8 +42,8 @@ class Rows {
     tables_[0].ReadValues(ticket.pull.ids, ticket.slots, values_.data());
     const double pulled = SecondsNow();
     const PushedGradients push = {0, &ticket, gradients_.span()};
-    PEPNET_RETURN_IF_ERROR(
-        step_update_.Apply(config_.train.sparse_optimizer, kBenchLr, update, update, {&push, 1}, &tables_));
+    PEPNET_RETURN_IF_ERROR(step_update_.Apply(config_.train.sparse_optimizer, kBenchLr, update,
+                                              update, {&push, 1}, &tables_));
     *push_seconds += SecondsNow() - pulled;
     *pull_seconds += pulled - start;
     ledger_.Applied(message_++, update);
@@ -51,7 +52,8 @@ class Rows {
 
   Status Check() const {
     if (tables_[0].size() != rows_) {
-      return absl::DataLossError(absl::StrCat("the table holds ", tables_[0].size(), " rows, expected ", rows_));
+      return absl::DataLossError(
+          absl::StrCat("the table holds ", tables_[0].size(), " rows, expected ", rows_));
     }
     return ledger_.Check(Read(ledger_.ids()));
   }
@@ -80,33 +82,45 @@ class Rows {
 StatusOr<BenchReport> TableBench(const BenchFlags& flags) {
   BenchReport report;
   report.name = flags.what;
-  report.settings = {{"rows a message", absl::StrCat(flags.keys)}, {"rounds", absl::StrCat(flags.rounds)}};
-  report.columns = {{"table", "rows"},   {"create", "Mrows/s"},      {"pull", "Mrows/s"},    {"of random reads", "%"},
-                    {"push", "Mrows/s"}, {"of random updates", "%"}, {"memory", "bytes/row"}};
+  report.settings = {{"rows a message", absl::StrCat(flags.keys)},
+                     {"rounds", absl::StrCat(flags.rounds)}};
+  report.columns = {{"table", "rows"},        {"create", "Mrows/s"}, {"pull", "Mrows/s"},
+                    {"of random reads", "%"}, {"push", "Mrows/s"},   {"of random updates", "%"},
+                    {"memory", "bytes/row"}};
   for (int64_t size : flags.rows) {
-    if (size < flags.keys) return InvalidInput("--rows ", size, " is less than --keys ", flags.keys);
+    if (size < flags.keys) {
+      return InvalidInput("--rows ", size, " is less than --keys ", flags.keys);
+    }
     const RandomRowRates limit = MeasureRandomRows(size);
-    report.limits.push_back({absl::StrCat("random reads of ", size, " rows"), "Mrows/s", limit.read});
-    report.limits.push_back({absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
+    report.limits.push_back(
+        {absl::StrCat("random reads of ", size, " rows"), "Mrows/s", limit.read});
+    report.limits.push_back(
+        {absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
     Rows rows(size, flags.keys);
     double create_pull = 0, create_push = 0;
     const int64_t fill = (size + flags.keys - 1) / flags.keys;
-    for (int64_t m = 0; m < fill; ++m) PEPNET_RETURN_IF_ERROR(rows.Next(&create_pull, &create_push));
+    for (int64_t m = 0; m < fill; ++m) {
+      PEPNET_RETURN_IF_ERROR(rows.Next(&create_pull, &create_push));
+    }
     const int64_t messages = std::max<int64_t>(1, std::min(kRowsPerRound, size) / flags.keys);
     const double round_rows = 1e-6 * static_cast<double>(messages * flags.keys);
     std::vector<double> pull, push;
     for (int round = 0; round < flags.rounds; ++round) {
       pull.push_back(0);
       push.push_back(0);
-      for (int64_t m = 0; m < messages; ++m) PEPNET_RETURN_IF_ERROR(rows.Next(&pull.back(), &push.back()));
+      for (int64_t m = 0; m < messages; ++m) {
+        PEPNET_RETURN_IF_ERROR(rows.Next(&pull.back(), &push.back()));
+      }
     }
     PEPNET_RETURN_IF_ERROR(rows.Check());
     const Spread pulls = RatesOf(round_rows, pull), pushes = RatesOf(round_rows, push);
-    report.rows.push_back({static_cast<double>(size), 1e-6 * static_cast<double>(fill * flags.keys) / create_push,
-                           pulls, 100 * pulls.median / limit.read, pushes, 100 * pushes.median / limit.update,
-                           static_cast<double>(rows.table().memory_bytes()) / static_cast<double>(size)});
+    report.rows.push_back(
+        {static_cast<double>(size), 1e-6 * static_cast<double>(fill * flags.keys) / create_push,
+         pulls, 100 * pulls.median / limit.read, pushes, 100 * pushes.median / limit.update,
+         static_cast<double>(rows.table().memory_bytes()) / static_cast<double>(size)});
   }
-  report.checked = {"every row exists once, and sampled rows hold what Adagrad's formula makes of their updates"};
+  report.checked = {
+      "every row exists once, and sampled rows hold what Adagrad's formula makes of their updates"};
   return report;
 }
 

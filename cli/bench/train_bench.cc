@@ -35,7 +35,8 @@ struct Run {
 
 // The matrix products that steps [warmup, warmup + steps) need with routing, from the rows
 // themselves.
-Status CountMultiplications(const JobConfig& config, const WorkerContext& context, const BenchFlags& flags, Run* run) {
+Status CountMultiplications(const JobConfig& config, const WorkerContext& context,
+                            const BenchFlags& flags, Run* run) {
   LoaderOptions options;
   options.input_path = config.train_input_path;
   // One reader of global batches sees the rows of all workers (law L2), behind the measurement.
@@ -49,9 +50,11 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
   for (int64_t step = 0; step < flags.warmup_steps + flags.steps; ++step) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
     if (step < flags.warmup_steps) continue;
-    const auto counts = CountingRows(RowScales(config, *batch, LocalLossNormalizers(config, *batch)));
+    const auto counts =
+        CountingRows(RowScales(config, *batch, LocalLossNormalizers(config, *batch)));
     run->rows += static_cast<double>(batch->rows);
-    run->multiplications += StepMultiplications(config, static_cast<double>(batch->rows), counts, 1);
+    run->multiplications +=
+        StepMultiplications(config, static_cast<double>(batch->rows), counts, 1);
   }
   return absl::OkStatus();
 }
@@ -59,15 +62,17 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
 // Makes the directory that the run trains into, which must be new: it is removed afterwards.
 Status MakeScratch(const WorkerContext& context) {
   const std::string& path = context.config->model_dir;
-  return OnFirstWorker(context, "scratch directory",
-                       [&]() -> StatusOr<std::string> {
-                         if (PathExists(path)) {
-                           return InvalidInput("--scratch_dir=", path,
-                                               " exists; name a directory that does not, it is removed after the run");
-                         }
-                         PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
-                         return path;
-                       })
+  return OnFirstWorker(
+             context, "scratch directory",
+             [&]() -> StatusOr<std::string> {
+               if (PathExists(path)) {
+                 return InvalidInput(
+                     "--scratch_dir=", path,
+                     " exists; name a directory that does not, it is removed after the run");
+               }
+               PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
+               return path;
+             })
       .status();
 }
 
@@ -99,7 +104,8 @@ Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* ru
   if (trainer.state().counters.finished_steps != measured_end + 1) {
     return absl::InternalError("the trainer counts other steps than were made");
   }
-  return context.first() ? CountMultiplications(*context.config, context, flags, run) : absl::OkStatus();
+  return context.first() ? CountMultiplications(*context.config, context, flags, run)
+                         : absl::OkStatus();
 }
 
 // The stages in which a worker waits for nobody.
@@ -111,10 +117,12 @@ Status FindSlowest(const WorkerContext& context, Run* run) {
     const int i = static_cast<int>(stage);
     own[context.collective->index()] += run->after.seconds(i) - run->before.seconds(i);
   }
-  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<double>(own), "own work of each worker"));
+  PEPNET_RETURN_IF_ERROR(
+      context.collective->AllreduceSum(std::span<double>(own), "own work of each worker"));
   const auto slowest = std::max_element(own.begin(), own.end());
   run->slowest_worker = static_cast<int>(slowest - own.begin());
-  run->slowest_behind = *slowest * static_cast<double>(own.size()) / std::accumulate(own.begin(), own.end(), 0.0);
+  run->slowest_behind =
+      *slowest * static_cast<double>(own.size()) / std::accumulate(own.begin(), own.end(), 0.0);
   return absl::OkStatus();
 }
 
@@ -147,30 +155,34 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   int workers = 1;
   double peak = 0;
   auto measure_peak = [&](const WorkerContext& context) {  // on all workers' cores, while they wait
-    return MatrixPeak(context.collective->count() * context.options.threads, flags.quick ? 128 : 3072);
+    return MatrixPeak(context.collective->count() * context.options.threads,
+                      flags.quick ? 128 : 3072);
   };
   std::vector<Run> runs;
   for (int64_t size : sizes) {
     config.data.batch_size = size;
     Run run;
-    PEPNET_RETURN_IF_ERROR(RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
-      speaks = context.first();
-      const bool gpu = context.options.device.kind == ComputeDevice::Kind::kGpu;
-      device = absl::StrCat(gpu ? "GPU" : "CPU", context.options.bf16 ? ", BF16" : "");
-      workers = context.collective->count();
-      PEPNET_RETURN_IF_ERROR(MakeScratch(context));
-      const absl::Cleanup remove = [&] {
-        if (!speaks) return;
-        if (const Status removed = RemoveTree(config.model_dir); !removed.ok()) LOG(WARNING) << removed.message();
-      };
-      if (speaks) peak = std::max(peak, measure_peak(context));
-      PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
-      PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
-      PEPNET_RETURN_IF_ERROR(FindSlowest(context, &run));
-      PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
-      if (speaks) peak = std::max(peak, measure_peak(context));
-      return absl::OkStatus();
-    }));
+    PEPNET_RETURN_IF_ERROR(
+        RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
+          speaks = context.first();
+          const bool gpu = context.options.device.kind == ComputeDevice::Kind::kGpu;
+          device = absl::StrCat(gpu ? "GPU" : "CPU", context.options.bf16 ? ", BF16" : "");
+          workers = context.collective->count();
+          PEPNET_RETURN_IF_ERROR(MakeScratch(context));
+          const absl::Cleanup remove = [&] {
+            if (!speaks) return;
+            if (const Status removed = RemoveTree(config.model_dir); !removed.ok()) {
+              LOG(WARNING) << removed.message();
+            }
+          };
+          if (speaks) peak = std::max(peak, measure_peak(context));
+          PEPNET_RETURN_IF_ERROR(context.collective->Barrier("start of the measurement"));
+          PEPNET_RETURN_IF_ERROR(TrainSteps(context, flags, &run));
+          PEPNET_RETURN_IF_ERROR(FindSlowest(context, &run));
+          PEPNET_RETURN_IF_ERROR(context.collective->Barrier("end of the measurement"));
+          if (speaks) peak = std::max(peak, measure_peak(context));
+          return absl::OkStatus();
+        }));
     run.batch_size = size;
     runs.push_back(std::move(run));
   }
@@ -187,8 +199,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     row.emplace_back(run.rows / total);
     row.emplace_back(SpreadOf(milliseconds));
     row.emplace_back(100 * 2e-9 * run.multiplications / total / peak);
-    for (Stage stage :
-         {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush, Stage::kAllreduce, Stage::kUpdate}) {
+    for (Stage stage : {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush,
+                        Stage::kAllreduce, Stage::kUpdate}) {
       row.emplace_back(Percent(run, stage));
     }
     row.emplace_back(run.first_step);
@@ -211,12 +223,17 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
                     {"push", "%"},          {"allreduce", "%"},
                     {"update", "%"},        {"first step after", "s"},
                     {"slowest worker", ""}, {"its work", "x the mean"}};
-  if (session == nullptr) report.columns.push_back({"speed of a core", "samples/s of processor time"});
+  if (session == nullptr) {
+    report.columns.push_back({"speed of a core", "samples/s of processor time"});
+  }
   report.checked = {"every step was made and every loss is finite",
-                    "of peak counts the matrix products that routing leaves, against the CPUs' peak on any device; the "
+                    "of peak counts the matrix products that routing leaves, against the CPUs' "
+                    "peak on any device; the "
                     "stages are worker 0's"};
-  if (session == nullptr)
-    report.checked.push_back("speed of a core counts the time of all threads: reading, servers and all");
+  if (session == nullptr) {
+    report.checked.push_back(
+        "speed of a core counts the time of all threads: reading, servers and all");
+  }
   return report;
 }
 

@@ -20,7 +20,9 @@ Status CheckConfigCommand(const ConfigFlags& given) {
   }
   LogNotes(*config);
   for (const Warning& warning : ConfigWarnings(*config)) LOG(WARNING) << warning.text;
-  if (config->eval_input_path.empty()) LOG(INFO) << "eval_input_path is empty: a training with it evaluates nothing";
+  if (config->eval_input_path.empty()) {
+    LOG(INFO) << "eval_input_path is empty: a training with it evaluates nothing";
+  }
   std::cout << config->effective_text;
   LOG(INFO) << flags.pipeline_config_path << " is accepted";
   return absl::OkStatus();

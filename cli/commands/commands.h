@@ -1,6 +1,6 @@
-// The commands of the command line (docs/design.md section 9), but for those with a folder of their own (bench,
-// inspect, plan). For each: its flags, how they are declared, and the function that runs it. Each returns the first
-// error.
+// The commands of the command line (docs/design.md section 9), but for those with a folder of their
+// own (bench, inspect, plan). For each: its flags, how they are declared, and the function that
+// runs it. Each returns the first error.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +63,8 @@ struct ExportFlags {
   std::vector<std::string> asset_files;  // copied into export_dir
   std::string format = "safetensors";    // comma list of safetensors, parquet, onnx
   int64_t onnx_external_mb = 64;         // tensors above go to model.onnx.data
-  bool own_domain = false;               // model.onnx gets the outputs of each row's own domain, too
+  // model.onnx gets the outputs of each row's own domain, too
+  bool own_domain = false;
   bool no_verify = false;
 };
 void AddExportFlags(CLI::App* command, ExportFlags* flags);

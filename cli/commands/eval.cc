@@ -24,14 +24,15 @@ std::string SlicesFile(const std::string& result_file) {
 
 std::string IntervalText(const char* name, const std::optional<Interval>& interval) {
   if (!interval.has_value()) return absl::StrCat(name, " has none");
-  return absl::StrFormat("%s %.4f [%.4f, %.4f]", name, interval->value, interval->low, interval->high);
+  return absl::StrFormat("%s %.4f [%.4f, %.4f]", name, interval->value, interval->low,
+                         interval->high);
 }
 
 void LogIntervals(const std::vector<TaskIntervals>& intervals) {
   for (const TaskIntervals& task : intervals) {
     LOG(INFO) << "95 % intervals of " << task.task << ": " << IntervalText("auc", task.auc) << "  "
-              << IntervalText("logloss", task.logloss) << "  " << IntervalText("pcoc", task.pcoc) << "  ("
-              << task.rounds << " rounds)";
+              << IntervalText("logloss", task.logloss) << "  " << IntervalText("pcoc", task.pcoc)
+              << "  (" << task.rounds << " rounds)";
   }
 }
 
@@ -47,11 +48,14 @@ Status CheckResultFile(const std::string& path) {
   const std::filesystem::path file(path);
   if (file.filename() == "train_eval_result.txt" || file.filename() == "train_eval_slices.jsonl") {
     return InvalidInput("--eval_result_filename ", path,
-                        " is where a training keeps its own evaluations, which it goes on from; choose another name");
+                        " is where a training keeps its own evaluations, which it goes on from; "
+                        "choose another name");
   }
   for (const std::string& name : {path, SlicesFile(path)}) {
     std::error_code error;
-    if (std::filesystem::exists(name, error) && !std::filesystem::is_regular_file(name, error)) continue;
+    if (std::filesystem::exists(name, error) && !std::filesystem::is_regular_file(name, error)) {
+      continue;
+    }
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--eval_result_filename", name, {"{\"global_step\":"}));
   }
   return absl::OkStatus();
@@ -64,12 +68,14 @@ void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
-  command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
+  command->add_option("--eval_input_path", flags->config.eval_input_path,
+                      "comma list of paths and globs");
   command->add_option("--eval_result_filename", flags->eval_result_filename,
                       "file in model_dir to append the result to");
   command
       ->add_option("--bootstrap", flags->bootstrap,
-                   "draw the rows anew so many times, and tell 95 % intervals of auc, logloss and pcoc by task")
+                   "draw the rows anew so many times, and tell 95 % intervals of auc, logloss and "
+                   "pcoc by task")
       ->check(CLI::Range(0, 1000000, "a number of rounds from 0 to 1000000"));
   command->add_option("--seed", flags->job.run.seed, "of --bootstrap (default 0)");
 }
@@ -77,18 +83,21 @@ void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
 Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   if (config.eval_input_path.empty()) {
-    return InvalidInput("there is nothing to evaluate: eval_input_path is empty in ", flags.config.pipeline_config_path,
+    return InvalidInput("there is nothing to evaluate: eval_input_path is empty in ",
+                        flags.config.pipeline_config_path,
                         "; set it there or pass --eval_input_path");
   }
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string file = ResultFile(flags, config);
     if (context.first()) PEPNET_RETURN_IF_ERROR(CheckResultFile(file));
-    const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
-                            OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
+    const std::string path =
+        flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(
-        const EvaluationResult result,
-        Evaluate(context, inference.model.get(), config.eval_input_path, inference.finished_steps, {flags.bootstrap}));
+        InferenceModel inference,
+        OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
+    PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
+                            Evaluate(context, inference.model.get(), config.eval_input_path,
+                                     inference.finished_steps, {flags.bootstrap}));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
     LogIntervals(result.intervals);

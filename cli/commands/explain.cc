@@ -25,12 +25,15 @@ void AddExplainFlags(CLI::App* command, ExplainFlags* flags) {
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
-  command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
+  command->add_option("--eval_input_path", flags->config.eval_input_path,
+                      "comma list of paths and globs");
   command
-      ->add_option("--rows", flags->rows,
-                   "the first so many rows of the input, which the workers share in memory; 0: all of them")
+      ->add_option(
+          "--rows", flags->rows,
+          "the first so many rows of the input, which the workers share in memory; 0: all of them")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", flags->job.run.seed, "of the rows that give their values (default 0)");
+  command->add_option("--seed", flags->job.run.seed,
+                      "of the rows that give their values (default 0)");
   command->add_option("--output", flags->output, "also write all digits to this file, as JSON");
 }
 
@@ -38,26 +41,35 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   if (config.eval_input_path.empty()) {
     return InvalidInput("there are no rows to explain the model on: eval_input_path is empty in ",
-                        flags.config.pipeline_config_path, "; set it there or pass --eval_input_path");
+                        flags.config.pipeline_config_path,
+                        "; set it there or pass --eval_input_path");
   }
-  if (!flags.output.empty()) PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
+  if (!flags.output.empty()) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
+  }
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
-    const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
-                            OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
-    PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, flags.rows, kGateRows));
+    const std::string path =
+        flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(
-        const Importance importance,
-        ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, context.options.seed));
+        InferenceModel inference,
+        OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
+    PEPNET_ASSIGN_OR_RETURN(RowBlocks rows,
+                            ReadRowBlocks(context, config.eval_input_path, flags.rows, kGateRows));
+    PEPNET_ASSIGN_OR_RETURN(const Importance importance,
+                            ExplainFeatures(context, inference.model.get(), &rows,
+                                            inference.finished_steps, context.options.seed));
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "explained " << inference.checkpoint << " on " << config.eval_input_path;
     PEPNET_ASSIGN_OR_RETURN(const GateStatistics gates, MeasureGates(context, inference, &rows));
     std::cout << ImportanceTables(importance) << std::endl;
-    if (const std::string table = GateTable(gates); !table.empty()) std::cout << "\n" << table << std::endl;
+    if (const std::string table = GateTable(gates); !table.empty()) {
+      std::cout << "\n" << table << std::endl;
+    }
     if (flags.output.empty()) return absl::OkStatus();
     const ExplainedRun run{inference.checkpoint, config.eval_input_path, inference.finished_steps,
                            context.options.seed};
-    PEPNET_RETURN_IF_ERROR(WriteFileAtomically(flags.output, ExplanationJson(run, importance, gates) + "\n"));
+    PEPNET_RETURN_IF_ERROR(
+        WriteFileAtomically(flags.output, ExplanationJson(run, importance, gates) + "\n"));
     LOG(INFO) << "written to " << flags.output;
     return absl::OkStatus();
   });

@@ -43,23 +43,28 @@ StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
 }
 
 StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
-  if (!flags.checkpoint_path.empty()) return ResolveCheckpointFlag(flags.checkpoint_path, config.model_dir);
+  if (!flags.checkpoint_path.empty()) {
+    return ResolveCheckpointFlag(flags.checkpoint_path, config.model_dir);
+  }
   if (config.export_config.best) return ChooseBestCheckpoint(config);
   return ResolveCheckpointFlag(config.model_dir, config.model_dir);
 }
 
-StatusOr<std::vector<std::string>> WriteFormat(const std::string& format, const ExportSource& source,
-                                               const std::string& directory, const ExportFlags& flags) {
+StatusOr<std::vector<std::string>> WriteFormat(const std::string& format,
+                                               const ExportSource& source,
+                                               const std::string& directory,
+                                               const ExportFlags& flags) {
   if (format == "parquet") return WriteParquet(source, directory);
   if (format == "onnx") return WriteOnnx(source, directory, flags.onnx_external_mb << 20);
   return WriteSafetensors(source, directory);
 }
 
 // Rows compared, -1 if there is no eval data to compare on.
-StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, const std::string& directory,
-                          const CardInfo& info) {
+StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source,
+                          const std::string& directory, const CardInfo& info) {
   const std::string& input = config.eval_input_path;
-  const Status found = input.empty() ? InvalidInput("eval_input_path is empty") : FindJobFiles(config, input).status();
+  const Status found = input.empty() ? InvalidInput("eval_input_path is empty")
+                                     : FindJobFiles(config, input).status();
   if (!found.ok()) {
     LOG(WARNING) << "the export is not compared with eval: " << found.message();
     return -1;
@@ -69,7 +74,8 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
   DenseParameters parameters(DenseParameterList(config));
   ExportSource exported = source;
   if (std::find(info.formats.begin(), info.formats.end(), "safetensors") != info.formats.end()) {
-    PEPNET_ASSIGN_OR_RETURN(exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
+    PEPNET_ASSIGN_OR_RETURN(
+        exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
   }
   JobFlags job;
   job.hash = source.manifest->string_hash == "farm" ? "farm" : "std";
@@ -84,23 +90,27 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source, c
 
 // The files of --asset_files must have different names, of which the export itself uses none.
 Status CheckAssets(const std::vector<std::string>& assets) {
-  std::set<std::string> names = {"pipeline.config", "README.md",       "export.json", "model.safetensors",
-                                 "model.onnx",      "model.onnx.data", "tables"};
+  std::set<std::string> names = {
+      "pipeline.config", "README.md",       "export.json", "model.safetensors",
+      "model.onnx",      "model.onnx.data", "tables"};
   for (const std::string& asset : assets) {
     std::error_code error;
     if (!std::filesystem::is_regular_file(asset, error)) {
-      return InvalidInput("--asset_files: ", asset, " is not a file; expected a comma list of files");
+      return InvalidInput("--asset_files: ", asset,
+                          " is not a file; expected a comma list of files");
     }
     const std::string name = std::filesystem::path(asset).filename();
     if (!names.insert(name).second) {
-      return InvalidInput("--asset_files: ", asset, ": the export has another file named ", name, "; rename one");
+      return InvalidInput("--asset_files: ", asset, ": the export has another file named ", name,
+                          "; rename one");
     }
   }
   return absl::OkStatus();
 }
 
 // Returns the names in `directory`.
-StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& assets, const std::string& directory) {
+StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& assets,
+                                              const std::string& directory) {
   std::vector<std::string> names;
   for (const std::string& asset : assets) {
     names.push_back(std::filesystem::path(asset).filename());
@@ -108,25 +118,31 @@ StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& as
                             FileWriter::Create(absl::StrCat(directory, "/", names.back())));
     std::ifstream file(asset, std::ios::binary);
     std::string piece(1 << 20, '\0');
-    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) ||
+           file.gcount() > 0) {
       PEPNET_RETURN_IF_ERROR(copy->Append(piece.data(), static_cast<size_t>(file.gcount())));
     }
-    if (!file.eof()) return absl::UnavailableError(absl::StrCat("--asset_files: ", asset, " cannot be read"));
+    if (!file.eof()) {
+      return absl::UnavailableError(absl::StrCat("--asset_files: ", asset, " cannot be read"));
+    }
     PEPNET_RETURN_IF_ERROR(copy->Finish());
   }
   return names;
 }
 
-Status WriteExport(const JobConfig& config, const ExportSource& source, const std::string& directory,
-                   const ExportFlags& flags, CardInfo info) {
+Status WriteExport(const JobConfig& config, const ExportSource& source,
+                   const std::string& directory, const ExportFlags& flags, CardInfo info) {
   for (const std::string& format : info.formats) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteFormat(format, source, directory, flags));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> files,
+                            WriteFormat(format, source, directory, flags));
     info.files.insert(info.files.end(), files.begin(), files.end());
   }
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> assets, CopyAssets(flags.asset_files, directory));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> assets,
+                          CopyAssets(flags.asset_files, directory));
   info.files.insert(info.files.end(), assets.begin(), assets.end());
   PEPNET_ASSIGN_OR_RETURN(info.compared_rows, Compare(config, source, directory, info));
-  PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
+  PEPNET_RETURN_IF_ERROR(
+      WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
   PEPNET_ASSIGN_OR_RETURN(const std::string card, ModelCard(source, info));
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(directory + "/README.md", card));
   PEPNET_ASSIGN_OR_RETURN(const std::string json, ExportJson(source, directory, info));
@@ -136,8 +152,9 @@ Status WriteExport(const JobConfig& config, const ExportSource& source, const st
 // Outputs are chosen by the row's domain in model.onnx alone, and only where they are by domain.
 Status CheckOwnDomain(const JobConfig& config, const std::vector<std::string>& formats) {
   if (std::find(formats.begin(), formats.end(), "onnx") == formats.end()) {
-    return InvalidInput("--own_domain is of model.onnx, which --format=", absl::StrJoin(formats, ","),
-                        " does not write; add onnx or leave the flag out");
+    return InvalidInput(
+        "--own_domain is of model.onnx, which --format=", absl::StrJoin(formats, ","),
+        " does not write; add onnx or leave the flag out");
   }
   if (config.model.domain_label < 0) {
     return InvalidInput(
@@ -151,15 +168,19 @@ Status CheckOwnDomain(const JobConfig& config, const std::vector<std::string>& f
 StatusOr<std::string> ExportTarget(const std::string& export_dir) {
   std::string target = export_dir;
   while (target.size() > 1 && target.back() == '/') target.pop_back();
-  const std::filesystem::path path(target), parent = path.parent_path().empty() ? "." : path.parent_path();
+  const std::filesystem::path path(target),
+      parent = path.parent_path().empty() ? "." : path.parent_path();
   if (path.filename().empty() || path.filename() == "." || path.filename() == "..") {
-    return InvalidInput("--export_dir ", export_dir, " does not end in the name of a new directory");
+    return InvalidInput("--export_dir ", export_dir,
+                        " does not end in the name of a new directory");
   }
   if (NameIsTaken(target)) {
-    return InvalidInput("--export_dir ", export_dir, " exists already; choose a directory that does not");
+    return InvalidInput("--export_dir ", export_dir,
+                        " exists already; choose a directory that does not");
   }
   if (NameIsTaken(parent / kManifestName)) {
-    return InvalidInput("--export_dir ", export_dir, " lies in a checkpoint; choose a directory outside of it");
+    return InvalidInput("--export_dir ", export_dir,
+                        " lies in a checkpoint; choose a directory outside of it");
   }
   PEPNET_RETURN_IF_ERROR(MakeDirectories(parent.string()));
   return target;
@@ -171,16 +192,22 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
   AddConfigFlags(command, &flags->config);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
-  command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")->required();
-  command->add_option("--asset_files", flags->asset_files, "files to copy into the export, comma list")->delimiter(',');
-  command->add_option("--format", flags->format, "comma list of safetensors, parquet, onnx (default safetensors)");
+  command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")
+      ->required();
+  command
+      ->add_option("--asset_files", flags->asset_files, "files to copy into the export, comma list")
+      ->delimiter(',');
+  command->add_option("--format", flags->format,
+                      "comma list of safetensors, parquet, onnx (default safetensors)");
   command
       ->add_option("--onnx_external_mb", flags->onnx_external_mb,
                    "tensors of more MiB go to model.onnx.data (default 64)")
       ->check(CLI::Range(0, 2000, "a number of MiB up to 2000"));
   command->add_flag("--own_domain", flags->own_domain,
-                    "model.onnx reads each row's domain as one more input, and also gives the outputs of that domain");
-  command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
+                    "model.onnx reads each row's domain as one more input, and also gives the "
+                    "outputs of that domain");
+  command->add_flag("--no_verify", flags->no_verify,
+                    "do not read the contents of checkpoint files before using them");
 }
 
 Status ExportCommand(const ExportFlags& flags) {
@@ -201,19 +228,22 @@ Status ExportCommand(const ExportFlags& flags) {
   }
   PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, config), checkpoint));
   DenseParameters parameters(DenseParameterList(config));
-  PEPNET_RETURN_IF_ERROR(ReadDenseValues(checkpoint, ValuesFor(config.export_config.uses_averages), &parameters));
-  ExportSource source{&config,
-                      checkpoint,
-                      &manifest,
-                      &parameters,
-                      {[&](const Table& table) { return ReadTable(checkpoint, manifest, table); }, manifest.seed},
-                      flags.own_domain};
+  PEPNET_RETURN_IF_ERROR(
+      ReadDenseValues(checkpoint, ValuesFor(config.export_config.uses_averages), &parameters));
+  ExportSource source{
+      &config,
+      checkpoint,
+      &manifest,
+      &parameters,
+      {[&](const Table& table) { return ReadTable(checkpoint, manifest, table); }, manifest.seed},
+      flags.own_domain};
   // Complete or absent: everything is written beside the final name and renamed at the end.
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));
   PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, info));
   PEPNET_RETURN_IF_ERROR(RenameToNewName(temporary.path(), target));
   temporary.Release();
-  LOG(INFO) << "exported " << checkpoint << " to " << target << " as " << absl::StrJoin(info.formats, ", ");
+  LOG(INFO) << "exported " << checkpoint << " to " << target << " as "
+            << absl::StrJoin(info.formats, ", ");
   return absl::OkStatus();
 }
 

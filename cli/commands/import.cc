@@ -29,19 +29,23 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 }
 
 StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const std::string& path,
-                                        const std::string& name, const std::vector<int64_t>& shape) {
+                                        const std::string& name,
+                                        const std::vector<int64_t>& shape) {
   auto it = reader.tensors().find(name);
   if (it == reader.tensors().end()) {
-    return InvalidInput(path, " holds no tensor ", name, " of shape ", ShapeText(shape), ", which this config needs");
+    return InvalidInput(path, " holds no tensor ", name, " of shape ", ShapeText(shape),
+                        ", which this config needs");
   }
   if (it->second.shape != shape) {
-    return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape), ", this config needs ",
-                        ShapeText(shape));
+    return InvalidInput(path, ": ", name, " has shape ", ShapeText(it->second.shape),
+                        ", this config needs ", ShapeText(shape));
   }
   PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, reader.ReadFloats(name));
-  const auto wrong = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  const auto wrong =
+      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (wrong != values.end()) {
-    return InvalidInput(path, ": ", name, " holds ", *wrong, " at position ", wrong - values.begin(),
+    return InvalidInput(path, ": ", name, " holds ", *wrong, " at position ",
+                        wrong - values.begin(),
                         "; weights that are not finite cannot be trained or used");
   }
   return values;
@@ -49,7 +53,8 @@ StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const s
 
 // The ids whose rows a tensor of the table holds: all, or of a table that grows those that stand
 // beside it.
-StatusOr<std::vector<int64_t>> TableIds(const SafetensorsReader& reader, const std::string& path, const Table& table) {
+StatusOr<std::vector<int64_t>> TableIds(const SafetensorsReader& reader, const std::string& path,
+                                        const Table& table) {
   if (!table.grows()) {
     std::vector<int64_t> ids(table.rows);
     std::iota(ids.begin(), ids.end(), 0);
@@ -58,28 +63,33 @@ StatusOr<std::vector<int64_t>> TableIds(const SafetensorsReader& reader, const s
   const std::string name = TableIdsName(table);
   const auto it = reader.tensors().find(name);
   if (it == reader.tensors().end()) {
-    return InvalidInput(path, " holds no tensor ", name, ", the ids of the rows of table ", table.name,
-                        ", which grows; expected an export of this program, or num_buckets or hash_bucket_size rows");
+    return InvalidInput(path, " holds no tensor ", name, ", the ids of the rows of table ",
+                        table.name,
+                        ", which grows; expected an export of this program, or num_buckets or "
+                        "hash_bucket_size rows");
   }
   if (it->second.shape.size() != 1 || it->second.dtype != "I64") {
-    return InvalidInput(path, ": ", name, " is ", it->second.dtype, " of shape ", ShapeText(it->second.shape),
-                        "; expected I64 of one axis");
+    return InvalidInput(path, ": ", name, " is ", it->second.dtype, " of shape ",
+                        ShapeText(it->second.shape), "; expected I64 of one axis");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, reader.ReadIntegers(name));
   std::vector<int64_t> sorted = ids;
   std::sort(sorted.begin(), sorted.end());
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end())
+  if (twice != sorted.end()) {
     return InvalidInput(path, ": ", name, " holds id ", *twice, " twice; expected each id once");
+  }
   if (!sorted.empty() && !IdsOf(table.rows).Contains(sorted.front())) {
-    return InvalidInput(path, ": ", name, " holds ", sorted.front(), "; expected ", IdRangeText(table.rows));
+    return InvalidInput(path, ": ", name, " holds ", sorted.front(), "; expected ",
+                        IdRangeText(table.rows));
   }
   return ids;
 }
 
 // One part with these rows of the table, fresh optimizer state. values: a row for each of `ids`.
-StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const std::vector<int64_t>& ids,
-                              const std::vector<float>& values, const std::string& directory) {
+StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
+                              const std::vector<int64_t>& ids, const std::vector<float>& values,
+                              const std::string& directory) {
   const int dim = table.dim;
   const int state_dim = SparseStateDim(config.train.sparse_optimizer.kind, dim);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartWriter> writer,
@@ -88,14 +98,16 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const
   std::vector<size_t> order(ids.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    const int bucket_a = BucketOf(RowHash(table_hash, ids[a])), bucket_b = BucketOf(RowHash(table_hash, ids[b]));
+    const int bucket_a = BucketOf(RowHash(table_hash, ids[a])),
+              bucket_b = BucketOf(RowHash(table_hash, ids[b]));
     return bucket_a != bucket_b ? bucket_a < bucket_b : ids[a] < ids[b];
   });
   std::vector<int64_t> run_ids;
   std::vector<float> run_values, states(kRowsPerRecordBatch * state_dim);
   if (state_dim > 0) {
     for (int64_t i = 0; i < kRowsPerRecordBatch; ++i) {
-      FillInitialState(config.train.sparse_optimizer, {states.data() + i * state_dim, static_cast<size_t>(state_dim)});
+      FillInitialState(config.train.sparse_optimizer,
+                       {states.data() + i * state_dim, static_cast<size_t>(state_dim)});
     }
   }
   const std::vector<int64_t> zeros(kRowsPerRecordBatch, 0);
@@ -109,9 +121,10 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const
       // Checkpoints hold what servers of this config read, so that a load rounds nothing more.
       RoundToNearest(table.value_kind, std::span(run_values).subspan(i * dim, dim));
     }
-    PEPNET_RETURN_IF_ERROR(
-        writer->Append({run_ids, run_values, std::span<const float>(states).first(count * state_dim),
-                        std::span<const int64_t>(zeros).first(count), std::span<const int64_t>(zeros).first(count)}));
+    PEPNET_RETURN_IF_ERROR(writer->Append({run_ids, run_values,
+                                           std::span<const float>(states).first(count * state_dim),
+                                           std::span<const int64_t>(zeros).first(count),
+                                           std::span<const int64_t>(zeros).first(count)}));
   }
   PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
   part.value_kind = table.value_kind;
@@ -122,36 +135,46 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table, const
 
 void AddImportFlags(CLI::App* command, ImportFlags* flags) {
   AddConfigFlags(command, &flags->config);
-  command->add_option("--weights", flags->weights, "safetensors file with full [rows, dim] tables")->required();
-  command->add_option("--model_dir", flags->config.model_dir, "where model.ckpt-0 goes (default: the config's)");
-  command->add_option("--seed", flags->seed, "seed of dropout and shuffle of the run that starts from it");
+  command->add_option("--weights", flags->weights, "safetensors file with full [rows, dim] tables")
+      ->required();
+  command->add_option("--model_dir", flags->config.model_dir,
+                      "where model.ckpt-0 goes (default: the config's)");
+  command->add_option("--seed", flags->seed,
+                      "seed of dropout and shuffle of the run that starts from it");
 }
 
 Status ImportCommand(const ImportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   LogNotes(config);
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(flags.weights));
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
+                          SafetensorsReader::Open(flags.weights));
   PEPNET_ASSIGN_OR_RETURN(const ModelDirLock lock, ModelDirLock::Acquire(config.model_dir));
-  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing, ListCheckpointDirectories(config.model_dir));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing,
+                          ListCheckpointDirectories(config.model_dir));
   if (!existing.empty()) {
-    return InvalidInput("model_dir ", config.model_dir, " already holds ", CheckpointName(existing.back()),
-                        "; choose another --model_dir");
+    return InvalidInput("model_dir ", config.model_dir, " already holds ",
+                        CheckpointName(existing.back()), "; choose another --model_dir");
   }
   TrainState state(config, flags.seed);
   for (size_t i = 0; i < state.parameters.specs().size(); ++i) {
     const ParameterSpec& spec = state.parameters.specs()[i];
-    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, spec.name, spec.shape));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values,
+                            ReadTensor(*reader, flags.weights, spec.name, spec.shape));
     std::copy(values.begin(), values.end(), state.parameters.value(static_cast<int>(i)).begin());
   }
   state.averages.StartFrom(state.parameters.values());
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
-  const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };  // a failed one
+  // A failed one.
+  const absl::Cleanup remove = [&] { RemoveTree(writer.temporary_directory()).IgnoreError(); };
   Manifest manifest;
   for (const Table& table : config.tables) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, TableIds(*reader, flags.weights, table));
-    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, ReadTensor(*reader, flags.weights, TableParameterName(table),
-                                                                  {static_cast<int64_t>(ids.size()), table.dim}));
-    PEPNET_ASSIGN_OR_RETURN(PartEntry part, WriteRows(config, table, ids, values, writer.temporary_directory()));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> ids,
+                            TableIds(*reader, flags.weights, table));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<float> values,
+                            ReadTensor(*reader, flags.weights, TableParameterName(table),
+                                       {static_cast<int64_t>(ids.size()), table.dim}));
+    PEPNET_ASSIGN_OR_RETURN(PartEntry part,
+                            WriteRows(config, table, ids, values, writer.temporary_directory()));
     manifest.parts.push_back(std::move(part));
   }
   state.counters.batch_size = config.data.batch_size;
@@ -167,7 +190,8 @@ Status ImportCommand(const ImportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
   const size_t used = state.parameters.specs().size() + config.tables.size();
   LOG(INFO) << "imported " << used << " tensors of " << flags.weights << " into " << path << " ("
-            << reader->tensors().size() - used << " others ignored); train from it with --continue_train";
+            << reader->tensors().size() - used
+            << " others ignored); train from it with --continue_train";
   return absl::OkStatus();
 }
 

@@ -19,14 +19,18 @@ namespace fs = std::filesystem;
 // The folder `python` of the sources that the program was built in; empty: there are none.
 fs::path PackageFolder(const fs::path& program) {
   std::error_code error;
-  for (fs::path folder = program.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
+  for (fs::path folder = program.parent_path(); folder.has_relative_path();
+       folder = folder.parent_path()) {
     if (fs::exists(folder / "python/pepnet_trainer/command.py", error)) return folder / "python";
   }
   return {};
 }
 
 std::string Interpreter(const fs::path& package_folder) {
-  if (const char* const chosen = std::getenv("PEPNET_PYTHON"); chosen != nullptr && *chosen != '\0') return chosen;
+  if (const char* const chosen = std::getenv("PEPNET_PYTHON");
+      chosen != nullptr && *chosen != '\0') {
+    return chosen;
+  }
   const fs::path beside = package_folder.parent_path() / ".venv/bin/python3";
   return access(beside.c_str(), X_OK) == 0 ? beside.string() : "python3";
 }
@@ -39,12 +43,13 @@ Status BecomeInit(int argc, char** argv) {
   const fs::path package_folder = error ? fs::path() : PackageFolder(program);
   if (package_folder.empty()) {
     return absl::NotFoundError(
-        "init is a command of the Python package pepnet_trainer, which does not stand beside this program; install its "
+        "init is a command of the Python package pepnet_trainer, which does not stand beside this "
+        "program; install its "
         "wheel (docs/python.md), whose pepnet has init");
   }
   const char* const path = std::getenv("PYTHONPATH");
-  const std::string folders =
-      absl::StrCat(package_folder.string(), path != nullptr && *path != '\0' ? absl::StrCat(":", path) : "");
+  const std::string folders = absl::StrCat(
+      package_folder.string(), path != nullptr && *path != '\0' ? absl::StrCat(":", path) : "");
   setenv("PYTHONPATH", folders.c_str(), 1);
   setenv("PEPNET_BINARY", program.c_str(), 1);  // checks what it has written with this very program
   std::string interpreter = Interpreter(package_folder);
@@ -53,9 +58,10 @@ Status BecomeInit(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) words.push_back(argv[i]);
   words.push_back(nullptr);
   execvp(words[0], words.data());
-  return absl::UnavailableError(absl::StrCat("init needs Python, but ", interpreter, " cannot be started: ",
-                                             std::error_code(errno, std::generic_category()).message(),
-                                             "; PEPNET_PYTHON chooses another"));
+  return absl::UnavailableError(absl::StrCat(
+      "init needs Python, but ", interpreter,
+      " cannot be started: ", std::error_code(errno, std::generic_category()).message(),
+      "; PEPNET_PYTHON chooses another"));
 }
 
 }  // namespace pepnet

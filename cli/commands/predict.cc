@@ -36,14 +36,24 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
-  command->add_option("--predict_input_path", flags->predict_input_path, "comma list of paths and globs")->required();
-  command->add_option("--predict_output_path", flags->predict_output_path, "directory for part-NNNNN files")
+  command
+      ->add_option("--predict_input_path", flags->predict_input_path,
+                   "comma list of paths and globs")
       ->required();
-  command->add_flag("--overwrite", flags->overwrite,
-                    "replace the parts that an earlier prediction wrote there; nothing else is ever replaced");
-  command->add_option("--reserved_columns", flags->reserved_columns, "input columns to copy, or ALL_COLUMNS")
+  command
+      ->add_option("--predict_output_path", flags->predict_output_path,
+                   "directory for part-NNNNN files")
+      ->required();
+  command->add_flag(
+      "--overwrite", flags->overwrite,
+      "replace the parts that an earlier prediction wrote there; nothing else is ever replaced");
+  command
+      ->add_option("--reserved_columns", flags->reserved_columns,
+                   "input columns to copy, or ALL_COLUMNS")
       ->delimiter(',');
-  command->add_option("--output_columns", flags->output_columns, "outputs to write (default: all, sorted)")
+  command
+      ->add_option("--output_columns", flags->output_columns,
+                   "outputs to write (default: all, sorted)")
       ->delimiter(',');
   command->add_option("--writer_type", flags->writer_type, "ParquetWriter or CsvWriter")
       ->check(CLI::IsMember({"ParquetWriter", "CsvWriter"}));
@@ -51,27 +61,35 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
       ->add_option("--predict_steps", flags->predict_steps,
                    "batches that each worker predicts, the first ones of its rows (default: all)")
       ->check(kCount);
-  command->add_option("--dataset_type", flags->config.dataset_type,
-                      "kind of the input files, in place of the config's: ParquetDataset or CsvDataset");
-  command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")->check(kCount);
+  command->add_option(
+      "--dataset_type", flags->config.dataset_type,
+      "kind of the input files, in place of the config's: ParquetDataset or CsvDataset");
+  command->add_option("--batch_size", flags->batch_size, "rows per batch (default eval_batch_size)")
+      ->check(kCount);
 }
 
 Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config, /*ignore_unknown_fields=*/true));
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config,
+                          LoadConfig(flags.config, /*ignore_unknown_fields=*/true));
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
-    const std::string path = flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
-    PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
-                            OpenForInference(context, path, ValuesFor(context.config->export_config.uses_averages)));
+    const std::string path =
+        flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
+    PEPNET_ASSIGN_OR_RETURN(
+        InferenceModel inference,
+        OpenForInference(context, path, ValuesFor(context.config->export_config.uses_averages)));
     PredictRequest request;
     request.input_path = flags.predict_input_path;
     request.output_path = flags.predict_output_path;
-    PEPNET_ASSIGN_OR_RETURN(request.reserved_columns, Names("--reserved_columns", flags.reserved_columns));
-    PEPNET_ASSIGN_OR_RETURN(request.output_columns, Names("--output_columns", flags.output_columns));
+    PEPNET_ASSIGN_OR_RETURN(request.reserved_columns,
+                            Names("--reserved_columns", flags.reserved_columns));
+    PEPNET_ASSIGN_OR_RETURN(request.output_columns,
+                            Names("--output_columns", flags.output_columns));
     request.csv = flags.writer_type == "CsvWriter";
     request.batch_size = flags.batch_size;
     request.steps = flags.predict_steps;
     request.overwrite = flags.overwrite;
-    PEPNET_ASSIGN_OR_RETURN(int64_t rows, Predict(context, inference.model.get(), request, inference.finished_steps));
+    PEPNET_ASSIGN_OR_RETURN(
+        int64_t rows, Predict(context, inference.model.get(), request, inference.finished_steps));
     if (context.first()) {
       LOG(INFO) << "predicted " << rows << " rows with " << inference.checkpoint << " into "
                 << flags.predict_output_path;

@@ -20,15 +20,19 @@ constexpr char kStandardOutput[] = "-";
 // Refuses arguments that are wrong whatever the runs hold.
 Status CheckOutput(const ReportFlags& flags) {
   if (flags.output == kStandardOutput) return absl::OkStatus();
-  if (flags.output.empty()) return InvalidInput("--output is empty; name a file, or - for the standard output");
+  if (flags.output.empty()) {
+    return InvalidInput("--output is empty; name a file, or - for the standard output");
+  }
   const std::filesystem::path parent = std::filesystem::path(flags.output).parent_path();
   if (!parent.empty() && !IsDirectory(parent.string())) {
-    return absl::NotFoundError(absl::StrCat("--output ", Printable(flags.output, 500), ": there is no directory ",
-                                            Printable(parent.string(), 500), "; make it first, or name another file"));
+    return absl::NotFoundError(
+        absl::StrCat("--output ", Printable(flags.output, 500), ": there is no directory ",
+                     Printable(parent.string(), 500), "; make it first, or name another file"));
   }
   if (IsDirectory(flags.output)) {
-    return InvalidInput("--output ", Printable(flags.output, 500), " is a directory, expected a file; try ",
-                        Printable(flags.output, 500), "/report.html");
+    return InvalidInput("--output ", Printable(flags.output, 500),
+                        " is a directory, expected a file; try ", Printable(flags.output, 500),
+                        "/report.html");
   }
   if (flags.overwrite) return absl::OkStatus();
   Status replaceable = CheckReplaceable("--output", flags.output, {kPageBeginning});
@@ -44,7 +48,9 @@ void LogNotices(const std::vector<RunRecord>& runs) {
 }
 
 void AddRuns(CLI::App* command, std::vector<std::string>* runs) {
-  command->add_option("RUN", *runs, "the model_dir of a training, finished or in progress; several are compared")
+  command
+      ->add_option("RUN", *runs,
+                   "the model_dir of a training, finished or in progress; several are compared")
       ->required();
 }
 
@@ -52,14 +58,18 @@ void AddRuns(CLI::App* command, std::vector<std::string>* runs) {
 
 void AddReportFlags(CLI::App* command, ReportFlags* flags) {
   AddRuns(command, &flags->runs);
-  command->add_option("-o,--output", flags->output, "file for the page; - is the standard output")->required();
-  command->add_flag("--overwrite", flags->overwrite, "replace what stands at --output, even if it is no such page");
-  command->add_flag("--no_rows", flags->no_rows, "do not read the tables' rows: no hottest ids, but at once");
+  command->add_option("-o,--output", flags->output, "file for the page; - is the standard output")
+      ->required();
+  command->add_flag("--overwrite", flags->overwrite,
+                    "replace what stands at --output, even if it is no such page");
+  command->add_flag("--no_rows", flags->no_rows,
+                    "do not read the tables' rows: no hottest ids, but at once");
 }
 
 Status ReportCommand(const ReportFlags& flags) {
   PEPNET_RETURN_IF_ERROR(CheckOutput(flags));
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, ReadRuns(flags.runs, {.rows = !flags.no_rows}));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs,
+                          ReadRuns(flags.runs, {.rows = !flags.no_rows}));
   LogNotices(runs);
   const std::string page = ReportPage(runs);
   if (flags.output == kStandardOutput) {
@@ -74,7 +84,8 @@ Status ReportCommand(const ReportFlags& flags) {
 
 void AddCompareFlags(CLI::App* command, CompareFlags* flags) {
   AddRuns(command, &flags->runs);
-  command->add_flag("--json", flags->json, "the figures as JSON, as they stand in the page of pepnet report");
+  command->add_flag("--json", flags->json,
+                    "the figures as JSON, as they stand in the page of pepnet report");
 }
 
 Status CompareCommand(const CompareFlags& flags) {

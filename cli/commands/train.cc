@@ -21,7 +21,8 @@ namespace {
 // Logs the plan of the run once, before anything is trained. Settings that look wrong are logged,
 // and returned.
 std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
-  const TrainRanks ranks{context.worker_ranks, context.client->server_count(), context.options.threads, colocated};
+  const TrainRanks ranks{context.worker_ranks, context.client->server_count(),
+                         context.options.threads, colocated};
   if (LogsVerbosely()) {
     LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
   } else {
@@ -37,17 +38,21 @@ std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
 // Logs where the results are, and what can be done with them.
 void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int64_t step) {
   const bool best = PathExists(absl::StrCat(config.model_dir, "/", kBestCheckpointFile));
-  LOG(INFO) << CheckpointName(step) << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")
-            << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet report " << config.model_dir
-            << " -o report.html, pepnet inspect " << config.model_dir << (best ? " --checkpoint_path best" : "")
-            << ", or pepnet predict (eval, export) --pipeline_config_path " << config_path << " --model_dir "
-            << config.model_dir << (best ? " --checkpoint_path best" : "");
+  LOG(INFO) << CheckpointName(step)
+            << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")
+            << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet report "
+            << config.model_dir << " -o report.html, pepnet inspect " << config.model_dir
+            << (best ? " --checkpoint_path best" : "")
+            << ", or pepnet predict (eval, export) --pipeline_config_path " << config_path
+            << " --model_dir " << config.model_dir << (best ? " --checkpoint_path best" : "");
 }
 
 // Null without --trace_path.
 StatusOr<std::unique_ptr<TraceRecording>> StartTrace(const std::string& path, MpiSession* session) {
   if (path.empty()) return std::unique_ptr<TraceRecording>();
-  if (session == nullptr || session->transport()->size() == 1) return TraceRecording::Start(path, 0);
+  if (session == nullptr || session->transport()->size() == 1) {
+    return TraceRecording::Start(path, 0);
+  }
   const int rank = session->transport()->rank();
   return TraceRecording::Start(TracePathOfRank(path, rank), rank);
 }
@@ -56,8 +61,8 @@ Status FinishTrace(TraceRecording* trace) {
   if (trace == nullptr) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const int64_t left_out, trace->Finish());
   if (left_out > 0) {
-    LOG(WARNING) << "the trace holds the first " << kMaxTraceEvents << " events of this rank; " << left_out
-                 << " later ones are left out";
+    LOG(WARNING) << "the trace holds the first " << kMaxTraceEvents << " events of this rank; "
+                 << left_out << " later ones are left out";
   }
   return absl::OkStatus();
 }
@@ -69,31 +74,39 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
   flags->config.for_training = true;
   AddJobFlags(command, &flags->job);
   command->add_option("--model_dir", flags->config.model_dir, "where checkpoints and logs go");
-  command->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
-  command->add_option("--eval_input_path", flags->config.eval_input_path, "comma list of paths and globs");
-  command->add_option("--fine_tune_checkpoint", flags->config.fine_tune_checkpoint, "start from these weights");
-  command->add_flag("--continue_train", flags->job.run.continue_train, "go on from the newest checkpoint in model_dir");
-  command->add_option(
-      "--checkpoint_path", flags->job.run.checkpoint_path,
-      "with --continue_train: go on from this model.ckpt-N of model_dir; newer ones are renamed to *.rejected");
-  command->add_flag("--ignore_restore_optimizer", flags->job.run.ignore_restore_optimizer,
-                    "with --continue_train: take the weights and the position, and begin the optimizers afresh");
+  command->add_option("--train_input_path", flags->config.train_input_path,
+                      "comma list of paths and globs");
+  command->add_option("--eval_input_path", flags->config.eval_input_path,
+                      "comma list of paths and globs");
+  command->add_option("--fine_tune_checkpoint", flags->config.fine_tune_checkpoint,
+                      "start from these weights");
+  command->add_flag("--continue_train", flags->job.run.continue_train,
+                    "go on from the newest checkpoint in model_dir");
+  command->add_option("--checkpoint_path", flags->job.run.checkpoint_path,
+                      "with --continue_train: go on from this model.ckpt-N of model_dir; newer "
+                      "ones are renamed to *.rejected");
+  command->add_flag(
+      "--ignore_restore_optimizer", flags->job.run.ignore_restore_optimizer,
+      "with --continue_train: take the weights and the position, and begin the optimizers afresh");
   command
       ->add_option("--restart_data_at_step", flags->job.run.restart_data_at_step,
-                   "with --continue_train from this step: read the given files from their first row, whatever was read "
+                   "with --continue_train from this step: read the given files from their first "
+                   "row, whatever was read "
                    "before; once, so a job that is started again with it goes on")
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--share_reader", flags->job.share_reader,
-                   "the workers of a host decode the training data together: on, off, or where it is cheaper (auto)")
+                   "the workers of a host decode the training data together: on, off, or where it "
+                   "is cheaper (auto)")
       ->check(CLI::IsMember({"auto", "on", "off"}));
-  command->add_option("--metrics_textfile", flags->job.run.metrics_textfile,
-                      "keep step, losses, metrics and speed in this file, in Prometheus' text format");
   command->add_option(
-      "--trace_path", flags->job.trace_path,
-      "write what each thread did when, for ui.perfetto.dev; under mpirun trace.json becomes trace-<rank>.json");
-  CLI::Option* seed =
-      command->add_option("--seed", flags->job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
+      "--metrics_textfile", flags->job.run.metrics_textfile,
+      "keep step, losses, metrics and speed in this file, in Prometheus' text format");
+  command->add_option("--trace_path", flags->job.trace_path,
+                      "write what each thread did when, for ui.perfetto.dev; under mpirun "
+                      "trace.json becomes trace-<rank>.json");
+  CLI::Option* seed = command->add_option(
+      "--seed", flags->job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   command->callback([flags, seed] { flags->job.run.seed_given = seed->count() > 0; });
 }
 
@@ -101,20 +114,26 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
   JobFlags job = flags.job;
   job.trains = true;
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
-  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace, StartTrace(job.trace_path, session));
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<TraceRecording> trace,
+                          StartTrace(job.trace_path, session));
   Status stopped;  // set if the run ended early, with its state saved
-  const bool colocated = job.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
+  const bool colocated =
+      job.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
   const Status trained = RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
     if (context.first()) trainer.KeepWarnings(LogPlan(context, colocated));
     PEPNET_RETURN_IF_ERROR(trainer.Run());
-    if (context.first() && !trainer.evaluation().values.empty())
+    if (context.first() && !trainer.evaluation().values.empty()) {
       std::cout << EvaluationJson(trainer.evaluation()) << std::endl;
+    }
     const int64_t step = trainer.state().counters.finished_steps;
-    if (context.first() && !trainer.stopped()) LogWhatIsThere(config, flags.config.pipeline_config_path, step);
+    if (context.first() && !trainer.stopped()) {
+      LogWhatIsThere(config, flags.config.pipeline_config_path, step);
+    }
     if (trainer.stopped()) {
-      stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ", config.model_dir, "/",
-                                              CheckpointName(step), " is saved, go on with --continue_train"));
+      stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ",
+                                              config.model_dir, "/", CheckpointName(step),
+                                              " is saved, go on with --continue_train"));
     }
     return absl::OkStatus();
   });

@@ -1,4 +1,5 @@
-// What a training run is about to do, in words, before it does it; and what about its config looks wrong.
+// What a training run is about to do, in words, before it does it; and what about its config looks
+// wrong.
 #pragma once
 
 #include <string>
@@ -16,19 +17,21 @@ struct TrainRanks {
   bool colocated = false;  // each worker's rank serves, too
 };
 
-// Several lines: ranks and roles, every table with rows and bytes, dense parameters, data found, steps, checkpoints. Looks at
-// the input files' names and sizes; a data set that is not there is said so, and is an error later.
+// Several lines: ranks and roles, every table with rows and bytes, dense parameters, data found,
+// steps, checkpoints. Looks at the input files' names and sizes; a data set that is not there is
+// said so, and is an error later.
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
-// The same in two lines, for the log of a usual run; and a third one if there are domains that no evaluation tells
-// apart.
+// The same in two lines, for the log of a usual run; and a third one if there are domains that no
+// evaluation tells apart.
 std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRanks& ranks);
 
 // Of the config alone: a feature that reads the column of a label.
 std::vector<Warning> ConfigWarnings(const JobConfig& config);
 
-// ConfigWarnings(), and: eval data that are train data, by path or by content, no evaluation, no checkpoint before the
-// end. Reads up to 256 KiB of each train and eval file that has the size of one of the others.
+// ConfigWarnings(), and: eval data that are train data, by path or by content, no evaluation, no
+// checkpoint before the end. Reads up to 256 KiB of each train and eval file that has the size of
+// one of the others.
 std::vector<Warning> PlanWarnings(const JobConfig& config);
 
 }  // namespace pepnet

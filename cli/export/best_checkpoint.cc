@@ -22,11 +22,12 @@ StatusOr<std::string> ChooseBestCheckpoint(const JobConfig& config) {
   }
   const ValuedStep best = *StandingOf(rule, kept).best, ever = *StandingOf(rule, steps).best;
   if (ever.step == best.step) {
-    LOG(INFO) << "step " << best.step << " was the best by " << metric << " (" << MetricText(best.value) << "), and "
-              << CheckpointName(best.step) << " is there";
+    LOG(INFO) << "step " << best.step << " was the best by " << metric << " ("
+              << MetricText(best.value) << "), and " << CheckpointName(best.step) << " is there";
   } else {
-    LOG(WARNING) << "step " << ever.step << " was the best by " << metric << " (" << MetricText(ever.value) << "), but "
-                 << CheckpointName(ever.step) << " is not in " << config.model_dir << "; the best that is there is "
+    LOG(WARNING) << "step " << ever.step << " was the best by " << metric << " ("
+                 << MetricText(ever.value) << "), but " << CheckpointName(ever.step)
+                 << " is not in " << config.model_dir << "; the best that is there is "
                  << CheckpointName(best.step) << " (" << MetricText(best.value) << ")";
   }
   return absl::StrCat(config.model_dir, "/", CheckpointName(best.step));

@@ -8,8 +8,8 @@
 #include "worker/data/load/batch_loader.h"
 #include "worker/eval/inference.h"
 #include "worker/model/engine/make_model.h"
-#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
+#include "worker/sparse/prefetcher.h"
 
 namespace pepnet {
 namespace {
@@ -30,15 +30,16 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
   options.contiguous = true;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   const int64_t batches = (kComparedRows + options.batch_size - 1) / options.batch_size;
-  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr, Prefetcher::Mode::kPredict,
-                     inference.finished_steps, batches);
+  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr,
+                        Prefetcher::Mode::kPredict, inference.finished_steps, batches);
   Sample sample;
   ForwardInputs inputs(&config);
   for (;;) {
     PEPNET_ASSIGN_OR_RETURN(std::optional<PreparedBatch> prepared, prefetcher.Next());
     if (!prepared.has_value()) break;
     PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*prepared, context.client));
-    PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(), inference.model->Forward(*input, nullptr));
+    PEPNET_ASSIGN_OR_RETURN(sample.outputs.emplace_back(),
+                            inference.model->Forward(*input, nullptr));
     sample.rows += prepared->batch.rows;
     sample.batches.push_back(*std::move(prepared));
   }
@@ -48,7 +49,9 @@ StatusOr<Sample> RunEval(const WorkerContext& context, const InferenceModel& inf
 // The rows of the sample's ids from the exported tables, one table in memory at a time.
 Status LookUp(const ExportSource& source, Sample* sample) {
   const JobConfig& config = *source.config;
-  for (size_t b = 0; b < sample->batches.size(); ++b) sample->exported_rows.emplace_back(config.tables.size());
+  for (size_t b = 0; b < sample->batches.size(); ++b) {
+    sample->exported_rows.emplace_back(config.tables.size());
+  }
   for (size_t t = 0; t < config.tables.size(); ++t) {
     const auto dim = static_cast<size_t>(config.tables[t].dim);
     PEPNET_ASSIGN_OR_RETURN(const TableRows table, source.tables.read(config.tables[t]));
@@ -67,8 +70,9 @@ Status LookUp(const ExportSource& source, Sample* sample) {
 
 StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSource& source) {
   const JobConfig& config = *context.config;
-  PEPNET_ASSIGN_OR_RETURN(const InferenceModel inference,
-                          OpenForInference(context, source.checkpoint, ValuesFor(config.export_config.uses_averages)));
+  PEPNET_ASSIGN_OR_RETURN(
+      const InferenceModel inference,
+      OpenForInference(context, source.checkpoint, ValuesFor(config.export_config.uses_averages)));
   PEPNET_ASSIGN_OR_RETURN(Sample sample, RunEval(context, inference));
   PEPNET_RETURN_IF_ERROR(LookUp(source, &sample));
   // The exported weights go through a second model and the eval path of law L5: the same rows must
@@ -109,14 +113,16 @@ StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std
                                            DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
   for (size_t i = 0; i < parameters->specs().size(); ++i) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values, reader->ReadFloats(parameters->specs()[i].name));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values,
+                            reader->ReadFloats(parameters->specs()[i].name));
     std::copy(values.begin(), values.end(), parameters->value(static_cast<int>(i)).begin());
   }
   ExportSource exported = source;
   exported.parameters = parameters;
   // Shared: the function is copied with the source, and the mapped file lives as long as any copy.
   exported.tables.read = [reader](const Table& table) -> StatusOr<TableRows> {
-    PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view, reader->ViewFloats(TableParameterName(table)));
+    PEPNET_ASSIGN_OR_RETURN(const std::span<const float> view,
+                            reader->ViewFloats(TableParameterName(table)));
     TableRows rows{{}, AlignedBuffer<float>(view.size())};
     std::memcpy(rows.values.data(), view.data(), view.size_bytes());
     if (table.grows()) {

@@ -64,23 +64,31 @@ std::string EvaluationOf(const std::string& checkpoint, int64_t step) {
 StatusOr<std::vector<ModelOutput>> Outputs(const ExportSource& source) {
   std::vector<ModelOutput> outputs = OutputList(*source.config);
   if (!source.own_domain) return outputs;
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs, OwnDomainOutputs(*source.config));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs,
+                          OwnDomainOutputs(*source.config));
   for (const OwnDomainOutput& own : own_outputs) outputs.push_back({own.name, own.width, {}});
-  std::sort(outputs.begin(), outputs.end(), [](const auto& x, const auto& y) { return x.name < y.name; });
+  std::sort(outputs.begin(), outputs.end(),
+            [](const auto& x, const auto& y) { return x.name < y.name; });
   return outputs;
 }
 
 }  // namespace
 
-StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory, const CardInfo& info) {
+StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory,
+                                 const CardInfo& info) {
   const JobConfig& config = *source.config;
-  nlohmann::ordered_json json = {
-      {"format_version", 1},           {"pepnet", PEPNET_VERSION},      {"checkpoint", source.checkpoint},
-      {"step", source.manifest->step}, {"seed", source.manifest->seed}, {"string_hash", source.manifest->string_hash}};
+  nlohmann::ordered_json json = {{"format_version", 1},
+                                 {"pepnet", PEPNET_VERSION},
+                                 {"checkpoint", source.checkpoint},
+                                 {"step", source.manifest->step},
+                                 {"seed", source.manifest->seed},
+                                 {"string_hash", source.manifest->string_hash}};
   json["files"] = nlohmann::ordered_json::array();
   for (const std::string& file : info.files) {
-    PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(absl::StrCat(directory, "/", file)));
-    json["files"].push_back({{"file", file}, {"bytes", sum.bytes}, {"crc32c", Crc32cToHex(sum.crc32c)}});
+    PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum,
+                            ChecksumFile(absl::StrCat(directory, "/", file)));
+    json["files"].push_back(
+        {{"file", file}, {"bytes", sum.bytes}, {"crc32c", Crc32cToHex(sum.crc32c)}});
   }
   json["inputs"] = nlohmann::ordered_json::array();
   for (const OnnxInput& input : OnnxInputs(config)) {
@@ -94,7 +102,9 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
     if (feature.op.has_value()) json["inputs"].back()["computed_from"] = ColumnsOf(feature);
-    if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) json["inputs"].back()["values"] = feature.dim;
+    if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) {
+      json["inputs"].back()["values"] = feature.dim;
+    }
     if (feature.sequence.has_value()) {
       json["inputs"].back()["sequence"] = {{"delimiter", feature.sequence->delimiter},
                                            {"max_elements", feature.sequence->max_elements},
@@ -105,11 +115,15 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
     json["own_domain"] = {{"input", OwnDomainInput(config)},
                           {"column", config.data.labels[config.model.domain_label]},
                           {"domains", config.model.domain_count}};
-    if (const std::vector<std::string> words = DomainWords(config); !words.empty()) json["own_domain"]["words"] = words;
+    if (const std::vector<std::string> words = DomainWords(config); !words.empty()) {
+      json["own_domain"]["words"] = words;
+    }
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
   json["outputs"] = nlohmann::ordered_json::array();
-  for (const ModelOutput& output : outputs) json["outputs"].push_back({{"name", output.name}, {"width", output.width}});
+  for (const ModelOutput& output : outputs) {
+    json["outputs"].push_back({{"name", output.name}, {"width", output.width}});
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::string text, DumpJson(json));
   return text + "\n";
 }
@@ -117,35 +131,42 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
 StatusOr<std::string> ModelCard(const ExportSource& source, const CardInfo& info) {
   const JobConfig& config = *source.config;
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));
-  std::string card = absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ", PEPNET_VERSION,
-                                  " from ", MarkdownText(source.checkpoint), ".\n\n");
+  std::string card =
+      absl::StrCat("# PEPNet, step ", source.manifest->step, "\n\nExported by pepnet ",
+                   PEPNET_VERSION, " from ", MarkdownText(source.checkpoint), ".\n\n");
   const std::string evaluation = EvaluationOf(source.checkpoint, source.manifest->step);
-  absl::StrAppend(&card, "| | |\n| --- | --- |\n| trained on | ", MarkdownText(config.train_input_path),
-                  " |\n| evaluated on | ",
+  absl::StrAppend(&card, "| | |\n| --- | --- |\n| trained on | ",
+                  MarkdownText(config.train_input_path), " |\n| evaluated on | ",
                   config.eval_input_path.empty() ? "nothing" : MarkdownText(config.eval_input_path),
-                  " |\n| evaluation of this step | ", evaluation.empty() ? "none recorded" : MarkdownText(evaluation),
+                  " |\n| evaluation of this step | ",
+                  evaluation.empty() ? "none recorded" : MarkdownText(evaluation),
                   " |\n| compared with eval | ",
-                  info.compared_rows < 0 ? "no" : absl::StrCat("equal within 1e-5 on ", info.compared_rows, " rows"),
-                  " |\n| seed | ", source.manifest->seed, " |\n| trained with | ", source.manifest->worker_count,
-                  " workers, batch ", source.manifest->batch_size, ", ", source.manifest->server_count, " servers |\n");
+                  info.compared_rows < 0
+                      ? "no"
+                      : absl::StrCat("equal within 1e-5 on ", info.compared_rows, " rows"),
+                  " |\n| seed | ", source.manifest->seed, " |\n| trained with | ",
+                  source.manifest->worker_count, " workers, batch ", source.manifest->batch_size,
+                  ", ", source.manifest->server_count, " servers |\n");
   absl::StrAppend(&card, "\n## Files\n\n");
   for (const std::string& file : info.files) absl::StrAppend(&card, "- ", MarkdownText(file), "\n");
-  absl::StrAppend(
-      &card,
-      "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of the files, inputs, outputs\n");
+  absl::StrAppend(&card,
+                  "- `pipeline.config`: the effective config\n- `export.json`: sizes and crc32c of "
+                  "the files, inputs, outputs\n");
   if (Has(info, "safetensors")) {
     absl::StrAppend(&card,
-                    "\n`model.safetensors` has every weight under the reference's names, tables as full `[rows, dim]` "
+                    "\n`model.safetensors` has every weight under the reference's names, tables as "
+                    "full `[rows, dim]` "
                     "tensors, a table "
                     "that grows as the rows it has with their ids in `<name>.ids`; "
                     "`scripts/bench/plain_pytorch.py` has a plain PyTorch PEPNet that loads it.\n");
   }
   if (Has(info, "parquet")) {
-    absl::StrAppend(
-        &card,
-        "\n`tables/*.parquet` have the rows that training created: id, value, frequency, last_step. Other "
-        "rows of a table "
-        "have their initial value, which only `model.safetensors` (of tables with an end) and `model.onnx` hold.\n");
+    absl::StrAppend(&card,
+                    "\n`tables/*.parquet` have the rows that training created: id, value, "
+                    "frequency, last_step. Other "
+                    "rows of a table "
+                    "have their initial value, which only `model.safetensors` (of tables with an "
+                    "end) and `model.onnx` hold.\n");
   }
   if (Has(info, "onnx")) {
     card += kOnnxText;
@@ -153,21 +174,25 @@ StatusOr<std::string> ModelCard(const ExportSource& source, const CardInfo& info
       const Feature& feature = config.features[input.feature];
       absl::StrAppend(&card, "| ", MarkdownText(input.name), " | ", TypeName(input.type), " | ",
                       TypeOf(feature.bucketizer).card_name, feature.weighted ? ", weighted" : "",
-                      feature.op.has_value() ? absl::StrCat(", computed by ", TypeOf(feature.op->kind).name) : "",
+                      feature.op.has_value()
+                          ? absl::StrCat(", computed by ", TypeOf(feature.op->kind).name)
+                          : "",
                       " | ", feature.rows, " | ", MarkdownText(feature.name), " |\n");
     }
     if (source.own_domain) {
       absl::StrAppend(&card, "\n`", MarkdownText(OwnDomainInput(config)),
-                      "` (`[batch]` int64) is the domain of each row, 0 to ", config.model.domain_count - 1,
+                      "` (`[batch]` int64) is the domain of each row, 0 to ",
+                      config.model.domain_count - 1,
                       "; outputs without the number of a domain are those of that domain.\n");
     }
   }
   absl::StrAppend(&card, "\n## Outputs\n\n",
                   absl::StrJoin(outputs, ", ",
                                 [](std::string* out, const ModelOutput& output) {
-                                  absl::StrAppend(
-                                      out, MarkdownText(output.name),
-                                      output.width > 0 ? absl::StrCat(" [batch, ", output.width, "]") : " [batch]");
+                                  absl::StrAppend(out, MarkdownText(output.name),
+                                                  output.width > 0
+                                                      ? absl::StrCat(" [batch, ", output.width, "]")
+                                                      : " [batch]");
                                 }),
                   ": float32.\n\n## Tables\n\n| table | rows | dim |\n| --- | --- | --- |\n");
   for (const Table& table : config.tables) {

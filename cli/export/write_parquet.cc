@@ -21,9 +21,11 @@ std::shared_ptr<arrow::Schema> TableSchema(const Table& table, int64_t step) {
   return arrow::schema(
       {arrow::field("id", arrow::int64(), false),
        arrow::field("value", arrow::list(arrow::field("element", arrow::float32(), false)), false),
-       arrow::field("frequency", arrow::int64(), false), arrow::field("last_step", arrow::int64(), false)},
-      arrow::key_value_metadata({"pepnet.table", "pepnet.rows", "pepnet.dim", "pepnet.step"},
-                                {table.name, absl::StrCat(table.rows), absl::StrCat(table.dim), absl::StrCat(step)}));
+       arrow::field("frequency", arrow::int64(), false),
+       arrow::field("last_step", arrow::int64(), false)},
+      arrow::key_value_metadata(
+          {"pepnet.table", "pepnet.rows", "pepnet.dim", "pepnet.step"},
+          {table.name, absl::StrCat(table.rows), absl::StrCat(table.dim), absl::StrCat(step)}));
 }
 
 std::shared_ptr<arrow::Array> Integers(std::span<const int64_t> values) {
@@ -32,10 +34,11 @@ std::shared_ptr<arrow::Array> Integers(std::span<const int64_t> values) {
 }
 
 // Borrows `values`; offsets are counted in floats.
-std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type, const std::vector<int32_t>& offsets,
+std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type,
+                                    const std::vector<int32_t>& offsets,
                                     std::span<const float> values) {
-  auto floats = std::make_shared<arrow::FloatArray>(static_cast<int64_t>(values.size()),
-                                                    arrow::Buffer::Wrap(values.data(), values.size()));
+  auto floats = std::make_shared<arrow::FloatArray>(
+      static_cast<int64_t>(values.size()), arrow::Buffer::Wrap(values.data(), values.size()));
   return std::make_shared<arrow::ListArray>(type, static_cast<int64_t>(offsets.size()) - 1,
                                             arrow::Buffer::Wrap(offsets), floats);
 }
@@ -47,11 +50,15 @@ class ParquetFile {
 
   Status Open() { return FromArrow(TryOpen(), path_); }
   Status Append(int64_t rows, arrow::ArrayVector columns) {
-    return FromArrow(writer_->WriteRecordBatch(*arrow::RecordBatch::Make(schema_, rows, std::move(columns))), path_);
+    return FromArrow(
+        writer_->WriteRecordBatch(*arrow::RecordBatch::Make(schema_, rows, std::move(columns))),
+        path_);
   }
   Status Close() {
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
-    if (fsync(file_->file_descriptor()) != 0) return absl::UnavailableError(absl::StrCat(path_, ": fsync failed"));
+    if (fsync(file_->file_descriptor()) != 0) {
+      return absl::UnavailableError(absl::StrCat(path_, ": fsync failed"));
+    }
     return FromArrow(file_->Close(), path_);
   }
 
@@ -60,9 +67,10 @@ class ParquetFile {
     ARROW_ASSIGN_OR_RAISE(file_, arrow::io::FileOutputStream::Open(path_));
     // The Arrow schema is stored too, so that the metadata and `not null` come back.
     ARROW_ASSIGN_OR_RAISE(
-        writer_, parquet::arrow::FileWriter::Open(*schema_, arrow::default_memory_pool(), file_,
-                                                  parquet::default_writer_properties(),
-                                                  parquet::ArrowWriterProperties::Builder().store_schema()->build()));
+        writer_,
+        parquet::arrow::FileWriter::Open(
+            *schema_, arrow::default_memory_pool(), file_, parquet::default_writer_properties(),
+            parquet::ArrowWriterProperties::Builder().store_schema()->build()));
     return arrow::Status::OK();
   }
 
@@ -84,10 +92,12 @@ struct RowSum {
 };
 
 arrow::Status SumRows(const std::string& path, int dim, RowSum* sum) {
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::io::ReadableFile> file, arrow::io::ReadableFile::Open(path));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::io::ReadableFile> file,
+                        arrow::io::ReadableFile::Open(path));
   ARROW_ASSIGN_OR_RAISE(std::unique_ptr<parquet::arrow::FileReader> reader,
                         parquet::arrow::OpenFile(file, arrow::default_memory_pool()));
-  ARROW_ASSIGN_OR_RAISE(std::unique_ptr<arrow::RecordBatchReader> batches, reader->GetRecordBatchReader());
+  ARROW_ASSIGN_OR_RAISE(std::unique_ptr<arrow::RecordBatchReader> batches,
+                        reader->GetRecordBatchReader());
   for (;;) {
     std::shared_ptr<arrow::RecordBatch> batch;
     ARROW_RETURN_NOT_OK(batches->ReadNext(&batch));
@@ -99,7 +109,8 @@ arrow::Status SumRows(const std::string& path, int dim, RowSum* sum) {
     const auto& last_step = static_cast<const arrow::Int64Array&>(*batch->column(3));
     for (int64_t i = 0; i < batch->num_rows(); ++i) {
       if (lists.value_length(i) != dim) return arrow::Status::Invalid("a row of another width");
-      sum->Add(ids.Value(i), {floats.raw_values() + lists.value_offset(i), static_cast<size_t>(dim)},
+      sum->Add(ids.Value(i),
+               {floats.raw_values() + lists.value_offset(i), static_cast<size_t>(dim)},
                frequency.Value(i), last_step.Value(i));
     }
   }
@@ -114,7 +125,8 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
   std::vector<float> rounded;  // as servers of this config read the values
   for (const PartEntry& part : source.manifest->parts) {
     if (part.table != table.name) continue;
-    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(source.checkpoint, part));
+    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader,
+                            TablePartReader::Open(source.checkpoint, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       const int64_t count = static_cast<int64_t>(rows.ids.size());
       offsets.resize(count + 1);
@@ -128,10 +140,12 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
         values = rounded;
       }
       for (int64_t i = 0; i < count; ++i) {
-        written.Add(rows.ids[i], values.subspan(i * table.dim, table.dim), rows.frequency[i], rows.last_step[i]);
+        written.Add(rows.ids[i], values.subspan(i * table.dim, table.dim), rows.frequency[i],
+                    rows.last_step[i]);
       }
-      return file.Append(count, {Integers(rows.ids), Lists(schema->field(1)->type(), offsets, values),
-                                 Integers(rows.frequency), Integers(rows.last_step)});
+      return file.Append(count,
+                         {Integers(rows.ids), Lists(schema->field(1)->type(), offsets, values),
+                          Integers(rows.frequency), Integers(rows.last_step)});
     }));
   }
   PEPNET_RETURN_IF_ERROR(file.Close());
@@ -149,7 +163,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DenseRows(const DenseParamete
   arrow::StringBuilder names;
   auto sizes = std::make_shared<arrow::Int64Builder>();
   auto floats = std::make_shared<arrow::FloatBuilder>();
-  arrow::ListBuilder shapes(arrow::default_memory_pool(), sizes), values(arrow::default_memory_pool(), floats);
+  arrow::ListBuilder shapes(arrow::default_memory_pool(), sizes),
+      values(arrow::default_memory_pool(), floats);
   for (size_t i = 0; i < parameters.specs().size(); ++i) {
     const ParameterSpec& spec = parameters.specs()[i];
     const std::span<const float> value = parameters.value(static_cast<int>(i));
@@ -163,14 +178,16 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> DenseRows(const DenseParamete
   ARROW_ASSIGN_OR_RAISE(auto shape_array, shapes.Finish());
   ARROW_ASSIGN_OR_RAISE(auto value_array, values.Finish());
   return arrow::RecordBatch::Make(
-      arrow::schema({arrow::field("name", arrow::utf8()), arrow::field("shape", arrow::list(arrow::int64())),
+      arrow::schema({arrow::field("name", arrow::utf8()),
+                     arrow::field("shape", arrow::list(arrow::int64())),
                      arrow::field("value", arrow::list(arrow::float32()))}),
       name_array->length(), {name_array, shape_array, value_array});
 }
 
 }  // namespace
 
-StatusOr<std::vector<std::string>> WriteParquet(const ExportSource& source, const std::string& directory) {
+StatusOr<std::vector<std::string>> WriteParquet(const ExportSource& source,
+                                                const std::string& directory) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(directory + "/tables"));
   std::vector<std::string> names;
   for (const Table& table : source.config->tables) {

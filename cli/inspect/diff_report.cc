@@ -39,10 +39,10 @@ std::string MovedLines(const TableDiff& table, const TableWords& words) {
   size_t width = 0;
   for (const MovedRow& row : table.moved) {
     const std::string* const word = WordOf(words, table.table, row.id);
-    cells.push_back(
-        absl::StrFormat("%d%s by %.4g (norm %.4g, then %.4g)", row.id,
-                        word == nullptr ? std::string() : absl::StrCat(" \"", Printable(*word, kWordBytes), "\""),
-                        row.distance, row.left_norm, row.right_norm));
+    cells.push_back(absl::StrFormat(
+        "%d%s by %.4g (norm %.4g, then %.4g)", row.id,
+        word == nullptr ? std::string() : absl::StrCat(" \"", Printable(*word, kWordBytes), "\""),
+        row.distance, row.left_norm, row.right_norm));
     width = std::max(width, cells.back().size());
   }
   std::string text;
@@ -61,39 +61,49 @@ std::string TableLines(const TableDiff& table, const TableWords& words) {
   switch (table.place) {
     case DiffPlace::kOnlyLeft:
     case DiffPlace::kOnlyRight:
-      return absl::StrCat(name, ": ", NameOf(table.place), ", ", table.only_left + table.only_right, " rows\n");
+      return absl::StrCat(name, ": ", NameOf(table.place), ", ", table.only_left + table.only_right,
+                          " rows\n");
     case DiffPlace::kOtherShape:
-      return absl::StrCat(name, ": dim ", table.left_dim, " and state ", table.left_state_dim, " left, dim ",
-                          table.right_dim, " and state ", table.right_state_dim, " right\n");
+      return absl::StrCat(name, ": dim ", table.left_dim, " and state ", table.left_state_dim,
+                          " left, dim ", table.right_dim, " and state ", table.right_state_dim,
+                          " right\n");
     case DiffPlace::kBoth:
       break;
   }
   if (table.equal()) return absl::StrCat(name, ": equal, ", table.left_rows, " rows\n");
-  std::string text =
-      absl::StrFormat("%s: %d rows only left, %d only right, %d in both: %d with other values", name, table.only_left,
-                      table.only_right, table.left_rows - table.only_left, table.other_values);
+  std::string text = absl::StrFormat(
+      "%s: %d rows only left, %d only right, %d in both: %d with other values", name,
+      table.only_left, table.only_right, table.left_rows - table.only_left, table.other_values);
   if (table.other_state > 0) {
-    absl::StrAppend(&text, ", ", table.other_state, " with other optimizer state or counters alone");
+    absl::StrAppend(&text, ", ", table.other_state,
+                    " with other optimizer state or counters alone");
   }
   text += "\n";
   if (table.other_values > 0) {
-    absl::StrAppendFormat(&text, "  other values: moved %s; largest difference %.6g\n", Share(table.relative_change),
-                          table.largest_value);
+    absl::StrAppendFormat(&text, "  other values: moved %s; largest difference %.6g\n",
+                          Share(table.relative_change), table.largest_value);
   }
   if (table.largest_state > 0) {
-    absl::StrAppendFormat(&text, "  optimizer state: largest difference %.6g\n", table.largest_state);
+    absl::StrAppendFormat(&text, "  optimizer state: largest difference %.6g\n",
+                          table.largest_state);
   }
-  if (!table.moved.empty()) absl::StrAppend(&text, "  moved most, by distance:\n", MovedLines(table, words));
+  if (!table.moved.empty()) {
+    absl::StrAppend(&text, "  moved most, by distance:\n", MovedLines(table, words));
+  }
   return text;
 }
 
 std::string DenseLines(const CheckpointDiff& diff) {
   if (!diff.has_dense) return "";
-  if (diff.dense != DiffPlace::kBoth) return absl::StrCat("dense layers: ", NameOf(diff.dense), "\n");
+  if (diff.dense != DiffPlace::kBoth) {
+    return absl::StrCat("dense layers: ", NameOf(diff.dense), "\n");
+  }
   const auto changed = static_cast<int>(diff.tensors.size());
-  std::string text = absl::StrCat("dense layers: ", diff.layers - changed, " of ", diff.layers, " equal");
+  std::string text =
+      absl::StrCat("dense layers: ", diff.layers - changed, " of ", diff.layers, " equal");
   if (diff.states > 0) {
-    absl::StrAppend(&text, "; optimizer state: ", diff.states - diff.states_changed, " of ", diff.states, " equal");
+    absl::StrAppend(&text, "; optimizer state: ", diff.states - diff.states_changed, " of ",
+                    diff.states, " equal");
   }
   absl::StrAppend(&text, "\n");
   for (size_t i = 0; i < std::min(diff.tensors.size(), kMovedNamed); ++i) {
@@ -102,8 +112,8 @@ std::string DenseLines(const CheckpointDiff& diff) {
     if (tensor.place != DiffPlace::kBoth) {
       absl::StrAppend(&text, "  ", name, ": ", NameOf(tensor.place), "\n");
     } else {
-      absl::StrAppendFormat(&text, "  %s: moved %s; largest difference %.6g\n", name, Share(tensor.relative_change),
-                            tensor.largest);
+      absl::StrAppendFormat(&text, "  %s: moved %s; largest difference %.6g\n", name,
+                            Share(tensor.relative_change), tensor.largest);
     }
   }
   if (diff.tensors.size() > kMovedNamed) {
@@ -115,8 +125,9 @@ std::string DenseLines(const CheckpointDiff& diff) {
 }  // namespace
 
 std::string DiffToText(const CheckpointDiff& diff, const TableWords& words) {
-  std::string text = absl::StrCat("left ", Printable(diff.left), " (step ", diff.left_step, ")\nright ",
-                                  Printable(diff.right), " (step ", diff.right_step, ")\n");
+  std::string text =
+      absl::StrCat("left ", Printable(diff.left), " (step ", diff.left_step, ")\nright ",
+                   Printable(diff.right), " (step ", diff.right_step, ")\n");
   for (const TableDiff& table : diff.tables) absl::StrAppend(&text, TableLines(table, words));
   absl::StrAppend(&text, DenseLines(diff), diff.equal() ? "equal\n" : "different\n");
   return text;
@@ -170,7 +181,8 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
 
 std::string DiffInBrief(const CheckpointDiff& diff) {
   std::vector<std::string> parts;
-  const auto tables = std::count_if(diff.tables.begin(), diff.tables.end(), [](const auto& t) { return !t.equal(); });
+  const auto tables = std::count_if(diff.tables.begin(), diff.tables.end(),
+                                    [](const auto& t) { return !t.equal(); });
   if (tables > 0) parts.push_back(absl::StrCat(tables, " of ", diff.tables.size(), " tables"));
   if (diff.dense != DiffPlace::kBoth) {
     parts.push_back(absl::StrCat("the dense layers, which are ", NameOf(diff.dense)));

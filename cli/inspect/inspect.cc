@@ -45,19 +45,21 @@ size_t WidestName(const std::vector<std::string>& names) {
 void AppendDetails(const TableSummary& table, std::string* text) {
   const TableStatistics& s = table.statistics;
   if (table.candidates > 0) {
-    absl::StrAppend(text, "  ", table.table, ": ", table.candidates, " candidates, ids without a row yet\n");
+    absl::StrAppend(text, "  ", table.table, ": ", table.candidates,
+                    " candidates, ids without a row yet\n");
   }
   if (table.filter_bytes > 0) {
-    absl::StrAppend(text, "  ", table.table, ": ids without a row are counted in a filter of ", table.filter_bytes,
-                    " bytes\n");
+    absl::StrAppend(text, "  ", table.table, ": ids without a row are counted in a filter of ",
+                    table.filter_bytes, " bytes\n");
   }
   if (table.value_kind != ValueKind::kFp32) {
-    absl::StrAppend(text, "  ", table.table, ": values kept in ", TypeOf(table.value_kind).name, ", ",
-                    RowBytes(table.value_kind, table.dim, table.state_dim), " bytes per row with state on a server\n");
+    absl::StrAppend(text, "  ", table.table, ": values kept in ", TypeOf(table.value_kind).name,
+                    ", ", RowBytes(table.value_kind, table.dim, table.state_dim),
+                    " bytes per row with state on a server\n");
   }
   if (table.rows == 0) return;
-  absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows, " rows all zero, ",
-                  s.non_finite_rows, " rows with NaN or infinity\n");
+  absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows,
+                  " rows all zero, ", s.non_finite_rows, " rows with NaN or infinity\n");
   const char* separator = "    norms (rows): ";
   for (const auto& [exponent, rows] : s.norm_histogram) {
     absl::StrAppendFormat(text, "%s%.3g to %.3g: %d", separator, std::ldexp(1.0, exponent),
@@ -72,14 +74,15 @@ void AppendDetails(const TableSummary& table, std::string* text) {
   }
   if (!s.hottest.empty()) text->push_back('\n');
   for (size_t k = 0; s.parts.size() > 1 && k < s.parts.size(); ++k) {
-    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes, " bytes, ",
-                    s.parts[k].updates, " updates\n");
+    absl::StrAppend(text, "    server ", k, ": ", s.parts[k].rows, " rows, ", s.parts[k].bytes,
+                    " bytes, ", s.parts[k].updates, " updates\n");
   }
 }
 
 }  // namespace
 
-StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table) {
+StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
+                                                const std::string& table) {
   CheckpointSummary summary;
   summary.directory = directory;
   PEPNET_ASSIGN_OR_RETURN(summary.manifest, ReadManifest(directory));
@@ -105,47 +108,58 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, co
   }
   for (const PartEntry& part : summary.manifest.candidates) {
     summary.bytes += part.bytes;
-    if (const auto entry = tables.find(part.table); entry != tables.end()) entry->second.candidates += part.rows;
+    if (const auto entry = tables.find(part.table); entry != tables.end()) {
+      entry->second.candidates += part.rows;
+    }
   }
   for (const FilterEntry& filter : summary.manifest.filters) {
     summary.bytes += filter.bytes;
     if (const auto entry = tables.find(filter.table); entry != tables.end()) {
-      entry->second.filter_bytes += (filter.end_bucket - filter.first_bucket) * filter.bucket_words * kFilterWordBytes;
+      entry->second.filter_bytes +=
+          (filter.end_bucket - filter.first_bucket) * filter.bucket_words * kFilterWordBytes;
     }
   }
-  if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  if (!table.empty() && tables.empty()) {
+    return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  }
   for (auto& [name, entry] : tables) summary.tables.push_back(std::move(entry));
   return summary;
 }
 
 std::string SummaryToText(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
-  std::string text = absl::StrCat(summary.directory, "\n  step ", manifest.step, ", seed ", manifest.seed, ", ",
-                                  manifest.server_count, " servers, ", manifest.worker_count, " workers, batch size ",
-                                  manifest.batch_size, ", cpu ", manifest.cpu, ", ", summary.bytes, " bytes\n");
+  std::string text = absl::StrCat(
+      summary.directory, "\n  step ", manifest.step, ", seed ", manifest.seed, ", ",
+      manifest.server_count, " servers, ", manifest.worker_count, " workers, batch size ",
+      manifest.batch_size, ", cpu ", manifest.cpu, ", ", summary.bytes, " bytes\n");
   for (const FileEntry& file : manifest.files) {
-    absl::StrAppend(&text, "  ", file.file, ": ", file.bytes, " bytes, crc32c ", Crc32cToHex(file.crc32c), "\n");
+    absl::StrAppend(&text, "  ", file.file, ": ", file.bytes, " bytes, crc32c ",
+                    Crc32cToHex(file.crc32c), "\n");
   }
   if (!manifest.event_times.empty()) {
     absl::StrAppend(&text, "  event time ", manifest.event_times.back().time, " s since 1970; ",
-                    manifest.event_times.size(), " times known, from ", manifest.event_times.front().time,
-                    " at the end of step ", manifest.event_times.front().step, "\n");
+                    manifest.event_times.size(), " times known, from ",
+                    manifest.event_times.front().time, " at the end of step ",
+                    manifest.event_times.front().step, "\n");
   }
   std::vector<std::string> names;
   for (const TableSummary& table : summary.tables) names.push_back(table.table);
   const int width = static_cast<int>(WidestName(names));
-  absl::StrAppendFormat(&text, "  %-*s %12s %5s %5s %5s %14s %12s %12s %12s  %s\n", width, "table", "rows", "dim",
-                        "state", "parts", "bytes", "norm min", "norm mean", "norm max", "digest");
+  absl::StrAppendFormat(&text, "  %-*s %12s %5s %5s %5s %14s %12s %12s %12s  %s\n", width, "table",
+                        "rows", "dim", "state", "parts", "bytes", "norm min", "norm mean",
+                        "norm max", "digest");
   int64_t rows = 0, bytes = 0;
   for (const TableSummary& table : summary.tables) {
-    absl::StrAppendFormat(&text, "  %-*s %12d %5d %5d %5d %14d %12.6g %12.6g %12.6g  %s\n", width, table.table,
-                          table.rows, table.dim, table.state_dim, table.statistics.parts.size(), table.bytes,
-                          table.statistics.norm_min, table.statistics.norm_mean(), table.statistics.norm_max,
+    absl::StrAppendFormat(&text, "  %-*s %12d %5d %5d %5d %14d %12.6g %12.6g %12.6g  %s\n", width,
+                          table.table, table.rows, table.dim, table.state_dim,
+                          table.statistics.parts.size(), table.bytes, table.statistics.norm_min,
+                          table.statistics.norm_mean(), table.statistics.norm_max,
                           table.digest.ToString());
     rows += table.rows;
     bytes += table.bytes;
   }
-  absl::StrAppendFormat(&text, "  %-*s %12d %5s %5s %5s %14d\n", width, "total", rows, "", "", "", bytes);
+  absl::StrAppendFormat(&text, "  %-*s %12d %5s %5s %5s %14d\n", width, "total", rows, "", "", "",
+                        bytes);
   for (const TableSummary& table : summary.tables) AppendDetails(table, &text);
   return text;
 }
@@ -192,7 +206,8 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     }
     item["servers"] = nlohmann::ordered_json::array();
     for (const TableStatistics::PartLoad& part : statistics.parts) {
-      item["servers"].push_back({{"rows", part.rows}, {"bytes", part.bytes}, {"updates", part.updates}});
+      item["servers"].push_back(
+          {{"rows", part.rows}, {"bytes", part.bytes}, {"updates", part.updates}});
     }
     item["digest"] = table.digest.ToString();
     root["tables"].push_back(std::move(item));
@@ -210,13 +225,17 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
     bytes += info.end - info.begin;
   }
   const int width = static_cast<int>(WidestName(names));
-  std::string text = absl::StrCat(path, "\n  ", names.size(), " tensors, ", bytes, " bytes of data\n");
-  nlohmann::ordered_json root = {{"file", path}, {"bytes", bytes}, {"tensors", nlohmann::ordered_json::array()}};
+  std::string text =
+      absl::StrCat(path, "\n  ", names.size(), " tensors, ", bytes, " bytes of data\n");
+  nlohmann::ordered_json root = {
+      {"file", path}, {"bytes", bytes}, {"tensors", nlohmann::ordered_json::array()}};
   for (const auto& [name, info] : reader->tensors()) {
-    absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype, JoinShape(info.shape),
-                          info.end - info.begin);
-    nlohmann::ordered_json item = {
-        {"name", name}, {"dtype", info.dtype}, {"shape", info.shape}, {"bytes", info.end - info.begin}};
+    absl::StrAppendFormat(&text, "  %-*s %-4s %-16s %12d bytes", width, name, info.dtype,
+                          JoinShape(info.shape), info.end - info.begin);
+    nlohmann::ordered_json item = {{"name", name},
+                                   {"dtype", info.dtype},
+                                   {"shape", info.shape},
+                                   {"bytes", info.end - info.begin}};
     Range range;
     double squares = 0;
     const Status read = reader->VisitDoubles(name, [&](std::span<const double> values) {
@@ -225,12 +244,18 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
         squares += std::isfinite(x) ? x * x : 0;
       }
     });
-    if (!read.ok() && read.code() != absl::StatusCode::kInvalidArgument) return read;  // that is a dtype we only list
+    // That is a dtype we only list.
+    if (!read.ok() && read.code() != absl::StatusCode::kInvalidArgument) return read;
     if (read.ok()) {
-      absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high, std::sqrt(squares));
-      if (range.non_finite > 0) absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
-      item.update(
-          {{"min", range.low}, {"max", range.high}, {"norm", std::sqrt(squares)}, {"non_finite", range.non_finite}});
+      absl::StrAppendFormat(&text, "  min %.6g  max %.6g  norm %.6g", range.low, range.high,
+                            std::sqrt(squares));
+      if (range.non_finite > 0) {
+        absl::StrAppend(&text, "  ", range.non_finite, " elements NaN or infinite");
+      }
+      item.update({{"min", range.low},
+                   {"max", range.high},
+                   {"norm", std::sqrt(squares)},
+                   {"non_finite", range.non_finite}});
     }
     text += "\n";
     root["tensors"].push_back(std::move(item));

@@ -1,7 +1,9 @@
-// Summaries that `pepnet inspect` shows of a checkpoint or an exported file. inspect_diff.h: of two checkpoints.
+// Summaries that `pepnet inspect` shows of a checkpoint or an exported file. inspect_diff.h: of two
+// checkpoints.
 //
 // Threads: no state. Every row is read once; memory is that of one record batch.
-// Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint does.
+// Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint
+// does.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,8 @@
 namespace pepnet {
 
 // The beginning of every report of SummaryToHtml().
-inline constexpr char kHtmlBeginning[] = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>";
+inline constexpr char kHtmlBeginning[] =
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>";
 
 struct TableSummary {
   std::string table;
@@ -36,18 +39,21 @@ struct CheckpointSummary {
   int64_t bytes = 0;                 // of all files the manifest names
 };
 
-// `directory` is a resolved checkpoint directory. With `table` not empty only that table; NotFound if there is none.
-StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory, const std::string& table = "");
+// `directory` is a resolved checkpoint directory. With `table` not empty only that table; NotFound
+// if there is none.
+StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
+                                                const std::string& table = "");
 std::string SummaryToText(const CheckpointSummary& summary);
 std::string SummaryToJson(const CheckpointSummary& summary);  // one object, one line
 std::string SummaryToHtml(const CheckpointSummary& summary);  // a page of its own, without scripts
 
-// One row: value, optimizer state, frequency, last step, the id's word; as text or as JSON. NotFound if the table has no
-// such row.
-StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json,
-                                  const TableWords& words = {});
+// One row: value, optimizer state, frequency, last step, the id's word; as text or as JSON.
+// NotFound if the table has no such row.
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table,
+                                  int64_t id, bool json, const TableWords& words = {});
 
-// One line per tensor of a safetensors file: dtype, shape, bytes, smallest and largest value, Euclidean norm.
+// One line per tensor of a safetensors file: dtype, shape, bytes, smallest and largest value,
+// Euclidean norm.
 StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json = false);
 
 }  // namespace pepnet

@@ -41,19 +41,24 @@ Status CheckState(const std::string& directory, const Manifest& manifest) {
   const StatusOr<int64_t> steps = JsonInteger(*json, "finished_steps", 0, INT64_MAX);
   if (!steps.ok()) return Annotate(steps.status(), path);
   if (*steps == manifest.step) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrCat(path, ": \"finished_steps\" is ", *steps, ", expected the manifest's step ", manifest.step));
+  return absl::DataLossError(absl::StrCat(path, ": \"finished_steps\" is ", *steps,
+                                          ", expected the manifest's step ", manifest.step));
 }
 
 Status InspectCheckpoint(const InspectFlags& flags) {
-  if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
+  if (!flags.report.empty()) {
+    PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
+  }
   PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
-  PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
+  PEPNET_RETURN_IF_ERROR(
+      VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
   if (flags.verify) PEPNET_RETURN_IF_ERROR(CheckState(directory, manifest));
   if (flags.id.has_value()) {
-    PEPNET_ASSIGN_OR_RETURN(const TableWords words, FindWords(flags.pipeline_config_path, directory));
-    PEPNET_ASSIGN_OR_RETURN(const std::string row, DescribeRow(directory, flags.table, *flags.id, flags.json, words));
+    PEPNET_ASSIGN_OR_RETURN(const TableWords words,
+                            FindWords(flags.pipeline_config_path, directory));
+    PEPNET_ASSIGN_OR_RETURN(const std::string row,
+                            DescribeRow(directory, flags.table, *flags.id, flags.json, words));
     if (flags.neighbours == 0) {
       std::cout << row << std::endl;
       return absl::OkStatus();
@@ -69,15 +74,20 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   }
   if (!flags.what_if.empty()) {
     PEPNET_ASSIGN_OR_RETURN(const RowPolicy policy, ParseWhatIf(flags.what_if));
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<WhatIfTable> tables, WhatIf(directory, policy, flags.table));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<WhatIfTable> tables,
+                            WhatIf(directory, policy, flags.table));
     std::cout << (flags.json ? WhatIfToJson(tables) : WhatIfToText(policy, tables)) << std::endl;
     return absl::OkStatus();
   }
   PEPNET_ASSIGN_OR_RETURN(CheckpointSummary summary, SummarizeCheckpoint(directory, flags.table));
-  if (!flags.report.empty()) PEPNET_RETURN_IF_ERROR(WriteFileAtomically(flags.report, SummaryToHtml(summary)));
+  if (!flags.report.empty()) {
+    PEPNET_RETURN_IF_ERROR(WriteFileAtomically(flags.report, SummaryToHtml(summary)));
+  }
   std::cout << (flags.json ? SummaryToJson(summary) : SummaryToText(summary)) << std::endl;
-  if (flags.verify && !flags.json)
-    std::cout << directory << ": every file, checksum and digest is as the manifest says" << std::endl;
+  if (flags.verify && !flags.json) {
+    std::cout << directory << ": every file, checksum and digest is as the manifest says"
+              << std::endl;
+  }
   return absl::OkStatus();
 }
 
@@ -94,7 +104,8 @@ Status InspectDifference(const InspectFlags& flags) {
     std::cout << (flags.json ? DiffToJson(diff, words) : DiffToText(diff, words)) << std::endl;
   }
   if (diff.equal()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
+  return absl::FailedPreconditionError(
+      absl::StrCat(left, " and ", right, " are not equal: ", DiffInBrief(diff)));
 }
 
 // Refuses flags of which one leaves no room for another; nothing that is asked for is skipped.
@@ -106,11 +117,14 @@ Status CheckTogether(const InspectFlags& flags) {
   const char* first = nullptr;
   for (const auto& [name, given] : views) {
     if (!given) continue;
-    if (first != nullptr) return InvalidInput(first, " and ", name, " are two views; ask for one at a time");
+    if (first != nullptr) {
+      return InvalidInput(first, " and ", name, " are two views; ask for one at a time");
+    }
     first = name;
   }
   if (!flags.diff.empty() && flags.verify) {
-    return InvalidInput("--diff does not take --verify; inspect each of the two with --verify first");
+    return InvalidInput(
+        "--diff does not take --verify; inspect each of the two with --verify first");
   }
   return absl::OkStatus();
 }
@@ -120,7 +134,8 @@ Status CheckTogether(const InspectFlags& flags) {
 Status VerifyExport(const std::string& directory, const std::string& file) {
   const std::string path = directory + "/export.json";
   if (!PathExists(path)) {
-    return InvalidInput("--verify: there is no ", path, ", whose checksums ", file.empty() ? "the files" : file.c_str(),
+    return InvalidInput("--verify: there is no ", path, ", whose checksums ",
+                        file.empty() ? "the files" : file.c_str(),
                         " could be compared with; leave --verify out");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
@@ -135,8 +150,10 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
     const StatusOr<std::string> name = JsonString(entry, "file");
     if (!name.ok()) return Annotate(name.status(), path);
     const std::filesystem::path inner(*name);
-    if (name->empty() || inner.is_absolute() || inner.lexically_normal() != inner || *inner.begin() == "..") {
-      return absl::DataLossError(absl::StrCat(path, ": \"", Printable(*name, 200), "\" does not lie in the export"));
+    if (name->empty() || inner.is_absolute() || inner.lexically_normal() != inner ||
+        *inner.begin() == "..") {
+      return absl::DataLossError(
+          absl::StrCat(path, ": \"", Printable(*name, 200), "\" does not lie in the export"));
     }
     const StatusOr<int64_t> bytes = JsonInteger(entry, "bytes", 0, INT64_MAX);
     if (!bytes.ok()) return Annotate(bytes.status(), path);
@@ -146,8 +163,9 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
     const std::string own = absl::StrCat(directory, "/", *name);
     PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(own));
     if (sum.bytes == *bytes && Crc32cToHex(sum.crc32c) == *crc32c) continue;
-    return absl::DataLossError(absl::StrCat(own, ": expected crc32c ", Printable(*crc32c, 20), " of ", *bytes,
-                                            " bytes, found ", Crc32cToHex(sum.crc32c), " of ", sum.bytes));
+    return absl::DataLossError(absl::StrCat(own, ": expected crc32c ", Printable(*crc32c, 20),
+                                            " of ", *bytes, " bytes, found ",
+                                            Crc32cToHex(sum.crc32c), " of ", sum.bytes));
   }
   if (found) return absl::OkStatus();
   return InvalidInput("--verify: ", path, " does not name ", file, "; leave --verify out");
@@ -157,17 +175,20 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
 StatusOr<std::string> PathOf(const InspectFlags& flags) {
   if (flags.checkpoint_path.empty()) {
     if (!flags.path.empty()) return flags.path;
-    return InvalidInput("no path is given; expected a model.ckpt-N, its parent or a safetensors file");
+    return InvalidInput(
+        "no path is given; expected a model.ckpt-N, its parent or a safetensors file");
   }
   if (flags.checkpoint_path != kBestCheckpointWord) {
     if (flags.path.empty()) return flags.checkpoint_path;
-    return InvalidInput(flags.path, " and --checkpoint_path ", flags.checkpoint_path, " name two; give one of them");
+    return InvalidInput(flags.path, " and --checkpoint_path ", flags.checkpoint_path,
+                        " name two; give one of them");
   }
   std::string model_dir = flags.path.empty() ? flags.model_dir : flags.path;
   if (model_dir.empty() && !flags.pipeline_config_path.empty()) {
     ConfigFlags config;
     config.pipeline_config_path = flags.pipeline_config_path;
-    PEPNET_ASSIGN_OR_RETURN(const JobConfig job, LoadConfig(config, /*ignore_unknown_fields=*/true));
+    PEPNET_ASSIGN_OR_RETURN(const JobConfig job,
+                            LoadConfig(config, /*ignore_unknown_fields=*/true));
     model_dir = job.model_dir;
   }
   if (model_dir.empty()) {
@@ -181,38 +202,51 @@ StatusOr<std::string> PathOf(const InspectFlags& flags) {
 }  // namespace
 
 void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
-  CLI::Option* path = command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file");
-  command->add_option(
-      "--checkpoint_path", flags->checkpoint_path,
-      "in place of the path; best: the one that keep_best kept in the path, --model_dir or the config's");
-  command->add_option("--model_dir", flags->model_dir, "where --checkpoint_path best looks")->excludes(path);
-  command->add_option(
-      "--pipeline_config_path", flags->pipeline_config_path,
-      "the config whose model_dir --checkpoint_path best looks into, and whose vocabularies say the words "
-      "of ids (default for these: the pipeline.config beside the checkpoint)");
+  CLI::Option* path =
+      command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file");
+  command->add_option("--checkpoint_path", flags->checkpoint_path,
+                      "in place of the path; best: the one that keep_best kept in the path, "
+                      "--model_dir or the config's");
+  command->add_option("--model_dir", flags->model_dir, "where --checkpoint_path best looks")
+      ->excludes(path);
+  command->add_option("--pipeline_config_path", flags->pipeline_config_path,
+                      "the config whose model_dir --checkpoint_path best looks into, and whose "
+                      "vocabularies say the words "
+                      "of ids (default for these: the pipeline.config beside the checkpoint)");
   command->add_flag("--verify", flags->verify, "read every byte and recompute every digest");
   command->add_flag("--json", flags->json, "machine-readable");
   CLI::Option* table = command->add_option("--table", flags->table, "only this table");
   CLI::Option* id =
-      command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")->needs(table);
-  command->add_option("--neighbours", flags->neighbours, "with --id: so many rows whose values point the same way")
+      command->add_option("--id", flags->id, "one row of --table: value, optimizer state, updates")
+          ->needs(table);
+  command
+      ->add_option("--neighbours", flags->neighbours,
+                   "with --id: so many rows whose values point the same way")
       ->needs(id)
       ->check(CLI::PositiveNumber);
-  command->add_option("--report", flags->report, "also write the summary to this file, as an HTML page");
-  command->add_option("--what_if", flags->what_if,
-                      "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, ttl_seconds=N, "
-                      "eviction=LRU|LFU|SCORE, half_life_steps=N, show_weight=W, click_weight=W, separated by commas");
-  CLI::Option* diff = command->add_option("--diff", flags->diff,
-                                          "compare with another checkpoint; the exit status is 1 where they differ");
-  command->add_flag("--quiet", flags->quiet, "with --diff: print nothing on standard output")->needs(diff);
+  command->add_option("--report", flags->report,
+                      "also write the summary to this file, as an HTML page");
+  command->add_option(
+      "--what_if", flags->what_if,
+      "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, ttl_seconds=N, "
+      "eviction=LRU|LFU|SCORE, half_life_steps=N, show_weight=W, click_weight=W, separated by "
+      "commas");
+  CLI::Option* diff = command->add_option(
+      "--diff", flags->diff,
+      "compare with another checkpoint; the exit status is 1 where they differ");
+  command->add_flag("--quiet", flags->quiet, "with --diff: print nothing on standard output")
+      ->needs(diff);
 }
 
 Status InspectCommand(const InspectFlags& given) {
   InspectFlags flags = given;
   PEPNET_RETURN_IF_ERROR(CheckTogether(given));
-  if (!given.path.empty() && !given.pipeline_config_path.empty() && !given.id.has_value() && given.diff.empty()) {
-    return InvalidInput("--pipeline_config_path ", given.pipeline_config_path, " is not read beside the path ",
-                        given.path, "; it says where --checkpoint_path best looks, and the words of --id and --diff");
+  if (!given.path.empty() && !given.pipeline_config_path.empty() && !given.id.has_value() &&
+      given.diff.empty()) {
+    return InvalidInput(
+        "--pipeline_config_path ", given.pipeline_config_path, " is not read beside the path ",
+        given.path,
+        "; it says where --checkpoint_path best looks, and the words of --id and --diff");
   }
   PEPNET_ASSIGN_OR_RETURN(flags.path, PathOf(given));
   if (!flags.diff.empty()) return InspectDifference(flags);
@@ -220,20 +254,27 @@ Status InspectCommand(const InspectFlags& given) {
   const std::string in_directory = flags.path + "/model.safetensors";
   const bool is_file = absl::EndsWith(flags.path, ".safetensors");
   if (is_file || PathExists(in_directory) || PathExists(flags.path + "/export.json")) {
-    if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty() || !flags.what_if.empty()) {
-      return InvalidInput("--table, --id, --report and --what_if read checkpoints, and ", flags.path,
-                          " is an export; pass a model.ckpt-N directory");
+    if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty() ||
+        !flags.what_if.empty()) {
+      return InvalidInput("--table, --id, --report and --what_if read checkpoints, and ",
+                          flags.path, " is an export; pass a model.ckpt-N directory");
     }
     const std::filesystem::path file(flags.path);
-    const std::string directory = !is_file ? flags.path : file.has_parent_path() ? file.parent_path().string() : ".";
-    if (flags.verify) PEPNET_RETURN_IF_ERROR(VerifyExport(directory, is_file ? file.filename().string() : ""));
+    const std::string directory = !is_file                 ? flags.path
+                                  : file.has_parent_path() ? file.parent_path().string()
+                                                           : ".";
+    if (flags.verify) {
+      PEPNET_RETURN_IF_ERROR(VerifyExport(directory, is_file ? file.filename().string() : ""));
+    }
     if (is_file || PathExists(in_directory)) {
-      PEPNET_ASSIGN_OR_RETURN(std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
+      PEPNET_ASSIGN_OR_RETURN(
+          std::string text, SummarizeSafetensors(is_file ? flags.path : in_directory, flags.json));
       std::cout << text << std::endl;
     } else if (!flags.verify || flags.json) {
-      return InvalidInput(flags.path,
-                          " is an export without model.safetensors, of which inspect could show something; "
-                          "--verify compares its files with their checksums");
+      return InvalidInput(
+          flags.path,
+          " is an export without model.safetensors, of which inspect could show something; "
+          "--verify compares its files with their checksums");
     }
     if (flags.verify && !flags.json) {
       std::cout << directory << ": every file is as export.json says" << std::endl;

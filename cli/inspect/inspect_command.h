@@ -15,7 +15,8 @@ namespace pepnet {
 
 struct InspectFlags {
   std::string path, table, diff, report, what_if;
-  std::string checkpoint_path, model_dir, pipeline_config_path;  // in place of the path, or with "best" beside it
+  // In place of the path, or with "best" beside it.
+  std::string checkpoint_path, model_dir, pipeline_config_path;
   std::optional<int64_t> id;
   int64_t neighbours = 0;  // of the id; 0: none
   bool verify = false;
@@ -24,8 +25,8 @@ struct InspectFlags {
 };
 void AddInspectFlags(CLI::App* command, InspectFlags* flags);
 
-// Prints on stdout and writes flags.report. Errors: what is not there, or not what its manifest says; checkpoints that
-// differ, with flags.diff.
+// Prints on stdout and writes flags.report. Errors: what is not there, or not what its manifest
+// says; checkpoints that differ, with flags.diff.
 Status InspectCommand(const InspectFlags& flags);
 
 }  // namespace pepnet

@@ -58,18 +58,20 @@ class Table {
     const auto found = places_.find(bucket);
     if (found == places_.end()) return rows;
     for (const Place& place : found->second) {
-      PEPNET_RETURN_IF_ERROR(readers_[place.part]->Read(place.first_row, place.rows, [&rows](const RowColumns& run) {
-        rows.ids.insert(rows.ids.end(), run.ids.begin(), run.ids.end());
-        rows.values.insert(rows.values.end(), run.values.begin(), run.values.end());
-        rows.states.insert(rows.states.end(), run.states.begin(), run.states.end());
-        rows.frequency.insert(rows.frequency.end(), run.frequency.begin(), run.frequency.end());
-        rows.last_step.insert(rows.last_step.end(), run.last_step.begin(), run.last_step.end());
-        return absl::OkStatus();
-      }));
+      PEPNET_RETURN_IF_ERROR(
+          readers_[place.part]->Read(place.first_row, place.rows, [&rows](const RowColumns& run) {
+            rows.ids.insert(rows.ids.end(), run.ids.begin(), run.ids.end());
+            rows.values.insert(rows.values.end(), run.values.begin(), run.values.end());
+            rows.states.insert(rows.states.end(), run.states.begin(), run.states.end());
+            rows.frequency.insert(rows.frequency.end(), run.frequency.begin(), run.frequency.end());
+            rows.last_step.insert(rows.last_step.end(), run.last_step.begin(), run.last_step.end());
+            return absl::OkStatus();
+          }));
     }
     rows.order.resize(rows.ids.size());
     std::iota(rows.order.begin(), rows.order.end(), size_t{0});
-    std::sort(rows.order.begin(), rows.order.end(), [&](size_t a, size_t b) { return rows.ids[a] < rows.ids[b]; });
+    std::sort(rows.order.begin(), rows.order.end(),
+              [&](size_t a, size_t b) { return rows.ids[a] < rows.ids[b]; });
     return rows;
   }
 
@@ -108,7 +110,8 @@ bool SameBits(const T* a, const T* b, size_t count) {
 double SquaredDistance(const float* a, const float* b, size_t count) {
   double sum = 0;
   for (size_t i = 0; i < count; ++i) {
-    const double difference = static_cast<double>(a[i]) - (b == nullptr ? 0 : static_cast<double>(b[i]));
+    const double difference =
+        static_cast<double>(a[i]) - (b == nullptr ? 0 : static_cast<double>(b[i]));
     sum += difference * difference;
   }
   return std::isnan(sum) ? HUGE_VAL : sum;
@@ -119,10 +122,12 @@ class Movement {
  public:
   // Rows with equal ids and different values.
   void Add(int64_t id, const float* left, const float* right, size_t dim) {
-    const double moved = SquaredDistance(right, left, dim), norm = SquaredDistance(left, nullptr, dim);
+    const double moved = SquaredDistance(right, left, dim),
+                 norm = SquaredDistance(left, nullptr, dim);
     moved_ += moved;
     norm_ += norm;
-    rows_.push_back({id, std::sqrt(moved), std::sqrt(norm), std::sqrt(SquaredDistance(right, nullptr, dim))});
+    rows_.push_back(
+        {id, std::sqrt(moved), std::sqrt(norm), std::sqrt(SquaredDistance(right, nullptr, dim))});
     // The list is cut when it is four times as long as what is shown: memory stays bounded, and
     // sorting costs little a row.
     if (rows_.size() >= 4 * kMovedNamed) Cut();
@@ -169,7 +174,8 @@ void CompareRows(const Rows& left, const Rows& right, TableDiff* diff, Movement*
         ++diff->other_values;
         movement->Add(left.ids[a], va, vb, d);
         diff->largest_value = std::max(diff->largest_value, LargestDifference(va, vb, d));
-      } else if (!same_state || left.frequency[a] != right.frequency[b] || left.last_step[a] != right.last_step[b]) {
+      } else if (!same_state || left.frequency[a] != right.frequency[b] ||
+                 left.last_step[a] != right.last_step[b]) {
         ++diff->other_state;
       }
       diff->largest_state = std::max(diff->largest_state, LargestDifference(sa, sb, s));
@@ -205,7 +211,8 @@ StatusOr<TableDiff> CompareTables(const std::string& name, const Table& left, co
   return diff;
 }
 
-StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory, const Manifest& manifest,
+StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory,
+                                                  const Manifest& manifest,
                                                   const std::string& only) {
   std::map<std::string, Table> tables;
   for (const PartEntry& part : manifest.parts) {
@@ -214,18 +221,21 @@ StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory, 
   }
   for (const PartEntry& part : manifest.candidates) {
     if (!only.empty() && part.table != only) continue;
-    PEPNET_RETURN_IF_ERROR(tables[absl::StrCat(part.table, ", candidates")].AddPart(directory, part));
+    PEPNET_RETURN_IF_ERROR(
+        tables[absl::StrCat(part.table, ", candidates")].AddPart(directory, part));
   }
   return tables;
 }
 
 bool Names(const Manifest& manifest, const char* file) {
-  return std::any_of(manifest.files.begin(), manifest.files.end(), [&](const FileEntry& e) { return e.file == file; });
+  return std::any_of(manifest.files.begin(), manifest.files.end(),
+                     [&](const FileEntry& e) { return e.file == file; });
 }
 
 // Precondition: equally many elements.
 template <typename T>
-Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::vector<T>>& b, TensorDiff* diff) {
+Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::vector<T>>& b,
+                       TensorDiff* diff) {
   if (!a.ok()) return a.status();
   if (!b.ok()) return b.status();
   if (SameBits(a->data(), b->data(), a->size())) return absl::OkStatus();
@@ -233,7 +243,8 @@ Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::ve
   diff->largest = LargestDifference(a->data(), b->data(), a->size());
   double moved = 0, norm = 0;
   for (size_t i = 0; i < a->size(); ++i) {
-    const double before = static_cast<double>((*a)[i]), difference = static_cast<double>((*b)[i]) - before;
+    const double before = static_cast<double>((*a)[i]),
+                 difference = static_cast<double>((*b)[i]) - before;
     if (std::memcmp(&(*a)[i], &(*b)[i], sizeof(T)) != 0) moved += difference * difference;
     if (std::isfinite(before)) norm += before * before;
   }
@@ -257,14 +268,16 @@ StatusOr<TensorDiff> CompareTensor(const std::string& name, const SafetensorsRea
   }
   diff.equal = true;
   if (a.dtype == "I64") {  // not through double, which holds 53 bits
-    PEPNET_RETURN_IF_ERROR(CompareElements(left.ReadIntegers(name), right.ReadIntegers(name), &diff));
+    PEPNET_RETURN_IF_ERROR(
+        CompareElements(left.ReadIntegers(name), right.ReadIntegers(name), &diff));
   } else {
     PEPNET_RETURN_IF_ERROR(CompareElements(left.ReadDoubles(name), right.ReadDoubles(name), &diff));
   }
   return diff;
 }
 
-Status CompareDense(const std::string& left_path, const std::string& right_path, CheckpointDiff* diff) {
+Status CompareDense(const std::string& left_path, const std::string& right_path,
+                    CheckpointDiff* diff) {
   PEPNET_ASSIGN_OR_RETURN(const auto left, SafetensorsReader::Open(left_path));
   PEPNET_ASSIGN_OR_RETURN(const auto right, SafetensorsReader::Open(right_path));
   std::set<std::string> names;
@@ -284,10 +297,13 @@ Status CompareDense(const std::string& left_path, const std::string& right_path,
     }
   }
   // Layers on one side only, or of another shape, come first, then those that moved most.
-  std::stable_sort(diff->tensors.begin(), diff->tensors.end(), [](const TensorDiff& a, const TensorDiff& b) {
-    if ((a.place == DiffPlace::kBoth) != (b.place == DiffPlace::kBoth)) return b.place == DiffPlace::kBoth;
-    return a.relative_change > b.relative_change;
-  });
+  std::stable_sort(diff->tensors.begin(), diff->tensors.end(),
+                   [](const TensorDiff& a, const TensorDiff& b) {
+                     if ((a.place == DiffPlace::kBoth) != (b.place == DiffPlace::kBoth)) {
+                       return b.place == DiffPlace::kBoth;
+                     }
+                     return a.relative_change > b.relative_change;
+                   });
   return absl::OkStatus();
 }
 
@@ -305,17 +321,20 @@ TableDiff OnOneSide(const std::string& name, const Table& table, bool is_left) {
 bool TableDiff::equal() const { return place == DiffPlace::kBoth && buckets == 0; }
 
 bool CheckpointDiff::equal() const {
-  return std::all_of(tables.begin(), tables.end(), [](const TableDiff& table) { return table.equal(); }) &&
+  return std::all_of(tables.begin(), tables.end(),
+                     [](const TableDiff& table) { return table.equal(); }) &&
          tensors.empty() && states_changed == 0 && dense == DiffPlace::kBoth;
 }
 
-StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right, const std::string& table) {
+StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right,
+                                         const std::string& table) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest left_manifest, ReadManifest(left));
   PEPNET_ASSIGN_OR_RETURN(const Manifest right_manifest, ReadManifest(right));
   PEPNET_ASSIGN_OR_RETURN(const auto left_tables, OpenTables(left, left_manifest, table));
   PEPNET_ASSIGN_OR_RETURN(const auto right_tables, OpenTables(right, right_manifest, table));
   if (!table.empty() && left_tables.empty() && right_tables.empty()) {
-    return absl::NotFoundError(absl::StrCat("neither ", left, " nor ", right, " has a table ", table));
+    return absl::NotFoundError(
+        absl::StrCat("neither ", left, " nor ", right, " has a table ", table));
   }
   CheckpointDiff diff{left, right, left_manifest.step, right_manifest.step};
   std::set<std::string> names;
@@ -331,15 +350,16 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
     PEPNET_ASSIGN_OR_RETURN(TableDiff compared, CompareTables(name, a->second, b->second));
     diff.tables.push_back(std::move(compared));
   }
-  const bool in_left = Names(left_manifest, kDenseFile), in_right = Names(right_manifest, kDenseFile);
+  const bool in_left = Names(left_manifest, kDenseFile),
+             in_right = Names(right_manifest, kDenseFile);
   diff.has_dense = table.empty() && (in_left || in_right);
   if (!diff.has_dense) return diff;
   if (in_left != in_right) {
     diff.dense = in_left ? DiffPlace::kOnlyLeft : DiffPlace::kOnlyRight;
     return diff;
   }
-  PEPNET_RETURN_IF_ERROR(
-      CompareDense(absl::StrCat(left, "/", kDenseFile), absl::StrCat(right, "/", kDenseFile), &diff));
+  PEPNET_RETURN_IF_ERROR(CompareDense(absl::StrCat(left, "/", kDenseFile),
+                                      absl::StrCat(right, "/", kDenseFile), &diff));
   return diff;
 }
 

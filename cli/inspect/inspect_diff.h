@@ -1,8 +1,9 @@
-// The difference of two checkpoints: by table the rows that one of them lacks and how far the others moved; by dense
-// layer, without optimizer state, how far it moved.
+// The difference of two checkpoints: by table the rows that one of them lacks and how far the
+// others moved; by dense layer, without optimizer state, how far it moved.
 //
 // Threads: no state. Memory is that of one bucket. Buckets with equal digests are not read.
-// Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint does.
+// Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint
+// does.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@ namespace pepnet {
 
 enum class DiffPlace { kBoth, kOnlyLeft, kOnlyRight, kOtherShape };
 
-// A row in both whose value differs: the Euclidean distance, and the norms. Infinite where a number is none.
+// A row in both whose value differs: the Euclidean distance, and the norms. Infinite where a number
+// is none.
 struct MovedRow {
   int64_t id = 0;
   double distance = 0, left_norm = 0, right_norm = 0;
@@ -29,12 +31,14 @@ struct TableDiff {
   DiffPlace place = DiffPlace::kBoth;
   int64_t left_rows = 0, right_rows = 0, only_left = 0, only_right = 0;
   int left_dim = 0, right_dim = 0, left_state_dim = 0, right_state_dim = 0;
-  int64_t other_values = 0;    // rows in both whose values differ
-  int64_t other_state = 0;     // those with equal values and other optimizer state or counters
-  int buckets = 0;             // that differ
-  double relative_change = 0;  // |right - left| / |left| over the rows with other values, as one vector
+  int64_t other_values = 0;  // rows in both whose values differ
+  int64_t other_state = 0;   // those with equal values and other optimizer state or counters
+  int buckets = 0;           // that differ
+  // |right - left| / |left| over the rows with other values, as one vector
+  double relative_change = 0;
   double largest_value = 0, largest_state = 0;  // differences
-  std::vector<MovedRow> moved;                  // the kMovedNamed that moved farthest, farthest first
+  // The kMovedNamed that moved farthest, farthest first.
+  std::vector<MovedRow> moved;
 
   bool equal() const;
 };
@@ -43,7 +47,8 @@ struct TensorDiff {
   std::string name;
   DiffPlace place = DiffPlace::kBoth;
   bool equal = true;
-  double relative_change = 0, largest = 0;  // |right - left| / |left|; the largest difference of an element
+  // |right - left| / |left|; the largest difference of an element
+  double relative_change = 0, largest = 0;
 };
 
 struct CheckpointDiff {
@@ -52,8 +57,10 @@ struct CheckpointDiff {
   std::vector<TableDiff> tables = {};  // by name
   bool has_dense = false;              // the dense part was compared
   DiffPlace dense = DiffPlace::kBoth;
-  int layers = 0, states = 0, states_changed = 0;  // tensors of the network, and of its optimizer state
-  std::vector<TensorDiff> tensors = {};            // layers that differ, those that moved most first
+  // Tensors of the network, and of its optimizer state.
+  int layers = 0, states = 0, states_changed = 0;
+  // Layers that differ, those that moved most first.
+  std::vector<TensorDiff> tensors = {};
 
   // Tables and dense tensors, bit for bit; steps, files and number of parts do not count.
   bool equal() const;
@@ -64,7 +71,8 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
 
 // At most ten lines a table; the last line is "equal" or "different".
 std::string DiffToText(const CheckpointDiff& diff, const TableWords& words);
-std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words);  // one object, one line
+// One object, one line.
+std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words);
 // "3 of 17 tables and 20 of 36 dense layers differ".
 std::string DiffInBrief(const CheckpointDiff& diff);
 

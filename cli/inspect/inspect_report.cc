@@ -16,18 +16,22 @@ constexpr char kStyle[] =
     ".bar{display:inline-block;height:.8em;background:#47a}.warn{color:#b00}";
 
 std::string Escape(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
+  return absl::StrReplaceAll(text,
+                             {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
 }
 
 // A row of a small chart: a label, a bar of at most 20 em, and the number.
 std::string Bar(const std::string& label, int64_t value, int64_t largest) {
-  const double width = largest > 0 ? 20.0 * static_cast<double>(value) / static_cast<double>(largest) : 0;
+  const double width =
+      largest > 0 ? 20.0 * static_cast<double>(value) / static_cast<double>(largest) : 0;
   return absl::StrFormat(
-      "<tr><td>%s</td><td style=\"text-align:left\"><span class=\"bar\" style=\"width:%.2fem\"></span> %d</td></tr>\n",
+      "<tr><td>%s</td><td style=\"text-align:left\"><span class=\"bar\" "
+      "style=\"width:%.2fem\"></span> %d</td></tr>\n",
       label, width, value);
 }
 
-std::string Chart(const std::string& title, const std::vector<std::pair<std::string, int64_t>>& bars) {
+std::string Chart(const std::string& title,
+                  const std::vector<std::pair<std::string, int64_t>>& bars) {
   if (bars.empty()) return "";
   int64_t largest = 0;
   for (const auto& [label, value] : bars) largest = std::max(largest, value);
@@ -38,14 +42,19 @@ std::string Chart(const std::string& title, const std::vector<std::pair<std::str
 
 void AppendTable(const TableSummary& table, std::string* html) {
   const TableStatistics& s = table.statistics;
-  absl::StrAppend(html, "<h2>", Escape(table.table), "</h2>\n<p>", s.dead_rows, " rows never updated, ", s.zero_rows,
-                  " rows all zero, ", s.non_finite_rows > 0 ? "<span class=\"warn\">" : "<span>", s.non_finite_rows,
+  absl::StrAppend(html, "<h2>", Escape(table.table), "</h2>\n<p>", s.dead_rows,
+                  " rows never updated, ", s.zero_rows, " rows all zero, ",
+                  s.non_finite_rows > 0 ? "<span class=\"warn\">" : "<span>", s.non_finite_rows,
                   " rows with NaN or infinity</span></p>\n");
   std::vector<std::pair<std::string, int64_t>> norms, hottest, rows, updates;
   for (const auto& [exponent, count] : s.norm_histogram) {
-    norms.push_back({absl::StrFormat("%.3g to %.3g", std::ldexp(1.0, exponent), std::ldexp(1.0, exponent + 1)), count});
+    norms.push_back(
+        {absl::StrFormat("%.3g to %.3g", std::ldexp(1.0, exponent), std::ldexp(1.0, exponent + 1)),
+         count});
   }
-  for (const TableStatistics::HotRow& row : s.hottest) hottest.push_back({absl::StrCat(row.id), row.frequency});
+  for (const TableStatistics::HotRow& row : s.hottest) {
+    hottest.push_back({absl::StrCat(row.id), row.frequency});
+  }
   for (size_t k = 0; k < s.parts.size(); ++k) {
     rows.push_back({absl::StrCat("server ", k), s.parts[k].rows});
     updates.push_back({absl::StrCat("server ", k), s.parts[k].updates});
@@ -59,18 +68,22 @@ void AppendTable(const TableSummary& table, std::string* html) {
 std::string SummaryToHtml(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
   std::string html = absl::StrCat(
-      kHtmlBeginning, Escape(summary.directory), "</title><style>", kStyle, "</style></head><body>\n<h1>",
-      Escape(summary.directory), "</h1>\n<p>step ", manifest.step, ", ", manifest.worker_count, " workers of batch ",
-      manifest.batch_size, ", ", manifest.server_count, " servers, seed ", manifest.seed, ", ", summary.bytes,
+      kHtmlBeginning, Escape(summary.directory), "</title><style>", kStyle,
+      "</style></head><body>\n<h1>", Escape(summary.directory), "</h1>\n<p>step ", manifest.step,
+      ", ", manifest.worker_count, " workers of batch ", manifest.batch_size, ", ",
+      manifest.server_count, " servers, seed ", manifest.seed, ", ", summary.bytes,
       " bytes</p>\n<table>\n<tr><th>table</th><th>rows</th><th>dim</th><th>state</th><th>bytes</th>"
       "<th>norm min</th><th>mean</th><th>max</th></tr>\n");
   for (const TableSummary& table : summary.tables) {
-    absl::StrAppendFormat(
-        &html,
-        "<tr><td>%s</td><td>%d</td><td>%d%s</td><td>%d</td><td>%d</td><td>%.4g</td><td>%.4g</td><td>%.4g</td></tr>\n",
-        Escape(table.table), table.rows, table.dim,
-        table.value_kind == ValueKind::kFp32 ? "" : absl::StrCat(" ", TypeOf(table.value_kind).name), table.state_dim,
-        table.bytes, table.statistics.norm_min, table.statistics.norm_mean(), table.statistics.norm_max);
+    absl::StrAppendFormat(&html,
+                          "<tr><td>%s</td><td>%d</td><td>%d%s</td><td>%d</td><td>%d</td><td>%.4g</"
+                          "td><td>%.4g</td><td>%.4g</td></tr>\n",
+                          Escape(table.table), table.rows, table.dim,
+                          table.value_kind == ValueKind::kFp32
+                              ? ""
+                              : absl::StrCat(" ", TypeOf(table.value_kind).name),
+                          table.state_dim, table.bytes, table.statistics.norm_min,
+                          table.statistics.norm_mean(), table.statistics.norm_max);
   }
   html += "</table>\n";
   for (const TableSummary& table : summary.tables) AppendTable(table, &html);

@@ -19,13 +19,16 @@ struct Row {
 
 std::string Floats(const std::vector<float>& values) {
   return absl::StrCat(
-      "[", absl::StrJoin(values, ", ", [](std::string* out, float x) { absl::StrAppendFormat(out, "%.9g", x); }), "]");
+      "[",
+      absl::StrJoin(values, ", ",
+                    [](std::string* out, float x) { absl::StrAppendFormat(out, "%.9g", x); }),
+      "]");
 }
 
 }  // namespace
 
-StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table, int64_t id, bool json,
-                                  const TableWords& words) {
+StatusOr<std::string> DescribeRow(const std::string& directory, const std::string& table,
+                                  int64_t id, bool json, const TableWords& words) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   bool known = false;
   std::optional<Row> found;
@@ -53,8 +56,9 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
   }
   if (!known) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
   if (!found.has_value()) {
-    return absl::NotFoundError(absl::StrCat("table ", table, " of ", directory, " has no row ", id,
-                                            ": training has not met this id, so it reads its initial value"));
+    return absl::NotFoundError(
+        absl::StrCat("table ", table, " of ", directory, " has no row ", id,
+                     ": training has not met this id, so it reads its initial value"));
   }
   const std::string* const word = WordOf(words, table, id);
   if (json) {
@@ -69,11 +73,13 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
     if (word != nullptr) row["word"] = Printable(*word);
     return DumpJson(row);
   }
-  return absl::StrCat("table ", table, ", id ", id, word == nullptr ? "" : absl::StrCat(" \"", Printable(*word), "\""),
-                      ", in ", found->file, "\n  updates ", found->frequency, ", the last at step ", found->last_step,
-                      found->clicks.has_value() ? absl::StrCat(", ", *found->clicks, " with a positive label") : "",
-                      "\n  value ", Floats(found->value),
-                      found->state.empty() ? "" : absl::StrCat("\n  state ", Floats(found->state)));
+  return absl::StrCat(
+      "table ", table, ", id ", id,
+      word == nullptr ? "" : absl::StrCat(" \"", Printable(*word), "\""), ", in ", found->file,
+      "\n  updates ", found->frequency, ", the last at step ", found->last_step,
+      found->clicks.has_value() ? absl::StrCat(", ", *found->clicks, " with a positive label") : "",
+      "\n  value ", Floats(found->value),
+      found->state.empty() ? "" : absl::StrCat("\n  state ", Floats(found->state)));
 }
 
 }  // namespace pepnet

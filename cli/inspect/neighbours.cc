@@ -26,7 +26,8 @@ StatusOr<bool> ForEachRow(
     PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
-        body(rows.ids[i], std::span<const float>(rows.values).subspan(i * part.dim, part.dim), rows.frequency[i]);
+        body(rows.ids[i], std::span<const float>(rows.values).subspan(i * part.dim, part.dim),
+             rows.frequency[i]);
       }
       return absl::OkStatus();
     }));
@@ -46,26 +47,30 @@ bool ComesFirst(const Neighbour& a, const Neighbour& b) {
 
 }  // namespace
 
-StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::string& table, int64_t id, int64_t count) {
+StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::string& table,
+                                    int64_t id, int64_t count) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   std::vector<float> own;
   bool found = false;
-  PEPNET_ASSIGN_OR_RETURN(
-      const bool known, ForEachRow(directory, manifest, table, [&](int64_t row, std::span<const float> value, int64_t) {
-        if (row != id) return;
-        own.assign(value.begin(), value.end());
-        found = true;
-      }));
+  PEPNET_ASSIGN_OR_RETURN(const bool known,
+                          ForEachRow(directory, manifest, table,
+                                     [&](int64_t row, std::span<const float> value, int64_t) {
+                                       if (row != id) return;
+                                       own.assign(value.begin(), value.end());
+                                       found = true;
+                                     }));
   if (!known) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
   if (!found) {
-    return absl::NotFoundError(absl::StrCat("table ", table, " of ", directory, " has no row ", id,
-                                            ": training has not met this id, so it has no neighbours"));
+    return absl::NotFoundError(
+        absl::StrCat("table ", table, " of ", directory, " has no row ", id,
+                     ": training has not met this id, so it has no neighbours"));
   }
   Neighbours result;
   result.norm = NormOf(own);
   if (!(result.norm > 0) || !std::isfinite(result.norm)) {
-    return absl::FailedPreconditionError(absl::StrCat("row ", id, " of table ", table, " has the norm ", result.norm,
-                                                      ", and without a direction there are no neighbours"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("row ", id, " of table ", table, " has the norm ", result.norm,
+                     ", and without a direction there are no neighbours"));
   }
   double sum = 0;
   const auto keep = [&] {
@@ -73,38 +78,44 @@ StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::str
     if (static_cast<int64_t>(result.nearest.size()) > count) result.nearest.resize(count);
   };
   PEPNET_RETURN_IF_ERROR(
-      ForEachRow(directory, manifest, table, [&](int64_t row, std::span<const float> value, int64_t frequency) {
-        const double norm = NormOf(value);
-        if (row == id || !(norm > 0) || !std::isfinite(norm)) return;
-        double product = 0;
-        for (size_t i = 0; i < value.size(); ++i) product += static_cast<double>(own[i]) * value[i];
-        const double cosine = std::clamp(product / (norm * result.norm), -1.0, 1.0);
-        sum += cosine;
-        ++result.rows;
-        result.nearest.push_back({row, cosine, norm, frequency});
-        // The list is cut when it has grown to a multiple of its size, so that sorting costs little
-        // a row.
-        if (static_cast<int64_t>(result.nearest.size()) >= 2 * count + 1024) keep();
-      }).status());
+      ForEachRow(directory, manifest, table,
+                 [&](int64_t row, std::span<const float> value, int64_t frequency) {
+                   const double norm = NormOf(value);
+                   if (row == id || !(norm > 0) || !std::isfinite(norm)) return;
+                   double product = 0;
+                   for (size_t i = 0; i < value.size(); ++i) {
+                     product += static_cast<double>(own[i]) * value[i];
+                   }
+                   const double cosine = std::clamp(product / (norm * result.norm), -1.0, 1.0);
+                   sum += cosine;
+                   ++result.rows;
+                   result.nearest.push_back({row, cosine, norm, frequency});
+                   // The list is cut when it has grown to a multiple of its size, so that sorting
+                   // costs little a row.
+                   if (static_cast<int64_t>(result.nearest.size()) >= 2 * count + 1024) keep();
+                 })
+          .status());
   keep();
   if (result.rows > 0) result.mean_cosine = sum / static_cast<double>(result.rows);
   return result;
 }
 
-std::string NeighboursToText(const std::string& table, const Neighbours& neighbours, const TableWords& words) {
-  std::string text = absl::StrFormat("  norm %.4g; nearest of %d rows by cosine (on average %.3f):", neighbours.norm,
-                                     neighbours.rows, neighbours.mean_cosine);
+std::string NeighboursToText(const std::string& table, const Neighbours& neighbours,
+                             const TableWords& words) {
+  std::string text = absl::StrFormat("  norm %.4g; nearest of %d rows by cosine (on average %.3f):",
+                                     neighbours.norm, neighbours.rows, neighbours.mean_cosine);
   std::vector<std::string> names;
   size_t width = 0;
   for (const Neighbour& one : neighbours.nearest) {
     const std::string* const word = WordOf(words, table, one.id);
-    names.push_back(absl::StrCat(one.id, word == nullptr ? "" : absl::StrCat(" \"", Printable(*word, 40), "\"")));
+    names.push_back(absl::StrCat(
+        one.id, word == nullptr ? "" : absl::StrCat(" \"", Printable(*word, 40), "\"")));
     width = std::max(width, names.back().size());
   }
   for (size_t i = 0; i < names.size(); ++i) {
     const Neighbour& one = neighbours.nearest[i];
-    absl::StrAppendFormat(&text, "\n    %-*s  %6.3f  norm %.4g, %d updates", width, names[i], one.cosine, one.norm,
-                          one.frequency);
+    absl::StrAppendFormat(&text, "\n    %-*s  %6.3f  norm %.4g, %d updates", width, names[i],
+                          one.cosine, one.norm, one.frequency);
   }
   return text;
 }

@@ -21,17 +21,20 @@ struct Neighbour {
 };
 
 struct Neighbours {
-  double norm = 0;                 // of the row itself
-  int64_t rows = 0;                // compared: all others that have a direction
-  double mean_cosine = 0;          // over them: what is usual in this table
-  std::vector<Neighbour> nearest;  // largest cosine first, of equal ones the smaller id; without the row itself
+  double norm = 0;         // of the row itself
+  int64_t rows = 0;        // compared: all others that have a direction
+  double mean_cosine = 0;  // over them: what is usual in this table
+  // Largest cosine first, of equal ones the smaller id; without the row itself.
+  std::vector<Neighbour> nearest;
 };
 
-// The `count` nearest. NotFound if the table has no such row; FailedPrecondition if its value is 0 or no number, which has
-// no direction. Rows like that are left out.
-StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::string& table, int64_t id, int64_t count);
+// The `count` nearest. NotFound if the table has no such row; FailedPrecondition if its value is 0
+// or no number, which has no direction. Rows like that are left out.
+StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::string& table,
+                                    int64_t id, int64_t count);
 
-std::string NeighboursToText(const std::string& table, const Neighbours& neighbours, const TableWords& words);
+std::string NeighboursToText(const std::string& table, const Neighbours& neighbours,
+                             const TableWords& words);
 std::string NeighboursToJson(const std::string& table, int64_t id, const Neighbours& neighbours,
                              const TableWords& words);  // one object, one line
 

@@ -14,16 +14,19 @@ namespace pepnet {
 struct TableStatistics {
   static constexpr size_t kHottest = 10;
 
-  // Euclidean norms of the rows' values; 0 without rows. Rows with a NaN or infinity are counted and left out.
+  // Euclidean norms of the rows' values; 0 without rows. Rows with a NaN or infinity are counted
+  // and left out.
   double norm_min = 0, norm_max = 0, norm_sum = 0;
   int64_t finite_rows = 0, non_finite_rows = 0;
-  int64_t zero_rows = 0;                  // every value 0
-  int64_t dead_rows = 0;                  // frequency 0: never updated
-  std::map<int, int64_t> norm_histogram;  // rows by e, 2^e <= norm < 2^(e+1); rows of norm 0 are not in it
+  int64_t zero_rows = 0;  // every value 0
+  int64_t dead_rows = 0;  // frequency 0: never updated
+  // rows by e, 2^e <= norm < 2^(e+1); rows of norm 0 are not in it
+  std::map<int, int64_t> norm_histogram;
   struct HotRow {
     int64_t id = 0, frequency = 0;
   };
-  std::vector<HotRow> hottest;  // the most frequent ids, descending; of equal ones the smaller id first
+  // The most frequent ids, descending; of equal ones the smaller id first.
+  std::vector<HotRow> hottest;
   // By part, that is by server of the run that saved.
   struct PartLoad {
     int64_t rows = 0, bytes = 0;
@@ -32,7 +35,9 @@ struct TableStatistics {
   std::vector<PartLoad> parts;
 
   void Add(const RowColumns& rows, int dim);  // rows of the last part
-  double norm_mean() const { return finite_rows > 0 ? norm_sum / static_cast<double>(finite_rows) : 0; }
+  double norm_mean() const {
+    return finite_rows > 0 ? norm_sum / static_cast<double>(finite_rows) : 0;
+  }
 
  private:
   void AddHot(const HotRow& row);

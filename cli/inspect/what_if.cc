@@ -19,7 +19,8 @@ namespace pepnet {
 namespace {
 
 constexpr char kFields[] =
-    "max_rows, memory_budget_mb, ttl_steps, ttl_seconds, eviction, half_life_steps, show_weight or click_weight";
+    "max_rows, memory_budget_mb, ttl_steps, ttl_seconds, eviction, half_life_steps, show_weight or "
+    "click_weight";
 
 // Rows of one bucket that have not expired.
 using Bucket = std::vector<std::pair<RowRank, int64_t>>;  // with their frequencies
@@ -29,7 +30,9 @@ void Add(int64_t frequency, WhatIfTable::Group* group) {
   group->named += frequency;
 }
 
-int Exponent(int64_t number) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(number))); }
+int Exponent(int64_t number) {
+  return static_cast<int>(std::bit_width(static_cast<uint64_t>(number)));
+}
 
 void Trim(size_t share, Bucket* bucket, WhatIfTable* table) {
   if (bucket->size() > share) {
@@ -43,16 +46,17 @@ void Trim(size_t share, Bucket* bucket, WhatIfTable* table) {
 }
 
 std::string Share(int64_t part, int64_t all) {
-  return absl::StrFormat("%.2f %%", all > 0 ? 100 * static_cast<double>(part) / static_cast<double>(all) : 0);
+  return absl::StrFormat("%.2f %%",
+                         all > 0 ? 100 * static_cast<double>(part) / static_cast<double>(all) : 0);
 }
 
-void AppendGroups(const char* what, const std::map<int, WhatIfTable::Group>& groups, const WhatIfTable::Group& all,
-                  std::string* text) {
+void AppendGroups(const char* what, const std::map<int, WhatIfTable::Group>& groups,
+                  const WhatIfTable::Group& all, std::string* text) {
   absl::StrAppend(text, "    ", what, "\n");
   for (const auto& [exponent, group] : groups) {
     const int64_t end = exponent == 0 ? 1 : int64_t{1} << exponent;
-    absl::StrAppendFormat(text, "      < %-12d %12d rows %9s   %9s of what steps named\n", end, group.rows,
-                          Share(group.rows, all.rows), Share(group.named, all.named));
+    absl::StrAppendFormat(text, "      < %-12d %12d rows %9s   %9s of what steps named\n", end,
+                          group.rows, Share(group.rows, all.rows), Share(group.named, all.named));
   }
 }
 
@@ -65,10 +69,12 @@ nlohmann::ordered_json ToJson(const WhatIfTable::Group& group) {
 StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
   RowPolicy policy;
   for (const std::string& field : std::vector<std::string>(absl::StrSplit(text, ','))) {
-    const std::pair<std::string, std::string> parts = absl::StrSplit(field, absl::MaxSplits('=', 1));
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(field, absl::MaxSplits('=', 1));
     const auto& [name, value] = parts;
     if (name == "eviction") {
-      const std::optional<EvictionKind> eviction = FindKind<EvictionKind>(&EvictionType::name, value);
+      const std::optional<EvictionKind> eviction =
+          FindKind<EvictionKind>(&EvictionType::name, value);
       if (!eviction.has_value()) {
         return InvalidInput("--what_if: eviction is \"", value, "\"; expected ",
                             ListOfKinds<EvictionKind>(&EvictionType::name, " or "));
@@ -79,7 +85,8 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
     if (name == "show_weight" || name == "click_weight") {
       double* const weight = name == "show_weight" ? &policy.show_weight : &policy.click_weight;
       if (!absl::SimpleAtod(value, weight) || !(*weight >= 0 && *weight <= kMostWeight)) {
-        return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 0 to ", kMostWeight);
+        return InvalidInput("--what_if: ", name, " is \"", value,
+                            "\"; expected a number from 0 to ", kMostWeight);
       }
       continue;
     }
@@ -94,13 +101,15 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
     }
     constexpr int64_t kMost = int64_t{1} << 40;
     if (!absl::SimpleAtoi(value, number) || *number < 1 || *number > kMost) {
-      return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 1 to ", kMost);
+      return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 1 to ",
+                          kMost);
     }
     if (name == "memory_budget_mb") *number <<= 20;
   }
   if (!policy.removes_rows()) {
-    return InvalidInput("--what_if: \"", text,
-                        "\" takes no rows out; expected max_rows, memory_budget_mb, ttl_steps or ttl_seconds");
+    return InvalidInput(
+        "--what_if: \"", text,
+        "\" takes no rows out; expected max_rows, memory_budget_mb, ttl_steps or ttl_seconds");
   }
   return policy;
 }
@@ -119,8 +128,10 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
     if (!table.empty() && part.table != table) continue;
     if (policy.counts_clicks() && !part.counts_clicks) {
       return absl::FailedPreconditionError(
-          absl::StrCat("--what_if: click_weight needs the clicks of rows, which table ", part.table, " of ", directory,
-                       " does not count; train with dynamic_table { click_label click_weight }, or leave it out"));
+          absl::StrCat("--what_if: click_weight needs the clicks of rows, which table ", part.table,
+                       " of ", directory,
+                       " does not count; train with dynamic_table { click_label click_weight }, or "
+                       "leave it out"));
     }
     const int64_t row_bytes = RowBytes(part.value_kind, part.dim, part.state_dim);
     const std::string fault = RowPolicyFault(policy, row_bytes);
@@ -128,8 +139,9 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
     WhatIfTable& entry = tables[part.table];
     entry.table = part.table;
     entry.bytes_per_row = MostBytesPerRow(row_bytes, policy);
-    const size_t share =
-        policy.limits_rows() ? static_cast<size_t>(RowLimit(row_bytes, policy) / kBucketCount) : SIZE_MAX;
+    const size_t share = policy.limits_rows()
+                             ? static_cast<size_t>(RowLimit(row_bytes, policy) / kBucketCount)
+                             : SIZE_MAX;
     const uint64_t hash = HashName(part.table);
     PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
     Bucket bucket;
@@ -148,14 +160,17 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         if ((policy.ttl_steps > 0 && age >= policy.ttl_steps) || info.last_step <= named_until) {
           Add(info.frequency, &entry.expired);
         } else {
-          bucket.emplace_back(RankOf(policy, info, part.ClicksOf(rows, i), manifest.step, row_hash), info.frequency);
+          bucket.emplace_back(RankOf(policy, info, part.ClicksOf(rows, i), manifest.step, row_hash),
+                              info.frequency);
         }
       }
       return absl::OkStatus();
     }));
     Trim(share, &bucket, &entry);
   }
-  if (!table.empty() && tables.empty()) return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  if (!table.empty() && tables.empty()) {
+    return absl::NotFoundError(absl::StrCat(directory, " has no table ", table));
+  }
   std::vector<WhatIfTable> all;
   for (auto& [name, entry] : tables) all.push_back(std::move(entry));
   return all;
@@ -165,12 +180,13 @@ std::string WhatIfToText(const RowPolicy& policy, const std::vector<WhatIfTable>
   std::string text = absl::StrCat("what if: ", RowPolicyText(policy), "\n");
   for (const WhatIfTable& table : tables) {
     const int64_t gone = table.expired.rows + table.evicted.rows;
-    absl::StrAppendFormat(
-        &text,
-        "  %s: %d rows, %.1f MiB; %d would leave (%s): %d expired, %d evicted; %s of what steps named was theirs\n",
-        table.table, table.all.rows, static_cast<double>(table.all.rows * table.bytes_per_row) / (1 << 20), gone,
-        Share(gone, table.all.rows), table.expired.rows, table.evicted.rows,
-        Share(table.expired.named + table.evicted.named, table.all.named));
+    absl::StrAppendFormat(&text,
+                          "  %s: %d rows, %.1f MiB; %d would leave (%s): %d expired, %d evicted; "
+                          "%s of what steps named was theirs\n",
+                          table.table, table.all.rows,
+                          static_cast<double>(table.all.rows * table.bytes_per_row) / (1 << 20),
+                          gone, Share(gone, table.all.rows), table.expired.rows, table.evicted.rows,
+                          Share(table.expired.named + table.evicted.named, table.all.named));
     AppendGroups("by steps since the last that named them:", table.by_age, table.all, &text);
     AppendGroups("by steps that named them:", table.by_frequency, table.all, &text);
   }
@@ -186,7 +202,8 @@ std::string WhatIfToJson(const std::vector<WhatIfTable>& tables) {
                                 {"all", ToJson(table.all)},
                                 {"expired", ToJson(table.expired)},
                                 {"evicted", ToJson(table.evicted)}};
-    for (const auto& [name, groups] : {std::pair("by_age", &table.by_age), {"by_frequency", &table.by_frequency}}) {
+    for (const auto& [name, groups] :
+         {std::pair("by_age", &table.by_age), {"by_frequency", &table.by_frequency}}) {
       nlohmann::ordered_json list = nlohmann::ordered_json::array();
       for (const auto& [exponent, group] : *groups) {
         nlohmann::ordered_json one = ToJson(group);

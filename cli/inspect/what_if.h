@@ -1,5 +1,5 @@
-// What `pepnet inspect --what_if` shows: which rows of a checkpoint a policy would take out, and how much they were
-// used.
+// What `pepnet inspect --what_if` shows: which rows of a checkpoint a policy would take out, and
+// how much they were used.
 //
 // Threads: no state. Memory: the ranks of one bucket.
 #pragma once
@@ -14,7 +14,8 @@
 
 namespace pepnet {
 
-// "max_rows=100000,eviction=LFU": fields of dynamic_table (docs/config.md) that limit rows or let them expire.
+// "max_rows=100000,eviction=LFU": fields of dynamic_table (docs/config.md) that limit rows or let
+// them expire.
 StatusOr<RowPolicy> ParseWhatIf(const std::string& text);
 
 struct WhatIfTable {
@@ -25,12 +26,13 @@ struct WhatIfTable {
   std::string table;
   int64_t bytes_per_row = 0;  // at most
   Group all, expired, evicted;
-  std::map<int, Group> by_age;  // by e: 2^(e-1) <= steps since the last that named the row < 2^e; 0: the last step
+  // By e: 2^(e-1) <= steps since the last that named the row < 2^e; 0: the last step.
+  std::map<int, Group> by_age;
   std::map<int, Group> by_frequency;  // by e: 2^(e-1) <= steps that named the row < 2^e; 0: none
 };
 
-// Sweeps every bucket of each table (of `table` alone unless it is empty) as of the checkpoint's step, and brings it to
-// its share. For ttl_seconds the checkpoint must hold event times.
+// Sweeps every bucket of each table (of `table` alone unless it is empty) as of the checkpoint's
+// step, and brings it to its share. For ttl_seconds the checkpoint must hold event times.
 StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const RowPolicy& policy,
                                           const std::string& table);
 std::string WhatIfToText(const RowPolicy& policy, const std::vector<WhatIfTable>& tables);

@@ -39,7 +39,8 @@ StatusOr<TableWords> FindWords(const std::string& config_path, const std::string
   const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/true);
   if (config.ok()) return WordsOf(*config);
   if (!config_path.empty()) return config.status();
-  LOG(INFO) << "ids are shown without words: " << config.status().message() << "; name a config with "
+  LOG(INFO) << "ids are shown without words: " << config.status().message()
+            << "; name a config with "
             << "--pipeline_config_path";
   return TableWords();
 }

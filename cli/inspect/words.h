@@ -1,4 +1,5 @@
-// The words behind the ids of a checkpoint's tables, from the config beside it: an id says little to who reads a report.
+// The words behind the ids of a checkpoint's tables, from the config beside it: an id says little
+// to who reads a report.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ using TableWords = std::map<std::string, std::map<int64_t, std::string>>;
 // Of the features with a vocabulary.
 TableWords WordsOf(const JobConfig& config);
 
-// The words of `config_path`; without one, of the pipeline.config beside the checkpoint, if there is one that can be read
-// here: without it there are no words, and the log says why.
+// The words of `config_path`; without one, of the pipeline.config beside the checkpoint, if there
+// is one that can be read here: without it there are no words, and the log says why.
 StatusOr<TableWords> FindWords(const std::string& config_path, const std::string& checkpoint);
 
 // The word, null: none.

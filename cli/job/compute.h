@@ -4,8 +4,9 @@
 //   --device=auto   the same where every worker has one, else the CPU, with the reason
 //   --device=cpu    the CPU
 //
-// The GPUs of a host go to its workers in worker order, servers not counted, each to one worker. They are told apart by their
-// address on the bus: a scheduler may show each worker a GPU of its own and call it 0 every time.
+// The GPUs of a host go to its workers in worker order, servers not counted, each to one worker.
+// They are told apart by their address on the bus: a scheduler may show each worker a GPU of its
+// own and call it 0 every time.
 #pragma once
 
 #include <string>
@@ -21,7 +22,8 @@ struct ComputeInfo {
   std::string host;
   std::vector<std::string> gpus;  // addresses of those that libtorch can compute on, by its number
   std::string no_gpu;             // if there is none: why
-  std::string no_nccl;            // why GPUs of several workers could not sum their gradients; "" if they could
+  // Why GPUs of several workers could not sum their gradients; "" if they could.
+  std::string no_nccl;
   bool cpu_bf16 = false;
 };
 // `looks_for_gpus` false: leaves the GPUs alone, and reports none.
@@ -40,9 +42,11 @@ struct ComputeChoice {
 };
 
 // `workers` by worker index. The same error on every worker if the request cannot be met.
-StatusOr<ComputeChoice> ChooseCompute(const ComputeRequest& request, const std::vector<ComputeInfo>& workers);
+StatusOr<ComputeChoice> ChooseCompute(const ComputeRequest& request,
+                                      const std::vector<ComputeInfo>& workers);
 
 // Exchanges the info among the workers and chooses. Every worker calls it.
-StatusOr<ComputeChoice> AgreeOnCompute(const ComputeRequest& request, const ComputeInfo& mine, Collective* workers);
+StatusOr<ComputeChoice> AgreeOnCompute(const ComputeRequest& request, const ComputeInfo& mine,
+                                       Collective* workers);
 
 }  // namespace pepnet

@@ -21,8 +21,9 @@ void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
       "--edit_config_json", flags->edit_config_json,
       R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
   command
-      ->add_option("--set", flags->set,
-                   "a change as path=value: --set train_config.num_epochs=5; may stand several times")
+      ->add_option(
+          "--set", flags->set,
+          "a change as path=value: --set train_config.num_epochs=5; may stand several times")
       ->allow_extra_args(false);
   AddLogFlags(command);
 }
@@ -38,9 +39,9 @@ void AddLogFlags(CLI::App* command) {
 }
 
 void AddCheckpointPathFlag(CLI::App* command, std::string* path) {
-  command->add_option(
-      "--checkpoint_path", *path,
-      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir (default: the newest in model_dir)");
+  command->add_option("--checkpoint_path", *path,
+                      "model.ckpt-N, its parent, or best: the one that keep_best kept in model_dir "
+                      "(default: the newest in model_dir)");
 }
 
 void AddJobFlags(CLI::App* command, JobFlags* flags) {
@@ -50,52 +51,63 @@ void AddJobFlags(CLI::App* command, JobFlags* flags) {
       ->check(kCount);
   command
       ->add_option("--placement", flags->placement,
-                   "under mpirun: dedicated (--num_servers ranks serve), or colocated (each rank works and serves)")
+                   "under mpirun: dedicated (--num_servers ranks serve), or colocated (each rank "
+                   "works and serves)")
       ->check(CLI::IsMember({"dedicated", "colocated"}));
   command
       ->add_option("--threads", flags->threads,
                    "computing threads per worker (default OMP_NUM_THREADS, else cores / ranks)")
       ->check(kCount);
-  command->add_option("--timeout_s", flags->run.timeout_s, "deadline of every wait within a step, in seconds")
+  command
+      ->add_option("--timeout_s", flags->run.timeout_s,
+                   "deadline of every wait within a step, in seconds")
       ->check(kSeconds);
   command
       ->add_option("--phase_timeout_s", flags->run.phase_timeout_s,
                    "deadline of saving, restoring and verifying, in seconds")
       ->check(kSeconds);
-  command->add_option("--hash", flags->hash, "string hash of hash_bucket_size: std (libstdc++) or farm")
+  command
+      ->add_option("--hash", flags->hash,
+                   "string hash of hash_bucket_size: std (libstdc++) or farm")
       ->check(CLI::IsMember({"std", "farm"}));
   command
       ->add_option("--weight_normalization", flags->weight_normalization,
-                   "task weights are normalised over the global batch, or per worker as the reference does (local)")
+                   "task weights are normalised over the global batch, or per worker as the "
+                   "reference does (local)")
       ->check(CLI::IsMember({"global", "local"}));
   command
-      ->add_option(
-          "--dense_engine", flags->dense_engine,
-          "fused: skips rows that add nothing to a task; reference: plain libtorch, the same numbers but for rounding")
+      ->add_option("--dense_engine", flags->dense_engine,
+                   "fused: skips rows that add nothing to a task; reference: plain libtorch, the "
+                   "same numbers but for rounding")
       ->check(CLI::IsMember({"fused", "reference"}));
   AddDeviceFlags(command, flags);
   command
       ->add_option("--wire_dtype", flags->wire_dtype,
-                   "rows and gradients between workers and servers: float32, or half the bytes with bfloat16 or "
+                   "rows and gradients between workers and servers: float32, or half the bytes "
+                   "with bfloat16 or "
                    "float16, rounded")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   command->add_flag("--clamp_out_of_range", flags->run.clamp_out_of_range,
                     "ids out of range read row 0 instead of ending the job");
-  command->add_flag("--no_verify", flags->no_verify, "do not read the contents of checkpoint files before using them");
-  command->add_option(
-      "--inject", flags->inject,
-      "rehearse failures: \"kill:rank=1,step=17\", \"kill:point=after_fsync,nth=3\", \"fail-write:nth=3\", "
-      "\"enospc:after=1MB\", \"delay:max_ms=5\", ...; several are separated by ';' (docs/reliability.md)");
+  command->add_flag("--no_verify", flags->no_verify,
+                    "do not read the contents of checkpoint files before using them");
+  command->add_option("--inject", flags->inject,
+                      "rehearse failures: \"kill:rank=1,step=17\", "
+                      "\"kill:point=after_fsync,nth=3\", \"fail-write:nth=3\", "
+                      "\"enospc:after=1MB\", \"delay:max_ms=5\", ...; several are separated by ';' "
+                      "(docs/reliability.md)");
 }
 
 void AddDeviceFlags(CLI::App* command, JobFlags* flags) {
   flags->device = "auto";
   command
       ->add_option("--device", flags->device,
-                   "where the workers compute: auto (a GPU each where there is one, else the CPU), cpu or gpu")
+                   "where the workers compute: auto (a GPU each where there is one, else the CPU), "
+                   "cpu or gpu")
       ->check(CLI::IsMember({"auto", "cpu", "gpu"}));
-  command->add_flag("--deterministic", flags->deterministic,
-                    "on GPUs: the same bits for the same GPUs and links, at some cost; CPUs give them anyway");
+  command->add_flag(
+      "--deterministic", flags->deterministic,
+      "on GPUs: the same bits for the same GPUs and links, at some cost; CPUs give them anyway");
 }
 
 }  // namespace pepnet

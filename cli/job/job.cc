@@ -33,8 +33,9 @@ StatusOr<int> EnvironmentCount(const char* name) {
   int value = 0;
   const std::string first(text, std::strcspn(text, ","));
   if (!absl::SimpleAtoi(first, &value) || value < 1) {
-    return InvalidInput("the environment variable ", name, " is '", text,
-                        "', expected a whole number from 1; change it, unset it, or give --threads");
+    return InvalidInput(
+        "the environment variable ", name, " is '", text,
+        "', expected a whole number from 1; change it, unset it, or give --threads");
   }
   return value;
 }
@@ -59,7 +60,8 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
   context.options = flags.run;
   context.options.threads = flags.threads;  // RunJob() has chosen a number
   context.options.farm_hash = flags.hash == "farm";
-  context.options.dense_engine = flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
+  context.options.dense_engine =
+      flags.dense_engine == "reference" ? DenseEngine::kReference : DenseEngine::kFused;
   context.options.local_weight_normalization = flags.weight_normalization == "local";
   context.options.verify_checkpoint = !flags.no_verify;
   context.options.share_reader = flags.share_reader == "on"    ? ShareReader::kOn
@@ -74,9 +76,10 @@ WorkerContext MakeContext(const JobConfig& config, const JobFlags& flags) {
 RankInfo WorkerInfo(const std::string& role, const JobConfig& config, const JobFlags& flags) {
   RankInfo info = InfoOfThisRank(
       role,
-      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ", flags.dense_engine,
-                   " ", flags.device, " ", flags.deterministic, " ", flags.wire_dtype, " ", flags.share_reader, " ",
-                   flags.run.seed, " ", flags.run.continue_train, " ", flags.run.restart_data_at_step, " ",
+      absl::StrCat(config.effective_text, "\n", flags.hash, " ", flags.weight_normalization, " ",
+                   flags.dense_engine, " ", flags.device, " ", flags.deterministic, " ",
+                   flags.wire_dtype, " ", flags.share_reader, " ", flags.run.seed, " ",
+                   flags.run.continue_train, " ", flags.run.restart_data_at_step, " ",
                    flags.run.ignore_restore_optimizer, " ", flags.run.clamp_out_of_range),
       CpuDescription());
   for (const Table& table : config.tables) info.table_bytes += PlannedBytes(table, config);
@@ -85,15 +88,20 @@ RankInfo WorkerInfo(const std::string& role, const JobConfig& config, const JobF
 
 // Sets what this worker computes with. Returns what sums dense gradients between GPUs; null where
 // `collective` does.
-StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, Collective* collective,
+StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags,
+                                                         Collective* collective,
                                                          WorkerContext* context) {
-  const ComputeRequest request{flags.device, context->config->train.mixed_precision == "BF16", flags.trains};
-  PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
-                          AgreeOnCompute(request, InfoOfThisWorker(flags.device != "cpu"), collective));
+  const ComputeRequest request{flags.device, context->config->train.mixed_precision == "BF16",
+                               flags.trains};
+  PEPNET_ASSIGN_OR_RETURN(
+      const ComputeChoice choice,
+      AgreeOnCompute(request, InfoOfThisWorker(flags.device != "cpu"), collective));
   if (context->first()) {
     for (const std::string& line : choice.lines) LOG(INFO) << line;
     for (const std::string& warning : choice.warnings) LOG(WARNING) << warning;
-    if (flags.deterministic && choice.gpus.empty()) LOG(INFO) << "--deterministic changes nothing on the CPU";
+    if (flags.deterministic && choice.gpus.empty()) {
+      LOG(INFO) << "--deterministic changes nothing on the CPU";
+    }
   }
   context->options.bf16 = choice.bf16;
   if (choice.gpus.empty()) return std::unique_ptr<DeviceCollective>();
@@ -109,16 +117,16 @@ StatusOr<std::unique_ptr<DeviceCollective>> ChooseDevice(const JobFlags& flags, 
 }
 
 // The worker's part of a job: talk to the servers, do the work, let worker 0 stop them.
-Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flags, WorkerContext context,
-                const std::function<Status(const WorkerContext&)>& work) {
+Status WorkWith(Transport* transport, const Layout& layout, const JobFlags& flags,
+                WorkerContext context, const std::function<Status(const WorkerContext&)>& work) {
   std::unique_ptr<Collective> collective =
       MakeCollective(transport, Channel::kDense, layout.worker_ranks, context.options.timeout_s);
   // Two collectives on two channels: what workers agree on between steps has the longer deadline of
   // a phase, and never waits behind the sums of a step.
-  std::unique_ptr<Collective> phases =
-      MakeCollective(transport, Channel::kControl, layout.worker_ranks, context.options.phase_timeout_s);
-  PsClient client(transport, context.config, layout.server_ranks, layout.index, context.options.timeout_s,
-                  context.options.phase_timeout_s);
+  std::unique_ptr<Collective> phases = MakeCollective(
+      transport, Channel::kControl, layout.worker_ranks, context.options.phase_timeout_s);
+  PsClient client(transport, context.config, layout.server_ranks, layout.index,
+                  context.options.timeout_s, context.options.phase_timeout_s);
   client.set_wire_dtype(context.options.wire_dtype);
   ThreadTeam team(context.options.threads, "rows");
   context.team = &team;
@@ -155,7 +163,8 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
   std::vector<std::unique_ptr<Server>> alive(static_cast<size_t>(servers));
   return RunRanks(1 + servers, {}, [&](int rank, Transport* plain) {
     FaultyTransport faulty(plain, faults);
-    pthread_setname_np(pthread_self(), rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
+    pthread_setname_np(pthread_self(),
+                       rank > 0 ? absl::StrCat("server-", rank - 1).c_str() : "worker");
     if (rank > 0) {
       std::unique_ptr<Server>& server = alive[static_cast<size_t>(rank - 1)];
       server = std::make_unique<Server>(&faulty, nullptr, server_threads);
@@ -171,7 +180,8 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
 
 // A rank that works and serves: its server is a thread of this process. Whichever role fails first
 // ends the other one, too, and its error is the rank's.
-Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& flags, const WorkerContext& context,
+Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& flags,
+                    const WorkerContext& context,
                     const std::function<Status(const WorkerContext&)>& work) {
   JobWatch* const watch = context.options.watch;
   CHECK(watch != nullptr) << "nobody would end the other role";
@@ -189,8 +199,8 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
     first_error = status;
     watch->peers()->LoseOwnRank(status);
   };
-  std::thread server =
-      StartThread(absl::StrCat("server-", layout.index), [&] { run([&] { return Serve(for_server.get(), watch); }); });
+  std::thread server = StartThread(absl::StrCat("server-", layout.index),
+                                   [&] { run([&] { return Serve(for_server.get(), watch); }); });
   run([&] { return WorkWith(for_worker.get(), layout, flags, context, work); });
   // The server ends by kShutdown of worker 0, or by LoseOwnRank().
   server.join();
@@ -223,16 +233,20 @@ Status RunJob(const JobConfig& config, const JobFlags& given, MpiSession* sessio
   for (const Fault& fault : faults) LOG(WARNING) << "this run injects the fault " << fault.text;
   const bool colocated = flags.placement == "colocated";
   if (colocated && (session == nullptr || session->transport()->size() == 1)) {
-    LOG(INFO) << "--placement=colocated changes nothing here: one process always brings its own servers";
+    LOG(INFO)
+        << "--placement=colocated changes nothing here: one process always brings its own servers";
   }
   // Before threads are started: it writes to the environment.
-  if (flags.deterministic && flags.device != "cpu" && FindTorchGpus().count > 0) ComputeDeterministicallyOnGpus();
+  if (flags.deterministic && flags.device != "cpu" && FindTorchGpus().count > 0) {
+    ComputeDeterministicallyOnGpus();
+  }
   if (session == nullptr) return RunEmbedded(config, flags, faults, work);
   JobWatch* const watch = flags.run.watch;
   FaultyTransport faulty(session->transport(), faults);
   const std::unique_ptr<Transport> transport = Watched(watch, &faulty);
-  PEPNET_ASSIGN_OR_RETURN(Layout layout,
-                          session->ExchangeRoles({false, flags.num_servers, colocated}, transport.get()));
+  PEPNET_ASSIGN_OR_RETURN(
+      Layout layout,
+      session->ExchangeRoles({false, flags.num_servers, colocated}, transport.get()));
   if (layout.server_ranks.empty()) return RunEmbedded(config, flags, faults, work);  // mpirun -n 1
   const bool serves = layout.role == Role::kServer;
   std::string role = absl::StrCat(serves ? "server " : "worker ", layout.index);
@@ -246,7 +260,9 @@ Status RunJob(const JobConfig& config, const JobFlags& given, MpiSession* sessio
     for (const std::string& warning : start.warnings) LOG(WARNING) << warning;
   }
   const FileFaults file_faults(faults, transport->rank());
-  if (layout.colocated) return RunColocated(&faulty, layout, flags, MakeContext(config, flags), work);
+  if (layout.colocated) {
+    return RunColocated(&faulty, layout, flags, MakeContext(config, flags), work);
+  }
   if (serves) return Serve(transport.get(), watch);
   return WorkWith(transport.get(), layout, flags, MakeContext(config, flags), work);
 }

@@ -17,8 +17,9 @@ Status CheckNetworkSize(const JobConfig& config) {
   int64_t sum = 0;
   for (const ParameterSpec& spec : DenseParameterList(config)) {
     if (__builtin_add_overflow(sum, spec.elements(), &sum) || sum > kMostParameters) {
-      return InvalidInput("the network has more than ", kMostParameters, " parameters up to ", spec.name, " (",
-                          absl::StrJoin(spec.shape, " x "), "); make its layers narrower");
+      return InvalidInput("the network has more than ", kMostParameters, " parameters up to ",
+                          spec.name, " (", absl::StrJoin(spec.shape, " x "),
+                          "); make its layers narrower");
     }
   }
   return absl::OkStatus();
@@ -26,7 +27,8 @@ Status CheckNetworkSize(const JobConfig& config) {
 
 }  // namespace
 
-StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields, std::vector<std::string>* all) {
+StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fields,
+                               std::vector<std::string>* all) {
   ConfigOverrides overrides;
   overrides.edit_config_json = flags.edit_config_json;
   overrides.set = flags.set;
@@ -37,7 +39,8 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
   overrides.dataset_type = flags.dataset_type;
   overrides.ignore_unknown_fields = ignore_unknown_fields;
   overrides.for_training = flags.for_training;
-  PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadJobConfig(flags.pipeline_config_path, overrides, all));
+  PEPNET_ASSIGN_OR_RETURN(JobConfig config,
+                          LoadJobConfig(flags.pipeline_config_path, overrides, all));
   PEPNET_RETURN_IF_ERROR(Annotate(CheckNetworkSize(config), flags.pipeline_config_path));
   return config;
 }

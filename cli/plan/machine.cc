@@ -17,18 +17,24 @@ using Json = nlohmann::json;
 
 // A cell is a number or a spread.
 StatusOr<double> Cell(const Json& row, const std::string& column) {
-  if (!row.contains(column))
-    return InvalidInput("it has no column '", column, "'; was it written by this version's pepnet bench?");
+  if (!row.contains(column)) {
+    return InvalidInput("it has no column '", column,
+                        "'; was it written by this version's pepnet bench?");
+  }
   const Json& cell = row[column];
   if (cell.is_number()) return cell.get<double>();
-  if (cell.is_object() && cell.contains("median") && cell["median"].is_number()) return cell["median"].get<double>();
-  return InvalidInput("column '", column, "' is ", Printable(cell.dump(), 200), ", expected a number or a spread");
+  if (cell.is_object() && cell.contains("median") && cell["median"].is_number()) {
+    return cell["median"].get<double>();
+  }
+  return InvalidInput("column '", column, "' is ", Printable(cell.dump(), 200),
+                      ", expected a number or a spread");
 }
 
 // The row whose `column` is nearest to `wanted`, as a ratio.
 StatusOr<Json> NearestRow(const Json& report, const std::string& column, double wanted) {
-  if (!report.contains("rows") || !report["rows"].is_array() || report["rows"].empty())
+  if (!report.contains("rows") || !report["rows"].is_array() || report["rows"].empty()) {
     return InvalidInput("it has no rows");
+  }
   Json best;
   double distance = 0;
   for (const Json& row : report["rows"]) {
@@ -59,7 +65,8 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
   }
   double workers = 0;
   if (!absl::SimpleAtod(text, &workers) || workers < 1) {
-    return InvalidInput("its setting 'workers' is '", Printable(text, 200), "', expected a number from 1");
+    return InvalidInput("its setting 'workers' is '", Printable(text, 200),
+                        "', expected a number from 1");
   }
   machine->worker_samples_per_second = speed / workers / own;
   return absl::OkStatus();
@@ -123,7 +130,8 @@ Status ReadReport(const std::string& path, double batch_size, Machine* machine) 
 StatusOr<Machine> ReadMachine(const std::vector<std::string>& paths, int64_t batch_size) {
   Machine machine;
   for (const std::string& path : paths) {
-    PEPNET_RETURN_IF_ERROR(Annotate(ReadReport(path, static_cast<double>(batch_size), &machine), path));
+    PEPNET_RETURN_IF_ERROR(
+        Annotate(ReadReport(path, static_cast<double>(batch_size), &machine), path));
   }
   const std::pair<double, const char*> needed[] = {
       {machine.worker_samples_per_second, "train --pipeline_config_path F"},

@@ -20,8 +20,9 @@ struct Machine {
   double sum_bytes_per_second = 0;    // bytes a worker sends for the dense sum, network apart
 };
 
-// The figures of `pepnet bench` reports (train, service, reader, allreduce), one file each, in any order; of several rows the one
-// nearest to `batch_size`. What no file has is an error that names the command to run.
+// The figures of `pepnet bench` reports (train, service, reader, allreduce), one file each, in any
+// order; of several rows the one nearest to `batch_size`. What no file has is an error that names
+// the command to run.
 StatusOr<Machine> ReadMachine(const std::vector<std::string>& paths, int64_t batch_size);
 
 }  // namespace pepnet

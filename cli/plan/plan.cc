@@ -52,34 +52,42 @@ Json JsonOf(const ClusterPlan& cluster, const Prediction& p) {
 }
 
 void PrintWorkload(const Workload& load) {
-  std::printf("workload    batch %lld a worker; %.0f distinct rows (%s) and %s of dense parameters a step; %s\n",
-              static_cast<long long>(load.batch_size), load.unique_rows, Bytes(load.row_bytes).c_str(),
-              Bytes(load.dense_bytes).c_str(),
-              load.sampled_batches > 0
-                  ? absl::StrFormat("counted on %d batches of the training data", load.sampled_batches).c_str()
-                  : "no data was read: every lookup is taken for a distinct row");
+  std::printf(
+      "workload    batch %lld a worker; %.0f distinct rows (%s) and %s of dense parameters a step; "
+      "%s\n",
+      static_cast<long long>(load.batch_size), load.unique_rows, Bytes(load.row_bytes).c_str(),
+      Bytes(load.dense_bytes).c_str(),
+      load.sampled_batches > 0
+          ? absl::StrFormat("counted on %d batches of the training data", load.sampled_batches)
+                .c_str()
+          : "no data was read: every lookup is taken for a distinct row");
 }
 
-void PrintPrediction(const PlanFlags& flags, const Workload& load, const ClusterPlan& cluster, const Prediction& p) {
+void PrintPrediction(const PlanFlags& flags, const Workload& load, const ClusterPlan& cluster,
+                     const Prediction& p) {
   const int servers = cluster.hosts * cluster.servers_per_host;
-  std::printf("cluster     %d host(s) of %d worker(s) and %d server(s), %g Gbit/s each way\n", cluster.hosts,
-              cluster.workers_per_host, cluster.servers_per_host, flags.nic_gbps);
+  std::printf("cluster     %d host(s) of %d worker(s) and %d server(s), %g Gbit/s each way\n",
+              cluster.hosts, cluster.workers_per_host, cluster.servers_per_host, flags.nic_gbps);
   std::printf("memory      %s a server if every table is full, %s with %g times the ids\n",
-              Bytes(ServerBytes(load, servers, 1)).c_str(), Bytes(ServerBytes(load, servers, flags.id_growth)).c_str(),
-              flags.id_growth);
+              Bytes(ServerBytes(load, servers, 1)).c_str(),
+              Bytes(ServerBytes(load, servers, flags.id_growth)).c_str(), flags.id_growth);
   std::printf("link        %s a step and host each way, %s of them ids, rows and gradients\n",
               Bytes(p.link_bytes_per_step).c_str(), Bytes(p.row_bytes_per_step).c_str());
   std::printf(
-      "reader      decodes %.1f and passes over %.1f rows for each row it trains on%s, %.1f ms a step beside the "
+      "reader      decodes %.1f and passes over %.1f rows for each row it trains on%s, %.1f ms a "
+      "step beside the "
       "worker\n",
-      p.decoded_per_row, p.passed_per_row, p.shared_reader ? ", shared by the workers of a host" : "",
-      1e3 * p.reader_s);
-  std::printf("step        %.1f ms: worker %.1f, then exchange %.1f (link %.1f, server %.1f)\n", 1e3 * p.step_s,
-              1e3 * p.worker_s, 1e3 * p.exchange_s, 1e3 * p.link_s, 1e3 * p.server_s);
-  std::printf("throughput  %.0f samples/s, %.0f %% of %d workers alone; bound by the %s", p.samples_per_second,
-              100 * p.efficiency, cluster.hosts * cluster.workers_per_host, p.bound_by.c_str());
+      p.decoded_per_row, p.passed_per_row,
+      p.shared_reader ? ", shared by the workers of a host" : "", 1e3 * p.reader_s);
+  std::printf("step        %.1f ms: worker %.1f, then exchange %.1f (link %.1f, server %.1f)\n",
+              1e3 * p.step_s, 1e3 * p.worker_s, 1e3 * p.exchange_s, 1e3 * p.link_s,
+              1e3 * p.server_s);
+  std::printf("throughput  %.0f samples/s, %.0f %% of %d workers alone; bound by the %s",
+              p.samples_per_second, 100 * p.efficiency, cluster.hosts * cluster.workers_per_host,
+              p.bound_by.c_str());
   if (flags.rows > 0) {
-    std::printf("; %s for %lld rows", Duration(static_cast<double>(flags.rows) / p.samples_per_second).c_str(),
+    std::printf("; %s for %lld rows",
+                Duration(static_cast<double>(flags.rows) / p.samples_per_second).c_str(),
                 static_cast<long long>(flags.rows));
   }
   std::printf("\n");
@@ -102,24 +110,31 @@ std::vector<ClusterPlan> Growth(const ClusterPlan& cluster, int most_workers) {
 void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   const CLI::Range count(1, 1 << 20, "a whole number from 1");
   AddConfigFlags(plan, &flags->config);
-  plan->add_option("--train_input_path", flags->config.train_input_path, "comma list of paths and globs");
+  plan->add_option("--train_input_path", flags->config.train_input_path,
+                   "comma list of paths and globs");
   plan->add_option("--hosts", flags->hosts, "hosts of the cluster")->check(count);
-  plan->add_option("--workers_per_host", flags->workers_per_host, "worker ranks on each")->check(count);
-  plan->add_option("--servers_per_host", flags->servers_per_host, "server ranks on each")->check(count);
-  plan->add_option("--nic_gbps", flags->nic_gbps, "speed of a host's network, gigabits a second each way")
+  plan->add_option("--workers_per_host", flags->workers_per_host, "worker ranks on each")
+      ->check(count);
+  plan->add_option("--servers_per_host", flags->servers_per_host, "server ranks on each")
+      ->check(count);
+  plan->add_option("--nic_gbps", flags->nic_gbps,
+                   "speed of a host's network, gigabits a second each way")
       ->check(CLI::Range(0.001, 1e5, "a positive number of Gbit/s"));
   plan->add_option("--calibration", flags->calibration,
                    "JSON reports of pepnet bench train, service, reader, allreduce")
       ->delimiter(',')
       ->required();
   plan->add_option("--sample_batches", flags->sample_batches,
-                   "batches of the training data in which distinct ids are counted; 0: read none, take every lookup "
+                   "batches of the training data in which distinct ids are counted; 0: read none, "
+                   "take every lookup "
                    "for distinct")
       ->check(CLI::Range(0, 1 << 20, "a whole number from 0"));
-  plan->add_option("--id_growth", flags->id_growth, "ids to come, as a multiple of the tables' rows, for the memory")
+  plan->add_option("--id_growth", flags->id_growth,
+                   "ids to come, as a multiple of the tables' rows, for the memory")
       ->check(CLI::Range(1.0, 1e6, "a number from 1"));
   plan->add_option("--rows", flags->rows, "rows to train on in all, for the duration");
-  plan->add_option("--up_to_workers", flags->up_to_workers, "also a table for 1, 2, 4, ... workers")->check(count);
+  plan->add_option("--up_to_workers", flags->up_to_workers, "also a table for 1, 2, 4, ... workers")
+      ->check(count);
   plan->add_option("--json", flags->json, "file for the plan as JSON");
 }
 
@@ -128,7 +143,8 @@ Status PlanCommand(const PlanFlags& flags) {
   if (!flags.json.empty()) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"prediction\":"}));
   }
-  PEPNET_ASSIGN_OR_RETURN(const Machine machine, ReadMachine(flags.calibration, config.data.batch_size));
+  PEPNET_ASSIGN_OR_RETURN(const Machine machine,
+                          ReadMachine(flags.calibration, config.data.batch_size));
   PEPNET_ASSIGN_OR_RETURN(const Workload load, MeasureWorkload(config, flags.sample_batches));
   ClusterPlan cluster;
   cluster.hosts = flags.hosts;
@@ -140,7 +156,8 @@ Status PlanCommand(const PlanFlags& flags) {
   PrintWorkload(load);
   PrintPrediction(flags, load, cluster, predicted);
   const int advised = AdviseServersPerHost(load, machine, cluster, kMostServersPerHost);
-  std::printf("advice      %d server(s) a host keep the servers below a tenth of the step\n", advised);
+  std::printf("advice      %d server(s) a host keep the servers below a tenth of the step\n",
+              advised);
 
   Json json = {{"prediction", JsonOf(cluster, predicted)}, {"advised_servers_per_host", advised}};
   if (flags.up_to_workers > 0) {
@@ -152,7 +169,8 @@ Status PlanCommand(const PlanFlags& flags) {
       json["growth"].push_back(JsonOf(plan, p));
     }
   }
-  return flags.json.empty() ? absl::OkStatus() : WriteFileAtomically(flags.json, json.dump(1) + "\n");
+  return flags.json.empty() ? absl::OkStatus()
+                            : WriteFileAtomically(flags.json, json.dump(1) + "\n");
 }
 
 }  // namespace pepnet

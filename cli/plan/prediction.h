@@ -1,19 +1,24 @@
-// What a cluster will do: time, bytes and memory of a step, from a workload and the speeds of its machines.
+// What a cluster will do: time, bytes and memory of a step, from a workload and the speeds of its
+// machines.
 //
-// The model (docs/capacity.md derives it). H hosts with W workers and S servers each, N = H W workers; R bytes of rows and I
-// bytes of ids a worker asks for in a step, D bytes of dense parameters. Rows and servers are spread evenly; (H-1)/H of the row
-// traffic leaves a host.
-//   link(out) = W (H-1)/H (I + 2 R) + 2 W D (N-W)/N         ids and pushes go out, answers to others go out, both rounds of the sum
+// The model (docs/capacity.md derives it). H hosts with W workers and S servers each, N = H W
+// workers; R bytes of rows and I bytes of ids a worker asks for in a step, D bytes of dense
+// parameters. Rows and servers are spread evenly; (H-1)/H of the row traffic leaves a host.
+//   link(out) = W (H-1)/H (I + 2 R) + 2 W D (N-W)/N         ids, pushes and answers to others go
+//                                                           out, and both rounds of the sum
 //   worker    = batch / samples per second
 //   server    = N rows / (H S) (1/pull rate + 1/push rate)
-//   exchange  = max(link / bandwidth, R-part of the link / bandwidth + server, D-part / bandwidth + local sum)
+//   exchange  = max(link / bandwidth, R-part of the link / bandwidth + server,
+//                   D-part / bandwidth + local sum)
 //   reader    = batch * max(reading, encoding / reader threads) a row, beside the worker:
 //               reading = decoded rows / decoding rate + passed rows / passing rate, on one thread
 //               encoding = 1 / rate of files to batches - 1 / decoding rate
-//               decoded and passed rows for each row used: worker/data/rows/reader_group.h; where the workers of a host share
-//               (Parquet, --share_reader=auto), decoding is replaced by SharedCostPerRow
+//               decoded and passed rows for each row used: worker/data/rows/reader_group.h; where
+//               the workers of a host share (Parquet, --share_reader=auto), decoding is replaced by
+//               SharedCostPerRow
 //   step      = max(worker + exchange, reader)
-// The ids of the next step travel while the worker computes, so only what must happen between two computations is added.
+// The ids of the next step travel while the worker computes, so only what must happen between two
+// computations is added.
 #pragma once
 
 #include <string>
@@ -49,6 +54,7 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
 double ServerBytes(const Workload& load, int servers, double fill);
 
 // The fewest servers per host (up to `most`) with which servers cost less than a tenth of the step.
-int AdviseServersPerHost(const Workload& load, const Machine& machine, ClusterPlan cluster, int most);
+int AdviseServersPerHost(const Workload& load, const Machine& machine, ClusterPlan cluster,
+                         int most);
 
 }  // namespace pepnet

@@ -17,7 +17,8 @@ void AssumeDistinct(const JobConfig& config, Workload* load) {
   for (const Leaf& leaf : config.leaves) {
     if (leaf.table < 0) continue;
     TableLoad& table = load->tables[leaf.table];
-    table.unique_per_step = std::min(table.rows, table.unique_per_step + static_cast<double>(load->batch_size));
+    table.unique_per_step =
+        std::min(table.rows, table.unique_per_step + static_cast<double>(load->batch_size));
   }
 }
 
@@ -26,15 +27,18 @@ Status CountDistinct(const JobConfig& config, int64_t batches, Workload* load) {
   options.input_path = config.train_input_path;
   options.batch_size = config.data.batch_size;
   options.labels = LabelSet::kNone;
-  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader,
+                          BatchLoader::Open(config, options));
   double rows = 0;
   while (load->sampled_batches < batches) {
     PEPNET_ASSIGN_OR_RETURN(const std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value() || (load->sampled_batches > 0 && batch->rows < load->batch_size))
+    if (!batch.has_value() || (load->sampled_batches > 0 && batch->rows < load->batch_size)) {
       break;  // not a short last one
+    }
     const UniqueIds unique = FindUniqueIds(config, *batch);
-    for (size_t t = 0; t < load->tables.size(); ++t)
+    for (size_t t = 0; t < load->tables.size(); ++t) {
       load->tables[t].unique_per_step += static_cast<double>(unique.ids[t].size());
+    }
     rows += static_cast<double>(batch->rows);
     ++load->sampled_batches;
   }
@@ -59,8 +63,8 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
     const int64_t row_bytes = RowBytes(config.train.sparse_optimizer.kind, table);
     int64_t rows = table.RowsToPlanFor();
     if (table.policy.limits_rows()) rows = std::min(rows, RowLimit(row_bytes, table.policy));
-    load.tables.push_back(
-        {table.name, static_cast<double>(rows), row_bytes, 0, static_cast<double>(table.policy.filter_bytes)});
+    load.tables.push_back({table.name, static_cast<double>(rows), row_bytes, 0,
+                           static_cast<double>(table.policy.filter_bytes)});
   }
   if (batches > 0) {
     PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, config.train_input_path));
@@ -72,7 +76,8 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
     }
     PEPNET_RETURN_IF_ERROR(CountDistinct(config, batches, &load));
   } else {
-    load.row_by_row = config.data.dataset_type.has_value() && !TypeOf(*config.data.dataset_type).decoded_in_groups;
+    load.row_by_row = config.data.dataset_type.has_value() &&
+                      !TypeOf(*config.data.dataset_type).decoded_in_groups;
     AssumeDistinct(config, &load);
   }
   for (size_t t = 0; t < load.tables.size(); ++t) {

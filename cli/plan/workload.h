@@ -1,5 +1,6 @@
-// Workload: what one training step of a config moves and keeps, whatever machines it runs on. Measured on the first batches of
-// the training data, because the number of distinct ids in a batch cannot be known from a config.
+// Workload: what one training step of a config moves and keeps, whatever machines it runs on.
+// Measured on the first batches of the training data, because the number of distinct ids in a batch
+// cannot be known from a config.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct Workload {
   int64_t sampled_batches = 0;  // 0: no data; every lookup is then taken for a distinct row
 };
 
-// Reads up to `batches` batches of the training data (none with 0). Data that cannot be opened are an error.
+// Reads up to `batches` batches of the training data (none with 0). Data that cannot be opened are
+// an error.
 StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches);
 
 // Bytes a server needs for one row: values, state, counters, its share of the index.

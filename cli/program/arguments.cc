@@ -25,10 +25,13 @@ std::vector<std::string> Flags(const CLI::App& command) {
 }
 
 // An empty value means something for these flags: no edits, no columns.
-bool MayBeEmpty(const std::string& flag) { return flag == "--edit_config_json" || flag == "--reserved_columns"; }
+bool MayBeEmpty(const std::string& flag) {
+  return flag == "--edit_config_json" || flag == "--reserved_columns";
+}
 
 bool IsDigits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isdigit(c); });
+  return !text.empty() && std::all_of(text.begin(), text.end(),
+                                      [](unsigned char c) { return absl::ascii_isdigit(c); });
 }
 
 // `type` is CLI11's word for the type of a flag. CLI11 would take the nearest value for one out of
@@ -45,11 +48,12 @@ Status CheckNumber(const std::string& flag, const std::string& type, const std::
   const bool digits = IsDigits(std::string_view(value).substr(negative ? 1 : 0));
   if (type == "UINT") {
     if (digits && absl::SimpleAtoi(value, &natural)) return absl::OkStatus();
-    return InvalidInput(flag, " is \"", Printable(value, 200), "\", expected a whole number from 0 to ", UINT64_MAX);
+    return InvalidInput(flag, " is \"", Printable(value, 200),
+                        "\", expected a whole number from 0 to ", UINT64_MAX);
   }
   if (digits && absl::SimpleAtoi(value, &whole)) return absl::OkStatus();
-  return InvalidInput(flag, " is \"", Printable(value, 200), "\", expected a whole number from ", INT64_MIN, " to ",
-                      INT64_MAX);
+  return InvalidInput(flag, " is \"", Printable(value, 200), "\", expected a whole number from ",
+                      INT64_MIN, " to ", INT64_MAX);
 }
 
 Status CheckValue(const CLI::Option& option, const std::string& flag, const std::string& value) {
@@ -57,7 +61,8 @@ Status CheckValue(const CLI::Option& option, const std::string& flag, const std:
     return InvalidInput(flag, " is empty; give a value or leave the flag out (an unset variable?)");
   }
   // "INT", or "INT:" and what its validators say.
-  const std::string type = option.get_type_name().substr(0, option.get_type_name().find_first_of(": "));
+  const std::string type =
+      option.get_type_name().substr(0, option.get_type_name().find_first_of(": "));
   if (type != "INT" && type != "UINT" && type != "FLOAT") return absl::OkStatus();
   if (option.get_delimiter() == '\0') return CheckNumber(flag, type, value);
   for (const absl::string_view piece : absl::StrSplit(value, option.get_delimiter())) {
@@ -84,12 +89,14 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     }
     if (commands.empty()) break;  // what follows are arguments
     if (next == argc) {
-      return InvalidInput("no ", name, "command is given; expected one of ", absl::StrJoin(commands, ", "));
+      return InvalidInput("no ", name, "command is given; expected one of ",
+                          absl::StrJoin(commands, ", "));
     }
     if (argv[next][0] == '-') break;
     if (chosen == nullptr) {
-      return InvalidInput("unknown command '", name, Printable(argv[next], 200), "'", Suggestion(argv[next], commands),
-                          "; expected one of ", absl::StrJoin(commands, ", "));
+      return InvalidInput("unknown command '", name, Printable(argv[next], 200), "'",
+                          Suggestion(argv[next], commands), "; expected one of ",
+                          absl::StrJoin(commands, ", "));
     }
     command = chosen;
     absl::StrAppend(&name, argv[next], " ");
@@ -101,8 +108,8 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     if (!absl::StartsWith(argument, "--")) continue;
     const std::string flag = argument.substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), flag) == known.end()) {
-      return InvalidInput("unknown flag ", Printable(flag, 200), Suggestion(flag, known), "; ", app.get_name(), " ",
-                          name, "--help lists the flags");
+      return InvalidInput("unknown flag ", Printable(flag, 200), Suggestion(flag, known), "; ",
+                          app.get_name(), " ", name, "--help lists the flags");
     }
     const CLI::Option* option = command->get_option_no_throw(flag);
     if (option == nullptr || option->get_items_expected_max() == 0) continue;  // has no value

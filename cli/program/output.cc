@@ -29,8 +29,9 @@ Status CheckStandardOutput() {
   const bool flushed = std::fflush(stdout) == 0;
   const int reason = errno;
   if (flushed && std::cout.good() && std::ferror(stdout) == 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot write the result to standard output",
-                                             reason != 0 ? absl::StrCat(": ", std::strerror(reason)) : ""));
+  return absl::UnavailableError(
+      absl::StrCat("cannot write the result to standard output",
+                   reason != 0 ? absl::StrCat(": ", std::strerror(reason)) : ""));
 }
 
 }  // namespace pepnet

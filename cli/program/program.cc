@@ -32,12 +32,14 @@ constexpr int kUsageExitStatus = 2;
 __attribute__((no_sanitize("address", "undefined", "thread"))) void CheckCurrentDirectory() {
   static char path[PATH_MAX];
   if (syscall(SYS_getcwd, path, sizeof(path)) >= 0 || errno != ENOENT) return;
-  static constexpr char kWords[] = "pepnet: the current directory does not exist any more; change to one that does\n";
+  static constexpr char kWords[] =
+      "pepnet: the current directory does not exist any more; change to one that does\n";
   (void)!write(STDERR_FILENO, kWords, sizeof(kWords) - 1);
   _exit(kFailedExitStatus);
 }
 
-__attribute__((section(".preinit_array"), used)) void (*const check_current_directory)() = &CheckCurrentDirectory;
+__attribute__((section(".preinit_array"),
+               used)) void (*const check_current_directory)() = &CheckCurrentDirectory;
 
 }  // namespace
 
@@ -65,7 +67,8 @@ void Program::Parse(CLI::App* app, int argc, const char* const* argv) {
 }
 
 const std::atomic<int>* Program::MeetSignals() {
-  stop_ = std::make_unique<StopSignal>(MpiSession::StartedByLauncher(), [this](int signal) { EndBySignal(signal); });
+  stop_ = std::make_unique<StopSignal>(MpiSession::StartedByLauncher(),
+                                       [this](int signal) { EndBySignal(signal); });
   return &stop_->requested();
 }
 
@@ -130,7 +133,8 @@ Status CheckOneProcess(const std::string& command) {
   const char* ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
   int count = 0;  // mpirun wrote it: what is no number is not mpirun's
   if (ranks == nullptr || !absl::SimpleAtoi(ranks, &count) || count <= 1) return absl::OkStatus();
-  return InvalidInput(command, " runs as one process, not as ", ranks, " ranks; write it without mpirun");
+  return InvalidInput(command, " runs as one process, not as ", ranks,
+                      " ranks; write it without mpirun");
 }
 
 }  // namespace pepnet

@@ -23,12 +23,15 @@ double RoundStep(double least) {
 }
 
 // Halved first: the range of two doubles may be larger than any double.
-double StepOf(double low, double high, int most) { return RoundStep((high / 2 - low / 2) / most * 2); }
+double StepOf(double low, double high, int most) {
+  return RoundStep((high / 2 - low / 2) / most * 2);
+}
 
 }  // namespace
 
 double Axis::At(double value) const {
-  const double share = log ? (std::log(std::clamp(value, from, to)) - std::log(from)) / (std::log(to) - std::log(from))
+  const double share = log ? (std::log(std::clamp(value, from, to)) - std::log(from)) /
+                                 (std::log(to) - std::log(from))
                            : (value / 2 - from / 2) / (to / 2 - from / 2);
   return start + share * (end - start);
 }
@@ -84,7 +87,9 @@ std::vector<double> Ticks(const Axis& axis, int most) {
 std::string TickText(double value, double step) {
   if (std::fabs(value) < step * 1e-6) return "0";
   if (std::fabs(value) >= 1e6 || step < 1e-4) return absl::StrFormat("%.3g", value);
-  if (step >= 100 && std::fabs(value) >= 1000) return absl::StrCat(absl::StrFormat("%g", value / 1000), "k");
+  if (step >= 100 && std::fabs(value) >= 1000) {
+    return absl::StrCat(absl::StrFormat("%g", value / 1000), "k");
+  }
   const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
   return absl::StrFormat("%.*f", digits, value);
 }

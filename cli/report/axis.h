@@ -14,11 +14,12 @@ struct Axis {
   double At(double value) const;  // pixels
 };
 
-// An axis that holds `low` <= `high` with round ends, where ticks stand. Both are finite; for `log` positive. Values
-// beyond 1e300 may lie outside.
+// An axis that holds `low` <= `high` with round ends, where ticks stand. Both are finite; for `log`
+// positive. Values beyond 1e300 may lie outside.
 Axis RoundAxis(double low, double high, bool log, double start, double end);
 
-// About `most` round numbers within the axis, ascending; of a logarithmic one 1, 2 and 5 times powers of ten.
+// About `most` round numbers within the axis, ascending; of a logarithmic one 1, 2 and 5 times
+// powers of ten.
 std::vector<double> Ticks(const Axis& axis, int most);
 
 // With the digits that tell neighbours `step` apart: "0.65", "1.5k", "2e-05".

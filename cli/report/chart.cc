@@ -19,36 +19,44 @@ constexpr double kLeft = 50, kRight = 14, kTop = 24, kBottom = 36;
 constexpr double kRowHeight = 24;  // of dot and bar charts
 
 std::string Line(double x1, double y1, double x2, double y2, const std::string& style) {
-  return absl::StrFormat("<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", style, x1, y1, x2, y2);
+  return absl::StrFormat("<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",
+                         style, x1, y1, x2, y2);
 }
 
 std::string Text(double x, double y, const std::string& anchor, const std::string& text,
                  const std::string& style = "") {
   return absl::StrFormat("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>%s</text>", x, y, anchor,
-                         style.empty() ? "" : absl::StrCat(" class=\"", style, "\""), HtmlText(text));
+                         style.empty() ? "" : absl::StrCat(" class=\"", style, "\""),
+                         HtmlText(text));
 }
 
 std::string Caption(const std::string& title, const std::string& subtitle) {
-  return absl::StrCat("<figure><figcaption>", HtmlText(title),
-                      subtitle.empty() ? "" : absl::StrCat(" <span class=\"soft\">", HtmlText(subtitle), "</span>"),
-                      "</figcaption>\n");
+  return absl::StrCat(
+      "<figure><figcaption>", HtmlText(title),
+      subtitle.empty() ? "" : absl::StrCat(" <span class=\"soft\">", HtmlText(subtitle), "</span>"),
+      "</figcaption>\n");
 }
 
 std::string LegendItem(int colour, bool dashed, const std::string& label) {
-  return absl::StrFormat("<li><i class=\"c%d%s\"></i>%s</li>", colour % kColours, dashed ? " dashed" : "",
-                         HtmlText(label));
+  return absl::StrFormat("<li><i class=\"c%d%s\"></i>%s</li>", colour % kColours,
+                         dashed ? " dashed" : "", HtmlText(label));
 }
 
-std::string OpenSvg(double width, double height, const std::string& title, const Axis& x, const Axis& y) {
+std::string OpenSvg(double width, double height, const std::string& title, const Axis& x,
+                    const Axis& y) {
   return absl::StrFormat(
-      "<svg%s viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"%s\" data-x-min=\"%.17g\" data-x-max=\"%.17g\" "
-      "data-y-min=\"%.17g\" data-y-max=\"%.17g\" data-left=\"%g\" data-top=\"%g\" data-width=\"%g\" data-height=\"%g\" "
+      "<svg%s viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"%s\" data-x-min=\"%.17g\" "
+      "data-x-max=\"%.17g\" "
+      "data-y-min=\"%.17g\" data-y-max=\"%.17g\" data-left=\"%g\" data-top=\"%g\" "
+      "data-width=\"%g\" data-height=\"%g\" "
       "data-x-scale=\"%s\">\n",
-      width < kWidth ? " class=\"square\"" : "", width, height, HtmlText(title), x.from, x.to, y.from, y.to, x.start,
-      y.end, x.end - x.start, y.start - y.end, x.log ? "log" : "linear");
+      width < kWidth ? " class=\"square\"" : "", width, height, HtmlText(title), x.from, x.to,
+      y.from, y.to, x.start, y.end, x.end - x.start, y.start - y.end, x.log ? "log" : "linear");
 }
 
-double StepBetween(const std::vector<double>& ticks) { return ticks.size() > 1 ? ticks[1] - ticks[0] : 1; }
+double StepBetween(const std::vector<double>& ticks) {
+  return ticks.size() > 1 ? ticks[1] - ticks[0] : 1;
+}
 
 std::string XAxis(const Axis& axis, double top, double bottom, const std::string& name) {
   std::string svg;
@@ -58,8 +66,8 @@ std::string XAxis(const Axis& axis, double top, double bottom, const std::string
     svg += Text(axis.At(tick), bottom + 15, "middle",
                 axis.log ? absl::StrFormat("%g", tick) : TickText(tick, StepBetween(ticks)));
   }
-  return absl::StrCat(svg, Line(axis.start, bottom, axis.end, bottom, "axis"), Text(axis.end, bottom + 30, "end", name),
-                      "\n");
+  return absl::StrCat(svg, Line(axis.start, bottom, axis.end, bottom, "axis"),
+                      Text(axis.end, bottom + 30, "end", name), "\n");
 }
 
 std::string YAxis(const Axis& axis, double left, double right, const std::string& name) {
@@ -81,15 +89,17 @@ std::string Shape(const Curve& curve, const Axis& x, const Axis& y) {
   for (const auto& [px, py] : curve.points) {
     absl::StrAppendFormat(&points, "%s%.2f,%.2f", points.empty() ? "" : " ", x.At(px), y.At(py));
     if (curve.dots) {
-      absl::StrAppendFormat(
-          &dots, "<circle class=\"f%d\" cx=\"%.2f\" cy=\"%.2f\" r=\"3.2\"><title>%s: %s at %s</title></circle>",
-          curve.colour % kColours, x.At(px), y.At(py), HtmlText(curve.label), MetricText(py),
-          absl::StrFormat("%.6g", px));
+      absl::StrAppendFormat(&dots,
+                            "<circle class=\"f%d\" cx=\"%.2f\" cy=\"%.2f\" r=\"3.2\"><title>%s: %s "
+                            "at %s</title></circle>",
+                            curve.colour % kColours, x.At(px), y.At(py), HtmlText(curve.label),
+                            MetricText(py), absl::StrFormat("%.6g", px));
     }
   }
   return absl::StrFormat(
-      "<polyline class=\"%s\" data-run=\"%d\" data-name=\"%s\" data-source=\"%s\" points=\"%s\"/>%s\n", style,
-      curve.run, HtmlText(curve.name), HtmlText(curve.source), points, dots);
+      "<polyline class=\"%s\" data-run=\"%d\" data-name=\"%s\" data-source=\"%s\" "
+      "points=\"%s\"/>%s\n",
+      style, curve.run, HtmlText(curve.name), HtmlText(curve.source), points, dots);
 }
 
 }  // namespace
@@ -123,7 +133,8 @@ std::string CurvesFigure(const ChartLayout& layout, const std::vector<Curve>& cu
                                : RoundAxis(x_low, x_high, false, kLeft, width - kRight);
   const Axis y = RoundAxis(y_low, y_high, false, bottom, kTop);
   std::string svg = OpenSvg(width, height, layout.title, x, y);
-  absl::StrAppend(&svg, YAxis(y, kLeft, width - kRight, layout.y_name), XAxis(x, kTop, bottom, layout.x_name));
+  absl::StrAppend(&svg, YAxis(y, kLeft, width - kRight, layout.y_name),
+                  XAxis(x, kTop, bottom, layout.x_name));
   if (layout.square) svg += Line(x.At(0), y.At(0), x.At(x.to), y.At(y.to), "guide");
   std::string legend;
   std::set<std::string> told;
@@ -134,8 +145,8 @@ std::string CurvesFigure(const ChartLayout& layout, const std::vector<Curve>& cu
       legend += LegendItem(curve.colour, curve.dashed, curve.label);
     }
   }
-  return absl::StrCat(Caption(layout.title, layout.subtitle), svg, "</svg>\n<ul class=\"legend\">", legend,
-                      "</ul></figure>\n");
+  return absl::StrCat(Caption(layout.title, layout.subtitle), svg, "</svg>\n<ul class=\"legend\">",
+                      legend, "</ul></figure>\n");
 }
 
 std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
@@ -167,7 +178,8 @@ std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
     svg += Text(x.At(*layout.target), kTop - 9, "middle", layout.target_label);
   }
   for (const auto& [run, value] : layout.guides) {
-    svg += Line(x.At(value), kTop, x.At(value), bottom, absl::StrFormat("series thin dashed c%d", run % kColours));
+    svg += Line(x.At(value), kTop, x.At(value), bottom,
+                absl::StrFormat("series thin dashed c%d", run % kColours));
   }
   for (size_t i = 0; i < rows.size(); ++i) {
     const double middle = kTop + kRowHeight * (static_cast<double>(i) + 0.5);
@@ -177,31 +189,35 @@ std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
     for (const DotRow::Dot& dot : rows[i].dots) {
       const double at = x.At(dot.value);
       if (dot.flagged) {
-        absl::StrAppendFormat(
-            &svg, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"8.5\" fill=\"none\" stroke=\"var(--bad)\" stroke-width=\"2\"/>",
-            at, middle);
+        absl::StrAppendFormat(&svg,
+                              "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"8.5\" fill=\"none\" "
+                              "stroke=\"var(--bad)\" stroke-width=\"2\"/>",
+                              at, middle);
         // Of two values in a row the smaller one is written to the left.
         bool left = at > kWidth - 70;
-        for (const DotRow::Dot& other : rows[i].dots) left |= other.flagged && other.value > dot.value;
-        svg += Text(left ? at - 12 : at + 12, middle + 4, left ? "end" : "start", absl::StrFormat("%.2f", dot.value),
-                    "bad");
+        for (const DotRow::Dot& other : rows[i].dots) {
+          left |= other.flagged && other.value > dot.value;
+        }
+        svg += Text(left ? at - 12 : at + 12, middle + 4, left ? "end" : "start",
+                    absl::StrFormat("%.2f", dot.value), "bad");
       }
       absl::StrAppendFormat(&svg,
-                            "<circle class=\"f%d dot\" data-run=\"%d\" data-name=\"%s\" data-slice=\"%s\" cx=\"%.2f\" "
+                            "<circle class=\"f%d dot\" data-run=\"%d\" data-name=\"%s\" "
+                            "data-slice=\"%s\" cx=\"%.2f\" "
                             "cy=\"%.2f\" r=\"5\"><title>%s</title></circle>",
-                            dot.run % kColours, dot.run, HtmlText(layout.name), HtmlText(rows[i].label), at, middle,
-                            HtmlText(dot.tooltip));
+                            dot.run % kColours, dot.run, HtmlText(layout.name),
+                            HtmlText(rows[i].label), at, middle, HtmlText(dot.tooltip));
     }
     svg += "\n";
   }
   std::string legend;
   for (const size_t run : runs) legend += LegendItem(static_cast<int>(run), false, run_names[run]);
-  return absl::StrCat(Caption(layout.title, layout.subtitle), svg, "</svg>\n<ul class=\"legend\">", legend,
-                      "</ul></figure>\n");
+  return absl::StrCat(Caption(layout.title, layout.subtitle), svg, "</svg>\n<ul class=\"legend\">",
+                      legend, "</ul></figure>\n");
 }
 
-std::string BarsFigure(const std::string& title, const std::string& unit, const std::vector<std::string>& names,
-                       const std::vector<BarRow>& rows) {
+std::string BarsFigure(const std::string& title, const std::string& unit,
+                       const std::vector<std::string>& names, const std::vector<BarRow>& rows) {
   double high = 0;
   for (const BarRow& row : rows) {
     double sum = 0;
@@ -224,18 +240,21 @@ std::string BarsFigure(const std::string& title, const std::string& unit, const 
       const double part = rows[i].parts[k];
       if (part <= 0) continue;
       absl::StrAppendFormat(&svg,
-                            "<rect class=\"f%d\" data-run=\"%d\" data-name=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" "
+                            "<rect class=\"f%d\" data-run=\"%d\" data-name=\"%s\" x=\"%.2f\" "
+                            "y=\"%.1f\" width=\"%.2f\" "
                             "height=\"16\"><title>%s: %.4g %s</title></rect>",
-                            k % kColours, i, HtmlText(names[k]), x.At(sum), top + 18, x.At(sum + part) - x.At(sum),
-                            HtmlText(names[k]), part, HtmlText(unit));
+                            k % kColours, i, HtmlText(names[k]), x.At(sum), top + 18,
+                            x.At(sum + part) - x.At(sum), HtmlText(names[k]), part, HtmlText(unit));
       sum += part;
     }
     svg += "\n";
   }
   std::string legend;
-  for (size_t k = 0; k < names.size() && names.size() > 1; ++k)
+  for (size_t k = 0; k < names.size() && names.size() > 1; ++k) {
     legend += LegendItem(static_cast<int>(k), false, names[k]);
-  return absl::StrCat(Caption(title, ""), svg, "</svg>\n<ul class=\"legend\">", legend, "</ul></figure>\n");
+  }
+  return absl::StrCat(Caption(title, ""), svg, "</svg>\n<ul class=\"legend\">", legend,
+                      "</ul></figure>\n");
 }
 
 }  // namespace pepnet

@@ -1,8 +1,10 @@
-// Charts as SVG within a <figure>: curves over steps, reliability curves, and figures of slices beside each other.
+// Charts as SVG within a <figure>: curves over steps, reliability curves, and figures of slices
+// beside each other.
 //
-// Every point can be read back: the <svg> carries its scales (data-x-min, data-x-max, data-y-min, data-y-max, data-left,
-// data-top, data-width, data-height; data-x-scale is linear or log), each curve its run, name and file (data-run,
-// data-name, data-source). Coordinates have a hundredth of a pixel. Texts are escaped here.
+// Every point can be read back: the <svg> carries its scales (data-x-min, data-x-max, data-y-min,
+// data-y-max, data-left, data-top, data-width, data-height; data-x-scale is linear or log), each
+// curve its run, name and file (data-run, data-name, data-source). Coordinates have a hundredth of
+// a pixel. Texts are escaped here.
 //
 // Threads: no state.
 #pragma once
@@ -16,7 +18,8 @@ namespace pepnet {
 
 inline constexpr int kColours = 10;
 
-// At most so many points of a curve are drawn and stand in the page's data: of longer logs every n-th line, and the last.
+// At most so many points of a curve are drawn and stand in the page's data: of longer logs every
+// n-th line, and the last.
 inline constexpr size_t kMostPoints = 600;
 
 // The indices of `count` lines that are kept.
@@ -58,10 +61,11 @@ struct DotRow {
 struct DotLayout {
   std::string title, subtitle, x_name;
   bool log_x = false;
-  std::optional<double> target;                   // a line across all rows: what would be right
-  std::string target_label;                       // at that line
-  std::vector<std::pair<size_t, double>> guides;  // run, value: a dashed line in the colour of the run
-  std::string name;                               // data-name
+  std::optional<double> target;  // a line across all rows: what would be right
+  std::string target_label;      // at that line
+  // Run, value: a dashed line in the colour of the run.
+  std::vector<std::pair<size_t, double>> guides;
+  std::string name;  // data-name
 };
 
 std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
@@ -72,7 +76,7 @@ struct BarRow {
   std::string label;
   std::vector<double> parts;  // as many as the legend has names
 };
-std::string BarsFigure(const std::string& title, const std::string& unit, const std::vector<std::string>& names,
-                       const std::vector<BarRow>& rows);
+std::string BarsFigure(const std::string& title, const std::string& unit,
+                       const std::vector<std::string>& names, const std::vector<BarRow>& rows);
 
 }  // namespace pepnet

@@ -49,7 +49,8 @@ std::string Format(const TextTable& table, int width) {
     for (size_t c = 1; c < columns; ++c) {
       const std::string value = Shortened(row[c], most);
       const size_t cell = std::min(widths[c], most);
-      absl::StrAppend(&line, "  ", std::string(cell > Width(value) ? cell - Width(value) : 0, ' '), value);
+      absl::StrAppend(&line, "  ", std::string(cell > Width(value) ? cell - Width(value) : 0, ' '),
+                      value);
     }
     absl::StripTrailingAsciiWhitespace(&line);
     absl::StrAppend(&text, text.empty() ? "" : "\n", line);
@@ -73,7 +74,8 @@ TextTable HowFar(const std::vector<RunRecord>& runs) {
     }
     table.rows.push_back(std::move(row));
   };
-  add("state", [](const RunRecord& run) { return run.job.has_value() ? run.job->status : std::string(); });
+  add("state",
+      [](const RunRecord& run) { return run.job.has_value() ? run.job->status : std::string(); });
   add("steps", [](const RunRecord& run) { return absl::StrCat(LastStep(run)); });
   add("finished passes", [](const RunRecord& run) { return absl::StrCat(LastEpoch(run)); });
   add("servers, workers", [](const RunRecord& run) {
@@ -87,12 +89,14 @@ TextTable HowFar(const std::vector<RunRecord>& runs) {
     const std::optional<double> speed = MedianSpeed(run);
     return speed.has_value() ? RoundedText(*speed) : std::string();
   });
-  add("best checkpoint", [](const RunRecord& run) { return run.best.has_value() ? run.best->path : std::string(); });
+  add("best checkpoint",
+      [](const RunRecord& run) { return run.best.has_value() ? run.best->path : std::string(); });
   return table;
 }
 
 // Cells end with a star or a space, so that the numbers stand below each other.
-TextTable Results(const std::vector<RunRecord>& runs, const std::vector<FigureName>& figures, bool best) {
+TextTable Results(const std::vector<RunRecord>& runs, const std::vector<FigureName>& figures,
+                  bool best) {
   TextTable table{{Heading(best ? "best evaluation" : "last evaluation", runs)}};
   for (std::string& name : table.rows[0]) name += " ";
   for (const FigureName& figure : figures) {
@@ -106,9 +110,12 @@ TextTable Results(const std::vector<RunRecord>& runs, const std::vector<FigureNa
     const std::vector<bool> is_best = BestOf(results, figure.larger_is_better);
     std::vector<std::string> row = {Printable(figure.name, 60)};
     for (size_t i = 0; i < runs.size(); ++i) {
-      row.push_back(results[i].has_value() ? absl::StrCat(MetricText(results[i]->value), is_best[i] ? "*" : " ")
-                                           : "- ");
-      if (best && results[i].has_value()) row.back() = absl::StrCat("@", results[i]->step, " ", row.back());
+      row.push_back(results[i].has_value()
+                        ? absl::StrCat(MetricText(results[i]->value), is_best[i] ? "*" : " ")
+                        : "- ");
+      if (best && results[i].has_value()) {
+        row.back() = absl::StrCat("@", results[i]->step, " ", row.back());
+      }
     }
     table.rows.push_back(std::move(row));
   }
@@ -120,7 +127,9 @@ std::string SliceCell(const Slice& slice) {
     return value.has_value() ? absl::StrFormat("%.*f", digits, *value) : std::string("-");
   };
   std::string cell = absl::StrFormat("%6s", number(slice.quality.auc, 4));
-  if (slice.quality.has_groups) absl::StrAppendFormat(&cell, "  %6s", number(slice.quality.grouped_auc, 4));
+  if (slice.quality.has_groups) {
+    absl::StrAppendFormat(&cell, "  %6s", number(slice.quality.grouped_auc, 4));
+  }
   return absl::StrCat(cell, absl::StrFormat("  %5s", number(slice.quality.pcoc, 2)));
 }
 
@@ -144,7 +153,9 @@ std::vector<TextTable> SliceTables(const std::vector<RunRecord>& runs) {
       const SlicedEvaluation* const shown = ShownSlices(runs[i]);
       if (shown == nullptr) continue;
       for (const Slice& slice : shown->slices) {
-        if (slice.column != column || slice.task != task || slice.kind == Slice::Kind::kRest) continue;
+        if (slice.column != column || slice.task != task || slice.kind == Slice::Kind::kRest) {
+          continue;
+        }
         const std::string name = Printable(SliceName(slice), 40);
         auto found = cells.find(name);
         if (found == cells.end()) {
@@ -158,7 +169,8 @@ std::vector<TextTable> SliceTables(const std::vector<RunRecord>& runs) {
     }
     const std::string all = SliceName(Slice::Kind::kAll, "");
     if (cells.count(all) > 0) names.push_back(all);
-    const std::string title = absl::StrCat(task, " by ", column, ": auc", groups ? ", grouped auc" : "", ", pcoc");
+    const std::string title =
+        absl::StrCat(task, " by ", column, ": auc", groups ? ", grouped auc" : "", ", pcoc");
     TextTable table{{Heading(Printable(title, 100), runs)}};
     for (const std::string& name : names) {
       std::vector<std::string> row = {name};
@@ -174,7 +186,9 @@ TextTable ConfigTable(const std::vector<RunRecord>& runs) {
   TextTable table{{Heading("config", runs)}};
   for (const ConfigDifference& difference : DifferencesOf(runs)) {
     std::vector<std::string> row = {Printable(difference.path, 100)};
-    for (const std::string& value : difference.values) row.push_back(value.empty() ? "-" : Printable(value, 200));
+    for (const std::string& value : difference.values) {
+      row.push_back(value.empty() ? "-" : Printable(value, 200));
+    }
     table.rows.push_back(std::move(row));
   }
   return table;
@@ -194,8 +208,8 @@ std::string CompareText(const std::vector<RunRecord>& runs, int width) {
   if (runs.size() > 1) text += "\n\n* best of the runs; @ the step of an evaluation";
   for (const RunRecord& run : runs) {
     for (const Remark& remark : RemarksOf(run)) {
-      absl::StrAppend(&text, "\n", Printable(run.name, 200), remark.is_warning ? ": warning: " : ": ",
-                      Printable(remark.text));
+      absl::StrAppend(&text, "\n", Printable(run.name, 200),
+                      remark.is_warning ? ": warning: " : ": ", Printable(remark.text));
     }
   }
   return text;

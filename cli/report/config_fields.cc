@@ -14,7 +14,8 @@
 namespace pepnet {
 namespace {
 
-constexpr const char* kIdentities[] = {"feature_name", "group_name", "tower_name", "embedding_name", "metric"};
+constexpr const char* kIdentities[] = {"feature_name", "group_name", "tower_name", "embedding_name",
+                                       "metric"};
 
 // A field with its value, or a message with its fields.
 struct Node {
@@ -36,12 +37,15 @@ std::string IdentityOf(const Node& node, bool looks_inside = true) {
     }
   }
   // feature_configs { id_feature { feature_name: "uid" } }
-  if (looks_inside && node.fields.size() == 1 && node.fields[0]->message) return IdentityOf(*node.fields[0], false);
+  if (looks_inside && node.fields.size() == 1 && node.fields[0]->message) {
+    return IdentityOf(*node.fields[0], false);
+  }
   return "";
 }
 
 // `outer`: what tells `node` itself from others of its name.
-void Flatten(const Node& node, const std::string& prefix, const std::string& outer, std::vector<ConfigField>* fields) {
+void Flatten(const Node& node, const std::string& prefix, const std::string& outer,
+             std::vector<ConfigField>* fields) {
   std::map<std::string, int> count, next;
   std::map<std::string, size_t> place;  // of a field with several values
   std::set<std::string> used;
@@ -88,7 +92,8 @@ std::vector<std::string> MessagesOf(const std::string& path) {
 
 // The outermost message around a field that some run lacks as a whole; "": all runs have all of
 // them.
-std::string MissingMessage(const FieldOfRuns& field, const std::vector<std::set<std::string>>& messages) {
+std::string MissingMessage(const FieldOfRuns& field,
+                           const std::vector<std::set<std::string>>& messages) {
   for (const std::string& message : MessagesOf(field.path)) {
     for (const std::set<std::string>& of_run : messages) {
       if (of_run.count(message) == 0) return message;
@@ -153,7 +158,9 @@ StatusOr<std::vector<ConfigField>> FieldsOfConfig(const std::string& text) {
                           "\", expected a field and its value, or a bracket");
     }
   }
-  if (open.size() > 1) return InvalidInput("the message ", Printable(open.back()->name, 100), " is not closed");
+  if (open.size() > 1) {
+    return InvalidInput("the message ", Printable(open.back()->name, 100), " is not closed");
+  }
   std::vector<ConfigField> fields;
   Flatten(root, "", "", &fields);
   return fields;
@@ -174,7 +181,8 @@ std::vector<ConfigDifference> DifferencesOf(const std::vector<RunRecord>& runs) 
   std::vector<ConfigDifference> differences;
   std::map<std::string, size_t> whole;  // message that a run lacks -> its line
   for (const FieldOfRuns& field : all) {
-    const bool differs = std::set<std::vector<std::string>>(field.values.begin(), field.values.end()).size() > 1;
+    const bool differs =
+        std::set<std::vector<std::string>>(field.values.begin(), field.values.end()).size() > 1;
     if (!differs || field.path == "model_dir") continue;
     const std::string missing = MissingMessage(field, messages);
     if (missing.empty()) {
@@ -185,10 +193,11 @@ std::vector<ConfigDifference> DifferencesOf(const std::vector<RunRecord>& runs) 
     if (!is_new) continue;
     differences.push_back({missing, {}});
     for (size_t run = 0; run < runs.size(); ++run) {
-      const auto count =
-          std::count_if(runs[run].config_fields.begin(), runs[run].config_fields.end(),
-                        [&missing](const ConfigField& one) { return absl::StartsWith(one.path, missing + "."); });
-      differences.back().values.push_back(count == 0 ? "" : absl::StrCat(count, count == 1 ? " field" : " fields"));
+      const auto count = std::count_if(
+          runs[run].config_fields.begin(), runs[run].config_fields.end(),
+          [&missing](const ConfigField& one) { return absl::StartsWith(one.path, missing + "."); });
+      differences.back().values.push_back(
+          count == 0 ? "" : absl::StrCat(count, count == 1 ? " field" : " fields"));
     }
   }
   return differences;

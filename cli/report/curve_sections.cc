@@ -13,7 +13,8 @@ namespace {
 
 constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
 constexpr char kRule[] = "train_eval_result.txt by keep_best";
-constexpr char kPartRate[] = "lr_part_";  // the figure's name, before the number of the part optimizer
+// The figure's name, before the number of the part optimizer.
+constexpr char kPartRate[] = "lr_part_";
 
 // A figure of a run, without points yet.
 Curve EmptyCurve(const RunRecord& run, size_t number, const std::string& name, const char* source) {
@@ -35,7 +36,9 @@ void AddPoint(int64_t step, const Figures& values, Curve* curve) {
 // A figure of metrics.jsonl, line by line.
 Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name) {
   Curve curve = EmptyCurve(run, number, name, kSteps);
-  for (const size_t i : KeptLines(run.steps.size())) AddPoint(run.steps[i].step, run.steps[i].values, &curve);
+  for (const size_t i : KeptLines(run.steps.size())) {
+    AddPoint(run.steps[i].step, run.steps[i].values, &curve);
+  }
   return curve;
 }
 
@@ -49,7 +52,8 @@ Curve CurveOfEvaluations(const RunRecord& run, size_t number, const FigureName& 
 }
 
 // One figure of metrics.jsonl of all runs.
-std::string StepsFigure(const std::vector<RunRecord>& runs, const std::string& name, const ChartLayout& layout) {
+std::string StepsFigure(const std::vector<RunRecord>& runs, const std::string& name,
+                        const ChartLayout& layout) {
   std::vector<Curve> curves;
   for (size_t i = 0; i < runs.size(); ++i) curves.push_back(CurveOfSteps(runs[i], i, name));
   return CurvesFigure(layout, curves);
@@ -85,7 +89,9 @@ std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figur
   layout.subtitle = trained && evaluated ? "dots: evaluations; thin: training batches"
                     : trained            ? "training batches"
                                          : "evaluations";
-  layout.y_name = figure.loss ? "loss" : figure.larger_is_better ? "larger is better" : "smaller is better";
+  layout.y_name = figure.loss               ? "loss"
+                  : figure.larger_is_better ? "larger is better"
+                                            : "smaller is better";
   return CurvesFigure(layout, curves);
 }
 
@@ -103,7 +109,9 @@ std::string WindowsFigure(const std::vector<RunRecord>& runs, const FigureName& 
   ChartLayout layout;
   layout.title = figure.name + " of the training rows";
   layout.subtitle = "thin: the last window; dashed: all rows so far";
-  layout.y_name = figure.loss ? "loss" : figure.larger_is_better ? "larger is better" : "smaller is better";
+  layout.y_name = figure.loss               ? "loss"
+                  : figure.larger_is_better ? "larger is better"
+                                            : "smaller is better";
   return CurvesFigure(layout, curves);
 }
 
@@ -118,7 +126,9 @@ std::string StagesFigure(const RunRecord& run, size_t number) {
     curve.colour = s;
     curve.run = number;
     curve.source = "metrics.jsonl stage_seconds";
-    for (const size_t i : KeptLines(times.size())) AddPoint(times[i].first, times[i].second, &curve);
+    for (const size_t i : KeptLines(times.size())) {
+      AddPoint(times[i].first, times[i].second, &curve);
+    }
     curves.push_back(std::move(curve));
   }
   ChartLayout layout;
@@ -145,9 +155,10 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
     const std::string drawn = FigureOf(runs, figure) + WindowsFigure(runs, figure);
     if (drawn.empty()) continue;
     if (!open || figure.task != task) {
-      absl::StrAppend(&html, open ? "</div>\n" : "", "<h3>",
-                      figure.task.empty() ? "figures of no task" : absl::StrCat("task ", HtmlText(figure.task)),
-                      "</h3>\n<div class=\"charts\">\n");
+      absl::StrAppend(
+          &html, open ? "</div>\n" : "", "<h3>",
+          figure.task.empty() ? "figures of no task" : absl::StrCat("task ", HtmlText(figure.task)),
+          "</h3>\n<div class=\"charts\">\n");
       open = true;
       task = figure.task;
     }
@@ -166,7 +177,8 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
   layout.from_zero = true;
   whole += StepsFigure(runs, "lr_dense", layout);
   for (const std::string& name : RatesOfParts(runs)) {
-    layout.title = absl::StrCat("learning rate of part_optimizers[", name.substr(sizeof(kPartRate) - 1), "]");
+    layout.title =
+        absl::StrCat("learning rate of part_optimizers[", name.substr(sizeof(kPartRate) - 1), "]");
     layout.y_name = name;
     whole += StepsFigure(runs, name, layout);
   }
@@ -178,11 +190,14 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
   layout.subtitle = "before clipping";
   layout.y_name = "norm";
   whole += StepsFigure(runs, "global_gradient_norm", layout);
-  if (!whole.empty()) absl::StrAppend(&html, "<h3>all tasks</h3>\n<div class=\"charts\">\n", whole, "</div>\n");
+  if (!whole.empty()) {
+    absl::StrAppend(&html, "<h3>all tasks</h3>\n<div class=\"charts\">\n", whole, "</div>\n");
+  }
   for (const RunRecord& run : runs) {
     if (run.steps.size() <= kMostPoints) continue;
-    absl::StrAppend(&html, "<p class=\"soft\">", HtmlText(run.name), " has ", CountText(run.steps.size()),
-                    " logged steps; ", CountText(KeptLines(run.steps.size()).size()),
+    absl::StrAppend(&html, "<p class=\"soft\">", HtmlText(run.name), " has ",
+                    CountText(run.steps.size()), " logged steps; ",
+                    CountText(KeptLines(run.steps.size()).size()),
                     " of them are drawn, evenly.</p>\n");
   }
   return html.empty() ? "" : Heading("curves", "Losses and metrics") + html;
@@ -219,8 +234,8 @@ std::string SpeedSection(const std::vector<RunRecord>& runs) {
   charts += BarsFigure("where worker 0 spent its time", "seconds", names, bars);
   for (size_t i = 0; i < runs.size(); ++i) charts += StagesFigure(runs[i], i);
   if (charts.empty()) return "";
-  return absl::StrCat(Heading("speed", "Throughput and stage times"), "<div class=\"charts\">\n", charts, "</div>\n",
-                      TableHtml(table));
+  return absl::StrCat(Heading("speed", "Throughput and stage times"), "<div class=\"charts\">\n",
+                      charts, "</div>\n", TableHtml(table));
 }
 
 }  // namespace pepnet

@@ -14,7 +14,8 @@ namespace {
 
 constexpr size_t kMostDomains = 8;  // columns of a table
 constexpr size_t kMostBars = 20;    // features of a chart
-constexpr double kMost = 0.9;       // share of gates that are dead or saturated, from which it is marked
+// Share of gates that are dead or saturated, from which it is marked.
+constexpr double kMost = 0.9;
 
 std::string ChangeText(const std::optional<double>& change) {
   return change.has_value() ? absl::StrFormat("%+.4f", *change) : "-";
@@ -34,10 +35,13 @@ std::string FeatureBars(const RunRecord& run) {
   for (const ExplainRecord::Feature& feature : record.features) {
     if (bars.size() == kMostBars) break;
     BarRow bar{feature.name, {}};
-    for (const size_t place : places) bar.parts.push_back(std::max(0.0, feature.tasks[place].auc_drop.value_or(0)));
+    for (const size_t place : places) {
+      bar.parts.push_back(std::max(0.0, feature.tasks[place].auc_drop.value_or(0)));
+    }
     bars.push_back(std::move(bar));
   }
-  return BarsFigure(run.name + ": what the features are worth", "AUC that is lost without the feature", tasks, bars);
+  return BarsFigure(run.name + ": what the features are worth",
+                    "AUC that is lost without the feature", tasks, bars);
 }
 
 // One table a task: all rows, then the domains with most rows.
@@ -54,7 +58,8 @@ std::string FeatureTables(const RunRecord& run) {
       if (record.base[i].task == task && record.base[i].domain.has_value()) columns.push_back(i);
     }
     for (size_t c = 1; c < columns.size(); ++c) {
-      table.head.push_back(HtmlText(absl::StrCat(record.domain_column, " ", *record.base[columns[c]].domain)));
+      table.head.push_back(
+          HtmlText(absl::StrCat(record.domain_column, " ", *record.base[columns[c]].domain)));
     }
     table.rows.push_back({"(as it is)", ""});
     for (const size_t column : columns) {
@@ -65,11 +70,12 @@ std::string FeatureTables(const RunRecord& run) {
       table.rows.push_back({HtmlText(feature.name), ChangeText(feature.tasks[all].logloss_rise)});
       for (const size_t column : columns) {
         const std::optional<double>& drop = feature.tasks[column].auc_drop;
-        table.rows.back().push_back(ChangeText(drop.has_value() ? std::optional<double>(-*drop) : std::nullopt));
+        table.rows.back().push_back(
+            ChangeText(drop.has_value() ? std::optional<double>(-*drop) : std::nullopt));
       }
     }
-    absl::StrAppend(&html, "<h3>", HtmlText(run.name), ", task ", HtmlText(task), ": without a feature</h3>\n",
-                    TableHtml(table));
+    absl::StrAppend(&html, "<h3>", HtmlText(run.name), ", task ", HtmlText(task),
+                    ": without a feature</h3>\n", TableHtml(table));
   }
   return html;
 }
@@ -84,21 +90,25 @@ std::string GateTable(const RunRecord& run) {
     return value >= kMost ? absl::StrCat("<span class=\"bad\">", text, "</span>") : text;
   };
   for (const ExplainRecord::Gate& gate : record.gates) {
-    table.rows.push_back({HtmlText(absl::StrCat(gate.network, gate.task.empty() ? "" : " ", gate.task, " ", gate.part)),
-                          absl::StrFormat("%.3f", gate.mean), absl::StrFormat("%.3f", gate.from_one),
+    table.rows.push_back({HtmlText(absl::StrCat(gate.network, gate.task.empty() ? "" : " ",
+                                                gate.task, " ", gate.part)),
+                          absl::StrFormat("%.3f", gate.mean),
+                          absl::StrFormat("%.3f", gate.from_one),
                           absl::StrFormat("%.3f", gate.varies), share(gate.off), share(gate.full)});
   }
-  return absl::StrCat(
-      "<h3>", HtmlText(run.name), ": the gates on the first ", CountText(record.gate_rows),
-      " rows</h3>\n<p class=\"soft\">1 lets a value pass as it is, 0 (off) holds it back; full gates hardly ",
-      "move any more.</p>\n", TableHtml(table));
+  return absl::StrCat("<h3>", HtmlText(run.name), ": the gates on the first ",
+                      CountText(record.gate_rows),
+                      " rows</h3>\n<p class=\"soft\">1 lets a value pass as it is, 0 (off) holds "
+                      "it back; full gates hardly ",
+                      "move any more.</p>\n", TableHtml(table));
 }
 
 std::string LearntTable(const RunRecord& run) {
   if (run.learnt.empty()) return "";
   HtmlTable table;
   table.text_tail = true;
-  table.head = {"table", "hottest id", "norm", "mean cosine of all rows", "nearest rows, by cosine"};
+  table.head = {"table", "hottest id", "norm", "mean cosine of all rows",
+                "nearest rows, by cosine"};
   for (const LearntId& learnt : run.learnt) {
     std::string near;
     for (const LearntId::Near& one : learnt.nearest) {
@@ -106,7 +116,8 @@ std::string LearntTable(const RunRecord& run) {
       if (!one.word.empty()) absl::StrAppend(&near, " <b>", HtmlText(one.word), "</b>");
       absl::StrAppendFormat(&near, " <span class=\"soft\">%.3f</span>", one.cosine);
     }
-    table.rows.push_back({HtmlText(learnt.table), absl::StrCat(learnt.id.id, " ", HtmlText(learnt.id.word)),
+    table.rows.push_back({HtmlText(learnt.table),
+                          absl::StrCat(learnt.id.id, " ", HtmlText(learnt.id.word)),
                           MetricText(learnt.norm), absl::StrFormat("%.3f", learnt.mean_cosine),
                           near.empty() ? "-" : near});
   }
@@ -130,10 +141,12 @@ std::string ExplainSection(const std::vector<RunRecord>& runs) {
   std::string html = Heading("explained", "What the model goes by");
   if (explained) {
     absl::StrAppend(&html, "<div class=\"charts\">\n", charts,
-                    "</div>\n<details><summary>The figures as tables</summary>\n", tables, "</details>\n");
+                    "</div>\n<details><summary>The figures as tables</summary>\n", tables,
+                    "</details>\n");
   } else {
     html +=
-        "<p class=\"soft\">What each feature is worth and what the gates do stands here once <code>pepnet explain "
+        "<p class=\"soft\">What each feature is worth and what the gates do stands here once "
+        "<code>pepnet explain "
         "... --output RUN/explained.json</code> has been run.</p>\n";
   }
   return html + learnt;

@@ -53,13 +53,16 @@ details{margin:.5rem 0}summary{cursor:pointer;color:var(--c0)}
 
 // The empty icon keeps browsers from asking a server for one.
 constexpr char kHead[] =
-    "<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+    "<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, "
+    "initial-scale=1\">"
     "<link rel=\"icon\" href=\"data:,\"><title>";
 
 std::string Colours() {
   std::string css;
   for (int i = 0; i < 10; ++i) {
-    absl::StrAppendFormat(&css, ".c%d{stroke:var(--c%d);border-color:var(--c%d)}.f%d{fill:var(--c%d)}", i, i, i, i, i);
+    absl::StrAppendFormat(&css,
+                          ".c%d{stroke:var(--c%d);border-color:var(--c%d)}.f%d{fill:var(--c%d)}", i,
+                          i, i, i, i);
   }
   return css;
 }
@@ -67,13 +70,14 @@ std::string Colours() {
 }  // namespace
 
 std::string HtmlText(std::string_view text) {
-  return absl::StrReplaceAll(Printable(text, 100000),
-                             {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
+  return absl::StrReplaceAll(
+      Printable(text, 100000),
+      {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 
 std::string PageHead(const std::string& title) {
-  return absl::StrCat(kPageBeginning, kHead, HtmlText(title), "</title>\n<style>", kStyle, Colours(),
-                      "</style></head>\n<body><main>\n<h1>", HtmlText(title), "</h1>\n");
+  return absl::StrCat(kPageBeginning, kHead, HtmlText(title), "</title>\n<style>", kStyle,
+                      Colours(), "</style></head>\n<body><main>\n<h1>", HtmlText(title), "</h1>\n");
 }
 
 std::string PageEnd() { return "</main></body></html>\n"; }
@@ -102,7 +106,9 @@ std::string Shortened(std::string text, size_t columns) {
   const auto width = [&text] { return static_cast<size_t>(DisplayWidth(text)); };
   if (width() <= columns) return text;
   while (!text.empty() && width() + 3 > columns) {
-    while (text.size() > 1 && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) text.pop_back();
+    while (text.size() > 1 && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) {
+      text.pop_back();
+    }
     text.pop_back();
   }
   return text + "...";
@@ -117,7 +123,9 @@ std::string BytesText(double bytes) {
 
 std::string CountText(int64_t count) {
   std::string text = absl::StrCat(count);
-  for (auto at = static_cast<int64_t>(text.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) text.insert(at, ",");
+  for (auto at = static_cast<int64_t>(text.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
+    text.insert(at, ",");
+  }
   return text;
 }
 

@@ -7,11 +7,14 @@
 
 namespace pepnet {
 
-// Text of files in HTML, in attributes too: no character of it is markup, and what no browser shows is written out.
+// Text of files in HTML, in attributes too: no character of it is markup, and what no browser shows
+// is written out.
 std::string HtmlText(std::string_view text);
 
-// The beginning of each page of `pepnet report`, of any version: by it the command knows a page that it may replace.
-inline constexpr char kPageBeginning[] = "<!doctype html>\n<html lang=\"en\"><!-- pepnet report -->";
+// The beginning of each page of `pepnet report`, of any version: by it the command knows a page
+// that it may replace.
+inline constexpr char kPageBeginning[] =
+    "<!doctype html>\n<html lang=\"en\"><!-- pepnet report -->";
 
 // From the doctype to the open <main>. `title` is text, not HTML.
 std::string PageHead(const std::string& title);

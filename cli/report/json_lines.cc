@@ -10,13 +10,16 @@ namespace {
 
 StatusOr<nlohmann::json> ParseObject(const std::string& line) {
   PEPNET_ASSIGN_OR_RETURN(nlohmann::json json, ParseStrictJson(line));
-  if (!json.is_object()) return absl::DataLossError(absl::StrCat("a JSON ", json.type_name(), ", expected an object"));
+  if (!json.is_object()) {
+    return absl::DataLossError(absl::StrCat("a JSON ", json.type_name(), ", expected an object"));
+  }
   return json;
 }
 
 }  // namespace
 
-Status ReadJsonLines(const std::string& path, const std::function<Status(const nlohmann::json&)>& take) {
+Status ReadJsonLines(const std::string& path,
+                     const std::function<Status(const nlohmann::json&)>& take) {
   if (!PathExists(path)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   int64_t number = 0;
@@ -29,10 +32,11 @@ Status ReadJsonLines(const std::string& path, const std::function<Status(const n
     if (!json.ok() && is_unfinished) break;
     const Status taken = json.ok() ? take(*json) : json.status();
     if (taken.ok()) continue;
-    return absl::DataLossError(absl::StrCat(path, " is damaged: line ", number, " is ",
-                                            json.ok() ? absl::StrCat("not what a training writes: ", taken.message())
-                                                      : absl::StrCat("no JSON object: ", taken.message()),
-                                            "; restore the file, or take the line out if its figures can be missed"));
+    return absl::DataLossError(
+        absl::StrCat(path, " is damaged: line ", number, " is ",
+                     json.ok() ? absl::StrCat("not what a training writes: ", taken.message())
+                               : absl::StrCat("no JSON object: ", taken.message()),
+                     "; restore the file, or take the line out if its figures can be missed"));
   }
   return absl::OkStatus();
 }

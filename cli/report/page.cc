@@ -26,7 +26,8 @@ std::string OptimizerText(const RunRecord& run, const std::string& prefix) {
     const std::string rest = field.path.substr(prefix.size());
     const size_t end = rest.find("_optimizer.");
     if (end == std::string::npos) continue;
-    const std::string rate = ValueOfField(run, absl::StrCat(prefix, rest.substr(0, end), "_optimizer.lr"));
+    const std::string rate =
+        ValueOfField(run, absl::StrCat(prefix, rest.substr(0, end), "_optimizer.lr"));
     return absl::StrCat(rest.substr(0, end), rate.empty() ? "" : ", lr " + rate);
   }
   return "";
@@ -54,14 +55,17 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
     }
     if (any) table.rows.push_back(std::move(row));
   };
-  add("state", [](const RunRecord& run) { return run.job.has_value() ? run.job->status : std::string(); });
+  add("state",
+      [](const RunRecord& run) { return run.job.has_value() ? run.job->status : std::string(); });
   add("steps", [](const RunRecord& run) { return CountText(LastStep(run)); });
-  add("finished passes", [](const RunRecord& run) { return run.steps.empty() ? "" : CountText(LastEpoch(run)); });
+  add("finished passes",
+      [](const RunRecord& run) { return run.steps.empty() ? "" : CountText(LastEpoch(run)); });
   add("servers, workers", [](const RunRecord& run) {
     if (run.checkpoints.empty()) return std::string();
     return absl::StrCat(run.checkpoints.back().servers, ", ", run.checkpoints.back().workers);
   });
-  add("batch of a worker", [](const RunRecord& run) { return ValueOfField(run, "data_config.batch_size"); });
+  add("batch of a worker",
+      [](const RunRecord& run) { return ValueOfField(run, "data_config.batch_size"); });
   add("optimizer of the tables",
       [](const RunRecord& run) { return OptimizerText(run, "train_config.sparse_optimizer."); });
   add("optimizer of the network",
@@ -70,8 +74,9 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
     if (!run.config.has_value()) return std::string();
     return absl::StrCat(run.config->features.size(), ", ", run.config->model.towers.size());
   });
-  add("rows of all tables",
-      [](const RunRecord& run) { return run.checkpoints.empty() ? "" : CountText(run.checkpoints.back().rows); });
+  add("rows of all tables", [](const RunRecord& run) {
+    return run.checkpoints.empty() ? "" : CountText(run.checkpoints.back().rows);
+  });
   add("samples/s, median", [](const RunRecord& run) {
     const std::optional<double> speed = MedianSpeed(run);
     return speed.has_value() ? RoundedText(*speed) : std::string();
@@ -88,27 +93,31 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
     const std::vector<bool> is_best = BestOf(best, figure.larger_is_better);
     std::vector<std::string> row = {HtmlText(figure.name)};
     for (size_t i = 0; i < runs.size(); ++i) {
-      row.push_back(absl::StrCat(Result(best[i], is_best[i], true), ", ", Result(last[i], false, false)));
+      row.push_back(
+          absl::StrCat(Result(best[i], is_best[i], true), ", ", Result(last[i], false, false)));
     }
     table.rows.push_back(std::move(row));
   }
-  return absl::StrCat(TableHtml(table),
-                      "<p class=\"soft\">Of losses and metrics: the best evaluation @ its step, and the last one",
-                      runs.size() > 1 ? "; * best of the runs" : "", ".</p>\n");
+  return absl::StrCat(
+      TableHtml(table),
+      "<p class=\"soft\">Of losses and metrics: the best evaluation @ its step, and the last one",
+      runs.size() > 1 ? "; * best of the runs" : "", ".</p>\n");
 }
 
 std::string RemarksSection(const std::vector<RunRecord>& runs) {
   std::string html;
   for (const RunRecord& run : runs) {
     const std::vector<Remark> remarks = RemarksOf(run);
-    absl::StrAppend(&html, runs.size() > 1 ? absl::StrCat("<h3>", HtmlText(run.name), "</h3>\n") : "");
+    absl::StrAppend(&html,
+                    runs.size() > 1 ? absl::StrCat("<h3>", HtmlText(run.name), "</h3>\n") : "");
     if (remarks.empty()) {
       html += "<p class=\"soft\">Nothing stands out.</p>\n";
       continue;
     }
     html += "<ul class=\"remarks\">\n";
     for (const Remark& remark : remarks) {
-      absl::StrAppend(&html, "<li", remark.is_warning ? " class=\"bad\"" : "", ">", HtmlText(remark.text), "</li>\n");
+      absl::StrAppend(&html, "<li", remark.is_warning ? " class=\"bad\"" : "", ">",
+                      HtmlText(remark.text), "</li>\n");
     }
     html += "</ul>\n";
   }
@@ -118,7 +127,8 @@ std::string RemarksSection(const std::vector<RunRecord>& runs) {
 }  // namespace
 
 std::string ReportPage(const std::vector<RunRecord>& runs) {
-  const std::string title = absl::StrCat(runs.size() == 1 ? "Run " : "Runs ", absl::StrJoin(RunNames(runs), ", "));
+  const std::string title =
+      absl::StrCat(runs.size() == 1 ? "Run " : "Runs ", absl::StrJoin(RunNames(runs), ", "));
   struct Section {
     const char* anchor;
     const char* link;
@@ -143,12 +153,15 @@ std::string ReportPage(const std::vector<RunRecord>& runs) {
     body += section.html;
   }
   absl::StrAppend(&html, "<p class=\"soft\">");
-  for (size_t i = 0; i < runs.size(); ++i) absl::StrAppend(&html, i > 0 ? ", " : "", HtmlText(runs[i].directory));
-  absl::StrAppend(&html, "; written by pepnet ", PEPNET_VERSION, "</p>\n<nav>", links, "</nav>\n", SummaryTable(runs),
-                  body);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    absl::StrAppend(&html, i > 0 ? ", " : "", HtmlText(runs[i].directory));
+  }
+  absl::StrAppend(&html, "; written by pepnet ", PEPNET_VERSION, "</p>\n<nav>", links, "</nav>\n",
+                  SummaryTable(runs), body);
   // "<" would end the element, or begin a comment in it.
   absl::StrAppend(&html, "<script type=\"application/json\" id=\"pepnet-data\">",
-                  absl::StrReplaceAll(ReportData(runs), {{"<", "\\u003c"}}), "</script>\n", PageEnd());
+                  absl::StrReplaceAll(ReportData(runs), {{"<", "\\u003c"}}), "</script>\n",
+                  PageEnd());
   return html;
 }
 

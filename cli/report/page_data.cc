@@ -107,7 +107,8 @@ Json RunJson(const RunRecord& run) {
   json["train_slices"] = TrainSlicesJson(run);
   json["best"] = Json();
   if (run.best.has_value()) {
-    json["best"] = {{"step", run.best->step}, {"metric", run.best->metric}, {"value", run.best->value}};
+    json["best"] = {
+        {"step", run.best->step}, {"metric", run.best->metric}, {"value", run.best->value}};
   }
   json["checkpoints"] = Json::array();
   for (const CheckpointRecord& checkpoint : run.checkpoints) {
@@ -120,8 +121,9 @@ Json RunJson(const RunRecord& run) {
   json["tables_step"] = run.tables_step;
   json["tables"] = TablesJson(run);
   json["config"] = Json::array();
-  for (const ConfigField& field : run.config_fields)
+  for (const ConfigField& field : run.config_fields) {
     json["config"].push_back({{"path", field.path}, {"values", field.values}});
+  }
   json["remarks"] = Json::array();
   for (const Remark& remark : RemarksOf(run)) {
     json["remarks"].push_back({{"warning", remark.is_warning}, {"text", remark.text}});

@@ -72,8 +72,8 @@ Status ReadJob(RunRecord* run) {
   if (const auto ranks = json->find("ranks"); ranks != json->end() && ranks->is_array()) {
     for (const nlohmann::json& rank : *ranks) {
       if (!rank.is_object()) continue;
-      job.ranks.push_back({IntegerAt(rank, "rank"), TextAt(rank, "role"), TextAt(rank, "host"), TextAt(rank, "state"),
-                           TextAt(rank, "phase"), IntegerAt(rank, "step")});
+      job.ranks.push_back({IntegerAt(rank, "rank"), TextAt(rank, "role"), TextAt(rank, "host"),
+                           TextAt(rank, "state"), TextAt(rank, "phase"), IntegerAt(rank, "step")});
     }
   }
   run->job = std::move(job);
@@ -84,7 +84,9 @@ Status ReadJob(RunRecord* run) {
 
 std::optional<double> FiniteAt(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
-  if (found == json.end() || !found->is_number() || !std::isfinite(found->get<double>())) return std::nullopt;
+  if (found == json.end() || !found->is_number() || !std::isfinite(found->get<double>())) {
+    return std::nullopt;
+  }
   return found->get<double>();
 }
 
@@ -104,7 +106,8 @@ StatusOr<std::vector<ExplainRecord::Quality>> QualitiesAt(const nlohmann::json& 
     quality.logloss_rise = FiniteAt(one, "logloss_rise");
     for (const std::optional<double>& auc : {quality.auc, quality.auc_drop}) {
       if (std::fabs(auc.value_or(0)) > 1) {
-        return absl::DataLossError(absl::StrCat("an AUC, or a drop of it, is ", *auc, ", expected -1 to 1"));
+        return absl::DataLossError(
+            absl::StrCat("an AUC, or a drop of it, is ", *auc, ", expected -1 to 1"));
       }
     }
     qualities.push_back(std::move(quality));
@@ -121,15 +124,18 @@ StatusOr<ExplainRecord> ExplainedFromJson(const nlohmann::json& json) {
   record.domain_column = TextAt(json, "domain_column");
   PEPNET_ASSIGN_OR_RETURN(record.base, QualitiesAt(json));
   const auto features = json.find("features"), gates = json.find("gates");
-  if (features == json.end() || !features->is_array()) return absl::DataLossError("\"features\" is no list");
+  if (features == json.end() || !features->is_array()) {
+    return absl::DataLossError("\"features\" is no list");
+  }
   for (const nlohmann::json& one : *features) {
     if (!one.is_object()) return absl::DataLossError("a member of \"features\" is no object");
     ExplainRecord::Feature feature;
     PEPNET_ASSIGN_OR_RETURN(feature.name, JsonString(one, "name"));
     PEPNET_ASSIGN_OR_RETURN(feature.tasks, QualitiesAt(one));
     if (feature.tasks.size() != record.base.size()) {
-      return absl::DataLossError(absl::StrCat("feature ", Printable(feature.name, 100), " has ", feature.tasks.size(),
-                                              " tasks and domains, expected ", record.base.size()));
+      return absl::DataLossError(absl::StrCat("feature ", Printable(feature.name, 100), " has ",
+                                              feature.tasks.size(), " tasks and domains, expected ",
+                                              record.base.size()));
     }
     record.features.push_back(std::move(feature));
   }
@@ -137,8 +143,9 @@ StatusOr<ExplainRecord> ExplainedFromJson(const nlohmann::json& json) {
   for (const nlohmann::json& one : *gates) {
     if (!one.is_object()) return absl::DataLossError("a member of \"gates\" is no object");
     const auto number = [&one](const char* name) { return FiniteAt(one, name).value_or(0); };
-    record.gates.push_back({TextAt(one, "network"), TextAt(one, "task"), TextAt(one, "part"), number("mean"),
-                            number("from_one"), number("varies"), number("off"), number("full")});
+    record.gates.push_back({TextAt(one, "network"), TextAt(one, "task"), TextAt(one, "part"),
+                            number("mean"), number("from_one"), number("varies"), number("off"),
+                            number("full")});
   }
   return record;
 }
@@ -182,7 +189,9 @@ StatusOr<CheckpointRecord> ReadCheckpoint(const std::string& directory) {
     table_rows = Sum(table_rows, part.rows);
     const int number = PartNumber(part.file);
     if (number < 0) continue;
-    if (record.server_rows.size() <= static_cast<size_t>(number)) record.server_rows.resize(number + 1);
+    if (record.server_rows.size() <= static_cast<size_t>(number)) {
+      record.server_rows.resize(number + 1);
+    }
     record.server_rows[number] = Sum(record.server_rows[number], part.rows);
   }
   return record;
@@ -204,7 +213,8 @@ std::string WordOf(const JobConfig& config, int table, int64_t id) {
     const auto count = static_cast<int64_t>(bounds.size());
     if (id < 0 || id > count) return "";
     if (id == 0) return absl::StrCat("below ", bounds.empty() ? 0 : bounds[0]);
-    return id == count ? absl::StrCat("from ", bounds[id - 1]) : absl::StrCat(bounds[id - 1], " to ", bounds[id]);
+    return id == count ? absl::StrCat("from ", bounds[id - 1])
+                       : absl::StrCat(bounds[id - 1], " to ", bounds[id]);
   }
   return "";
 }
@@ -235,7 +245,9 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     const int index = TableIndex(*run, name);
     const RowPolicy policy = index >= 0 ? run->config->tables[index].policy : RowPolicy();
     // A growing table takes ids of any size: a share of their range would say nothing.
-    if (index >= 0 && !run->config->tables[index].grows()) table.id_range = run->config->tables[index].rows;
+    if (index >= 0 && !run->config->tables[index].grows()) {
+      table.id_range = run->config->tables[index].rows;
+    }
     const int64_t row_bytes = RowBytes(table.value_kind, table.dim, table.state_dim);
     table.memory_bytes = Product(table.rows, MostBytesPerRow(row_bytes, policy));
     const auto rows_in = [&name](const CheckpointRecord& checkpoint) {
@@ -251,11 +263,13 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
 void AddLearntId(const std::string& directory, const TableRecord& table, RunRecord* run) {
   const int index = TableIndex(*run, table.name);
   if (table.hottest.empty()) return;
-  const StatusOr<Neighbours> found = FindNeighbours(directory, table.name, table.hottest[0].id, kNearestShown);
+  const StatusOr<Neighbours> found =
+      FindNeighbours(directory, table.name, table.hottest[0].id, kNearestShown);
   if (!found.ok()) return;
   LearntId learnt{table.name, table.hottest[0], found->norm, found->mean_cosine, {}};
   for (const Neighbour& near : found->nearest) {
-    learnt.nearest.push_back({near.id, index >= 0 ? WordOf(*run->config, index, near.id) : std::string(), near.cosine});
+    learnt.nearest.push_back(
+        {near.id, index >= 0 ? WordOf(*run->config, index, near.id) : std::string(), near.cosine});
   }
   run->learnt.push_back(std::move(learnt));
 }
@@ -280,8 +294,8 @@ Status ReadTables(bool rows, RunRecord* run) {
       table.not_finite_rows = seen.statistics.non_finite_rows;
       const int index = TableIndex(*run, table.name);
       for (const TableStatistics::HotRow& row : seen.statistics.hottest) {
-        table.hottest.push_back(
-            {row.id, row.frequency, index >= 0 ? WordOf(*run->config, index, row.id) : std::string()});
+        table.hottest.push_back({row.id, row.frequency,
+                                 index >= 0 ? WordOf(*run->config, index, row.id) : std::string()});
       }
     }
     AddLearntId(directory, table, run);
@@ -295,7 +309,8 @@ void ReadRunFiles(bool rows, RunRecord* run) {
   const auto note = [run](const Status& status, const std::string& missing) {
     if (!status.ok()) run->notices.push_back(absl::StrCat(status.message(), "; ", missing));
   };
-  note(ReadConfig(run), "so what only the config says is missing (its fields, vocabulary words, tasks)");
+  note(ReadConfig(run),
+       "so what only the config says is missing (its fields, vocabulary words, tasks)");
   note(ReadExplained(run), "so what the features are worth is missing");
   note(ReadJob(run), "so how the job ended is not known");
   if (PathExists(absl::StrCat(run->directory, "/", kBestCheckpointFile))) {

@@ -22,7 +22,8 @@ constexpr int64_t kMostSteps = std::numeric_limits<int64_t>::max();
 
 // Numbers of `json` into `figures`; returns how many members are null. Members of other types are
 // not known here.
-int64_t TakeFigures(const nlohmann::json& json, const std::set<std::string>& skip, Figures* figures) {
+int64_t TakeFigures(const nlohmann::json& json, const std::set<std::string>& skip,
+                    Figures* figures) {
   int64_t nulls = 0;
   for (const auto& [name, value] : json.items()) {
     if (skip.count(name) > 0) continue;
@@ -42,22 +43,24 @@ Status ReadSteps(const std::string& directory, std::vector<LoggedStep>* steps) {
     if (stages != json.end() && stages->is_object()) TakeFigures(*stages, {}, &step.stage_seconds);
     for (const auto& [stage, seconds] : step.stage_seconds) {
       if (seconds >= 0 && seconds <= kMostSeconds) continue;
-      return absl::DataLossError(
-          absl::StrCat("\"stage_seconds\" has ", seconds, " for ", Printable(stage, 50), ", expected seconds"));
+      return absl::DataLossError(absl::StrCat("\"stage_seconds\" has ", seconds, " for ",
+                                              Printable(stage, 50), ", expected seconds"));
     }
     steps->push_back(std::move(step));
     return absl::OkStatus();
   });
 }
 
-Status ReadEvaluationFigures(const std::string& directory, std::vector<LoggedEvaluation>* evaluations) {
-  return ReadJsonLines(directory + "/train_eval_result.txt", [evaluations](const nlohmann::json& json) -> Status {
-    LoggedEvaluation evaluation;
-    PEPNET_ASSIGN_OR_RETURN(evaluation.step, JsonInteger(json, "global_step", 0, kMostSteps));
-    TakeFigures(json, {"global_step"}, &evaluation.values);
-    evaluations->push_back(std::move(evaluation));
-    return absl::OkStatus();
-  });
+Status ReadEvaluationFigures(const std::string& directory,
+                             std::vector<LoggedEvaluation>* evaluations) {
+  return ReadJsonLines(
+      directory + "/train_eval_result.txt", [evaluations](const nlohmann::json& json) -> Status {
+        LoggedEvaluation evaluation;
+        PEPNET_ASSIGN_OR_RETURN(evaluation.step, JsonInteger(json, "global_step", 0, kMostSteps));
+        TakeFigures(json, {"global_step"}, &evaluation.values);
+        evaluations->push_back(std::move(evaluation));
+        return absl::OkStatus();
+      });
 }
 
 std::optional<double> NumberAt(const nlohmann::json& json, const char* name) {
@@ -80,7 +83,8 @@ StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
     bin.bin = static_cast<int>(std::lround(*from * kCalibrationBins));
     PEPNET_ASSIGN_OR_RETURN(bin.rows, JsonInteger(item, "rows", 0, kMostSteps));
     const auto prediction = NumberAt(item, "mean_prediction"), label = NumberAt(item, "mean_label");
-    if (!prediction.has_value() || !label.has_value()) continue;  // of predictions that are not finite
+    // Of predictions that are not finite.
+    if (!prediction.has_value() || !label.has_value()) continue;
     bin.mean_prediction = *prediction;
     bin.mean_label = *label;
     bins.push_back(bin);
@@ -106,7 +110,8 @@ StatusOr<Slice> SlicePlaceFromJson(const nlohmann::json& json) {
   } else if (kind == "all") {
     slice.kind = Slice::Kind::kAll;
   } else {
-    return absl::DataLossError(absl::StrCat("\"slice\" is \"", Printable(kind, 50), "\", expected value, rest or all"));
+    return absl::DataLossError(
+        absl::StrCat("\"slice\" is \"", Printable(kind, 50), "\", expected value, rest or all"));
   }
   return slice;
 }
@@ -126,24 +131,31 @@ StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
   quality.grouped_auc = NumberAt(json, "grouped_auc");
   quality.grouped_auc_by_impressions = NumberAt(json, "grouped_auc_by_impressions");
   PEPNET_ASSIGN_OR_RETURN(quality.calibration, BinsFromJson(json));
-  if (quality.pcoc.has_value()) quality.predicted = *quality.pcoc * static_cast<double>(quality.positives);
+  if (quality.pcoc.has_value()) {
+    quality.predicted = *quality.pcoc * static_cast<double>(quality.positives);
+  }
   return slice;
 }
 
 Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluation>* slices) {
-  return ReadJsonLines(directory + "/train_eval_slices.jsonl", [slices](const nlohmann::json& json) -> Status {
-    PEPNET_ASSIGN_OR_RETURN(const int64_t step, JsonInteger(json, "global_step", 0, kMostSteps));
-    PEPNET_ASSIGN_OR_RETURN(Slice slice, SliceFromJson(json));
-    if (slices->empty() || slices->back().step != step) slices->push_back({step, {}});
-    slices->back().slices.push_back(std::move(slice));
-    return absl::OkStatus();
-  });
+  return ReadJsonLines(directory + "/train_eval_slices.jsonl",
+                       [slices](const nlohmann::json& json) -> Status {
+                         PEPNET_ASSIGN_OR_RETURN(const int64_t step,
+                                                 JsonInteger(json, "global_step", 0, kMostSteps));
+                         PEPNET_ASSIGN_OR_RETURN(Slice slice, SliceFromJson(json));
+                         if (slices->empty() || slices->back().step != step) {
+                           slices->push_back({step, {}});
+                         }
+                         slices->back().slices.push_back(std::move(slice));
+                         return absl::OkStatus();
+                       });
 }
 
 StatusOr<WindowValue> WindowFromJson(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
-  if (found == json.end() || !found->is_object())
+  if (found == json.end() || !found->is_object()) {
     return absl::DataLossError(absl::StrCat("\"", name, "\" is no object"));
+  }
   WindowValue window;
   PEPNET_ASSIGN_OR_RETURN(window.rows, JsonInteger(*found, "rows", 0, kMostSteps));
   window.value = NumberAt(*found, "value");
@@ -154,28 +166,30 @@ StatusOr<WindowValue> WindowFromJson(const nlohmann::json& json, const char* nam
 
 // The lines that TrainSliceJson() wrote.
 Status ReadTrainSlices(const std::string& directory, std::vector<SlicedStep>* steps) {
-  return ReadJsonLines(directory + "/train_slices.jsonl", [steps](const nlohmann::json& json) -> Status {
-    PEPNET_ASSIGN_OR_RETURN(const int64_t step, JsonInteger(json, "step", 0, kMostSteps));
-    PEPNET_ASSIGN_OR_RETURN(const Slice place, SlicePlaceFromJson(json));
-    TrainSlice slice{place.column, place.kind, place.value, place.task, {}};
-    PEPNET_ASSIGN_OR_RETURN(slice.windows.metric, JsonString(json, "metric"));
-    PEPNET_ASSIGN_OR_RETURN(slice.windows.window, WindowFromJson(json, "window"));
-    PEPNET_ASSIGN_OR_RETURN(slice.windows.lifetime, WindowFromJson(json, "lifetime"));
-    if (steps->empty() || steps->back().step != step) steps->push_back({step, {}});
-    steps->back().slices.push_back(std::move(slice));
-    return absl::OkStatus();
-  });
+  return ReadJsonLines(
+      directory + "/train_slices.jsonl", [steps](const nlohmann::json& json) -> Status {
+        PEPNET_ASSIGN_OR_RETURN(const int64_t step, JsonInteger(json, "step", 0, kMostSteps));
+        PEPNET_ASSIGN_OR_RETURN(const Slice place, SlicePlaceFromJson(json));
+        TrainSlice slice{place.column, place.kind, place.value, place.task, {}};
+        PEPNET_ASSIGN_OR_RETURN(slice.windows.metric, JsonString(json, "metric"));
+        PEPNET_ASSIGN_OR_RETURN(slice.windows.window, WindowFromJson(json, "window"));
+        PEPNET_ASSIGN_OR_RETURN(slice.windows.lifetime, WindowFromJson(json, "lifetime"));
+        if (steps->empty() || steps->back().step != step) steps->push_back({step, {}});
+        steps->back().slices.push_back(std::move(slice));
+        return absl::OkStatus();
+      });
 }
 
 Status ReadWarnings(const std::string& directory, std::vector<LoggedWarning>* warnings) {
-  return ReadJsonLines(directory + "/warnings.jsonl", [warnings](const nlohmann::json& json) -> Status {
-    LoggedWarning warning;
-    PEPNET_ASSIGN_OR_RETURN(warning.step, JsonInteger(json, "step", 0, kMostSteps));
-    PEPNET_ASSIGN_OR_RETURN(warning.kind, JsonString(json, "kind"));
-    PEPNET_ASSIGN_OR_RETURN(warning.text, JsonString(json, "text"));
-    warnings->push_back(std::move(warning));
-    return absl::OkStatus();
-  });
+  return ReadJsonLines(
+      directory + "/warnings.jsonl", [warnings](const nlohmann::json& json) -> Status {
+        LoggedWarning warning;
+        PEPNET_ASSIGN_OR_RETURN(warning.step, JsonInteger(json, "step", 0, kMostSteps));
+        PEPNET_ASSIGN_OR_RETURN(warning.kind, JsonString(json, "kind"));
+        PEPNET_ASSIGN_OR_RETURN(warning.text, JsonString(json, "text"));
+        warnings->push_back(std::move(warning));
+        return absl::OkStatus();
+      });
 }
 
 // "runs/a/" is called a, "." by its real name.
@@ -190,9 +204,9 @@ std::string BaseName(const std::string& directory) {
 
 StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& options) {
   if (!IsDirectory(directory)) {
-    return absl::NotFoundError(absl::StrCat(Printable(directory, 500),
-                                            PathExists(directory) ? " is no directory" : " does not exist",
-                                            "; expected the model_dir of a training"));
+    return absl::NotFoundError(absl::StrCat(
+        Printable(directory, 500), PathExists(directory) ? " is no directory" : " does not exist",
+        "; expected the model_dir of a training"));
   }
   RunRecord run;
   run.directory = directory;
@@ -204,30 +218,33 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
   PEPNET_RETURN_IF_ERROR(ReadWarnings(directory, &run.warnings));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> checkpoints, ListCheckpoints(directory));
   if (run.steps.empty() && run.evaluations.empty() && checkpoints.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat(Printable(directory, 500),
-                     " is no run: it has neither a logged step in metrics.jsonl, nor an evaluation, nor a ",
-                     "checkpoint; expected the model_dir of a training that has got that far"));
+    return absl::NotFoundError(absl::StrCat(
+        Printable(directory, 500),
+        " is no run: it has neither a logged step in metrics.jsonl, nor an evaluation, nor a ",
+        "checkpoint; expected the model_dir of a training that has got that far"));
   }
   ReadRunFiles(options.rows, &run);
   if (run.config.has_value()) {
     const BestRule& rule = run.config->train.best;
-    const bool is_member = rule.metrics.size() == 1 && rule.metrics[0].weight == 1 && rule.metrics[0].slice_by.empty();
+    const bool is_member =
+        rule.metrics.size() == 1 && rule.metrics[0].weight == 1 && rule.metrics[0].slice_by.empty();
     if (rule.enabled() && !is_member) run.ruled = ReadValuedSteps(directory, rule);
   }
   return run;
 }
 
-StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories, const RunReadOptions& options) {
+StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories,
+                                          const RunReadOptions& options) {
   std::map<std::string, std::string> real_paths;
   for (const std::string& directory : directories) {
     std::error_code error;
     const std::string real = std::filesystem::weakly_canonical(directory, error).string();
     const auto [found, is_new] = real_paths.emplace(error ? directory : real, directory);
     if (!is_new) {
-      return InvalidInput("the run ", Printable(directory, 500), " is named twice",
-                          found->second == directory ? "" : absl::StrCat(" (also as ", found->second, ")"),
-                          "; name each run once");
+      return InvalidInput(
+          "the run ", Printable(directory, 500), " is named twice",
+          found->second == directory ? "" : absl::StrCat(" (also as ", found->second, ")"),
+          "; name each run once");
     }
   }
   std::vector<RunRecord> runs;

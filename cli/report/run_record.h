@@ -1,9 +1,11 @@
-// RunRecord: what a training left in its model_dir, as plain structs: the source of `pepnet report` and `pepnet compare`.
+// RunRecord: what a training left in its model_dir, as plain structs: the source of `pepnet report`
+// and `pepnet compare`.
 //
-// Read are pipeline.config, metrics.jsonl, train_slices.jsonl, train_eval_result.txt, train_eval_slices.jsonl,
-// warnings.jsonl, best_checkpoint.json, explained.json, job_report.json, the manifests of the checkpoints and, if asked
-// for, the rows of one checkpoint. All are open formats (docs/formats.md); nothing is trained or evaluated. The run may
-// be in progress: what it is writing is not read yet.
+// Read are pipeline.config, metrics.jsonl, train_slices.jsonl, train_eval_result.txt,
+// train_eval_slices.jsonl, warnings.jsonl, best_checkpoint.json, explained.json, job_report.json,
+// the manifests of the checkpoints and, if asked for, the rows of one checkpoint. All are open
+// formats (docs/formats.md); nothing is trained or evaluated. The run may be in progress: what it
+// is writing is not read yet.
 //
 // Threads: no state.
 #pragma once
@@ -23,13 +25,15 @@
 
 namespace pepnet {
 
-// Figures by name. What is null in a file (an AUC of one class, a loss that is not finite) is not in the map.
+// Figures by name. What is null in a file (an AUC of one class, a loss that is not finite) is not
+// in the map.
 using Figures = std::map<std::string, double>;
 
 // A line of metrics.jsonl.
 struct LoggedStep {
   int64_t step = 0, epoch = 0;
-  Figures values;          // losses, total_loss, learning rates, samples_per_second, training metrics, gradient norms
+  // Losses, total_loss, learning rates, samples_per_second, training metrics, gradient norms.
+  Figures values;
   Figures stage_seconds;   // of worker 0 since the run was started or continued
   int64_t not_finite = 0;  // members that are null
 };
@@ -82,12 +86,14 @@ struct TableRecord {
   int dim = 0, state_dim = 0;
   ValueKind value_kind = ValueKind::kFp32;   // how the servers kept the values
   int64_t file_bytes = 0, memory_bytes = 0;  // memory: on the servers, at most
-  int64_t grown = 0;                         // rows in the newest checkpoint less those in the oldest that is there
+  // rows in the newest checkpoint less those in the oldest that is there
+  int64_t grown = 0;
   int64_t dead_rows = 0, not_finite_rows = 0;
   std::vector<HotId> hottest;  // most updates first; empty if no rows were read
 };
 
-// The rows of a table that point the same way as an id's (cli/inspect/neighbours.h): what the id has learnt.
+// The rows of a table that point the same way as an id's (cli/inspect/neighbours.h): what the id
+// has learnt.
 struct LearntId {
   std::string table;
   HotId id;
@@ -135,10 +141,12 @@ struct JobState {
   std::vector<Rank> ranks;  // of a failed job
 };
 
-// A field of the effective config: "train_config.num_epochs", "feature_configs[user_id].id_feature.embedding_dim".
+// A field of the effective config: "train_config.num_epochs",
+// "feature_configs[user_id].id_feature.embedding_dim".
 struct ConfigField {
   std::string path;
-  std::vector<std::string> values;  // as they stand in the text, quotes included; several of a repeated field
+  // As they stand in the text, quotes included; several of a repeated field.
+  std::vector<std::string> values;
 };
 
 struct RunRecord {
@@ -148,7 +156,8 @@ struct RunRecord {
   std::vector<LoggedEvaluation> evaluations;
   std::vector<SlicedEvaluation> slices;  // ascending steps
   std::vector<SlicedStep> train_slices;  // ascending steps
-  // The evaluations by keep_best where it is a sum, or of a slice: no member of a line has that number. Else empty.
+  // The evaluations by keep_best where it is a sum, or of a slice: no member of a line has that
+  // number. Else empty.
   std::vector<ValuedStep> ruled;
   std::vector<LoggedWarning> warnings;  // in the order in which they were said
   std::optional<BestCheckpoint> best;
@@ -156,26 +165,29 @@ struct RunRecord {
   std::vector<std::string> set_aside;         // names of *.damaged and *.rejected
   int64_t tables_step = -1;                   // -1: there is no checkpoint
   std::vector<TableRecord> tables;            // by name
-  std::vector<LearntId> learnt;               // the hottest id of each table; empty if no rows were read
-  std::optional<ExplainRecord> explained;     // nullopt: there is no such file
-  std::vector<ConfigField> config_fields;     // in the order of the config
-  std::optional<JobConfig> config;            // nullopt: notices say why
+  // The hottest id of each table; empty if no rows were read.
+  std::vector<LearntId> learnt;
+  std::optional<ExplainRecord> explained;  // nullopt: there is no such file
+  std::vector<ConfigField> config_fields;  // in the order of the config
+  std::optional<JobConfig> config;         // nullopt: notices say why
   std::optional<JobState> job;
   std::vector<std::string> notices;  // what could not be read, and what is missing because of it
 };
 
 struct RunReadOptions {
-  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids, what the first of each
-  // table has learnt, and the rows that were never updated: takes about three times as long as `pepnet inspect`.
+  // Also read the rows of one checkpoint, the best or else the newest, for the hottest ids, what
+  // the first of each table has learnt, and the rows that were never updated: takes about three
+  // times as long as `pepnet inspect`.
   bool rows = true;
 };
 
-// NotFound if `directory` is no model_dir of a training; DataLoss if one of its logs is damaged. A checkpoint or a config
-// that cannot be read leaves a notice.
+// NotFound if `directory` is no model_dir of a training; DataLoss if one of its logs is damaged. A
+// checkpoint or a config that cannot be read leaves a notice.
 StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& options);
 
 // The runs of a command line. InvalidArgument if one is named twice.
-StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories, const RunReadOptions& options);
+StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories,
+                                          const RunReadOptions& options);
 
 // The slices of the best checkpoint's evaluation, else of the last; null without slices.
 const SlicedEvaluation* ShownSlices(const RunRecord& run);

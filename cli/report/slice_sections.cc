@@ -56,9 +56,11 @@ bool StandsOut(const Slice& slice, const Slice* all) {
   return IsSuspicious(slice) || (all != nullptr && RanksFarBelow(slice, *all));
 }
 
-std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::string& what, double value) {
-  return absl::StrFormat("%s, %s is %s: %s %s of %s rows, %s positives", run.name, slice.column, SliceName(slice), what,
-                         MetricText(value), CountText(slice.quality.rows), CountText(slice.quality.positives));
+std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::string& what,
+                      double value) {
+  return absl::StrFormat("%s, %s is %s: %s %s of %s rows, %s positives", run.name, slice.column,
+                         SliceName(slice), what, MetricText(value), CountText(slice.quality.rows),
+                         CountText(slice.quality.positives));
 }
 
 // A figure of slices that is drawn.
@@ -76,7 +78,8 @@ constexpr Measure kLogloss = {"logloss", "log loss", &SliceQuality::logloss};
 constexpr Measure kPcoc = {"pcoc", "predicted / observed", &SliceQuality::pcoc};
 
 // All runs, slice by slice.
-std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which, const Measure& measure) {
+std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& which,
+                          const Measure& measure) {
   DotLayout layout;
   std::vector<DotRow> rows;
   std::map<std::pair<Slice::Kind, std::string>, size_t> place;
@@ -92,7 +95,8 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
     for (const Slice* slice : slices) {
       const std::optional<double>& value = measure.Of(*slice);
       if (slice->kind == Slice::Kind::kAll) continue;
-      const auto [found, is_new] = place.emplace(std::make_pair(slice->kind, slice->value), rows.size());
+      const auto [found, is_new] =
+          place.emplace(std::make_pair(slice->kind, slice->value), rows.size());
       if (is_new) rows.push_back({SliceName(*slice), CountText(slice->quality.rows), {}});
       // On a logarithmic axis 0 has no place.
       if (!value.has_value() || (measure == kPcoc && *value <= 0)) continue;
@@ -106,7 +110,8 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
     }
   }
   // Behind the values that have a slice of their own in any run.
-  std::stable_partition(rows.begin(), rows.end(), [](const DotRow& row) { return row.label != "(rest)"; });
+  std::stable_partition(rows.begin(), rows.end(),
+                        [](const DotRow& row) { return row.label != "(rest)"; });
   layout.title = absl::StrCat(which.second, ": ", measure.words, " by ", which.first);
   layout.name = measure.name;
   if (measure == kPcoc) {
@@ -138,7 +143,8 @@ std::vector<const Slice*> ChosenSlices(const std::vector<const Slice*>& slices) 
 }
 
 // Each slice of one run over the evaluations.
-std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which, const Measure& measure) {
+std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which,
+                        const Measure& measure) {
   std::vector<Curve> curves;
   for (const Slice* chosen : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
     Curve curve;
@@ -147,44 +153,58 @@ std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& w
     curve.colour = static_cast<int>(curves.size());
     curve.dots = true;
     curve.run = number;
-    curve.name = absl::StrCat(measure.name, " ", which.second, " ", which.first, " ", SliceName(*chosen));
+    curve.name =
+        absl::StrCat(measure.name, " ", which.second, " ", which.first, " ", SliceName(*chosen));
     curve.source = kSlicesFile;
     for (const SlicedEvaluation& evaluation : run.slices) {
       for (const Slice* slice : SlicesOf(&evaluation, which)) {
         const std::optional<double>& value = measure.Of(*slice);
-        if (slice->kind != chosen->kind || slice->value != chosen->value || !value.has_value()) continue;
+        if (slice->kind != chosen->kind || slice->value != chosen->value || !value.has_value()) {
+          continue;
+        }
         curve.points.emplace_back(static_cast<double>(evaluation.step), *value);
       }
     }
     curves.push_back(std::move(curve));
   }
   ChartLayout layout;
-  layout.title = absl::StrCat(run.name, ", ", which.second, ": ", measure.words, " by ", which.first);
+  layout.title =
+      absl::StrCat(run.name, ", ", which.second, ": ", measure.words, " by ", which.first);
   layout.y_name = absl::StrCat(measure.words, measure == kLogloss ? "" : " within the slice");
   return CurvesFigure(layout, curves);
 }
 
-std::string Soft(const std::string& text) { return absl::StrCat("<span class=\"soft\">", HtmlText(text), "</span>"); }
+std::string Soft(const std::string& text) {
+  return absl::StrCat("<span class=\"soft\">", HtmlText(text), "</span>");
+}
 
 std::string SliceTable(const RunRecord& run, const ColumnTask& which) {
   const std::vector<const Slice*> slices = SlicesOf(ShownSlices(run), which);
   const Slice* const all = AllRows(slices);
   HtmlTable table;
   // In the order of FiguresOf().
-  table.head = {
-      HtmlText(which.first), "rows", "positives", "AUC", "log loss", "normalized entropy", "predicted / observed",
-      "calibration error"};
-  const bool groups = std::any_of(slices.begin(), slices.end(), [](const Slice* s) { return s->quality.has_groups; });
+  table.head = {HtmlText(which.first),
+                "rows",
+                "positives",
+                "AUC",
+                "log loss",
+                "normalized entropy",
+                "predicted / observed",
+                "calibration error"};
+  const bool groups = std::any_of(slices.begin(), slices.end(),
+                                  [](const Slice* s) { return s->quality.has_groups; });
   if (groups) table.head.insert(table.head.end(), {"grouped AUC", "by impressions"});
   for (const Slice* slice : slices) {
     std::vector<std::string> row = {HtmlText(SliceName(*slice)), CountText(slice->quality.rows),
                                     CountText(slice->quality.positives)};
     for (const SliceFigure& figure : FiguresOf(slice->quality)) {
-      const bool bad = (figure.name == absl::string_view("auc") && all != nullptr && RanksFarBelow(*slice, *all)) ||
+      const bool bad = (figure.name == absl::string_view("auc") && all != nullptr &&
+                        RanksFarBelow(*slice, *all)) ||
                        (figure.name == absl::string_view("pcoc") && IsSuspicious(*slice));
       row.push_back(!figure.value.has_value() ? Soft(figure.why_none)
-                    : bad ? absl::StrCat("<span class=\"bad\">", MetricText(*figure.value), "</span>")
-                          : MetricText(*figure.value));
+                    : bad
+                        ? absl::StrCat("<span class=\"bad\">", MetricText(*figure.value), "</span>")
+                        : MetricText(*figure.value));
     }
     row.resize(table.head.size());
     table.rows.push_back(std::move(row));
@@ -201,7 +221,8 @@ std::string ReliabilityFigure(const RunRecord& run, size_t number, const ColumnT
     curve.colour = static_cast<int>(curves.size());
     curve.dots = true;
     curve.run = number;
-    curve.name = absl::StrCat("calibration ", which.second, " ", which.first, " ", SliceName(*slice));
+    curve.name =
+        absl::StrCat("calibration ", which.second, " ", which.first, " ", SliceName(*slice));
     curve.source = kSlicesFile;
     for (const CalibrationBin& bin : slice->quality.calibration) {
       if (bin.rows >= kLeastBinRows) curve.points.emplace_back(bin.mean_prediction, bin.mean_label);
@@ -235,13 +256,14 @@ constexpr size_t kMostTrainCurves = 8;  // slices of a chart, those with most ro
 constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
 
 bool SamePlace(const TrainSlice& a, const TrainSlice& b) {
-  return a.column == b.column && a.kind == b.kind && a.value == b.value && a.windows.metric == b.windows.metric;
+  return a.column == b.column && a.kind == b.kind && a.value == b.value &&
+         a.windows.metric == b.windows.metric;
 }
 
 // One chart: the slices of a column and a metric at the last step, most rows first, with their
 // values over the steps.
-std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vector<const TrainSlice*>& slices,
-                            bool window) {
+std::string TrainSliceChart(const RunRecord& run, size_t number,
+                            const std::vector<const TrainSlice*>& slices, bool window) {
   std::vector<Curve> curves;
   for (const TrainSlice* slice : slices) {
     if (curves.size() == kMostTrainCurves) break;
@@ -249,11 +271,13 @@ std::string TrainSliceChart(const RunRecord& run, size_t number, const std::vect
     curve.label = absl::StrCat(slice->column, " ", SliceName(slice->kind, slice->value));
     curve.colour = static_cast<int>(curves.size());
     curve.run = number;
-    curve.name = absl::StrCat(window ? "window " : "lifetime ", slice->windows.metric, " ", curve.label);
+    curve.name =
+        absl::StrCat(window ? "window " : "lifetime ", slice->windows.metric, " ", curve.label);
     curve.source = kTrainSlicesFile;
     for (const size_t i : KeptLines(run.train_slices.size())) {
       for (const TrainSlice& one : run.train_slices[i].slices) {
-        const std::optional<double>& value = window ? one.windows.window.value : one.windows.lifetime.value;
+        const std::optional<double>& value =
+            window ? one.windows.window.value : one.windows.lifetime.value;
         if (!SamePlace(one, *slice) || !value.has_value()) continue;
         curve.points.emplace_back(static_cast<double>(run.train_slices[i].step), *value);
       }
@@ -273,12 +297,14 @@ std::string CellOf(const WindowValue& window) {
 
 std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
   HtmlTable table;
-  table.head = {HtmlText(slices[0]->column), "rows of the last window", HtmlText(slices[0]->windows.metric), "all rows",
+  table.head = {HtmlText(slices[0]->column), "rows of the last window",
+                HtmlText(slices[0]->windows.metric), "all rows",
                 HtmlText(slices[0]->windows.metric)};
   for (const TrainSlice* slice : slices) {
     const TrainWindows& windows = slice->windows;
-    table.rows.push_back({HtmlText(SliceName(slice->kind, slice->value)), CountText(windows.window.rows),
-                          CellOf(windows.window), CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
+    table.rows.push_back({HtmlText(SliceName(slice->kind, slice->value)),
+                          CountText(windows.window.rows), CellOf(windows.window),
+                          CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
   }
   return TableHtml(table);
 }
@@ -290,8 +316,10 @@ std::string SlicesSection(const std::vector<RunRecord>& runs) {
   const std::string heading = Heading("domains", "Domains and other slices");
   if (list.empty()) {
     return heading +
-           "<p class=\"soft\">No evaluation measured slices. With <code>eval_config { slice_by: \"tab\" }</code>, and "
-           "the domain's feature or label in place of tab, training writes the AUC, the loss and the calibration of "
+           "<p class=\"soft\">No evaluation measured slices. With <code>eval_config { slice_by: "
+           "\"tab\" }</code>, and "
+           "the domain's feature or label in place of tab, training writes the AUC, the loss and "
+           "the calibration of "
            "each of its values.</p>\n";
   }
   std::string dots, curves, tables;
@@ -305,15 +333,16 @@ std::string SlicesSection(const std::vector<RunRecord>& runs) {
       }
       const std::string table = SliceTable(runs[i], which);
       if (!table.empty()) {
-        absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(which.second), " by ",
-                        HtmlText(which.first), "</h3>\n", table);
+        absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(which.second),
+                        " by ", HtmlText(which.first), "</h3>\n", table);
       }
     }
   }
   return absl::StrCat(heading, "<p class=\"soft\">", HtmlText(ShownSteps(runs)),
-                      "; the number behind a value is its rows.</p>\n<div class=\"charts\">\n", dots,
-                      "</div>\n<h3>over the steps</h3>\n<div class=\"charts\">\n", curves,
-                      "</div>\n<details><summary>The figures as tables</summary>\n", tables, "</details>\n");
+                      "; the number behind a value is its rows.</p>\n<div class=\"charts\">\n",
+                      dots, "</div>\n<h3>over the steps</h3>\n<div class=\"charts\">\n", curves,
+                      "</div>\n<details><summary>The figures as tables</summary>\n", tables,
+                      "</details>\n");
 }
 
 std::string CalibrationSection(const std::vector<RunRecord>& runs) {
@@ -322,11 +351,12 @@ std::string CalibrationSection(const std::vector<RunRecord>& runs) {
     for (size_t i = 0; i < runs.size(); ++i) charts += ReliabilityFigure(runs[i], i, which);
   }
   if (charts.empty()) return "";
-  return absl::StrCat(Heading("calibration", "Calibration"),
-                      "<p class=\"soft\">Rows by their prediction, in 20 intervals; on the "
-                      "dashed line as many are positive as predicted, below it fewer. Intervals of at least ",
-                      kLeastBinRows, " rows; ", HtmlText(ShownSteps(runs)), ".</p>\n<div class=\"charts\">\n", charts,
-                      "</div>\n");
+  return absl::StrCat(
+      Heading("calibration", "Calibration"),
+      "<p class=\"soft\">Rows by their prediction, in 20 intervals; on the "
+      "dashed line as many are positive as predicted, below it fewer. Intervals of at least ",
+      kLeastBinRows, " rows; ", HtmlText(ShownSteps(runs)), ".</p>\n<div class=\"charts\">\n",
+      charts, "</div>\n");
 }
 
 std::string TrainSlicesSection(const std::vector<RunRecord>& runs) {
@@ -341,17 +371,20 @@ std::string TrainSlicesSection(const std::vector<RunRecord>& runs) {
              last[end].windows.metric == last[begin].windows.metric) {
         slices.push_back(&last[end++]);
       }
-      charts +=
-          TrainSliceChart(runs[i], i, slices, /*window=*/true) + TrainSliceChart(runs[i], i, slices, /*window=*/false);
-      absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ", HtmlText(slices[0]->windows.metric), " by ",
-                      HtmlText(slices[0]->column), "</h3>\n", TrainSliceTable(slices));
+      charts += TrainSliceChart(runs[i], i, slices, /*window=*/true) +
+                TrainSliceChart(runs[i], i, slices, /*window=*/false);
+      absl::StrAppend(&tables, "<h3>", HtmlText(runs[i].name), ", ",
+                      HtmlText(slices[0]->windows.metric), " by ", HtmlText(slices[0]->column),
+                      "</h3>\n", TrainSliceTable(slices));
     }
   }
   if (tables.empty()) return "";
   return absl::StrCat(
       Heading("train_domains", "Training rows by domain and other slices"),
-      "<p class=\"soft\">The train_metrics of the towers, of the training batches.</p>\n", "<div class=\"charts\">\n",
-      charts, "</div>\n<details><summary>The figures at the last logged step", "</summary>\n", tables, "</details>\n");
+      "<p class=\"soft\">The train_metrics of the towers, of the training batches.</p>\n",
+      "<div class=\"charts\">\n", charts,
+      "</div>\n<details><summary>The figures at the last logged step", "</summary>\n", tables,
+      "</details>\n");
 }
 
 }  // namespace pepnet

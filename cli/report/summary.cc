@@ -29,8 +29,8 @@ bool LooksLikeLoss(const std::string& name) {
 
 // Members of metrics.jsonl that are neither losses nor metrics.
 bool IsOther(const std::string& name) {
-  return name == "total_loss" || absl::StartsWith(name, kLearningRate) || name == "samples_per_second" ||
-         absl::EndsWith(name, "gradient_norm");
+  return name == "total_loss" || absl::StartsWith(name, kLearningRate) ||
+         name == "samples_per_second" || absl::EndsWith(name, "gradient_norm");
 }
 
 // The last window or the lifetime of a train metric that the same line has.
@@ -62,12 +62,15 @@ void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   for (const Slice& all : shown->slices) {
     if (all.kind != Slice::Kind::kAll) continue;
     for (const Slice& slice : shown->slices) {
-      if (slice.column != all.column || slice.task != all.task || !RanksFarBelow(slice, all)) continue;
+      if (slice.column != all.column || slice.task != all.task || !RanksFarBelow(slice, all)) {
+        continue;
+      }
       // Not a fault in itself: all rows also have pairs of rows of different slices, which may be
       // easier to order.
       remarks->push_back(Note(absl::StrFormat(
-          "step %d, %s where %s is %s (%d rows): auc %.4f among themselves, %.4f over all rows", shown->step,
-          slice.task, slice.column, SliceName(slice), slice.quality.rows, *slice.quality.auc, *all.quality.auc)));
+          "step %d, %s where %s is %s (%d rows): auc %.4f among themselves, %.4f over all rows",
+          shown->step, slice.task, slice.column, SliceName(slice), slice.quality.rows,
+          *slice.quality.auc, *all.quality.auc)));
     }
   }
 }
@@ -75,10 +78,12 @@ void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
 void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   if (run.best.has_value()) {
     bool is_there = false;
-    for (const CheckpointRecord& checkpoint : run.checkpoints) is_there |= checkpoint.step == run.best->step;
+    for (const CheckpointRecord& checkpoint : run.checkpoints) {
+      is_there |= checkpoint.step == run.best->step;
+    }
     if (!is_there) {
-      remarks->push_back(
-          RemarkOfWarning(absl::StrCat("best_checkpoint.json names ", run.best->path, ", which is not there")));
+      remarks->push_back(RemarkOfWarning(
+          absl::StrCat("best_checkpoint.json names ", run.best->path, ", which is not there")));
     }
   }
   if (!run.config.has_value() || run.evaluations.empty()) return;
@@ -114,7 +119,9 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
   for (const RunRecord& run : runs) {
     if (!run.config.has_value()) continue;
     for (const Tower& tower : run.config->model.towers) {
-      if (std::find(tasks.begin(), tasks.end(), tower.name) == tasks.end()) tasks.push_back(tower.name);
+      if (std::find(tasks.begin(), tasks.end(), tower.name) == tasks.end()) {
+        tasks.push_back(tower.name);
+      }
     }
     for (const EvaluationMetric& metric : EvaluationMetrics(run.config->model)) {
       if (!known.insert(metric.name).second) continue;
@@ -141,16 +148,18 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
     }
   }
   // A metric of the config that no file has a value of has no curve either.
-  figures.erase(std::remove_if(figures.begin(), figures.end(),
-                               [&seen](const FigureName& figure) { return seen.count(figure.name) == 0; }),
-                figures.end());
+  figures.erase(
+      std::remove_if(figures.begin(), figures.end(),
+                     [&seen](const FigureName& figure) { return seen.count(figure.name) == 0; }),
+      figures.end());
   if (tasks.empty()) tasks.push_back("");
-  std::stable_sort(figures.begin(), figures.end(), [&tasks](const FigureName& a, const FigureName& b) {
-    const auto place = [&tasks](const FigureName& figure) {
-      return std::find(tasks.begin(), tasks.end(), figure.task) - tasks.begin();
-    };
-    return place(a) < place(b);
-  });
+  std::stable_sort(figures.begin(), figures.end(),
+                   [&tasks](const FigureName& a, const FigureName& b) {
+                     const auto place = [&tasks](const FigureName& figure) {
+                       return std::find(tasks.begin(), tasks.end(), figure.task) - tasks.begin();
+                     };
+                     return place(a) < place(b);
+                   });
   for (const RunRecord& run : runs) {
     if (run.ruled.empty() || !run.config.has_value()) continue;
     const BestRule& rule = run.config->train.best;
@@ -176,7 +185,8 @@ std::vector<ValuedStep> EvaluatedValues(const RunRecord& run, const FigureName& 
 std::optional<ResultAt> BestResult(const RunRecord& run, const FigureName& figure) {
   std::optional<ResultAt> best;
   for (const auto& [step, value] : EvaluatedValues(run, figure)) {
-    if (!best.has_value() || (figure.larger_is_better ? value > best->value : value < best->value)) {
+    if (!best.has_value() ||
+        (figure.larger_is_better ? value > best->value : value < best->value)) {
       best = {step, value};
     }
   }
@@ -189,14 +199,17 @@ std::optional<ResultAt> LastResult(const RunRecord& run, const FigureName& figur
   return ResultAt{values.back().step, values.back().value};
 }
 
-std::vector<bool> BestOf(const std::vector<std::optional<ResultAt>>& results, bool larger_is_better) {
+std::vector<bool> BestOf(const std::vector<std::optional<ResultAt>>& results,
+                         bool larger_is_better) {
   std::vector<bool> is_best(results.size());
   std::optional<double> best;
   int values = 0;
   for (const auto& result : results) {
     if (!result.has_value()) continue;
     ++values;
-    if (!best.has_value() || (larger_is_better ? result->value > *best : result->value < *best)) best = result->value;
+    if (!best.has_value() || (larger_is_better ? result->value > *best : result->value < *best)) {
+      best = result->value;
+    }
   }
   for (size_t i = 0; values > 1 && i < results.size(); ++i) {
     is_best[i] = results[i].has_value() && results[i]->value == *best;
@@ -276,17 +289,19 @@ std::vector<Remark> RemarksOf(const RunRecord& run) {
   int64_t not_finite = 0;
   for (const LoggedStep& step : run.steps) not_finite += step.not_finite;
   if (not_finite > 0) {
-    remarks.push_back(
-        RemarkOfWarning(absl::StrCat(Counted(not_finite, "figure"), " of metrics.jsonl ",
-                                     not_finite == 1 ? "is" : "are", " not finite, or had no value yet")));
+    remarks.push_back(RemarkOfWarning(
+        absl::StrCat(Counted(not_finite, "figure"), " of metrics.jsonl ",
+                     not_finite == 1 ? "is" : "are", " not finite, or had no value yet")));
   }
   for (const TableRecord& table : run.tables) {
     if (table.not_finite_rows == 0) continue;
-    remarks.push_back(RemarkOfWarning(absl::StrCat("table ", table.name, " has ", Counted(table.not_finite_rows, "row"),
-                                                   " with NaN or infinity in step ", run.tables_step)));
+    remarks.push_back(RemarkOfWarning(
+        absl::StrCat("table ", table.name, " has ", Counted(table.not_finite_rows, "row"),
+                     " with NaN or infinity in step ", run.tables_step)));
   }
   for (const LoggedWarning& warning : run.warnings) {
-    if (warning.kind == warning_kinds::kSlice) continue;  // those of the evaluation that is shown come next
+    // Those of the evaluation that is shown come next.
+    if (warning.kind == warning_kinds::kSlice) continue;
     remarks.push_back(RemarkOfWarning(absl::StrCat("step ", warning.step, ": ", warning.text)));
   }
   AddSliceRemarks(run, &remarks);
@@ -295,7 +310,8 @@ std::vector<Remark> RemarksOf(const RunRecord& run) {
   }
   AddBestRemarks(run, &remarks);
   for (const std::string& notice : run.notices) remarks.push_back(RemarkOfWarning(notice));
-  std::stable_partition(remarks.begin(), remarks.end(), [](const Remark& one) { return one.is_warning; });
+  std::stable_partition(remarks.begin(), remarks.end(),
+                        [](const Remark& one) { return one.is_warning; });
   return remarks;
 }
 

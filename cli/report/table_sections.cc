@@ -38,27 +38,31 @@ std::string TablesOf(const RunRecord& run) {
   HtmlTable table;
   table.text_tail = true;
   const bool several = run.checkpoints.size() > 1;
-  table.head = {"table", "rows", "of ids", "grown",         "width",
-                "state", "file", "memory", "never updated", "hottest ids, with the steps that named them"};
+  table.head = {
+      "table", "rows", "of ids", "grown",         "width",
+      "state", "file", "memory", "never updated", "hottest ids, with the steps that named them"};
   double rows = 0, file_bytes = 0, memory_bytes = 0;
   for (const TableRecord& one : run.tables) {
     rows += static_cast<double>(one.rows);
     file_bytes += static_cast<double>(one.file_bytes);
     memory_bytes += static_cast<double>(one.memory_bytes);
-    table.rows.push_back({HtmlText(one.name), CountText(one.rows),
-                          one.id_range > 0 ? absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(one.rows) /
-                                                                            static_cast<double>(one.id_range))
-                                           : "-",
-                          GrowthText(one, several),
-                          one.value_kind == ValueKind::kFp32 ? absl::StrCat(one.dim)
-                                                             : absl::StrCat(one.dim, " ", TypeOf(one.value_kind).name),
-                          absl::StrCat(one.state_dim), BytesText(static_cast<double>(one.file_bytes)),
-                          BytesText(static_cast<double>(one.memory_bytes)),
-                          one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
+    table.rows.push_back(
+        {HtmlText(one.name), CountText(one.rows),
+         one.id_range > 0 ? absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(one.rows) /
+                                                           static_cast<double>(one.id_range))
+                          : "-",
+         GrowthText(one, several),
+         one.value_kind == ValueKind::kFp32
+             ? absl::StrCat(one.dim)
+             : absl::StrCat(one.dim, " ", TypeOf(one.value_kind).name),
+         absl::StrCat(one.state_dim), BytesText(static_cast<double>(one.file_bytes)),
+         BytesText(static_cast<double>(one.memory_bytes)),
+         one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
   }
-  table.rows.push_back(
-      {"<b>all</b>", RoundedText(rows), "", "", "", "", BytesText(file_bytes), BytesText(memory_bytes), "", ""});
-  return absl::StrCat("<h3>", HtmlText(run.name), ", step ", run.tables_step, "</h3>\n", TableHtml(table));
+  table.rows.push_back({"<b>all</b>", RoundedText(rows), "", "", "", "", BytesText(file_bytes),
+                        BytesText(memory_bytes), "", ""});
+  return absl::StrCat("<h3>", HtmlText(run.name), ", step ", run.tables_step, "</h3>\n",
+                      TableHtml(table));
 }
 
 }  // namespace
@@ -79,7 +83,8 @@ std::string TablesSection(const std::vector<RunRecord>& runs) {
     curve.name = "rows";
     curve.source = "manifest.json";
     for (const CheckpointRecord& checkpoint : run.checkpoints) {
-      curve.points.emplace_back(static_cast<double>(checkpoint.step), static_cast<double>(checkpoint.rows));
+      curve.points.emplace_back(static_cast<double>(checkpoint.step),
+                                static_cast<double>(checkpoint.rows));
     }
     grows |= curve.points.size() > 1;
     growth.push_back(std::move(curve));
@@ -89,12 +94,13 @@ std::string TablesSection(const std::vector<RunRecord>& runs) {
   layout.title = "rows of all tables";
   layout.subtitle = "in the checkpoints that are there";
   layout.y_name = "rows";
-  return absl::StrCat(
-      Heading("tables", "Tables"),
-      "<p class=\"soft\">Rows that were updated at least once exist; \"of ids\" is their share of the "
-      "range, \"grown\" counts from the oldest checkpoint that is there to the newest. Memory is that of the servers, "
-      "at most.</p>\n<div class=\"charts\">\n",
-      grows ? CurvesFigure(layout, growth) : "", "</div>\n", tables);
+  return absl::StrCat(Heading("tables", "Tables"),
+                      "<p class=\"soft\">Rows that were updated at least once exist; \"of ids\" is "
+                      "their share of the "
+                      "range, \"grown\" counts from the oldest checkpoint that is there to the "
+                      "newest. Memory is that of the servers, "
+                      "at most.</p>\n<div class=\"charts\">\n",
+                      grows ? CurvesFigure(layout, growth) : "", "</div>\n", tables);
 }
 
 std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
@@ -106,8 +112,11 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
     table.head = {"checkpoint", "", "rows", "files", "servers", "workers", "batch of a worker"};
     std::vector<FigureName> figures;
     for (const FigureName& figure : FigureNames({run})) {
-      const bool same_task = !figures.empty() && figures.back().task == figure.task && !figure.task.empty();
-      if (!same_task && figures.size() < kMostFigures && LastResult(run, figure).has_value()) figures.push_back(figure);
+      const bool same_task =
+          !figures.empty() && figures.back().task == figure.task && !figure.task.empty();
+      if (!same_task && figures.size() < kMostFigures && LastResult(run, figure).has_value()) {
+        figures.push_back(figure);
+      }
     }
     for (const FigureName& figure : figures) table.head.push_back(HtmlText(figure.name));
     for (const CheckpointRecord& checkpoint : run.checkpoints) {
@@ -115,8 +124,8 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
       const bool newest = checkpoint.step == run.checkpoints.back().step;
       std::string mark;
       if (best) {
-        absl::StrAppend(&mark, "<span class=\"best\">&#9733; best ", HtmlText(metric), " ", MetricText(run.best->value),
-                        "</span>");
+        absl::StrAppend(&mark, "<span class=\"best\">&#9733; best ", HtmlText(metric), " ",
+                        MetricText(run.best->value), "</span>");
       }
       if (newest) absl::StrAppend(&mark, mark.empty() ? "" : ", ", "newest");
       std::vector<std::string> row = {absl::StrCat("model.ckpt-", checkpoint.step),
@@ -130,7 +139,9 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
         std::string cell = "-";
         for (const LoggedEvaluation& evaluation : run.evaluations) {
           const auto found = evaluation.values.find(figure.name);
-          if (evaluation.step == checkpoint.step && found != evaluation.values.end()) cell = MetricText(found->second);
+          if (evaluation.step == checkpoint.step && found != evaluation.values.end()) {
+            cell = MetricText(found->second);
+          }
         }
         row.push_back(cell);
       }
@@ -146,23 +157,26 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
 
 std::string ClusterSection(const std::vector<RunRecord>& runs) {
   HtmlTable table;
-  table.head = {"run", "servers", "workers", "batch of a worker", "global batch", "seed", "computed on"};
+  table.head = {"run",          "servers", "workers",    "batch of a worker",
+                "global batch", "seed",    "computed on"};
   std::string ranks, charts;
   for (const RunRecord& run : runs) {
     if (run.checkpoints.empty()) continue;
     const CheckpointRecord& last = run.checkpoints.back();
-    table.rows.push_back({HtmlText(run.name), absl::StrCat(last.servers), absl::StrCat(last.workers),
-                          CountText(last.batch_size), RoundedText(static_cast<double>(last.batch_size) * last.workers),
+    table.rows.push_back({HtmlText(run.name), absl::StrCat(last.servers),
+                          absl::StrCat(last.workers), CountText(last.batch_size),
+                          RoundedText(static_cast<double>(last.batch_size) * last.workers),
                           absl::StrCat(last.seed), HtmlText(last.cpu)});
     std::vector<BarRow> bars;
     for (size_t k = 0; k < last.server_rows.size(); ++k) {
       bars.push_back({absl::StrCat("server ", k, ": ", CountText(last.server_rows[k]), " rows"),
                       {static_cast<double>(last.server_rows[k])}});
     }
-    const auto [least, most] = std::minmax_element(last.server_rows.begin(), last.server_rows.end());
+    const auto [least, most] =
+        std::minmax_element(last.server_rows.begin(), last.server_rows.end());
     if (bars.size() > kMostServerBars) {
-      absl::StrAppend(&ranks, "<p>", HtmlText(run.name), ": the servers hold ", CountText(*least), " to ",
-                      CountText(*most), " rows each.</p>\n");
+      absl::StrAppend(&ranks, "<p>", HtmlText(run.name), ": the servers hold ", CountText(*least),
+                      " to ", CountText(*most), " rows each.</p>\n");
     } else if (bars.size() > 1) {
       charts += BarsFigure(absl::StrCat(run.name, ": rows by server"), "rows", {"rows"}, bars);
     }
@@ -174,14 +188,18 @@ std::string ClusterSection(const std::vector<RunRecord>& runs) {
       const bool alive = rank.state == "alive" || rank.state == "left";
       members.rows.push_back(
           {absl::StrCat(rank.rank), HtmlText(rank.role), HtmlText(rank.host),
-           alive ? HtmlText(rank.state) : absl::StrCat("<span class=\"bad\">", HtmlText(rank.state), "</span>"),
+           alive ? HtmlText(rank.state)
+                 : absl::StrCat("<span class=\"bad\">", HtmlText(rank.state), "</span>"),
            absl::StrCat(rank.step), HtmlText(rank.phase)});
     }
-    absl::StrAppend(&ranks, "<h3>", HtmlText(run.name), ": the ranks when the job failed</h3>\n", TableHtml(members));
+    absl::StrAppend(&ranks, "<h3>", HtmlText(run.name), ": the ranks when the job failed</h3>\n",
+                    TableHtml(members));
   }
   if (table.rows.empty()) return "";
-  return absl::StrCat(Heading("cluster", "Cluster"), "<p class=\"soft\">Of the newest checkpoint.</p>\n",
-                      TableHtml(table), charts.empty() ? "" : "<div class=\"charts\">\n" + charts + "</div>\n", ranks);
+  return absl::StrCat(Heading("cluster", "Cluster"),
+                      "<p class=\"soft\">Of the newest checkpoint.</p>\n", TableHtml(table),
+                      charts.empty() ? "" : "<div class=\"charts\">\n" + charts + "</div>\n",
+                      ranks);
 }
 
 std::string ConfigSection(const std::vector<RunRecord>& runs) {
@@ -206,11 +224,12 @@ std::string ConfigSection(const std::vector<RunRecord>& runs) {
     HtmlTable table;
     table.all_text = true;
     table.head = {"field", "value"};
-    for (const ConfigField& field : run.config_fields)
+    for (const ConfigField& field : run.config_fields) {
       table.rows.push_back({HtmlText(field.path), HtmlText(absl::StrJoin(field.values, ", "))});
+    }
     absl::StrAppend(&html, "<details><summary>The effective config of ", HtmlText(run.name), ": ",
-                    CountText(static_cast<int64_t>(table.rows.size())), " fields</summary>\n", TableHtml(table),
-                    "</details>\n");
+                    CountText(static_cast<int64_t>(table.rows.size())), " fields</summary>\n",
+                    TableHtml(table), "</details>\n");
   }
   return html.empty() ? "" : Heading("config", "Config") + html;
 }

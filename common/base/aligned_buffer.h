@@ -1,8 +1,10 @@
-// AlignedBuffer<T>: a 64-byte-aligned, move-only array of trivially copyable T. Kernels give different bits for
-// differently aligned inputs (design section 10), so every array handed to one is one of these.
+// AlignedBuffer<T>: a 64-byte-aligned, move-only array of trivially copyable T. Kernels give
+// different bits for differently aligned inputs (design section 10), so every array handed to one
+// is one of these.
 //
 // Threads:   as std::vector.
-// Contents:  Resize() keeps the first min(old, new) elements and leaves the rest uninitialised; ResizeZeroed() clears all.
+// Contents:  Resize() keeps the first min(old, new) elements and leaves the rest uninitialised;
+//            ResizeZeroed() clears all.
 #pragma once
 
 #include <cstddef>

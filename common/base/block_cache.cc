@@ -28,7 +28,8 @@ class BlockCache {
   void* Take(size_t bytes) {
     MutexLock lock(&mutex_);
     // The youngest first: its pages may still be in the processor's caches.
-    const auto found = std::find_if(blocks_.rbegin(), blocks_.rend(), [=](const Block& b) { return b.bytes == bytes; });
+    const auto found = std::find_if(blocks_.rbegin(), blocks_.rend(),
+                                    [=](const Block& b) { return b.bytes == bytes; });
     if (found == blocks_.rend()) return nullptr;
     void* const data = found->data;
     bytes_ -= bytes;

@@ -1,5 +1,5 @@
-// CopyRow: copies the floats of one row; the usual widths without a call, which costs more than the copy. A row of no floats
-// (the state of sgd) may have null pointers. `to` need not be aligned.
+// CopyRow: copies the floats of one row; the usual widths without a call, which costs more than the
+// copy. A row of no floats (the state of sgd) may have null pointers. `to` need not be aligned.
 #pragma once
 
 #include <cstddef>

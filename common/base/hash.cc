@@ -37,6 +37,8 @@ uint64_t LibstdcxxStringHash(std::string_view bytes) {
   return FoldHigh(FoldHigh(h) * kMul);
 }
 
-uint64_t FarmFingerprint64(std::string_view bytes) { return util::Fingerprint64(bytes.data(), bytes.size()); }
+uint64_t FarmFingerprint64(std::string_view bytes) {
+  return util::Fingerprint64(bytes.data(), bytes.size());
+}
 
 }  // namespace pepnet

@@ -1,5 +1,5 @@
-// Hashes that are written into checkpoints or decide where a row lives. Frozen: golden tests pin them, a change is a
-// version bump of the checkpoint format.
+// Hashes that are written into checkpoints or decide where a row lives. Frozen: golden tests pin
+// them, a change is a version bump of the checkpoint format.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,9 @@ constexpr uint64_t Mix64(uint64_t x) {
 }
 
 // Order-sensitive combination of two words.
-constexpr uint64_t HashCombine(uint64_t a, uint64_t b) { return Mix64(a + 0x9e3779b97f4a7c15ULL + Mix64(b)); }
+constexpr uint64_t HashCombine(uint64_t a, uint64_t b) {
+  return Mix64(a + 0x9e3779b97f4a7c15ULL + Mix64(b));
+}
 
 // FNV-1a over the bytes, then Mix64: for names (tables, parameters), not for bulk data.
 constexpr uint64_t HashName(std::string_view name) {
@@ -30,8 +32,8 @@ constexpr uint64_t HashName(std::string_view name) {
   return Mix64(h);
 }
 
-// std::hash<std::string> of libstdc++ on 64-bit machines (seed 0xc70f6907), written out so that it can never change
-// under us: what the reference uses for hash_bucket_size (spec 3.2).
+// std::hash<std::string> of libstdc++ on 64-bit machines (seed 0xc70f6907), written out so that it
+// can never change under us: what the reference uses for hash_bucket_size (spec 3.2).
 uint64_t LibstdcxxStringHash(std::string_view bytes);
 
 // FarmHash Fingerprint64 (TensorFlow's string_to_hash_bucket_fast), selected by --hash=farm.

@@ -30,8 +30,9 @@ std::string Prefix(google::LogSeverity severity, const google::LogMessageTime& t
 // Log lines go to the screen, where they keep clear of the progress line.
 class ScreenSink : public google::LogSink {
  public:
-  void send(google::LogSeverity severity, const char* /*full_filename*/, const char* /*base_filename*/, int /*line*/,
-            const google::LogMessageTime& time, const char* message, size_t message_len) override {
+  void send(google::LogSeverity severity, const char* /*full_filename*/,
+            const char* /*base_filename*/, int /*line*/, const google::LogMessageTime& time,
+            const char* message, size_t message_len) override {
     WriteScreenLines(Prefix(severity, time) + std::string(message, message_len));
   }
 };
@@ -49,7 +50,8 @@ void InitLogging(const char* program, const std::string& rank_label) {
       google::SetLogDestination(severity, "");
     }
     FLAGS_stderrthreshold = google::NUM_SEVERITIES;
-    static ScreenSink* const sink = new ScreenSink;  // never destroyed: threads may log until the process ends
+    // Never destroyed: threads may log until the process ends.
+    static ScreenSink* const sink = new ScreenSink;
     google::AddLogSink(sink);
   });
 }
@@ -62,12 +64,22 @@ void SetLogDetail(LogDetail detail) {
 
 void SetLogLabel(const std::string& rank_label) { Label() = rank_label; }
 
-void LogVerbose(const std::string& message) { VLOG(1) << PrintableMessage(message, /*keep_lines=*/false); }
-void LogLines(const std::string& message) { LOG(INFO) << PrintableMessage(message, /*keep_lines=*/true); }
+void LogVerbose(const std::string& message) {
+  VLOG(1) << PrintableMessage(message, /*keep_lines=*/false);
+}
+void LogLines(const std::string& message) {
+  LOG(INFO) << PrintableMessage(message, /*keep_lines=*/true);
+}
 bool LogsVerbosely() { return VLOG_IS_ON(1); }
-void LogInfo(const std::string& message) { LOG(INFO) << PrintableMessage(message, /*keep_lines=*/false); }
-void LogWarning(const std::string& message) { LOG(WARNING) << PrintableMessage(message, /*keep_lines=*/false); }
-void LogError(const std::string& message) { LOG(ERROR) << PrintableMessage(message, /*keep_lines=*/false); }
+void LogInfo(const std::string& message) {
+  LOG(INFO) << PrintableMessage(message, /*keep_lines=*/false);
+}
+void LogWarning(const std::string& message) {
+  LOG(WARNING) << PrintableMessage(message, /*keep_lines=*/false);
+}
+void LogError(const std::string& message) {
+  LOG(ERROR) << PrintableMessage(message, /*keep_lines=*/false);
+}
 void CheckOrDie(bool condition, const std::string& message) { CHECK(condition) << message; }
 
 }  // namespace pepnet

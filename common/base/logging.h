@@ -1,5 +1,6 @@
-// The one door to glog. Torch-free files include this header and use glog's macros (LOG, CHECK, VLOG).
-// Files that include torch must not (libtorch defines LOG and CHECK as well): they include common/base/log_functions.h.
+// The one door to glog. Torch-free files include this header and use glog's macros (LOG, CHECK,
+// VLOG). Files that include torch must not (libtorch defines LOG and CHECK as well): they include
+// common/base/log_functions.h.
 #pragma once
 
 #include <glog/logging.h>
@@ -8,7 +9,8 @@
 
 namespace pepnet {
 
-// Call once in main(). Lines go to stderr; `rank_label` ("worker 1", "server 0", "" in one process) stands in front.
+// Call once in main(). Lines go to stderr; `rank_label` ("worker 1", "server 0", "" in one process)
+// stands in front.
 void InitLogging(const char* program, const std::string& rank_label);
 // How much is logged. Warnings and errors always are.
 enum class LogDetail {

@@ -48,7 +48,8 @@ constexpr const char* kNames[] = {
     "resume_trusts_files",
 };
 constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
-static_assert(kNameCount == static_cast<int>(Mutant::kResumeTrustsFiles), "one name per mutant, in order");
+static_assert(kNameCount == static_cast<int>(Mutant::kResumeTrustsFiles),
+              "one name per mutant, in order");
 
 }  // namespace
 
@@ -59,7 +60,10 @@ void SetMutantForTest(Mutant mutant) { g_mutant = mutant; }
 #else
 void SetMutantForTest(Mutant mutant) {
   if (mutant == Mutant::kNone) return;
-  std::fputs("this program has no mutants; build it with -DPEPNET_MUTANTS=ON (scripts/dev/mutants.sh does)\n", stderr);
+  std::fputs(
+      "this program has no mutants; build it with -DPEPNET_MUTANTS=ON (scripts/dev/mutants.sh "
+      "does)\n",
+      stderr);
   std::abort();
 }
 #endif

@@ -1,14 +1,17 @@
-// Mutex, MutexLock and CondVar: std::mutex, a lock of it for a scope, and std::condition_variable, with the annotations by
-// which clang proves that what a mutex guards is only touched under it (absl/base/thread_annotations.h; the preset `clang`
-// compiles with -Wthread-safety -Werror). Other compilers see the standard classes and nothing else.
+// Mutex, MutexLock and CondVar: std::mutex, a lock of it for a scope, and std::condition_variable,
+// with the annotations by which clang proves that what a mutex guards is only touched under it
+// (absl/base/thread_annotations.h; the preset `clang` compiles with -Wthread-safety -Werror). Other
+// compilers see the standard classes and nothing else.
 //
-// A wait is a loop, because the analysis does not look into the predicate of a wait through the standard library:
+// A wait is a loop, because the analysis does not look into the predicate of a wait through the
+// standard library:
 //
 //     MutexLock lock(&mutex_);
 //     while (queue_.empty()) changed_.Wait(&mutex_);
 //
-// absl::Mutex was considered. It spins before it sleeps, which takes the core from the computing threads; its timed waits
-// take the wall clock, which jumps; and Debian builds it without the hooks by which the thread sanitizer sees its order.
+// absl::Mutex was considered. It spins before it sleeps, which takes the core from the computing
+// threads; its timed waits take the wall clock, which jumps; and Debian builds it without the hooks
+// by which the thread sanitizer sees its order.
 #pragma once
 
 #include <chrono>
@@ -27,8 +30,8 @@ class ABSL_LOCKABLE Mutex {
 
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
-  // Tells the analysis that this thread holds the mutex, where it cannot see that. Checks nothing and costs nothing: the
-  // caller says beside it why it is so.
+  // Tells the analysis that this thread holds the mutex, where it cannot see that. Checks nothing
+  // and costs nothing: the caller says beside it why it is so.
   void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK() {}
 
  private:
@@ -39,7 +42,9 @@ class ABSL_LOCKABLE Mutex {
 // Holds the mutex from its construction to its destruction, except between Unlock() and Lock().
 class ABSL_SCOPED_LOCKABLE MutexLock {
  public:
-  explicit MutexLock(Mutex* mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) { mutex_->Lock(); }
+  explicit MutexLock(Mutex* mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
+    mutex_->Lock();
+  }
   ~MutexLock() ABSL_UNLOCK_FUNCTION() {
     if (held_) mutex_->Unlock();
   }
@@ -60,7 +65,8 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
   bool held_ = true;
 };
 
-// All waits let go of the mutex while they sleep, hold it again when they return, and may wake for no reason.
+// All waits let go of the mutex while they sleep, hold it again when they return, and may wake for
+// no reason.
 class CondVar {
  public:
   CondVar() = default;
@@ -73,7 +79,8 @@ class CondVar {
     lock.release();
   }
   // False if `deadline` has passed.
-  bool WaitUntil(Mutex* mutex, std::chrono::steady_clock::time_point deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  bool WaitUntil(Mutex* mutex, std::chrono::steady_clock::time_point deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
     const std::cv_status status = wakes_.wait_until(lock, deadline);
     lock.release();

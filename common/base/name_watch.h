@@ -1,5 +1,5 @@
-// NameWatch: finds a name that an object of a JSON text gives twice. nlohmann-json keeps one of the two values without
-// a word.
+// NameWatch: finds a name that an object of a JSON text gives twice. nlohmann-json keeps one of the
+// two values without a word.
 //
 //     NameWatch<Json> watch;
 //     const Json value = Json::parse(text, watch.Callback());

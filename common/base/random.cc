@@ -9,7 +9,8 @@ float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, d
   const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite
   const double angle = 2 * std::numbers::pi * UnitFloat(words[i | 1]);
   const double radius = std::sqrt(-2 * std::log(u1));
-  return static_cast<float>(mean + deviation * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+  return static_cast<float>(mean +
+                            deviation * radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
 }
 
 double NormalDistribution(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
@@ -17,14 +18,17 @@ double NormalDistribution(double x) { return 0.5 * std::erfc(-x / std::numbers::
 // Acklam's rational approximation ("An algorithm for computing the inverse normal cumulative
 // distribution function", relative error below 1.2e-9) and one step of Halley's method.
 double NormalQuantile(double p) {
-  constexpr double kCentre[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
-                                1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
-  constexpr double kCentreBelow[] = {-5.447609879822406e+01, 1.615858368580409e+02,  -1.556989798598866e+02,
-                                     6.680131188771972e+01,  -1.328068155288572e+01, 1};
-  constexpr double kTail[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
-                              -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
-  constexpr double kTailBelow[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
-                                   3.754408661907416e+00, 1};
+  constexpr double kCentre[] = {-3.969683028665376e+01, 2.209460984245205e+02,
+                                -2.759285104469687e+02, 1.383577518672690e+02,
+                                -3.066479806614716e+01, 2.506628277459239e+00};
+  constexpr double kCentreBelow[] = {-5.447609879822406e+01, 1.615858368580409e+02,
+                                     -1.556989798598866e+02, 6.680131188771972e+01,
+                                     -1.328068155288572e+01, 1};
+  constexpr double kTail[] = {-7.784894002430293e-03, -3.223964580411365e-01,
+                              -2.400758277161838e+00, -2.549732539343734e+00,
+                              4.374664141464968e+00,  2.938163982698783e+00};
+  constexpr double kTailBelow[] = {7.784695709041462e-03, 3.224671290700398e-01,
+                                   2.445134137142996e+00, 3.754408661907416e+00, 1};
   constexpr double kTailBegin = 0.02425;
   if (p > 0.5) return -NormalQuantile(1 - p);
   const auto polynomial = [](const auto& coefficients, double x) {
@@ -42,7 +46,8 @@ double NormalQuantile(double p) {
   }
   // Halley's method for F(x) = p, with the normal density f = F' and F'' = -x f: with e = (F(x) -
   // p) / f(x), x becomes x - e / (1 + x e / 2). One step brings 1e-9 to the precision of a double.
-  const double step = (NormalDistribution(x) - p) * std::sqrt(2 * std::numbers::pi) * std::exp(x * x / 2);
+  const double step =
+      (NormalDistribution(x) - p) * std::sqrt(2 * std::numbers::pi) * std::exp(x * x / 2);
   return x - step / (1 + x * step / 2);
 }
 

@@ -1,7 +1,9 @@
-// Counter-based randomness: every random number is a function of (seed, purpose, step, row, element), so no random
-// state has to be saved and nothing depends on the number of workers, servers or threads (laws L2 to L4).
+// Counter-based randomness: every random number is a function of (seed, purpose, step, row,
+// element), so no random state has to be saved and nothing depends on the number of workers,
+// servers or threads (laws L2 to L4).
 //
-// Source: Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11). Frozen by golden tests.
+// Source: Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11).
+// Frozen by golden tests.
 #pragma once
 
 #include <array>
@@ -28,8 +30,10 @@ enum class RandomPurpose : uint64_t {
 
 // Key of one stream.
 constexpr uint64_t RandomKey(uint64_t seed, RandomPurpose purpose, uint64_t a, uint64_t b = 0) {
-  return HashCombine(HashCombine(HashCombine(Mix64(seed + 0x9e3779b97f4a7c15ULL), static_cast<uint64_t>(purpose)), a),
-                     b);
+  return HashCombine(
+      HashCombine(HashCombine(Mix64(seed + 0x9e3779b97f4a7c15ULL), static_cast<uint64_t>(purpose)),
+                  a),
+      b);
 }
 
 // Four independent 32-bit words for counter (hi, lo).
@@ -55,15 +59,18 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t hi, uint64_t lo
 // Uniform in [0, 1) with 24 bits: exact in float32.
 constexpr float UnitFloat(uint32_t word) { return static_cast<float>(word >> 8) * 0x1.0p-24f; }
 
-// Normally distributed number i of the four that four words give, by the Box-Muller transform of words 0, 1 and 2, 3.
+// Normally distributed number i of the four that four words give, by the Box-Muller transform of
+// words 0, 1 and 2, 3.
 float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, double deviation);
 
-// The distribution function of the standard normal distribution, to full precision in its lower half, and its inverse:
-// the x with NormalDistribution(x) == p, for 0 < p < 1, to about 15 digits where p >= 1e-200.
+// The distribution function of the standard normal distribution, to full precision in its lower
+// half, and its inverse: the x with NormalDistribution(x) == p, for 0 < p < 1, to about 15 digits
+// where p >= 1e-200.
 double NormalDistribution(double x);
 double NormalQuantile(double p);
 
-// A keyed permutation of [0, n), seekable in O(1): Feistel network on the enclosing power of four with cycle walking.
+// A keyed permutation of [0, n), seekable in O(1): Feistel network on the enclosing power of four
+// with cycle walking.
 class KeyedPermutation {
  public:
   KeyedPermutation(uint64_t key, uint64_t n);

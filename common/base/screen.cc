@@ -69,16 +69,18 @@ struct Range {
   uint32_t first, last;
 };
 // Combining marks, and characters without width, of the scripts that names are written in.
-constexpr Range kNoWidth[] = {{0x0300, 0x036f}, {0x0483, 0x0489}, {0x0591, 0x05bd}, {0x0610, 0x061a}, {0x064b, 0x065f},
-                              {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
+constexpr Range kNoWidth[] = {
+    {0x0300, 0x036f}, {0x0483, 0x0489}, {0x0591, 0x05bd}, {0x0610, 0x061a}, {0x064b, 0x065f},
+    {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}};
 // East Asian wide and full-width characters (Unicode's EastAsianWidth W and F, in blocks).
-constexpr Range kWide[] = {{0x1100, 0x115f},   {0x2e80, 0x303e},  {0x3041, 0xa4cf}, {0xac00, 0xd7a3},
-                           {0xf900, 0xfaff},   {0xfe30, 0xfe6f},  {0xff00, 0xff60}, {0xffe0, 0xffe6},
-                           {0x1f300, 0x1faff}, {0x20000, 0x3fffd}};
+constexpr Range kWide[] = {
+    {0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xac00, 0xd7a3},   {0xf900, 0xfaff},
+    {0xfe30, 0xfe6f}, {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1faff}, {0x20000, 0x3fffd}};
 
 bool IsIn(uint32_t character, const Range* begin, const Range* end) {
-  return std::any_of(begin, end,
-                     [=](const Range& range) { return range.first <= character && character <= range.last; });
+  return std::any_of(begin, end, [=](const Range& range) {
+    return range.first <= character && character <= range.last;
+  });
 }
 
 int WidthOf(uint32_t character) {

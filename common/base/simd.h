@@ -1,5 +1,6 @@
-// PEPNET_SIMD_CLONES: compiles a function once for every x86-64 and once for AVX2; the loader picks. Values do not depend
-// on the choice: the loops are element by element, and contraction to multiply-add is off in the whole build.
+// PEPNET_SIMD_CLONES: compiles a function once for every x86-64 and once for AVX2; the loader
+// picks. Values do not depend on the choice: the loops are element by element, and contraction to
+// multiply-add is off in the whole build.
 #pragma once
 
 // The sanitizers' runtimes are not up yet when the loader asks which clone to take.

@@ -16,9 +16,11 @@ size_t EditDistance(const std::string& a, const std::string& b) {
   std::iota(d[0].begin(), d[0].end(), size_t{0});
   for (size_t i = 1; i <= a.size(); ++i) {
     for (size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+      d[i][j] = std::min(
+          {d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
         d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      }
     }
   }
   return d[a.size()][b.size()];
@@ -29,8 +31,8 @@ size_t EditDistance(const std::string& a, const std::string& b) {
 bool AddsTurningWord(const std::string& name, const std::string& candidate) {
   const std::vector<std::string> known = absl::StrSplit(candidate, '_');
   for (const std::string& word : std::vector<std::string>(absl::StrSplit(name, '_'))) {
-    const bool turns =
-        word == "min" || word == "max" || word == "no" || word == "num" || word == "old" || word == "new";
+    const bool turns = word == "min" || word == "max" || word == "no" || word == "num" ||
+                       word == "old" || word == "new";
     if (turns && std::find(known.begin(), known.end(), word) == known.end()) return true;
   }
   return false;

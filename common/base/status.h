@@ -1,5 +1,6 @@
-// Status at every boundary: what comes from outside (file, network, config, user, MPI) returns absl::Status or
-// absl::StatusOr<T>; what can only be our own bug is a CHECK. Context is added on the way up, cause last.
+// Status at every boundary: what comes from outside (file, network, config, user, MPI) returns
+// absl::Status or absl::StatusOr<T>; what can only be our own bug is a CHECK. Context is added on
+// the way up, cause last.
 #pragma once
 
 #include <cstdio>
@@ -15,7 +16,8 @@ namespace pepnet {
 using absl::Status;
 using absl::StatusOr;
 
-// Errors of the user's input: config, flags, data. The message names the value seen, the value expected, what to do.
+// Errors of the user's input: config, flags, data. The message names the value seen, the value
+// expected, what to do.
 template <typename... Args>
 Status InvalidInput(const Args&... args) {
   return absl::InvalidArgumentError(absl::StrCat(args...));
@@ -27,8 +29,8 @@ inline Status Annotate(const Status& status, const std::string& context) {
   return Status(status.code(), absl::StrCat(context, ": ", status.message()));
 }
 
-// Writes to stderr that the error passes this line on its way up: what PEPNET_PASSES_ON does in a build with
-// -DPEPNET_STATUS_LOCATIONS=ON.
+// Writes to stderr that the error passes this line on its way up: what PEPNET_PASSES_ON does in a
+// build with -DPEPNET_STATUS_LOCATIONS=ON.
 inline void TellWhereItPasses(const Status& error, const char* file, int line) {
   std::fprintf(stderr, "%s:%d: passes on: %s\n", file, line, std::string(error.message()).c_str());
 }

@@ -30,8 +30,10 @@ bool IsControl(std::string_view character) {
   if (character.size() == 1) return first < 0x20 || first == 0x7f;
   if (character.size() == 2) return first == 0xc2 && static_cast<uint8_t>(character[1]) < 0xa0;
   if (character.size() != 3 || first != 0xe2) return false;
-  const auto second = static_cast<uint8_t>(character[1]), third = static_cast<uint8_t>(character[2]);
-  return (second == 0x80 && third >= 0xa8 && third <= 0xae) || (second == 0x81 && third >= 0xa6 && third <= 0xa9);
+  const auto second = static_cast<uint8_t>(character[1]),
+             third = static_cast<uint8_t>(character[2]);
+  return (second == 0x80 && third >= 0xa8 && third <= 0xae) ||
+         (second == 0x81 && third >= 0xa6 && third <= 0xa9);
 }
 
 }  // namespace
@@ -48,7 +50,9 @@ std::string PrintableMessage(std::string_view message, bool keep_lines) {
     } else if (character == "\t") {
       result += "\\t";
     } else {
-      for (const char c : character) absl::StrAppendFormat(&result, "\\x%02x", static_cast<uint8_t>(c));
+      for (const char c : character) {
+        absl::StrAppendFormat(&result, "\\x%02x", static_cast<uint8_t>(c));
+      }
     }
     message.remove_prefix(character.size());
   }
@@ -103,8 +107,8 @@ Status CheckJsonDepth(std::string_view json) {
       inside_text = true;
     } else if (c == '[' || c == '{') {
       if (++depth > kMaxJsonDepth) {
-        return absl::DataLossError(
-            absl::StrCat("the JSON nests lists and objects deeper than ", kMaxJsonDepth, " levels, at byte ", i + 1));
+        return absl::DataLossError(absl::StrCat("the JSON nests lists and objects deeper than ",
+                                                kMaxJsonDepth, " levels, at byte ", i + 1));
       }
     } else if (c == ']' || c == '}') {
       --depth;
@@ -114,7 +118,8 @@ Status CheckJsonDepth(std::string_view json) {
 }
 
 std::string JsonErrorText(std::string_view what) {
-  const size_t end = what.rfind("[json.exception.", 0) == 0 ? what.find("] ") : std::string_view::npos;
+  const size_t end =
+      what.rfind("[json.exception.", 0) == 0 ? what.find("] ") : std::string_view::npos;
   return Printable(end == std::string_view::npos ? what : what.substr(end + 2), 400);
 }
 

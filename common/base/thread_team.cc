@@ -11,7 +11,8 @@ namespace pepnet {
 ThreadTeam::ThreadTeam(int size, const std::string& name) : errors_(size) {
   try {
     for (int member = 1; member < size; ++member) {
-      threads_.push_back(StartThread(absl::StrCat(name, "-", member), [this, member] { Serve(member); }));
+      threads_.push_back(
+          StartThread(absl::StrCat(name, "-", member), [this, member] { Serve(member); }));
     }
   } catch (...) {
     End();
@@ -76,7 +77,8 @@ void ThreadTeam::Call(const std::function<void(int)>& body, int member) {
   }
 }
 
-void ForEachOnTeam(ThreadTeam* team, size_t count, const std::function<void(int member, size_t i)>& body) {
+void ForEachOnTeam(ThreadTeam* team, size_t count,
+                   const std::function<void(int member, size_t i)>& body) {
   if (team == nullptr || team->size() == 1 || count < 2) {
     for (size_t i = 0; i < count; ++i) body(0, i);
     return;

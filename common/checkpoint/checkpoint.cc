@@ -26,7 +26,8 @@ constexpr const char* kTemporaryPrefix = ".tmp.model.ckpt-";
 std::optional<int64_t> StepOfName(const std::string& name) {
   int64_t step = 0;
   const std::string prefix = kPrefix;
-  if (name.compare(0, prefix.size(), prefix) != 0 || !absl::SimpleAtoi(name.substr(prefix.size()), &step) || step < 0 ||
+  if (name.compare(0, prefix.size(), prefix) != 0 ||
+      !absl::SimpleAtoi(name.substr(prefix.size()), &step) || step < 0 ||
       name != CheckpointName(step)) {
     return std::nullopt;
   }
@@ -57,14 +58,17 @@ std::string ForeignEntry(const std::string& directory) {
   // Links are never followed: what they lead to is not of this program's making, and would be
   // removed.
   if (!fs::is_directory(fs::symlink_status(directory, error))) return ".";
-  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
     const std::string inner = entry->path().lexically_relative(directory).string();
     const fs::file_type type = entry->symlink_status(error).type();
     const bool in_tables = inner.rfind("tables/", 0) == 0;
     const std::string ending = entry->path().extension().string();
-    const bool file = inner == kManifestName || inner == "dense.safetensors" || inner == "trainer.json" ||
+    const bool file = inner == kManifestName || inner == "dense.safetensors" ||
+                      inner == "trainer.json" ||
                       (in_tables && (ending == ".arrow" || ending == ".safetensors"));
-    if (type == fs::file_type::directory ? inner == "tables" || in_tables : file && type == fs::file_type::regular) {
+    if (type == fs::file_type::directory ? inner == "tables" || in_tables
+                                         : file && type == fs::file_type::regular) {
       continue;
     }
     return inner;
@@ -76,12 +80,15 @@ std::string ForeignEntry(const std::string& directory) {
 Status RemoveOwn(const std::string& directory) {
   const std::string foreign = ForeignEntry(directory);
   if (foreign.empty()) return RemoveTree(directory);
-  LogWarning(absl::StrCat(directory, " is kept: it holds ", foreign == "." ? "what is no checkpoint" : foreign,
+  LogWarning(absl::StrCat(directory, " is kept: it holds ",
+                          foreign == "." ? "what is no checkpoint" : foreign,
                           ", which pepnet did not write"));
   return absl::OkStatus();
 }
 
-bool IsComplete(const std::string& directory) { return PathExists(absl::StrCat(directory, "/", kManifestName)); }
+bool IsComplete(const std::string& directory) {
+  return PathExists(absl::StrCat(directory, "/", kManifestName));
+}
 
 // Every file the manifest names.
 std::vector<FileEntry> AllFiles(const Manifest& manifest) {
@@ -89,7 +96,9 @@ std::vector<FileEntry> AllFiles(const Manifest& manifest) {
   for (const auto* parts : {&manifest.parts, &manifest.candidates}) {
     for (const PartEntry& part : *parts) files.push_back({part.file, part.bytes, part.crc32c});
   }
-  for (const FilterEntry& filter : manifest.filters) files.push_back({filter.file, filter.bytes, filter.crc32c});
+  for (const FilterEntry& filter : manifest.filters) {
+    files.push_back({filter.file, filter.bytes, filter.crc32c});
+  }
   return files;
 }
 
@@ -104,7 +113,8 @@ Status CheckSizes(const std::string& directory, const Manifest& manifest) {
     }
     if (error) return absl::DataLossError(absl::StrCat(path, ": ", error.message()));
     if (size != static_cast<uintmax_t>(entry.bytes)) {
-      return absl::DataLossError(absl::StrCat(path, ": expected ", entry.bytes, " bytes, found ", size));
+      return absl::DataLossError(
+          absl::StrCat(path, ": expected ", entry.bytes, " bytes, found ", size));
     }
   }
   return absl::OkStatus();
@@ -126,34 +136,39 @@ Status VerifyRows(const std::string& directory, const PartEntry& part) {
       const int64_t id = rows.ids[i];
       const int bucket = BucketOf(RowHash(table_hash, id));
       if (rows.frequency[i] < 0 || rows.last_step[i] < 0) {
-        return absl::DataLossError(absl::StrCat(path, ": id ", id, " has frequency ", rows.frequency[i],
-                                                " and last step ", rows.last_step[i], ", which no training writes"));
+        return absl::DataLossError(absl::StrCat(path, ": id ", id, " has frequency ",
+                                                rows.frequency[i], " and last step ",
+                                                rows.last_step[i], ", which no training writes"));
       }
       // The order is strict, which also says that no id occurs twice.
       if (!found.empty() && std::pair(found.back().bucket, last_id) >= std::pair(bucket, id)) {
-        return absl::DataLossError(absl::StrCat(path, ": id ", id, " stands out of order behind id ", last_id));
+        return absl::DataLossError(
+            absl::StrCat(path, ": id ", id, " stands out of order behind id ", last_id));
       }
       last_id = id;
-      if (found.empty() || found.back().bucket != bucket) found.push_back({.bucket = bucket, .rows = 0, .digest = {}});
+      if (found.empty() || found.back().bucket != bucket) {
+        found.push_back({.bucket = bucket, .rows = 0, .digest = {}});
+      }
       found.back().rows += 1;
       found.back().digest.Add(DigestOfRow(id, rows.values.subspan(i * dim, dim),
-                                          rows.states.subspan(i * state_dim, state_dim), rows.frequency[i],
-                                          rows.last_step[i]));
+                                          rows.states.subspan(i * state_dim, state_dim),
+                                          rows.frequency[i], rows.last_step[i]));
     }
     return absl::OkStatus();
   };
   PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, visit));
   if (found.size() != part.buckets.size()) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": expected ", part.buckets.size(), " buckets with rows, found ", found.size()));
+    return absl::DataLossError(absl::StrCat(path, ": expected ", part.buckets.size(),
+                                            " buckets with rows, found ", found.size()));
   }
   for (size_t i = 0; i < found.size(); ++i) {
     const BucketEntry &expected = part.buckets[i], &actual = found[i];
-    if (expected.bucket != actual.bucket || expected.rows != actual.rows || expected.digest != actual.digest) {
-      return absl::DataLossError(absl::StrCat(path, ": expected bucket ", expected.bucket, " with ", expected.rows,
-                                              " rows and digest ", expected.digest.ToString(), ", found bucket ",
-                                              actual.bucket, " with ", actual.rows, " rows and digest ",
-                                              actual.digest.ToString()));
+    if (expected.bucket != actual.bucket || expected.rows != actual.rows ||
+        expected.digest != actual.digest) {
+      return absl::DataLossError(absl::StrCat(
+          path, ": expected bucket ", expected.bucket, " with ", expected.rows, " rows and digest ",
+          expected.digest.ToString(), ", found bucket ", actual.bucket, " with ", actual.rows,
+          " rows and digest ", actual.digest.ToString()));
     }
   }
   return absl::OkStatus();
@@ -166,12 +181,14 @@ Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
   std::set<std::string> named = {kManifestName};
   for (const FileEntry& entry : AllFiles(manifest)) named.insert(entry.file);
   std::error_code error;
-  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
     const std::string inner = entry->path().lexically_relative(directory).string();
     const std::string ending = entry->path().extension().string();
     const bool state = inner == "trainer.json" || ending == ".safetensors" || ending == ".arrow";
     if (!state || entry->is_directory(error) || named.count(inner) > 0) continue;
-    return absl::DataLossError(absl::StrCat(entry->path().string(), ": the manifest does not name this file"));
+    return absl::DataLossError(
+        absl::StrCat(entry->path().string(), ": the manifest does not name this file"));
   }
   if (error) return absl::DataLossError(absl::StrCat(directory, ": ", error.message()));
   return absl::OkStatus();
@@ -184,8 +201,9 @@ Status CheckPartsApart(const std::string& directory, const std::vector<PartEntry
     for (const BucketEntry& bucket : part.buckets) {
       const auto [owner, fresh] = owners.emplace(std::pair(part.table, bucket.bucket), &part);
       if (fresh) continue;
-      return absl::DataLossError(absl::StrCat(directory, ": ", owner->second->file, " and ", part.file,
-                                              " both hold rows of bucket ", bucket.bucket, " of table ", part.table));
+      return absl::DataLossError(absl::StrCat(directory, ": ", owner->second->file, " and ",
+                                              part.file, " both hold rows of bucket ",
+                                              bucket.bucket, " of table ", part.table));
     }
   }
   return absl::OkStatus();
@@ -205,11 +223,13 @@ Status SyncDirectories(const std::string& directory, const Manifest& manifest) {
   // The fsync of a file makes its bytes durable, not its name, which its directory holds.
   std::set<std::string> inner;
   for (const FileEntry& entry : AllFiles(manifest)) {
-    for (auto path = std::filesystem::path(entry.file).parent_path(); !path.empty(); path = path.parent_path()) {
+    for (auto path = std::filesystem::path(entry.file).parent_path(); !path.empty();
+         path = path.parent_path()) {
       inner.insert(path.string());
     }
   }
-  for (auto path = inner.rbegin(); path != inner.rend(); ++path) {  // "tables/x" sorts behind "tables"
+  // "tables/x" sorts behind "tables"
+  for (auto path = inner.rbegin(); path != inner.rend(); ++path) {
     PEPNET_RETURN_IF_ERROR(SyncDirectory(absl::StrCat(directory, "/", *path)));
   }
   return SyncDirectory(directory);
@@ -225,13 +245,17 @@ StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir,
   writer.final_ = absl::StrCat(model_dir, "/", CheckpointName(step));
   writer.temporary_ = TemporaryName(absl::StrCat(model_dir, "/", kTemporaryPrefix, step));
   if (IsComplete(writer.final_)) {
-    return absl::AlreadyExistsError(absl::StrCat(writer.final_, " exists; a checkpoint is never overwritten"));
+    return absl::AlreadyExistsError(
+        absl::StrCat(writer.final_, " exists; a checkpoint is never overwritten"));
   }
   if (PathExists(writer.final_)) {
     // Not of our making (we rename only complete directories), so it is kept, out of the way.
     std::string aside = absl::StrCat(writer.final_, ".damaged");
-    for (int number = 2; NameIsTaken(aside); ++number) aside = absl::StrCat(writer.final_, ".damaged-", number);
-    LogWarning(absl::StrCat(writer.final_, " has no ", kManifestName, "; it is renamed to ", aside));
+    for (int number = 2; NameIsTaken(aside); ++number) {
+      aside = absl::StrCat(writer.final_, ".damaged-", number);
+    }
+    LogWarning(
+        absl::StrCat(writer.final_, " has no ", kManifestName, "; it is renamed to ", aside));
     PEPNET_RETURN_IF_ERROR(RenameAndSync(writer.final_, aside));
   }
   // Not synced: a directory that a crash takes away again held nothing that counts, and the caller
@@ -240,7 +264,8 @@ StatusOr<CheckpointWriter> CheckpointWriter::Begin(const std::string& model_dir,
   return writer;
 }
 
-StatusOr<FileEntry> CheckpointWriter::WriteFile(const std::string& name, const std::string& contents) {
+StatusOr<FileEntry> CheckpointWriter::WriteFile(const std::string& name,
+                                                const std::string& contents) {
   FileEntry entry{.file = name, .bytes = 0, .crc32c = 0};
   PEPNET_RETURN_IF_ERROR(WriteAndSync(absl::StrCat(temporary_, "/", name), contents, &entry));
   return entry;
@@ -286,39 +311,48 @@ StatusOr<std::vector<int64_t>> ListCheckpointDirectories(const std::string& mode
 
 StatusOr<std::vector<int64_t>> ListCheckpoints(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> steps, ListCheckpointDirectories(model_dir));
-  std::erase_if(steps, [&](int64_t step) { return !IsComplete(absl::StrCat(model_dir, "/", CheckpointName(step))); });
+  std::erase_if(steps, [&](int64_t step) {
+    return !IsComplete(absl::StrCat(model_dir, "/", CheckpointName(step)));
+  });
   return steps;
 }
 
 StatusOr<std::string> ResolveCheckpoint(const std::string& path) {
   std::string directory = path;
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  if (!PathExists(directory))
-    return absl::NotFoundError(absl::StrCat(directory, " does not exist", CurrentDirectoryNote(directory)));
+  if (!PathExists(directory)) {
+    return absl::NotFoundError(
+        absl::StrCat(directory, " does not exist", CurrentDirectoryNote(directory)));
+  }
   if (!IsDirectory(directory)) return InvalidInput(directory, " is not a directory");
   if (IsComplete(directory)) return directory;
   if (StepOfName(std::filesystem::path(directory).filename().string()).has_value()) {
-    return absl::DataLossError(absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
+    return absl::DataLossError(
+        absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
   }
   // In this order: what a training renames in between is complete.
   PEPNET_ASSIGN_OR_RETURN(const auto directories, ListCheckpointDirectories(directory));
   PEPNET_ASSIGN_OR_RETURN(const auto steps, ListCheckpoints(directory));
   if (steps.empty() && directories.empty()) {
-    return absl::NotFoundError(absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
+    return absl::NotFoundError(
+        absl::StrCat("no complete checkpoint (", kPrefix, "N) in ", directory));
   }
   // An incomplete directory that is older than the newest complete checkpoint does not matter:
   // nobody asks for it.
-  const std::string newest = steps.empty() ? "" : absl::StrCat(directory, "/", CheckpointName(steps.back()));
+  const std::string newest =
+      steps.empty() ? "" : absl::StrCat(directory, "/", CheckpointName(steps.back()));
   if (!steps.empty() && (directories.empty() || directories.back() <= steps.back())) return newest;
   // A directory gets its name after its manifest is written: an older one is not taken in its place
   // without a word.
   return absl::DataLossError(absl::StrCat(
-      directory, "/", CheckpointName(directories.back()), " is damaged or incomplete: ", kManifestName, " is missing; ",
+      directory, "/", CheckpointName(directories.back()),
+      " is damaged or incomplete: ", kManifestName, " is missing; ",
       steps.empty() ? absl::StrCat("no other checkpoint in ", directory, " is complete")
                     : absl::StrCat("to use the newest one that is complete, name it: ", newest)));
 }
 
-Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents, bool deep) {
+Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, bool contents,
+                        bool deep) {
   // The checks go from cheap to dear: sizes, then the checksum of every byte, then every row.
   PEPNET_RETURN_IF_ERROR(CheckSizes(directory, manifest));
   if (!contents) return absl::OkStatus();
@@ -326,9 +360,9 @@ Status VerifyCheckpoint(const std::string& directory, const Manifest& manifest, 
     const std::string path = absl::StrCat(directory, "/", entry.file);
     PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(path));
     if (sum.bytes != entry.bytes || sum.crc32c != entry.crc32c) {
-      return absl::DataLossError(absl::StrCat(path, ": expected crc32c ", Crc32cToHex(entry.crc32c), " of ",
-                                              entry.bytes, " bytes, found ", Crc32cToHex(sum.crc32c), " of ",
-                                              sum.bytes));
+      return absl::DataLossError(absl::StrCat(path, ": expected crc32c ", Crc32cToHex(entry.crc32c),
+                                              " of ", entry.bytes, " bytes, found ",
+                                              Crc32cToHex(sum.crc32c), " of ", sum.bytes));
     }
   }
   if (!deep) return absl::OkStatus();
@@ -357,15 +391,17 @@ Status PruneCheckpoints(const std::string& model_dir, int64_t keep, int64_t keep
                               ", which pepnet did not write"));
       continue;
     }
-    PEPNET_RETURN_IF_ERROR(
-        RenameAndSync(directory, TemporaryName(absl::StrCat(model_dir, "/", kTemporaryPrefix, step))));
+    PEPNET_RETURN_IF_ERROR(RenameAndSync(
+        directory, TemporaryName(absl::StrCat(model_dir, "/", kTemporaryPrefix, step))));
   }
   if (!PathExists(model_dir)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const auto names, ListDirectory(model_dir));
   for (const std::string& name : names) {
     // This takes the directories renamed above and those of runs that were killed. None is being
     // written: one process owns model_dir, and prunes behind the commit of its only save.
-    if (IsTemporaryCheckpoint(name)) PEPNET_RETURN_IF_ERROR(RemoveOwn(absl::StrCat(model_dir, "/", name)));
+    if (IsTemporaryCheckpoint(name)) {
+      PEPNET_RETURN_IF_ERROR(RemoveOwn(absl::StrCat(model_dir, "/", name)));
+    }
   }
   return absl::OkStatus();
 }

@@ -18,7 +18,8 @@ StatusOr<std::vector<EventPoint>> EventPointsFromJson(const std::string& json) {
   std::vector<EventPoint> points;
   const auto fits = [](const nlohmann::json& item, int64_t least, int64_t end) {
     // Above 2^63 - 1 a number is stored unsigned, and would turn negative.
-    return item.is_number_integer() && (!item.is_number_unsigned() || item.get<uint64_t>() < uint64_t{1} << 63) &&
+    return item.is_number_integer() &&
+           (!item.is_number_unsigned() || item.get<uint64_t>() < uint64_t{1} << 63) &&
            item.get<int64_t>() >= least && item.get<int64_t>() < end;
   };
   if (!list.is_array()) return absl::DataLossError("\"event_times\" is not a list");
@@ -28,9 +29,9 @@ StatusOr<std::vector<EventPoint>> EventPointsFromJson(const std::string& json) {
     const int64_t least_time = points.empty() ? 1 : points.back().time + 1;
     if (!item.is_array() || item.size() != 2 || !fits(item[0], least_step, kMostSteps) ||
         !fits(item[1], least_time, kEndOfEventTime)) {
-      return absl::DataLossError(absl::StrCat("\"event_times\" holds ", item.dump(),
-                                              ", expected [step, time] with a step of at least ", least_step,
-                                              " and a time from ", least_time, " to ", kEndOfEventTime - 1));
+      return absl::DataLossError(absl::StrCat(
+          "\"event_times\" holds ", item.dump(), ", expected [step, time] with a step of at least ",
+          least_step, " and a time from ", least_time, " to ", kEndOfEventTime - 1));
     }
     points.push_back({item[0].get<int64_t>(), item[1].get<int64_t>()});
   }

@@ -1,4 +1,5 @@
-// EventPoint: a point of a job's event clock (ps/event_clock.h), as servers send and manifests keep it.
+// EventPoint: a point of a job's event clock (ps/event_clock.h), as servers send and manifests keep
+// it.
 //
 //   text: a JSON array of [step, time], one for each point
 //
@@ -19,11 +20,13 @@ struct EventPoint {
   bool operator==(const EventPoint&) const = default;
 };
 
-// Event times are below this: 11 digits, the year 5138. Larger numbers are of another unit than seconds.
+// Event times are below this: 11 digits, the year 5138. Larger numbers are of another unit than
+// seconds.
 inline constexpr int64_t kEndOfEventTime = 100'000'000'000;
 
 std::string EventPointsToJson(const std::vector<EventPoint>& points);
-// DataLoss if the text is none, or if steps and times do not ascend: steps from 0 on, times from 1 to kEndOfEventTime.
+// DataLoss if the text is none, or if steps and times do not ascend: steps from 0 on, times from 1
+// to kEndOfEventTime.
 StatusOr<std::vector<EventPoint>> EventPointsFromJson(const std::string& json);
 
 }  // namespace pepnet

@@ -30,8 +30,9 @@ StatusOr<FilterEntry> ParseEntry(const nlohmann::json& item) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t end, JsonInteger(item, "end_bucket", first, kBucketCount));
   PEPNET_ASSIGN_OR_RETURN(const int64_t bits, JsonInteger(item, "counter_bits", 4, 8));
   PEPNET_ASSIGN_OR_RETURN(entry.bucket_words, JsonInteger(item, "bucket_words", 1, kMostWords));
-  if (bits != 4 && bits != 8)
+  if (bits != 4 && bits != 8) {
     return absl::DataLossError(absl::StrCat("\"counter_bits\" is ", bits, ", expected 4 or 8"));
+  }
   entry.first_bucket = static_cast<int>(first);
   entry.end_bucket = static_cast<int>(end);
   entry.counter_bits = static_cast<int>(bits);
@@ -52,7 +53,8 @@ std::string FilterEntriesToJson(const std::vector<FilterEntry>& entries) {
                     {"counter_bits", entry.counter_bits},
                     {"bucket_words", entry.bucket_words}});
   }
-  return list.dump();  // the names of tables are UTF-8: their part files, which are written before, refuse others
+  // The names of tables are UTF-8: their part files, which are written before, refuse others.
+  return list.dump();
 }
 
 StatusOr<std::vector<FilterEntry>> FilterEntriesFromJson(const std::string& json) {
@@ -66,18 +68,21 @@ StatusOr<std::vector<FilterEntry>> FilterEntriesFromJson(const std::string& json
   return entries;
 }
 
-StatusOr<FilterEntry> WriteFilter(const std::string& directory, FilterEntry entry, int part, int part_count,
-                                  const std::function<std::span<const uint64_t>(int bucket)>& words_of) {
+StatusOr<FilterEntry> WriteFilter(
+    const std::string& directory, FilterEntry entry, int part, int part_count,
+    const std::function<std::span<const uint64_t>(int bucket)>& words_of) {
   // The file is dense: buckets of the range without a counter are written as zeros, so that a
   // reader finds bucket b at row b - first_bucket.
-  static_assert(std::endian::native == std::endian::little, "words are written as they lie in memory");
-  entry.file =
-      absl::StrFormat("tables/%s/filter-%05d-of-%05d.safetensors", PercentEncode(entry.table), part, part_count);
+  static_assert(std::endian::native == std::endian::little,
+                "words are written as they lie in memory");
+  entry.file = absl::StrFormat("tables/%s/filter-%05d-of-%05d.safetensors",
+                               PercentEncode(entry.table), part, part_count);
   const std::string path = absl::StrCat(directory, "/", entry.file);
   PEPNET_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(path).parent_path().string()));
   PEPNET_ASSIGN_OR_RETURN(
       const auto writer,
-      SafetensorsWriter::Create(path, {{kTensor, "I64", {entry.end_bucket - entry.first_bucket, entry.bucket_words}}}));
+      SafetensorsWriter::Create(
+          path, {{kTensor, "I64", {entry.end_bucket - entry.first_bucket, entry.bucket_words}}}));
   for (int bucket = entry.first_bucket; bucket < entry.end_bucket; ++bucket) {
     const std::span<const uint64_t> words = words_of(bucket);
     PEPNET_RETURN_IF_ERROR(writer->Append(words.data(), words.size_bytes()));
@@ -94,7 +99,8 @@ Status ReadFilter(const std::string& directory, const FilterEntry& entry,
   PEPNET_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(path));
   const auto tensor = reader->tensors().find(kTensor);
   const std::vector<int64_t> shape = {entry.end_bucket - entry.first_bucket, entry.bucket_words};
-  if (tensor == reader->tensors().end() || tensor->second.dtype != "I64" || tensor->second.shape != shape) {
+  if (tensor == reader->tensors().end() || tensor->second.dtype != "I64" ||
+      tensor->second.shape != shape) {
     return absl::DataLossError(
         absl::StrCat(path, ": expected one tensor counters, I64 [", shape[0], ", ", shape[1], "]"));
   }

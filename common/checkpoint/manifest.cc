@@ -38,10 +38,14 @@ bool IsInnerPath(const std::string& file) {
 Status CheckFileNames(const Manifest& manifest) {
   std::set<std::string> names = {kManifestName};
   const auto check = [&names](const std::string& file) -> Status {
-    if (!IsInnerPath(file))
-      return absl::DataLossError(absl::StrCat("file '", Printable(file), "' lies outside the checkpoint"));
+    if (!IsInnerPath(file)) {
+      return absl::DataLossError(
+          absl::StrCat("file '", Printable(file), "' lies outside the checkpoint"));
+    }
     // One file under two entries would be checked against two checksums, and loaded twice.
-    if (!names.insert(file).second) return absl::DataLossError(absl::StrCat("file ", file, " is named twice"));
+    if (!names.insert(file).second) {
+      return absl::DataLossError(absl::StrCat("file ", file, " is named twice"));
+    }
     return absl::OkStatus();
   };
   for (const FileEntry& entry : manifest.files) PEPNET_RETURN_IF_ERROR(check(entry.file));
@@ -49,20 +53,24 @@ Status CheckFileNames(const Manifest& manifest) {
   for (const PartEntry& part : manifest.candidates) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
     if (part.dim != 0 || part.state_dim != 0) {
-      return absl::DataLossError(absl::StrCat("candidates of table ", part.table, " have dim ", part.dim,
-                                              " and state_dim ", part.state_dim, ", expected 0"));
+      return absl::DataLossError(absl::StrCat("candidates of table ", part.table, " have dim ",
+                                              part.dim, " and state_dim ", part.state_dim,
+                                              ", expected 0"));
     }
   }
   for (const FilterEntry& filter : manifest.filters) PEPNET_RETURN_IF_ERROR(check(filter.file));
   for (const PartEntry& part : manifest.parts) {
     PEPNET_RETURN_IF_ERROR(check(part.file));
-    if (part.dim == 0)
-      return absl::DataLossError(absl::StrCat("rows of table ", part.table, " have dim 0, expected at least 1"));
+    if (part.dim == 0) {
+      return absl::DataLossError(
+          absl::StrCat("rows of table ", part.table, " have dim 0, expected at least 1"));
+    }
     // Each server reports its own part; rows of two widths in one table would be taken apart
     // wrongly.
     const std::pair width(part.dim, part.state_dim);
     if (widths.emplace(part.table, width).first->second != width) {
-      return absl::DataLossError(absl::StrCat("the parts of table ", part.table, " differ in dim or state_dim"));
+      return absl::DataLossError(
+          absl::StrCat("the parts of table ", part.table, " differ in dim or state_dim"));
     }
   }
   return absl::OkStatus();
@@ -70,7 +78,9 @@ Status CheckFileNames(const Manifest& manifest) {
 
 StatusOr<std::vector<FileEntry>> ParseFiles(const nlohmann::json& root) {
   const auto list = root.find("files");
-  if (list == root.end() || !list->is_array()) return absl::DataLossError("\"files\" is missing or not a list");
+  if (list == root.end() || !list->is_array()) {
+    return absl::DataLossError("\"files\" is missing or not a list");
+  }
   std::vector<FileEntry> files;
   for (const auto& item : *list) {
     FileEntry entry;
@@ -87,8 +97,8 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   // The version comes first: in another one, the other members may mean something else.
   PEPNET_ASSIGN_OR_RETURN(const int64_t version, JsonInteger(root, "format_version", 1, INT_MAX));
   if (version != kFormatVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("format_version is ", version, "; this program reads version ", kFormatVersion));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "format_version is ", version, "; this program reads version ", kFormatVersion));
   }
   manifest.format_version = static_cast<int>(version);
   PEPNET_ASSIGN_OR_RETURN(manifest.step, JsonInteger(root, "step", 0, kMaxStep));
@@ -117,7 +127,8 @@ StatusOr<Manifest> ParseMembers(const nlohmann::json& root) {
   if (const auto times = root.find("event_times"); times != root.end()) {
     PEPNET_ASSIGN_OR_RETURN(manifest.event_times, EventPointsFromJson(times->dump()));
     if (!manifest.event_times.empty() && manifest.event_times.back().step > manifest.step) {
-      return absl::DataLossError(absl::StrCat("\"event_times\" ends with step ", manifest.event_times.back().step,
+      return absl::DataLossError(absl::StrCat("\"event_times\" ends with step ",
+                                              manifest.event_times.back().step,
                                               ", expected at most ", manifest.step));
     }
   }
@@ -190,7 +201,8 @@ StatusOr<Manifest> ReadManifest(const std::string& directory) {
   if (!text.ok()) {
     // A directory without a manifest is a checkpoint that was damaged, not one that is missing.
     if (text.status().code() == absl::StatusCode::kNotFound && IsDirectory(directory)) {
-      return absl::DataLossError(absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
+      return absl::DataLossError(
+          absl::StrCat(directory, " is damaged or incomplete: ", kManifestName, " is missing"));
     }
     return text.status();
   }

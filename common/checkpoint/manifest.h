@@ -1,20 +1,21 @@
 // Manifest: what a checkpoint consists of, and its form as text.
 //
 //   {
-//     "format_version": 1, "step": n, "world": {"servers": s, "workers": w, "batch_size": b}, "seed": n,
-//     "shape": text, "string_hash": text, "cpu": text,
+//     "format_version": 1, "step": n, "world": {"servers": s, "workers": w, "batch_size": b},
+//     "seed": n, "shape": text, "string_hash": text, "cpu": text,
 //     "files": [{"file": path, "bytes": n, "crc32c": hex}...],
 //     "parts": [{"table": name, "file": path, "rows": n, "dim": d, "state_dim": d,
 //                "data_type": BF16, FP16 or INT8 (absent: FP32), "bytes": n, "crc32c": hex,
 //                "buckets": [{"bucket": b, "first_row": n, "rows": n, "digest": hex}...]}...],
-//     "candidates": as "parts", of ids that are counted for admission; absent if no table counts them,
-//     "filters": as filter_part.h says, of ids that filters count; absent if no table has one,
-//     "event_times": [[step, seconds since 1970]...], event_point.h; absent if rows have no time,
-//     "checksum": hex
+//     "candidates": as "parts", of ids that are counted for admission; absent if no table counts
+//     them, "filters": as filter_part.h says, of ids that filters count; absent if no table has
+//     one, "event_times": [[step, seconds since 1970]...], event_point.h; absent if rows have no
+//     time, "checksum": hex
 //   }
 //
-// "checksum" is the crc32c of every byte before the comma that precedes it; it is the last line but one, so a single
-// changed byte anywhere in the file is noticed. A reader refuses a format_version it does not know.
+// "checksum" is the crc32c of every byte before the comma that precedes it; it is the last line but
+// one, so a single changed byte anywhere in the file is noticed. A reader refuses a format_version
+// it does not know.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +43,9 @@ struct Manifest {
   uint64_t seed = 0;
   int server_count = 0, worker_count = 0;
   int64_t batch_size = 0;
-  std::string shape;             // ShapeDescription(config)
-  std::string string_hash;       // "std" or "farm": what made the ids of hash features; "": not known (import)
+  std::string shape;  // ShapeDescription(config)
+  // "std" or "farm": what made the ids of hash features; "": not known (import)
+  std::string string_hash;
   std::string cpu;               // "avx2 fma": bits are promised for one instruction set only
   std::vector<FileEntry> files;  // dense.safetensors, trainer.json
   std::vector<PartEntry> parts;

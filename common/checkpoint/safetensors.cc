@@ -22,7 +22,8 @@
 namespace pepnet {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the format is little-endian and read in place");
+static_assert(std::endian::native == std::endian::little,
+              "the format is little-endian and read in place");
 
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the Python library
@@ -33,8 +34,9 @@ constexpr const char* kMetadata = "__metadata__";
 // Bytes per element; 0 for a dtype we do not know.
 uint64_t ElementBytes(const std::string& dtype) {
   static constexpr std::pair<const char*, uint64_t> kDtypes[] = {
-      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2}, {"I16", 2}, {"F16", 2},
-      {"BF16", 2}, {"U32", 4}, {"I32", 4}, {"F32", 4},     {"F64", 8},     {"U64", 8}, {"I64", 8},
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
+      {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+      {"I32", 4},  {"F32", 4}, {"F64", 8}, {"U64", 8},     {"I64", 8},
   };
   for (const auto& [name, bytes] : kDtypes) {
     if (dtype == name) return bytes;
@@ -44,7 +46,8 @@ uint64_t ElementBytes(const std::string& dtype) {
 
 // Product of the shape times `factor`; false if it does not fit 63 bits.
 bool ShapeProduct(const std::vector<int64_t>& shape, uint64_t factor, uint64_t* product) {
-  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) factor = 0;  // a zero wins over an overflow before it
+  // A zero wins over an overflow before it.
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) factor = 0;
   *product = factor;
   for (const int64_t extent : shape) {
     if (factor == 0) return true;
@@ -63,32 +66,37 @@ StatusOr<TensorInfo> ParseTensor(const nlohmann::json& entry, uint64_t data_byte
   TensorInfo info;
   PEPNET_ASSIGN_OR_RETURN(info.dtype, JsonString(entry, "dtype"));
   const auto shape = entry.find("shape");
-  if (shape == entry.end() || !shape->is_array()) return absl::DataLossError("\"shape\" is missing or not a list");
+  if (shape == entry.end() || !shape->is_array()) {
+    return absl::DataLossError("\"shape\" is missing or not a list");
+  }
   for (const auto& extent : *shape) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
-      return absl::DataLossError(absl::StrCat("shape ", Printable(shape->dump(), 200), " is not a list of sizes"));
+      return absl::DataLossError(
+          absl::StrCat("shape ", Printable(shape->dump(), 200), " is not a list of sizes"));
     }
     info.shape.push_back(extent.get<int64_t>());
   }
   const auto offsets = entry.find("data_offsets");
-  if (offsets == entry.end() || !offsets->is_array() || offsets->size() != 2 || !(*offsets)[0].is_number_unsigned() ||
-      !(*offsets)[1].is_number_unsigned()) {
+  if (offsets == entry.end() || !offsets->is_array() || offsets->size() != 2 ||
+      !(*offsets)[0].is_number_unsigned() || !(*offsets)[1].is_number_unsigned()) {
     return absl::DataLossError("\"data_offsets\" is missing or not a pair of offsets");
   }
   info.begin = (*offsets)[0].get<uint64_t>();
   info.end = (*offsets)[1].get<uint64_t>();
   if (info.begin > info.end || info.end > data_bytes) {
-    return absl::DataLossError(absl::StrCat("data_offsets ", Printable(offsets->dump(), 200), " do not lie within the ",
-                                            data_bytes, " bytes of data"));
+    return absl::DataLossError(absl::StrCat("data_offsets ", Printable(offsets->dump(), 200),
+                                            " do not lie within the ", data_bytes,
+                                            " bytes of data"));
   }
   // The element size of an unknown dtype is 0, and its bytes are taken as they are: such tensors
   // are listed, never read.
   uint64_t elements = 0, expected = 0;
   const uint64_t element_bytes = ElementBytes(info.dtype);
-  if (!ShapeProduct(info.shape, 1, &elements) || !ShapeProduct(info.shape, element_bytes, &expected) ||
+  if (!ShapeProduct(info.shape, 1, &elements) ||
+      !ShapeProduct(info.shape, element_bytes, &expected) ||
       (element_bytes > 0 && expected != info.end - info.begin)) {
-    return absl::DataLossError(absl::StrCat("shape ", ShapeText(info.shape), " of ", info.dtype, " does not fit ",
-                                            info.end - info.begin, " bytes"));
+    return absl::DataLossError(absl::StrCat("shape ", ShapeText(info.shape), " of ", info.dtype,
+                                            " does not fit ", info.end - info.begin, " bytes"));
   }
   return info;
 }
@@ -104,14 +112,15 @@ Status CheckCoverage(const std::map<std::string, TensorInfo>& tensors, uint64_t 
   uint64_t position = 0;
   for (const auto& [name, info] : order) {
     if (info->begin != position) {
-      return absl::DataLossError(absl::StrCat("tensor ", *name, " starts at ", info->begin, ", expected ", position,
+      return absl::DataLossError(absl::StrCat("tensor ", *name, " starts at ", info->begin,
+                                              ", expected ", position,
                                               info->begin < position ? " (overlap)" : " (gap)"));
     }
     position = info->end;
   }
   if (position != data_bytes) {
-    return absl::DataLossError(
-        absl::StrCat("the tensors end at ", position, " but there are ", data_bytes, " bytes of data"));
+    return absl::DataLossError(absl::StrCat("the tensors end at ", position, " but there are ",
+                                            data_bytes, " bytes of data"));
   }
   return absl::OkStatus();
 }
@@ -123,9 +132,12 @@ Status ReadAt(int fd, void* to, uint64_t bytes, uint64_t offset) {
     // pread() may return less than asked for, at a signal or on a network file system.
     const ssize_t got = pread(fd, out, bytes, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return absl::UnavailableError(absl::StrCat("cannot be read: ", std::strerror(errno)));
+    if (got < 0) {
+      return absl::UnavailableError(absl::StrCat("cannot be read: ", std::strerror(errno)));
+    }
     if (got == 0) {
-      return absl::DataLossError(absl::StrCat("ends at byte ", offset, ": it was cut while it was read"));
+      return absl::DataLossError(
+          absl::StrCat("ends at byte ", offset, ": it was cut while it was read"));
     }
     out += got;
     bytes -= static_cast<uint64_t>(got);
@@ -134,14 +146,17 @@ Status ReadAt(int fd, void* to, uint64_t bytes, uint64_t offset) {
   return absl::OkStatus();
 }
 
-StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_bytes, uint64_t* header_bytes) {
+StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_bytes,
+                                                        uint64_t* header_bytes) {
   if (file_bytes < kLengthBytes) {
-    return absl::DataLossError(absl::StrCat("has ", file_bytes, " bytes, too few for a header length"));
+    return absl::DataLossError(
+        absl::StrCat("has ", file_bytes, " bytes, too few for a header length"));
   }
   // The length is checked before it is used as one: a damaged file must not ask for exabytes.
   PEPNET_RETURN_IF_ERROR(ReadAt(fd, header_bytes, kLengthBytes, 0));
   if (*header_bytes > kMaxHeaderBytes || *header_bytes > file_bytes - kLengthBytes) {
-    return absl::DataLossError(absl::StrCat("header length ", *header_bytes, " does not fit a file of ", file_bytes,
+    return absl::DataLossError(absl::StrCat("header length ", *header_bytes,
+                                            " does not fit a file of ", file_bytes,
                                             " bytes (limit ", kMaxHeaderBytes, ")"));
   }
   std::string text(*header_bytes, '\0');
@@ -163,7 +178,8 @@ StatusOr<std::map<std::string, TensorInfo>> ParseHeader(int fd, uint64_t file_by
 
 Status FileError(const std::string& path, const char* doing) {
   const int error = errno;
-  return Status(absl::ErrnoToStatusCode(error), absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error)));
+  return Status(absl::ErrnoToStatusCode(error),
+                absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error)));
 }
 
 }  // namespace
@@ -186,7 +202,8 @@ StatusOr<std::unique_ptr<SafetensorsReader>> SafetensorsReader::Open(const std::
   if (!S_ISREG(info.st_mode)) return InvalidInput(path, " is not a regular file");
   if (info.st_size > 0) {
     // Mapping costs nothing until ViewFloats() is read; the other readers use pread().
-    void* map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    void* map =
+        mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (map == MAP_FAILED) return FileError(path, "map");
     reader->map_ = static_cast<const uint8_t*>(map);
     reader->map_bytes_ = static_cast<size_t>(info.st_size);
@@ -206,7 +223,9 @@ SafetensorsReader::~SafetensorsReader() {
 
 StatusOr<const TensorInfo*> SafetensorsReader::Find(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) return absl::NotFoundError(absl::StrCat(path_, " has no tensor ", name));
+  if (found == tensors_.end()) {
+    return absl::NotFoundError(absl::StrCat(path_, " has no tensor ", name));
+  }
   return &found->second;
 }
 
@@ -221,7 +240,8 @@ Status SafetensorsReader::VisitAs(const TensorInfo& info,
   for (uint64_t first = 0; first < count; first += stored.size()) {
     const uint64_t size = std::min<uint64_t>(stored.size(), count - first);
     const uint64_t offset = data_begin_ + info.begin + first * sizeof(Stored);
-    PEPNET_RETURN_IF_ERROR(Annotate(ReadAt(fd_.get(), stored.data(), size * sizeof(Stored), offset), path_));
+    PEPNET_RETURN_IF_ERROR(
+        Annotate(ReadAt(fd_.get(), stored.data(), size * sizeof(Stored), offset), path_));
     std::transform(stored.begin(), stored.begin() + static_cast<int64_t>(size), wanted.begin(),
                    [](Stored value) { return static_cast<Wanted>(value); });
     visit(std::span<const Wanted>(wanted.data(), size));
@@ -236,16 +256,19 @@ Status SafetensorsReader::Visit(const std::string& name,
   if (info->dtype == "F32") return VisitAs<float, Wanted>(*info, visit);
   if (info->dtype == "F64") return VisitAs<double, Wanted>(*info, visit);
   if (info->dtype == "I64") return VisitAs<int64_t, Wanted>(*info, visit);
-  return InvalidInput(path_, ": tensor ", name, " has dtype ", info->dtype, "; only F32, F64 and I64 can be read");
+  return InvalidInput(path_, ": tensor ", name, " has dtype ", info->dtype,
+                      "; only F32, F64 and I64 can be read");
 }
 
 template <typename Wanted>
 StatusOr<std::vector<Wanted>> SafetensorsReader::ReadAll(const std::string& name) const {
   PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
   std::vector<Wanted> result;
-  if (ElementBytes(info->dtype) > 0) result.reserve(static_cast<size_t>(info->elements()));  // as many as the file has
-  PEPNET_RETURN_IF_ERROR(Visit<Wanted>(
-      name, [&](std::span<const Wanted> values) { result.insert(result.end(), values.begin(), values.end()); }));
+  // As many as the file has.
+  if (ElementBytes(info->dtype) > 0) result.reserve(static_cast<size_t>(info->elements()));
+  PEPNET_RETURN_IF_ERROR(Visit<Wanted>(name, [&](std::span<const Wanted> values) {
+    result.insert(result.end(), values.begin(), values.end());
+  }));
   return result;
 }
 
@@ -257,8 +280,8 @@ StatusOr<std::vector<double>> SafetensorsReader::ReadDoubles(const std::string& 
   return ReadAll<double>(name);
 }
 
-Status SafetensorsReader::VisitDoubles(const std::string& name,
-                                       const std::function<void(std::span<const double>)>& visit) const {
+Status SafetensorsReader::VisitDoubles(
+    const std::string& name, const std::function<void(std::span<const double>)>& visit) const {
   return Visit<double>(name, visit);
 }
 
@@ -288,11 +311,12 @@ StatusOr<std::span<const float>> SafetensorsReader::ViewFloats(const std::string
     return InvalidInput(path_, ": tensor ", name,
                         " starts at an address that is not a multiple of 4; it can only be copied");
   }
-  return std::span<const float>(reinterpret_cast<const float*>(bytes), static_cast<size_t>(info->elements()));
+  return std::span<const float>(reinterpret_cast<const float*>(bytes),
+                                static_cast<size_t>(info->elements()));
 }
 
-StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std::string& path,
-                                                                       const std::vector<Declaration>& tensors) {
+StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
+    const std::string& path, const std::vector<Declaration>& tensors) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   std::set<std::string> names;
   uint64_t position = 0;
@@ -300,12 +324,13 @@ StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(const std
   auto& members = header.get_ref<nlohmann::ordered_json::object_t&>();
   for (const Declaration& tensor : tensors) {
     const bool writable = tensor.dtype == "F32" || tensor.dtype == "F64" || tensor.dtype == "I64";
-    const bool negative = std::any_of(tensor.shape.begin(), tensor.shape.end(), [](int64_t n) { return n < 0; });
+    const bool negative =
+        std::any_of(tensor.shape.begin(), tensor.shape.end(), [](int64_t n) { return n < 0; });
     uint64_t bytes = 0;
     if (!writable || negative || !ShapeProduct(tensor.shape, ElementBytes(tensor.dtype), &bytes) ||
         bytes > static_cast<uint64_t>(INT64_MAX) - position) {
-      return InvalidInput(path, ": tensor ", tensor.name, " of ", tensor.dtype, " ", ShapeText(tensor.shape),
-                          " cannot be written");
+      return InvalidInput(path, ": tensor ", tensor.name, " of ", tensor.dtype, " ",
+                          ShapeText(tensor.shape), " cannot be written");
     }
     if (tensor.name == kMetadata || !names.insert(tensor.name).second) {
       return InvalidInput(path, ": tensor name ", tensor.name, " is used twice or reserved");

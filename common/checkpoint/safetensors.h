@@ -1,11 +1,14 @@
-// safetensors files: 8-byte little-endian header length, JSON header {"name": {"dtype", "shape", "data_offsets"}},
-// data.
+// safetensors files: 8-byte little-endian header length, JSON header {"name": {"dtype", "shape",
+// "data_offsets"}}, data.
 //
-// The tensors follow each other without gap or overlap and end with the file; a file for which that does not hold is
-// refused, as the Python library does. We pad the header with spaces, so that the data start at a multiple of 8.
+// The tensors follow each other without gap or overlap and end with the file; a file for which that
+// does not hold is refused, as the Python library does. We pad the header with spaces, so that the
+// data start at a multiple of 8.
 //
-// Threads: Reader is immutable after Open(). Ownership: the reader keeps the file open; spans die with it.
-// Failure: a file that is cut while it is read is DataLoss; only ViewFloats(), for files of our own, maps it.
+// Threads: Reader is immutable after Open(). Ownership: the reader keeps the file open; spans die
+// with it.
+// Failure: a file that is cut while it is read is DataLoss; only ViewFloats(), for files of our
+// own, maps it.
 // Dtypes: F32, F64, I64. Other dtypes are listed but cannot be read.
 #pragma once
 
@@ -38,24 +41,28 @@ class SafetensorsReader {
   ~SafetensorsReader();
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
   bool Contains(const std::string& name) const { return tensors_.count(name) > 0; }
-  // Values as float or double or int64, converted from the stored dtype (F32 -> double is exact; F64 -> float rounds;
-  // a float that is not an int64 is an error).
+  // Values as float or double or int64, converted from the stored dtype (F32 -> double is exact;
+  // F64 -> float rounds; a float that is not an int64 is an error).
   StatusOr<std::vector<float>> ReadFloats(const std::string& name) const;
   StatusOr<std::vector<double>> ReadDoubles(const std::string& name) const;
   StatusOr<std::vector<int64_t>> ReadIntegers(const std::string& name) const;
   // The same values in order, some thousand at a time, for tensors that need not fit in memory.
-  Status VisitDoubles(const std::string& name, const std::function<void(std::span<const double>)>& visit) const;
-  // The stored bytes of an F32 tensor without a copy. InvalidArgument for another dtype, and for data that other
-  // tensors have pushed to an odd address. Reading what somebody cuts off meanwhile ends the process: SIGBUS.
+  Status VisitDoubles(const std::string& name,
+                      const std::function<void(std::span<const double>)>& visit) const;
+  // The stored bytes of an F32 tensor without a copy. InvalidArgument for another dtype, and for
+  // data that other tensors have pushed to an odd address. Reading what somebody cuts off meanwhile
+  // ends the process: SIGBUS.
   StatusOr<std::span<const float>> ViewFloats(const std::string& name) const;
 
  private:
   SafetensorsReader() = default;
   StatusOr<const TensorInfo*> Find(const std::string& name) const;
   template <typename Stored, typename Wanted>
-  Status VisitAs(const TensorInfo& info, const std::function<void(std::span<const Wanted>)>& visit) const;
+  Status VisitAs(const TensorInfo& info,
+                 const std::function<void(std::span<const Wanted>)>& visit) const;
   template <typename Wanted>
-  Status Visit(const std::string& name, const std::function<void(std::span<const Wanted>)>& visit) const;
+  Status Visit(const std::string& name,
+               const std::function<void(std::span<const Wanted>)>& visit) const;
   template <typename Wanted>
   StatusOr<std::vector<Wanted>> ReadAll(const std::string& name) const;
   std::string path_;
@@ -66,7 +73,8 @@ class SafetensorsReader {
   size_t map_bytes_ = 0;
 };
 
-// Writes tensors in the order they were declared; data may be streamed, so that a tensor need not fit in memory.
+// Writes tensors in the order they were declared; data may be streamed, so that a tensor need not
+// fit in memory.
 class SafetensorsWriter {
  public:
   // Header first: all names, shapes and dtypes ("F32" or "F64" or "I64").
@@ -75,11 +83,12 @@ class SafetensorsWriter {
     std::string dtype;
     std::vector<int64_t> shape;
   };
-  static StatusOr<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path,
-                                                             const std::vector<Declaration>& tensors);
+  static StatusOr<std::unique_ptr<SafetensorsWriter>> Create(
+      const std::string& path, const std::vector<Declaration>& tensors);
   // The next bytes of data, in declaration order.
   Status Append(const void* data, size_t bytes);
-  // fsync and close; an error if the bytes appended are not those declared. Returns size and crc32c of the file.
+  // fsync and close; an error if the bytes appended are not those declared. Returns size and crc32c
+  // of the file.
   struct Result {
     int64_t bytes = 0;
     uint32_t crc32c = 0;

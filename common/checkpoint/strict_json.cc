@@ -27,7 +27,8 @@ StatusOr<json> ParseStrictJson(const std::string& text) {
   try {
     json value = json::parse(text, watch.Callback());
     if (!watch.duplicate().empty()) {
-      return absl::DataLossError(absl::StrCat("\"", Printable(watch.duplicate()), "\" is named twice"));
+      return absl::DataLossError(
+          absl::StrCat("\"", Printable(watch.duplicate()), "\" is named twice"));
     }
     return value;
   } catch (const json::exception& error) {
@@ -37,19 +38,25 @@ StatusOr<json> ParseStrictJson(const std::string& text) {
 
 StatusOr<std::string> JsonString(const json& object, const char* name) {
   PEPNET_ASSIGN_OR_RETURN(const json* member, Member(object, name));
-  if (!member->is_string()) return absl::DataLossError(absl::StrCat("\"", name, "\" is not a string"));
+  if (!member->is_string()) {
+    return absl::DataLossError(absl::StrCat("\"", name, "\" is not a string"));
+  }
   return member->get<std::string>();
 }
 
-StatusOr<int64_t> JsonInteger(const json& object, const char* name, int64_t minimum, int64_t maximum) {
+StatusOr<int64_t> JsonInteger(const json& object, const char* name, int64_t minimum,
+                              int64_t maximum) {
   PEPNET_ASSIGN_OR_RETURN(const json* member, Member(object, name));
-  if (!member->is_number_integer()) return absl::DataLossError(absl::StrCat("\"", name, "\" is not an integer"));
+  if (!member->is_number_integer()) {
+    return absl::DataLossError(absl::StrCat("\"", name, "\" is not an integer"));
+  }
   // A value above 2^63 - 1 is stored unsigned and would wrap to a negative one.
-  const bool too_large = member->is_number_unsigned() && member->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+  const bool too_large =
+      member->is_number_unsigned() && member->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
   const int64_t value = too_large ? 0 : member->get<int64_t>();
   if (too_large || value < minimum || value > maximum) {
-    return absl::DataLossError(
-        absl::StrCat("\"", name, "\" is ", member->dump(), ", expected ", minimum, " to ", maximum));
+    return absl::DataLossError(absl::StrCat("\"", name, "\" is ", member->dump(), ", expected ",
+                                            minimum, " to ", maximum));
   }
   return value;
 }
@@ -65,8 +72,8 @@ StatusOr<uint64_t> JsonUnsigned(const json& object, const char* name) {
 StatusOr<uint32_t> JsonCrc32c(const json& object, const char* name) {
   PEPNET_ASSIGN_OR_RETURN(const std::string hex, JsonString(object, name));
   if (hex.size() != 8 || hex.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return absl::DataLossError(
-        absl::StrCat("\"", name, "\" is '", Printable(hex, 64), "', expected 8 lower-case hex digits"));
+    return absl::DataLossError(absl::StrCat("\"", name, "\" is '", Printable(hex, 64),
+                                            "', expected 8 lower-case hex digits"));
   }
   return static_cast<uint32_t>(std::stoul(hex, nullptr, 16));
 }

@@ -1,6 +1,7 @@
 // JSON from files: strict where nlohmann-json is lenient, and without exceptions.
 //
-// Only .cc files include this header, so that users of the checkpoint library do not need nlohmann-json.
+// Only .cc files include this header, so that users of the checkpoint library do not need
+// nlohmann-json.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ StatusOr<nlohmann::json> ParseStrictJson(const std::string& text);
 
 // Members of an object; DataLoss names the member that is missing or has another type or range.
 StatusOr<std::string> JsonString(const nlohmann::json& object, const char* name);
-StatusOr<int64_t> JsonInteger(const nlohmann::json& object, const char* name, int64_t minimum, int64_t maximum);
+StatusOr<int64_t> JsonInteger(const nlohmann::json& object, const char* name, int64_t minimum,
+                              int64_t maximum);
 StatusOr<uint64_t> JsonUnsigned(const nlohmann::json& object, const char* name);
 // A crc32c, written as 8 lower-case hex digits.
 StatusOr<uint32_t> JsonCrc32c(const nlohmann::json& object, const char* name);

@@ -18,7 +18,8 @@
 namespace pepnet {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "digests are defined over little-endian bytes");
+static_assert(std::endian::native == std::endian::little,
+              "digests are defined over little-endian bytes");
 
 std::string DumpOrDie(const nlohmann::ordered_json& value) {
   StatusOr<std::string> text = DumpJson(value);
@@ -29,13 +30,16 @@ std::string DumpOrDie(const nlohmann::ordered_json& value) {
 
 StatusOr<std::vector<BucketEntry>> ParseBuckets(const nlohmann::json& part, int64_t part_rows) {
   const auto list = part.find("buckets");
-  if (list == part.end() || !list->is_array()) return absl::DataLossError("\"buckets\" is missing or not a list");
+  if (list == part.end() || !list->is_array()) {
+    return absl::DataLossError("\"buckets\" is missing or not a list");
+  }
   std::vector<BucketEntry> buckets;
   int64_t rows = 0;
   for (const auto& item : *list) {
     BucketEntry entry;
     const int64_t lowest = buckets.empty() ? 0 : buckets.back().bucket + 1;
-    PEPNET_ASSIGN_OR_RETURN(const int64_t bucket, JsonInteger(item, "bucket", lowest, kBucketCount - 1));
+    PEPNET_ASSIGN_OR_RETURN(const int64_t bucket,
+                            JsonInteger(item, "bucket", lowest, kBucketCount - 1));
     entry.bucket = static_cast<int>(bucket);
     // The member is redundant on purpose: people and other tools find a bucket without adding up
     // those before it.
@@ -47,7 +51,8 @@ StatusOr<std::vector<BucketEntry>> ParseBuckets(const nlohmann::json& part, int6
     buckets.push_back(entry);
   }
   if (rows != part_rows) {
-    return absl::DataLossError(absl::StrCat("the buckets hold ", rows, " rows, expected ", part_rows));
+    return absl::DataLossError(
+        absl::StrCat("the buckets hold ", rows, " rows, expected ", part_rows));
   }
   return buckets;
 }
@@ -71,9 +76,13 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
     part.value_kind = *kind;
   }
   if (item.contains("clicks")) {
-    if (!item["clicks"].is_boolean()) return absl::DataLossError("\"clicks\" is neither true nor false");
+    if (!item["clicks"].is_boolean()) {
+      return absl::DataLossError("\"clicks\" is neither true nor false");
+    }
     part.counts_clicks = item["clicks"].get<bool>();
-    if (part.counts_clicks && part.state_dim == 0) return absl::DataLossError("\"clicks\" without a state");
+    if (part.counts_clicks && part.state_dim == 0) {
+      return absl::DataLossError("\"clicks\" without a state");
+    }
   }
   PEPNET_ASSIGN_OR_RETURN(part.bytes, JsonInteger(item, "bytes", 0, INT64_MAX));
   PEPNET_ASSIGN_OR_RETURN(part.crc32c, JsonCrc32c(item, "crc32c"));
@@ -96,11 +105,12 @@ StatusOr<RowDigest> RowDigest::Parse(const std::string& hex) {
   if (hex.size() != 32 || hex.find_first_not_of("0123456789abcdef") != std::string::npos) {
     return absl::DataLossError(absl::StrCat("digest '", hex, "' is not 32 lower-case hex digits"));
   }
-  return RowDigest{.lo = std::stoull(hex.substr(16), nullptr, 16), .hi = std::stoull(hex.substr(0, 16), nullptr, 16)};
+  return RowDigest{.lo = std::stoull(hex.substr(16), nullptr, 16),
+                   .hi = std::stoull(hex.substr(0, 16), nullptr, 16)};
 }
 
-RowDigest DigestOfRow(int64_t id, std::span<const float> value, std::span<const float> state, int64_t frequency,
-                      int64_t last_step) {
+RowDigest DigestOfRow(int64_t id, std::span<const float> value, std::span<const float> state,
+                      int64_t frequency, int64_t last_step) {
   // The bytes that are hashed stand as common/checkpoint/table_part.h draws them, little-endian.
   thread_local std::vector<unsigned char> row;  // reused: one allocation per thread, not per row
   row.resize(3 * sizeof(int64_t) + value.size_bytes() + state.size_bytes());
@@ -126,7 +136,8 @@ std::string PercentEncode(const std::string& name) {
   std::string encoded;
   for (size_t i = 0; i < name.size(); ++i) {
     const auto c = static_cast<unsigned char>(name[i]);
-    const bool letter_or_digit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    const bool letter_or_digit =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     // A leading dot would hide the directory, and "." and ".." are not names at all.
     if (letter_or_digit || c == '_' || c == '-' || (c == '.' && i > 0)) {
       encoded.push_back(name[i]);
@@ -159,8 +170,9 @@ std::string PartEntriesToJson(const std::vector<PartEntry>& parts) {
     int64_t first_row = 0;
     for (size_t b = 0; b < part.buckets.size(); ++b) {
       const BucketEntry& bucket = part.buckets[b];
-      absl::StrAppend(&text, b > 0 ? "," : "", "\n  {\"bucket\":", bucket.bucket, ",\"first_row\":", first_row,
-                      ",\"rows\":", bucket.rows, ",\"digest\":\"", bucket.digest.ToString(), "\"}");
+      absl::StrAppend(&text, b > 0 ? "," : "", "\n  {\"bucket\":", bucket.bucket,
+                      ",\"first_row\":", first_row, ",\"rows\":", bucket.rows, ",\"digest\":\"",
+                      bucket.digest.ToString(), "\"}");
       first_row += bucket.rows;
     }
     absl::StrAppend(&text, "]}");
@@ -182,7 +194,8 @@ StatusOr<std::vector<PartEntry>> PartEntriesFromJson(const std::string& json) {
 
 std::shared_ptr<arrow::Schema> TablePartSchema(int dim, int state_dim) {
   const auto floats = [](int width) {
-    return arrow::fixed_size_list(arrow::field("item", arrow::float32(), /*nullable=*/false), width);
+    return arrow::fixed_size_list(arrow::field("item", arrow::float32(), /*nullable=*/false),
+                                  width);
   };
   // No field may be null: a row has all of its numbers.
   arrow::FieldVector fields = {arrow::field("id", arrow::int64(), false)};

@@ -22,7 +22,8 @@ std::span<const float> Floats(const arrow::Array& column) {
   const auto& lists = static_cast<const arrow::FixedSizeListArray&>(column);
   // A list array may be a slice of a longer one: its items begin at the offset of the first list.
   const auto& items = static_cast<const arrow::FloatArray&>(*lists.values());
-  return {items.raw_values() + lists.value_offset(0), static_cast<size_t>(lists.length() * lists.value_length(0))};
+  return {items.raw_values() + lists.value_offset(0),
+          static_cast<size_t>(lists.length() * lists.value_length(0))};
 }
 
 class Reader : public TablePartReader {
@@ -46,21 +47,24 @@ class Reader : public TablePartReader {
     batches_ = *std::move(batches);
     const auto expected = TablePartSchema(entry_.dim, entry_.state_dim);
     if (!batches_->schema()->Equals(*expected, /*check_metadata=*/false)) {
-      return absl::DataLossError(
-          absl::StrCat(path_, ": expected columns ", expected->ToString(), "; found ", batches_->schema()->ToString()));
+      return absl::DataLossError(absl::StrCat(path_, ": expected columns ", expected->ToString(),
+                                              "; found ", batches_->schema()->ToString()));
     }
     // All record batches but the last have kRowsPerRecordBatch rows, so the number of a row gives
     // its batch and no index is needed.
-    const int64_t batch_count = entry_.rows / kRowsPerRecordBatch + (entry_.rows % kRowsPerRecordBatch > 0 ? 1 : 0);
+    const int64_t batch_count =
+        entry_.rows / kRowsPerRecordBatch + (entry_.rows % kRowsPerRecordBatch > 0 ? 1 : 0);
     if (batches_->num_record_batches() != batch_count) {
       return Differs("record batches", batch_count, batches_->num_record_batches());
     }
     return absl::OkStatus();
   }
 
-  Status Read(int64_t first, int64_t count, const std::function<Status(const RowColumns&)>& visit) override {
+  Status Read(int64_t first, int64_t count,
+              const std::function<Status(const RowColumns&)>& visit) override {
     if (first < 0 || count < 0 || first > entry_.rows || count > entry_.rows - first) {
-      return InvalidInput(path_, ": rows ", first, " to ", first, " + ", count, " asked for; it has ", entry_.rows);
+      return InvalidInput(path_, ": rows ", first, " to ", first, " + ", count,
+                          " asked for; it has ", entry_.rows);
     }
     // The range may begin and end within record batches, which can only be read whole.
     const int64_t end = first + count;
@@ -69,7 +73,8 @@ class Reader : public TablePartReader {
       const int64_t batch_begin = index * kRowsPerRecordBatch;
       const int64_t batch_rows = std::min(kRowsPerRecordBatch, entry_.rows - batch_begin);
       const int64_t run_end = std::min(end, batch_begin + batch_rows);
-      PEPNET_RETURN_IF_ERROR(ReadRun(static_cast<int>(index), batch_rows, static_cast<size_t>(first - batch_begin),
+      PEPNET_RETURN_IF_ERROR(ReadRun(static_cast<int>(index), batch_rows,
+                                     static_cast<size_t>(first - batch_begin),
                                      static_cast<size_t>(run_end - first), visit));
       first = run_end;
     }
@@ -81,7 +86,8 @@ class Reader : public TablePartReader {
     return FromArrow(status, absl::StatusCode::kDataLoss, absl::StrCat("cannot read ", path_));
   }
   Status Differs(const char* what, int64_t expected, int64_t found) const {
-    return absl::DataLossError(absl::StrCat(path_, ": expected ", expected, " ", what, ", found ", found));
+    return absl::DataLossError(
+        absl::StrCat(path_, ": expected ", expected, " ", what, ", found ", found));
   }
 
   // Visits rows [offset, offset + count) of record batch `index`, which must have `rows` rows.
@@ -89,13 +95,16 @@ class Reader : public TablePartReader {
                  const std::function<Status(const RowColumns&)>& visit) {
     if (index != last_index_) PEPNET_RETURN_IF_ERROR(Load(index, rows));
     const arrow::RecordBatch& batch = *last_batch_;
-    const auto dim = static_cast<size_t>(entry_.dim), state_dim = static_cast<size_t>(entry_.state_dim);
+    const auto dim = static_cast<size_t>(entry_.dim),
+               state_dim = static_cast<size_t>(entry_.state_dim);
     RowColumns run;
     // value and state have no column where their width is 0 (TablePartSchema()).
     int column = 0;
     run.ids = Integers(*batch.column(column++)).subspan(offset, count);
     if (dim > 0) run.values = Floats(*batch.column(column++)).subspan(offset * dim, count * dim);
-    if (state_dim > 0) run.states = Floats(*batch.column(column++)).subspan(offset * state_dim, count * state_dim);
+    if (state_dim > 0) {
+      run.states = Floats(*batch.column(column++)).subspan(offset * state_dim, count * state_dim);
+    }
     run.frequency = Integers(*batch.column(column++)).subspan(offset, count);
     run.last_step = Integers(*batch.column(column++)).subspan(offset, count);
     return visit(run);
@@ -131,7 +140,8 @@ class Reader : public TablePartReader {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<TablePartReader>> TablePartReader::Open(const std::string& directory, const PartEntry& entry) {
+StatusOr<std::unique_ptr<TablePartReader>> TablePartReader::Open(const std::string& directory,
+                                                                 const PartEntry& entry) {
   auto reader = std::make_unique<Reader>(absl::StrCat(directory, "/", entry.file), entry);
   PEPNET_RETURN_IF_ERROR(reader->Open());
   return reader;

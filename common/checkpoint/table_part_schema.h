@@ -1,5 +1,6 @@
-// What writer and reader of table parts share: the Arrow schema and the way from Arrow's status to ours.
-// Only .cc files of this folder include it; no other folder sees Arrow through the checkpoint library.
+// What writer and reader of table parts share: the Arrow schema and the way from Arrow's status to
+// ours. Only .cc files of this folder include it; no other folder sees Arrow through the checkpoint
+// library.
 #pragma once
 
 #include <memory>

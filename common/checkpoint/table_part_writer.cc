@@ -28,7 +28,8 @@ class FileStream : public arrow::io::OutputStream {
   arrow::Status Write(const void* data, int64_t bytes) override {
     // Arrow's own status keeps the text and loses the code; the file's error is what the user gets.
     if (error_.ok()) error_ = file_->Append(data, static_cast<size_t>(bytes));
-    return error_.ok() ? arrow::Status::OK() : arrow::Status::IOError(std::string(error_.message()));
+    return error_.ok() ? arrow::Status::OK()
+                       : arrow::Status::IOError(std::string(error_.message()));
   }
   arrow::Result<int64_t> Tell() const override { return file_->bytes(); }
   arrow::Status Close() override {  // the owner of the file finishes it
@@ -54,10 +55,12 @@ std::shared_ptr<arrow::Array> Integers(std::span<const int64_t> values) {
   return std::make_shared<arrow::Int64Array>(static_cast<int64_t>(values.size()), Borrow(values));
 }
 
-std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type, std::span<const float> values,
-                                    size_t rows) {
-  auto items = std::make_shared<arrow::FloatArray>(static_cast<int64_t>(values.size()), Borrow(values));
-  return std::make_shared<arrow::FixedSizeListArray>(type, static_cast<int64_t>(rows), std::move(items));
+std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type,
+                                    std::span<const float> values, size_t rows) {
+  auto items =
+      std::make_shared<arrow::FloatArray>(static_cast<int64_t>(values.size()), Borrow(values));
+  return std::make_shared<arrow::FixedSizeListArray>(type, static_cast<int64_t>(rows),
+                                                     std::move(items));
 }
 
 class Writer : public TablePartWriter {
@@ -94,7 +97,8 @@ class Writer : public TablePartWriter {
       const size_t taken = std::min(wanted, count - i);
       const RowColumns run = Cut(rows, i, taken);
       i += taken;
-      if (taken == static_cast<size_t>(kRowsPerRecordBatch)) {  // a whole record batch goes out without a copy
+      // A whole record batch goes out without a copy.
+      if (taken == static_cast<size_t>(kRowsPerRecordBatch)) {
         PEPNET_RETURN_IF_ERROR(WriteBatch(run));
         continue;
       }
@@ -116,7 +120,8 @@ class Writer : public TablePartWriter {
     PEPNET_RETURN_IF_ERROR(file_->Finish());
     // The directories are synced by the process that made them: on a network file system worker 0,
     // on another host, cannot be sure to sync what it did not write.
-    const auto table_directory = std::filesystem::path(absl::StrCat(directory_, "/", entry_.file)).parent_path();
+    const auto table_directory =
+        std::filesystem::path(absl::StrCat(directory_, "/", entry_.file)).parent_path();
     PEPNET_RETURN_IF_ERROR(SyncDirectory(table_directory.string()));
     PEPNET_RETURN_IF_ERROR(SyncDirectory(table_directory.parent_path().string()));
     entry_.bytes = file_->bytes();
@@ -127,18 +132,20 @@ class Writer : public TablePartWriter {
  private:
   Status WriteError(const arrow::Status& status) const {
     if (!stream_->error().ok()) return stream_->error();
-    return FromArrow(status, absl::StatusCode::kInternal, absl::StrCat("cannot write ", directory_, "/", entry_.file));
+    return FromArrow(status, absl::StatusCode::kInternal,
+                     absl::StrCat("cannot write ", directory_, "/", entry_.file));
   }
 
   Status CheckSizes(const RowColumns& rows) const {
     const size_t count = rows.ids.size();
     if (rows.values.size() != count * static_cast<size_t>(entry_.dim) ||
-        rows.states.size() != count * static_cast<size_t>(entry_.state_dim) || rows.frequency.size() != count ||
-        rows.last_step.size() != count) {
-      return absl::InternalError(absl::StrCat("table ", entry_.table, ": columns of ", count, " ids have ",
-                                              rows.values.size(), " values, ", rows.states.size(), " states, ",
-                                              rows.frequency.size(), " frequencies, ", rows.last_step.size(),
-                                              " last steps; dim ", entry_.dim, ", state_dim ", entry_.state_dim));
+        rows.states.size() != count * static_cast<size_t>(entry_.state_dim) ||
+        rows.frequency.size() != count || rows.last_step.size() != count) {
+      return absl::InternalError(
+          absl::StrCat("table ", entry_.table, ": columns of ", count, " ids have ",
+                       rows.values.size(), " values, ", rows.states.size(), " states, ",
+                       rows.frequency.size(), " frequencies, ", rows.last_step.size(),
+                       " last steps; dim ", entry_.dim, ", state_dim ", entry_.state_dim));
     }
     return absl::OkStatus();
   }
@@ -149,9 +156,9 @@ class Writer : public TablePartWriter {
     const int bucket = BucketOf(RowHash(table_hash_, id));
     auto& buckets = entry_.buckets;
     if (!buckets.empty() && std::pair(buckets.back().bucket, last_id_) >= std::pair(bucket, id)) {
-      return absl::InternalError(absl::StrCat("table ", entry_.table, ": id ", id, " of bucket ", bucket,
-                                              " was written behind id ", last_id_, " of bucket ",
-                                              buckets.back().bucket));
+      return absl::InternalError(absl::StrCat("table ", entry_.table, ": id ", id, " of bucket ",
+                                              bucket, " was written behind id ", last_id_,
+                                              " of bucket ", buckets.back().bucket));
     }
     last_id_ = id;
     if (buckets.empty() || buckets.back().bucket != bucket) {
@@ -159,16 +166,18 @@ class Writer : public TablePartWriter {
     }
     buckets.back().rows += 1;
     const RowColumns row = Cut(rows, i, 1);
-    buckets.back().digest.Add(DigestOfRow(id, row.values, row.states, row.frequency[0], row.last_step[0]));
+    buckets.back().digest.Add(
+        DigestOfRow(id, row.values, row.states, row.frequency[0], row.last_step[0]));
     entry_.rows += 1;
     return absl::OkStatus();
   }
 
   RowColumns Cut(const RowColumns& rows, size_t first, size_t count) const {
-    const auto dim = static_cast<size_t>(entry_.dim), state_dim = static_cast<size_t>(entry_.state_dim);
+    const auto dim = static_cast<size_t>(entry_.dim),
+               state_dim = static_cast<size_t>(entry_.state_dim);
     return {rows.ids.subspan(first, count), rows.values.subspan(first * dim, count * dim),
-            rows.states.subspan(first * state_dim, count * state_dim), rows.frequency.subspan(first, count),
-            rows.last_step.subspan(first, count)};
+            rows.states.subspan(first * state_dim, count * state_dim),
+            rows.frequency.subspan(first, count), rows.last_step.subspan(first, count)};
   }
 
   Status WritePending() {
@@ -187,13 +196,15 @@ class Writer : public TablePartWriter {
     // WriteRecordBatch() returns.
     arrow::ArrayVector columns = {Integers(rows.ids)};
     const auto add_lists = [&](std::span<const float> values) {
-      columns.push_back(Lists(schema_->field(static_cast<int>(columns.size()))->type(), values, count));
+      columns.push_back(
+          Lists(schema_->field(static_cast<int>(columns.size()))->type(), values, count));
     };
     if (entry_.dim > 0) add_lists(rows.values);
     if (entry_.state_dim > 0) add_lists(rows.states);
     columns.push_back(Integers(rows.frequency));
     columns.push_back(Integers(rows.last_step));
-    const auto batch = arrow::RecordBatch::Make(schema_, static_cast<int64_t>(count), std::move(columns));
+    const auto batch =
+        arrow::RecordBatch::Make(schema_, static_cast<int64_t>(count), std::move(columns));
     const arrow::Status status = batches_->WriteRecordBatch(*batch);
     return status.ok() ? absl::OkStatus() : WriteError(status);
   }
@@ -213,16 +224,19 @@ class Writer : public TablePartWriter {
 }  // namespace
 
 StatusOr<std::unique_ptr<TablePartWriter>> TablePartWriter::Create(const std::string& directory,
-                                                                   const std::string& table, int dim, int state_dim,
-                                                                   int part, int part_count) {
-  CheckOrDie(
-      dim >= 0 && state_dim >= 0 && part >= 0 && part < part_count,
-      absl::StrCat("table ", table, ": part ", part, " of ", part_count, ", dim ", dim, ", state_dim ", state_dim));
-  if (table.empty() || !DumpJson(table).ok()) return InvalidInput("table name '", table, "' is empty or not UTF-8");
+                                                                   const std::string& table,
+                                                                   int dim, int state_dim, int part,
+                                                                   int part_count) {
+  CheckOrDie(dim >= 0 && state_dim >= 0 && part >= 0 && part < part_count,
+             absl::StrCat("table ", table, ": part ", part, " of ", part_count, ", dim ", dim,
+                          ", state_dim ", state_dim));
+  if (table.empty() || !DumpJson(table).ok()) {
+    return InvalidInput("table name '", table, "' is empty or not UTF-8");
+  }
   PartEntry entry;
   entry.table = table;
-  entry.file = absl::StrFormat("tables/%s/%s-%05d-of-%05d.arrow", PercentEncode(table), dim > 0 ? "part" : "candidates",
-                               part, part_count);
+  entry.file = absl::StrFormat("tables/%s/%s-%05d-of-%05d.arrow", PercentEncode(table),
+                               dim > 0 ? "part" : "candidates", part, part_count);
   entry.dim = dim;
   entry.state_dim = state_dim;
   auto writer = std::make_unique<Writer>(directory, std::move(entry));

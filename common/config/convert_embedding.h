@@ -1,4 +1,5 @@
-// From a feature's message to the width of its rows, and to the dense embedding of a raw feature (docs/spec.md 3.12).
+// From a feature's message to the width of its rows, and to the dense embedding of a raw feature
+// (docs/spec.md 3.12).
 #pragma once
 
 #include <cstdint>
@@ -15,16 +16,21 @@ namespace pepnet {
 
 inline constexpr uint32_t kMaxDim = 1 << 16;
 
-// Error: a width that is missing or out of range; the message says what was `expected`, and the range behind it.
+// Error: a width that is missing or out of range; the message says what was `expected`, and the
+// range behind it.
 template <typename ProtoFeature>
-StatusOr<int> ReadEmbeddingDim(const ProtoFeature& from, const std::string& expected, const ConfigSource& source) {
+StatusOr<int> ReadEmbeddingDim(const ProtoFeature& from, const std::string& expected,
+                               const ConfigSource& source) {
   const uint32_t dim = from.embedding_dim();
   if (dim > 0 && dim <= kMaxDim) return static_cast<int>(dim);
-  return source.Error(from, "embedding_dim", from.has_embedding_dim() ? absl::StrCat(dim) : "is missing", "; ",
-                      expected, ", 1 to ", kMaxDim);
+  return source.Error(from, "embedding_dim",
+                      from.has_embedding_dim() ? absl::StrCat(dim) : "is missing", "; ", expected,
+                      ", 1 to ", kMaxDim);
 }
 
-// autodis or mlp of `raw`: fills feature->embedding, whose parameters it names as the reference does.
-Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& source, Feature* feature);
+// autodis or mlp of `raw`: fills feature->embedding, whose parameters it names as the reference
+// does.
+Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& source,
+                        Feature* feature);
 
 }  // namespace pepnet

@@ -27,13 +27,16 @@ using google::protobuf::Message;
 
 // The one column that a feature without operator reads.
 template <typename ProtoFeature>
-Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
+Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source,
+                  Feature* feature) {
   feature->column = from.feature_name();
   if (data.fg_mode == FgMode::kNone) return absl::OkStatus();
   if (!from.has_expression()) {
-    return source.Error(from, "expression",
-                        "is missing; expected user:, item: or context: and the input column (or data_config.fg_mode: "
-                        "FG_NONE, if columns are called like their features and hold finished ids)");
+    return source.Error(
+        from, "expression",
+        "is missing; expected user:, item: or context: and the input column (or "
+        "data_config.fg_mode: "
+        "FG_NONE, if columns are called like their features and hold finished ids)");
   }
   const std::optional<NamedInput> input = SplitInput(from.expression());
   if (!input.has_value() || input->side == "feature") {
@@ -46,8 +49,11 @@ Status ReadColumn(const ProtoFeature& from, const DataConfig& data, const Config
 
 // The fields that IdFeature and RawFeature share.
 template <typename ProtoFeature>
-Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source, Feature* feature) {
-  if (from.feature_name().empty()) return source.Error(from, "feature_name", "is missing; expected a name");
+Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const ConfigSource& source,
+                     Feature* feature) {
+  if (from.feature_name().empty()) {
+    return source.Error(from, "feature_name", "is missing; expected a name");
+  }
   feature->name = from.feature_name();
   if (data.fg_mode == FgMode::kNone) {
     feature->separator = data.fg_encoded_multival_sep;
@@ -58,8 +64,9 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
     feature->separator = from.separator();
     if (!from.default_value().empty()) feature->default_value = from.default_value();
   }
-  if (feature->separator.empty())
+  if (feature->separator.empty()) {
     return source.Error(from, "separator", "is empty; expected the text between two values");
+  }
   if (feature->op.has_value()) {
     feature->column = feature->name;
   } else {
@@ -73,10 +80,12 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
   return absl::OkStatus();
 }
 
-Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable, Feature* feature) {
+Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSource* writable,
+                 Feature* feature) {
   const ConfigSource& source = *writable;
   PEPNET_RETURN_IF_ERROR(ConvertCommon(id, data, source, feature));
-  PEPNET_ASSIGN_OR_RETURN(feature->dim, ReadEmbeddingDim(id, "expected the width of a row", source));
+  PEPNET_ASSIGN_OR_RETURN(feature->dim,
+                          ReadEmbeddingDim(id, "expected the width of a row", source));
   if (id.value_dim() > 1) {
     return source.Error(id, "value_dim", id.value_dim(),
                         "; expected 0 (a cell may hold several ids) or 1 (exactly one)");
@@ -87,12 +96,15 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   std::string chosen;
   for (const char* name : kIdBucketizers) {
     if (!HasField(id, name)) continue;
-    if (!chosen.empty()) return source.Error(id, name, chosen, " is set as well; expected exactly one of them");
+    if (!chosen.empty()) {
+      return source.Error(id, name, chosen, " is set as well; expected exactly one of them");
+    }
     chosen = name;
   }
   if (chosen.empty()) {
     return source.Error(id, "", "feature ", id.feature_name(),
-                        " does not say how tokens become rows; set one of num_buckets, hash_bucket_size, vocab_list, "
+                        " does not say how tokens become rows; set one of num_buckets, "
+                        "hash_bucket_size, vocab_list, "
                         "vocab_dict, vocab_file, dynamic_table, zch and dynamicemb");
   }
   const bool by_vocabulary = chosen.rfind("vocab", 0) == 0;
@@ -101,9 +113,11 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
                         " is set; remove it");
   }
   if (id.has_asset_dir() && chosen != "vocab_file") {
-    return source.Error(id, "asset_dir", "only applies to vocab_file, but ", chosen, " is set; remove it");
+    return source.Error(id, "asset_dir", "only applies to vocab_file, but ", chosen,
+                        " is set; remove it");
   }
-  PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing, ReadGrowingTable(id, writable));
+  PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing,
+                          ReadGrowingTable(id, writable));
   if (growing.has_value()) {
     feature->bucketizer = Bucketizer::kHash;
     feature->rows = kAnyId;
@@ -112,7 +126,9 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
     PEPNET_RETURN_IF_ERROR(BuildVocabulary(id, source, feature));
   } else {
     const uint64_t rows = chosen == "num_buckets" ? id.num_buckets() : id.hash_bucket_size();
-    if (rows == 0 || rows > kMaxRows) return source.Error(id, chosen, rows, "; expected 1 to ", kMaxRows, " rows");
+    if (rows == 0 || rows > kMaxRows) {
+      return source.Error(id, chosen, rows, "; expected 1 to ", kMaxRows, " rows");
+    }
     feature->bucketizer = chosen == "num_buckets" ? Bucketizer::kIdentity : Bucketizer::kHash;
     feature->rows = static_cast<int64_t>(rows);
   }
@@ -124,7 +140,8 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   return absl::OkStatus();
 }
 
-Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& source, Feature* feature) {
+Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& source,
+                         Feature* feature) {
   for (const float boundary : raw.boundaries()) {
     const double value = ShortestDecimal(boundary);
     if (!std::isfinite(value)) return source.Error(raw, "boundaries", value, "; expected numbers");
@@ -134,17 +151,19 @@ Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& sour
     }
     feature->boundaries.push_back(value);
   }
-  PEPNET_ASSIGN_OR_RETURN(feature->dim, ReadEmbeddingDim(raw, "with boundaries, expected the width of a row", source));
+  PEPNET_ASSIGN_OR_RETURN(
+      feature->dim, ReadEmbeddingDim(raw, "with boundaries, expected the width of a row", source));
   feature->rows = raw.boundaries_size() + 1;
   feature->bucketizer = Bucketizer::kBoundaries;
   return absl::OkStatus();
 }
 
-Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataConfig& data, ConfigSource* source,
-                  Feature* feature) {
+Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataConfig& data,
+                  ConfigSource* source, Feature* feature) {
   PEPNET_RETURN_IF_ERROR(ConvertCommon(raw, data, *source, feature));
   if (raw.value_dim() == 0 || raw.value_dim() > kMaxDim) {
-    return source->Error(raw, "value_dim", raw.value_dim(), "; expected the number of values per cell, 1 to ", kMaxDim);
+    return source->Error(raw, "value_dim", raw.value_dim(),
+                         "; expected the number of values per cell, 1 to ", kMaxDim);
   }
   feature->value_dim = static_cast<int>(raw.value_dim());
   const char* const embedding = raw.has_mlp() ? "mlp" : "autodis";
@@ -153,11 +172,13 @@ Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataCon
     source->Note(raw, embedding, "without effect: a sequence of numbers is read as it is");
   }
   if (is_embedded && !raw.trainable()) {
-    source->Note(raw, "trainable", absl::StrCat("without effect: it is of tables, and ", embedding, " has none"));
+    source->Note(raw, "trainable",
+                 absl::StrCat("without effect: it is of tables, and ", embedding, " has none"));
   }
   if (raw.boundaries_size() > 0) {
     if (is_embedded) {
-      return source->Error(raw, embedding, "reads values, but the feature has boundaries; remove one of the two");
+      return source->Error(raw, embedding,
+                           "reads values, but the feature has boundaries; remove one of the two");
     }
     PEPNET_RETURN_IF_ERROR(ConvertBoundaries(raw, *source, feature));
   } else {
@@ -196,10 +217,13 @@ bool HasOwnDelimiter(const ProtoFeature& feature) {
 template <typename ProtoFeature>
 Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
                     const ConfigSource& source, Feature* out) {
-  if (out->weighted) return source.Error(feature, "weighted", "true; a sequence cannot be weighted, remove it");
+  if (out->weighted) {
+    return source.Error(feature, "weighted", "true; a sequence cannot be weighted, remove it");
+  }
   for (const std::string& field : feature.sequence_fields()) {
     if (from.group == nullptr) {
-      return source.Error(feature, "sequence_fields", "only applies to the features of a sequence_feature; remove it");
+      return source.Error(feature, "sequence_fields",
+                          "only applies to the features of a sequence_feature; remove it");
     }
     // Operators look at theirs; in FG_NONE there is none, and the column holds what it would give.
     if (from.op.has_value() || absl::EndsWith(feature.expression(), ":" + field)) continue;
@@ -211,31 +235,36 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
   if (from.group != nullptr) {
     const config::SequenceFeature& group = *from.group;
     if (feature.has_sequence_length() || HasOwnDelimiter(feature)) {
-      return source.Error(feature, feature.has_sequence_length() ? "sequence_length" : "sequence_delim",
+      return source.Error(feature,
+                          feature.has_sequence_length() ? "sequence_length" : "sequence_delim",
                           "belongs to the sequence_feature; remove it here");
     }
     if (group.sequence_length() == 0) {
-      return source.Error(group, "sequence_length", group.has_sequence_length() ? "0" : "is missing",
+      return source.Error(group, "sequence_length",
+                          group.has_sequence_length() ? "0" : "is missing",
                           "; expected the largest number of elements, 1 or more");
     }
     length = group.sequence_length();
     sequence.delimiter = group.sequence_delim();
     out->name = absl::StrCat(group.sequence_name(), data.sequence_joint, out->name);
-    out->column = absl::StrCat(group.sequence_name(), data.sequence_joint, out->column);  // of an operator: the name
+    // Of an operator: the name.
+    out->column = absl::StrCat(group.sequence_name(), data.sequence_joint, out->column);
   } else {
     length = feature.sequence_length();
     sequence.delimiter = feature.sequence_delim();
   }
   if (sequence.delimiter.empty()) {
-    return source.Error(from.group != nullptr ? static_cast<const Message&>(*from.group) : feature, "sequence_delim",
-                        "is empty; expected the text between two elements");
+    return source.Error(from.group != nullptr ? static_cast<const Message&>(*from.group) : feature,
+                        "sequence_delim", "is empty; expected the text between two elements");
   }
   if (sequence.delimiter == out->separator) {
-    return source.Error(feature, "separator", "\"", out->separator,
-                        "\" is the sequence_delim as well; the values of an element need another one");
+    return source.Error(
+        feature, "separator", "\"", out->separator,
+        "\" is the sequence_delim as well; the values of an element need another one");
   }
   if (length > std::numeric_limits<int32_t>::max()) {
-    return source.Error(feature, "sequence_length", length, "; expected at most ", std::numeric_limits<int32_t>::max());
+    return source.Error(feature, "sequence_length", length, "; expected at most ",
+                        std::numeric_limits<int32_t>::max());
   }
   if (data.fg_mode == FgMode::kNone) return absl::OkStatus();  // cells are read whole
   sequence.max_elements = static_cast<int>(length);
@@ -244,33 +273,36 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
 }
 
 template <typename ProtoFeature>
-Status CheckNoSequence(const FeatureMessage& from, const ProtoFeature& feature, const ConfigSource& source) {
+Status CheckNoSequence(const FeatureMessage& from, const ProtoFeature& feature,
+                       const ConfigSource& source) {
   const char* const field = feature.has_sequence_length()        ? "sequence_length"
                             : HasOwnDelimiter(feature)           ? "sequence_delim"
                             : feature.sequence_fields_size() > 0 ? "sequence_fields"
                                                                  : nullptr;
   if (field == nullptr) return absl::OkStatus();
-  return source.Error(feature, field, "only applies to sequences; remove it, or make the feature a sequence_",
+  return source.Error(feature, field,
+                      "only applies to sequences; remove it, or make the feature a sequence_",
                       from.op.has_value() ? TypeOf(*from.op).field : TypeOf(*from.kind).field);
 }
 
 template <typename ProtoFeature>
-Status ConvertSequence(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
-                       const ConfigSource& source, Feature* out) {
-  return from.is_sequence ? MakeSequence(from, feature, data, source, out) : CheckNoSequence(from, feature, source);
+Status ConvertSequence(const FeatureMessage& from, const ProtoFeature& feature,
+                       const DataConfig& data, const ConfigSource& source, Feature* out) {
+  return from.is_sequence ? MakeSequence(from, feature, data, source, out)
+                          : CheckNoSequence(from, feature, source);
 }
 
 // Of an expression that names another column than the one that is read in FG_NONE.
 template <typename ProtoFeature>
-void NoteOtherColumn(const FeatureMessage& from, const ProtoFeature& feature, const DataConfig& data,
-                     ConfigSource* source) {
+void NoteOtherColumn(const FeatureMessage& from, const ProtoFeature& feature,
+                     const DataConfig& data, ConfigSource* source) {
   if (data.fg_mode != FgMode::kNone || from.is_sequence || from.op.has_value()) return;
   const std::optional<NamedInput> input = SplitInput(feature.expression());
   if (!input.has_value() || input->column == feature.feature_name()) return;
-  source->Note(
-      feature, "expression",
-      absl::StrCat("without effect in FG_NONE: the column is called like the feature, ", feature.feature_name(),
-                   "; set data_config.fg_mode: FG_DAG if the columns hold raw values"));
+  source->Note(feature, "expression",
+               absl::StrCat("without effect in FG_NONE: the column is called like the feature, ",
+                            feature.feature_name(),
+                            "; set data_config.fg_mode: FG_DAG if the columns hold raw values"));
 }
 
 Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, const DataConfig& data,
@@ -281,8 +313,8 @@ Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, con
   return ConvertSequence(from, id, data, *source, out);
 }
 
-Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw, const DataConfig& data,
-                    ConfigSource* source, Feature* out) {
+Status ConvertWhole(const FeatureMessage& from, const config::RawFeature& raw,
+                    const DataConfig& data, ConfigSource* source, Feature* out) {
   out->kind = FeatureKind::kRaw;
   PEPNET_RETURN_IF_ERROR(ConvertRaw(raw, from.is_sequence, data, source, out));
   NoteOtherColumn(from, raw, data, source);
@@ -297,23 +329,27 @@ Status SetVocabulary(TokenizerFile file, Feature* out) {
   out->op->tokenizer = std::move(file.tokenizer);
   if (!out->default_value.has_value()) return absl::OkStatus();
   std::vector<std::string> tokens;
-  PEPNET_RETURN_IF_ERROR(WordTokenizer(out->op->tokenizer, &out->vocabulary).Append(*out->default_value, &tokens));
+  PEPNET_RETURN_IF_ERROR(
+      WordTokenizer(out->op->tokenizer, &out->vocabulary).Append(*out->default_value, &tokens));
   out->default_value.reset();
   if (!tokens.empty()) out->default_value = absl::StrJoin(tokens, kBetweenWords);
   return absl::OkStatus();
 }
 
 // A computed feature is an operator, and an id or raw feature that reads what it computes.
-Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
+Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source,
+                      Feature* out) {
   if (data.fg_mode != FgMode::kNone) {
     PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, data, *source));
   }
   std::optional<TokenizerFile> tokenizer;
   if (*from.op == OperatorKind::kTokenize) {
-    PEPNET_ASSIGN_OR_RETURN(tokenizer,
-                            ReadTokenizer(static_cast<const config::TokenizeFeature&>(*from.message), source));
+    PEPNET_ASSIGN_OR_RETURN(
+        tokenizer,
+        ReadTokenizer(static_cast<const config::TokenizeFeature&>(*from.message), source));
   }
-  const int64_t token_rows = tokenizer.has_value() ? static_cast<int64_t>(tokenizer->vocabulary.size()) : 0;
+  const int64_t token_rows =
+      tokenizer.has_value() ? static_cast<int64_t>(tokenizer->vocabulary.size()) : 0;
   const ReadingFeature reading = ReadingFeatureOf(from, data, token_rows);
   PEPNET_RETURN_IF_ERROR(std::visit(
       [&](const auto& feature) {
@@ -324,11 +360,14 @@ Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, Config
       },
       reading));
   if (!tokenizer.has_value() || data.fg_mode == FgMode::kNone) return absl::OkStatus();
-  return Annotate(SetVocabulary(*std::move(tokenizer), out), source->Where(*from.message, "default_value"));
+  return Annotate(SetVocabulary(*std::move(tokenizer), out),
+                  source->Where(*from.message, "default_value"));
 }
 
-Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source, Feature* out) {
-  if (from.group != nullptr && from.group->sequence_name().empty() && (from.kind.has_value() || from.op.has_value())) {
+Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, ConfigSource* source,
+                      Feature* out) {
+  if (from.group != nullptr && from.group->sequence_name().empty() &&
+      (from.kind.has_value() || from.op.has_value())) {
     return source->Error(*from.group, "sequence_name", "is missing; expected a name");
   }
   if (from.op.has_value()) return ConvertDerived(from, data, source, out);
@@ -336,15 +375,19 @@ Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, Config
     std::vector<std::string> fields;
     for (const FeatureKind known : AllKinds<FeatureKind>()) {
       const std::string field = TypeOf(known).field;
-      fields.push_back(absl::StrCat(std::string("aeiou").find(field[0]) != std::string::npos ? "an " : "a ", field));
+      fields.push_back(absl::StrCat(
+          std::string("aeiou").find(field[0]) != std::string::npos ? "an " : "a ", field));
     }
-    return source->Error(*from.message, "", "is empty; expected a feature, such as ", JoinNames(fields, " or "));
+    return source->Error(*from.message, "", "is empty; expected a feature, such as ",
+                         JoinNames(fields, " or "));
   }
   switch (*from.kind) {
     case FeatureKind::kId:
-      return ConvertWhole(from, static_cast<const config::IdFeature&>(*from.message), data, source, out);
+      return ConvertWhole(from, static_cast<const config::IdFeature&>(*from.message), data, source,
+                          out);
     case FeatureKind::kRaw:
-      return ConvertWhole(from, static_cast<const config::RawFeature&>(*from.message), data, source, out);
+      return ConvertWhole(from, static_cast<const config::RawFeature&>(*from.message), data, source,
+                          out);
   }
   return absl::OkStatus();
 }
@@ -366,8 +409,9 @@ FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
   const std::string field = member->name().substr(prefix.size());
   found.kind = FindKind<FeatureKind>(&FeatureType::field, field);
   found.op = FindKind<OperatorKind>(&OperatorType::field, field);
-  if (found.kind.has_value() || found.op.has_value())
+  if (found.kind.has_value() || found.op.has_value()) {
     found.message = &holder.GetReflection()->GetMessage(holder, member);
+  }
   found.is_sequence = found.is_sequence || TokensAreElements(*found.message);
   return found;
 }
@@ -401,7 +445,8 @@ std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config)
     return messages;
   }
   const FeatureMessage plain = MessageIn(config, "");
-  messages.push_back(plain.kind.has_value() || plain.op.has_value() ? plain : MessageIn(config, "sequence_"));
+  messages.push_back(
+      plain.kind.has_value() || plain.op.has_value() ? plain : MessageIn(config, "sequence_"));
   return messages;
 }
 
@@ -441,18 +486,27 @@ void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config)
     Message* const feature = holder->GetReflection()->MutableMessage(holder, member);
     const auto* const reflection = feature->GetReflection();
     const Descriptor* const type = feature->GetDescriptor();
-    const bool gives_one_id = type == config::IdFeature::descriptor() || type == config::ComboFeature::descriptor() ||
+    const bool gives_one_id = type == config::IdFeature::descriptor() ||
+                              type == config::ComboFeature::descriptor() ||
                               type == config::BoolMaskFeature::descriptor();
     const FieldDescriptor* const value_dim = type->FindFieldByName("value_dim");
-    if (gives_one_id && !reflection->HasField(*feature, value_dim)) reflection->SetUInt32(feature, value_dim, 1);
+    if (gives_one_id && !reflection->HasField(*feature, value_dim)) {
+      reflection->SetUInt32(feature, value_dim, 1);
+    }
     const FieldDescriptor* const default_value = type->FindFieldByName("default_value");
     if (default_value == nullptr || data.fg_mode == FgMode::kNone) return;
-    if (reflection->GetString(*feature, default_value).empty()) reflection->SetString(feature, default_value, "0");
+    if (reflection->GetString(*feature, default_value).empty()) {
+      reflection->SetString(feature, default_value, "0");
+    }
   };
   for (config::FeatureConfig& feature : *config->mutable_feature_configs()) {
     if (feature.has_sequence_feature()) {
-      for (config::SeqFeatureConfig& one : *feature.mutable_sequence_feature()->mutable_features()) fill(&one);
-    } else if (MessageIn(feature, "").is_sequence || MessageIn(feature, "sequence_").message != &feature) {
+      for (config::SeqFeatureConfig& one :
+           *feature.mutable_sequence_feature()->mutable_features()) {
+        fill(&one);
+      }
+    } else if (MessageIn(feature, "").is_sequence ||
+               MessageIn(feature, "sequence_").message != &feature) {
       fill(&feature);
     }
   }
@@ -464,13 +518,15 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
   for (const config::FeatureConfig& from : config.feature_configs()) {
     const std::vector<FeatureMessage> messages = FeatureMessages(from);
     if (messages.empty()) {
-      return source->Error(from.sequence_feature(), "features", "is missing; expected at least one feature");
+      return source->Error(from.sequence_feature(), "features",
+                           "is missing; expected at least one feature");
     }
     for (const FeatureMessage& message : messages) {
       Feature feature;
       PEPNET_RETURN_IF_ERROR(ConvertFeature(message, out->data, source, &feature));
       if (!names.insert(feature.name).second) {
-        return source->Error(*message.message, "feature_name", "\"", feature.name, "\" names two features");
+        return source->Error(*message.message, "feature_name", "\"", feature.name,
+                             "\" names two features");
       }
       out->features.push_back(std::move(feature));
       all.push_back(message);
@@ -479,14 +535,16 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
   return ResolveInputs(all, *source, out);
 }
 
-Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data, ConfigSource* source) {
+Status CheckFeature(const config::FeatureConfig& feature, const DataConfig& data,
+                    ConfigSource* source) {
   for (const FeatureMessage& message : FeatureMessages(feature)) {
     PEPNET_RETURN_IF_ERROR(CheckMessage(message, data, source));
   }
   return absl::OkStatus();
 }
 
-Status CheckFeature(const config::SequenceFeature& group, int feature, const DataConfig& data, ConfigSource* source) {
+Status CheckFeature(const config::SequenceFeature& group, int feature, const DataConfig& data,
+                    ConfigSource* source) {
   return CheckMessage(MessageOf(group, feature), data, source);
 }
 

@@ -39,7 +39,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
   }
   std::vector<TableFields> fields;
   for (size_t f = 0; f < messages.size(); ++f) {
-    PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(), ReadTableFields(*messages[f], out->features[f], source));
+    PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(),
+                            ReadTableFields(*messages[f], out->features[f], source));
   }
   std::vector<FirstUse> first_uses;  // by table
   // The map is ordered, so leaves and tables get the same numbers whatever the order of the groups
@@ -48,12 +49,13 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     Feature& feature = out->features[key.feature];
     feature.is_read = true;
     place = static_cast<int>(out->leaves.size());
-    const bool by_element =
-        feature.sequence.has_value() && (key.of_sequence_group || feature.bucketizer == Bucketizer::kNone);
+    const bool by_element = feature.sequence.has_value() &&
+                            (key.of_sequence_group || feature.bucketizer == Bucketizer::kNone);
     Leaf& leaf = out->leaves.emplace_back(Leaf{key.feature, -1, feature.dim, by_element});
     if (feature.bucketizer == Bucketizer::kNone) continue;
     const TableFields& wanted = fields[key.feature];
-    std::string name = wanted.embedding_name.empty() ? absl::StrCat(feature.name, "_emb") : wanted.embedding_name;
+    std::string name =
+        wanted.embedding_name.empty() ? absl::StrCat(feature.name, "_emb") : wanted.embedding_name;
     if (!key.suffix.empty()) absl::StrAppend(&name, "_", key.suffix);
     const std::string called = name;
     if (key.of_sequence_group) name = SequenceTableName(name, feature.dim);
@@ -63,7 +65,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     if (leaf.table < 0) {
       leaf.table = static_cast<int>(out->tables.size());
       out->tables.push_back({name, feature.rows, feature.dim, wanted.initializer, wanted.trainable,
-                             key.of_sequence_group, wanted.expected_rows, wanted.policy, wanted.value_kind});
+                             key.of_sequence_group, wanted.expected_rows, wanted.policy,
+                             wanted.value_kind});
       first_uses.push_back({key.feature, key.suffix});
       continue;
     }
@@ -71,22 +74,23 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     const Feature& first = out->features[first_uses[leaf.table].feature];
     // Two features share a table only if all that it is made from agrees; the first difference is
     // named.
-    const char* differs = table.sequence != key.of_sequence_group                      ? "kind"
-                          : first_uses[leaf.table].suffix != key.suffix                ? "embedding_name_suffix"
-                          : table.rows != feature.rows                                 ? "rows"
-                          : table.expected_rows != wanted.expected_rows                ? "expected rows"
-                          : table.policy != wanted.policy                              ? "admission, expiry or limits"
-                          : table.dim != feature.dim                                   ? "embedding_dim"
+    const char* differs = table.sequence != key.of_sequence_group       ? "kind"
+                          : first_uses[leaf.table].suffix != key.suffix ? "embedding_name_suffix"
+                          : table.rows != feature.rows                  ? "rows"
+                          : table.expected_rows != wanted.expected_rows ? "expected rows"
+                          : table.policy != wanted.policy ? "admission, expiry or limits"
+                          : table.dim != feature.dim      ? "embedding_dim"
                           : !key.of_sequence_group && first.pooling != feature.pooling ? "pooling"
                           : table.trainable != wanted.trainable                        ? "trainable"
                           : table.value_kind != wanted.value_kind                      ? "data_type"
                           : table.initializer != wanted.initializer                    ? "init_fn"
                                                                                        : nullptr;
     if (differs == nullptr) continue;
-    return source->Error(*messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",
-                         "table \"", called, "\" is shared with feature ", first.name, ", but the two differ in ",
-                         differs, " (rows ", table.rows, " and ", feature.rows, ", width ", table.dim, " and ",
-                         feature.dim, "); make them equal or give them different embedding_names");
+    return source->Error(
+        *messages[key.feature], wanted.embedding_name.empty() ? "feature_name" : "embedding_name",
+        "table \"", called, "\" is shared with feature ", first.name, ", but the two differ in ",
+        differs, " (rows ", table.rows, " and ", feature.rows, ", width ", table.dim, " and ",
+        feature.dim, "); make them equal or give them different embedding_names");
   }
   return absl::OkStatus();
 }
@@ -115,7 +119,8 @@ struct PlannedGroup {
 // Groups in two passes: Plan() all of them, so that the leaves are known; then Build() each.
 class GroupConverter {
  public:
-  GroupConverter(ConfigSource* source, JobConfig* job) : source_(source), job_(job), plan_(job->features) {
+  GroupConverter(ConfigSource* source, JobConfig* job)
+      : source_(source), job_(job), plan_(job->features) {
     for (const Feature& feature : job->features) feature_names_.push_back(feature.name);
   }
 
@@ -129,7 +134,8 @@ class GroupConverter {
     if (from.feature_names_size() == 0 && from.sequence_encoders_size() == 0) {
       return source_->Error(from, "feature_names", "is missing; expected at least one feature");
     }
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<int> features, FeaturesOf(from, from.feature_names()));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int> features,
+                            FeaturesOf(from, from.feature_names()));
     for (size_t i = 0; i < features.size(); ++i) {
       const Feature& feature = job_->features[features[i]];
       if (feature.sequence.has_value() && feature.bucketizer == Bucketizer::kNone) {
@@ -139,10 +145,12 @@ class GroupConverter {
       group.leaves.push_back(plan_.Add({features[i], false, from.embedding_name_suffix()}));
     }
     if (from.sequence_groups_size() > 0 && from.sequence_encoders_size() == 0) {
-      return source_->Error(from, "sequence_groups", "stand without sequence_encoders, which read them; add those");
+      return source_->Error(from, "sequence_groups",
+                            "stand without sequence_encoders, which read them; add those");
     }
     if (from.sequence_encoders_size() > 0 && from.sequence_groups_size() == 0) {
-      return source_->Error(from, "sequence_encoders", "stand without sequence_groups, which they read; add those");
+      return source_->Error(from, "sequence_encoders",
+                            "stand without sequence_groups, which they read; add those");
     }
     for (const config::SeqGroupConfig& one : from.sequence_groups()) {
       PEPNET_RETURN_IF_ERROR(PlanSequenceGroup(one, &group));
@@ -150,7 +158,9 @@ class GroupConverter {
     return absl::OkStatus();
   }
 
-  Status MakeLeaves(const config::EasyRecConfig& config) { return plan_.Build(config, source_, job_); }
+  Status MakeLeaves(const config::EasyRecConfig& config) {
+    return plan_.Build(config, source_, job_);
+  }
 
   Status Build(size_t number, FeatureGroup* out) {
     PlannedGroup& group = groups_[number];
@@ -169,9 +179,11 @@ class GroupConverter {
     }
     for (int i = 0; i < from.sequence_encoders_size(); ++i) {
       Encoder encoder;
-      encoder.module = absl::StrCat("model.embedding_group._group_name_to_seq_encoders.", out->name, ".", i);
+      encoder.module =
+          absl::StrCat("model.embedding_group._group_name_to_seq_encoders.", out->name, ".", i);
       encoder.dropout_layer = next_dropout_layer_;
-      PEPNET_RETURN_IF_ERROR(ConvertEncoder(from.sequence_encoders(i), &group, first_group, &encoder));
+      PEPNET_RETURN_IF_ERROR(
+          ConvertEncoder(from.sequence_encoders(i), &group, first_group, &encoder));
       // Every dropout has a layer number of its own, which keys its random numbers: two of the same
       // number would drop the same elements.
       next_dropout_layer_ += std::max<int64_t>(1, encoder.attn_mlp.hidden_units.size());
@@ -181,25 +193,29 @@ class GroupConverter {
     }
     for (const PlannedSequenceGroup& planned : group.sequence_groups) {
       if (planned.is_read) continue;
-      return source_->Error(*planned.from, "", "no encoder reads the sequence group \"", planned.name,
-                            "\"; name it as the input of one, or remove it");
+      return source_->Error(*planned.from, "", "no encoder reads the sequence group \"",
+                            planned.name, "\"; name it as the input of one, or remove it");
     }
     return absl::OkStatus();
   }
 
  private:
   // The features that a group lists, each once.
-  StatusOr<std::vector<int>> FeaturesOf(const google::protobuf::Message& group,
-                                        const google::protobuf::RepeatedPtrField<std::string>& names) {
+  StatusOr<std::vector<int>> FeaturesOf(
+      const google::protobuf::Message& group,
+      const google::protobuf::RepeatedPtrField<std::string>& names) {
     std::vector<int> features;
     std::set<int> seen;
     for (int i = 0; i < names.size(); ++i) {
       const int index = IndexOf(names[i], feature_names_);
       const std::string where = source_->Where(group, "feature_names", i);
       if (index < 0) {
-        return InvalidInput(where, ": no feature is named \"", names[i], "\"", Suggestion(names[i], feature_names_));
+        return InvalidInput(where, ": no feature is named \"", names[i], "\"",
+                            Suggestion(names[i], feature_names_));
       }
-      if (!seen.insert(index).second) return InvalidInput(where, ": \"", names[i], "\" is listed twice in this group");
+      if (!seen.insert(index).second) {
+        return InvalidInput(where, ": \"", names[i], "\" is listed twice in this group");
+      }
       features.push_back(index);
     }
     return features;
@@ -211,22 +227,28 @@ class GroupConverter {
     planned.name = from.group_name();
     if (planned.name.empty()) {
       if (group->from->sequence_groups_size() > 1) {
-        return source_->Error(from, "group_name", "is missing; several sequence groups of a group need names");
+        return source_->Error(from, "group_name",
+                              "is missing; several sequence groups of a group need names");
       }
       planned.name = group->from->group_name();
     }
     if (!sequence_group_names_.insert(planned.name).second) {
-      return source_->Error(from, "group_name", "\"", planned.name, "\" names two sequence groups; rename one");
+      return source_->Error(from, "group_name", "\"", planned.name,
+                            "\" names two sequence groups; rename one");
     }
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<int> features, FeaturesOf(from, from.feature_names()));
-    const std::string& suffix =
-        from.embedding_name_suffix().empty() ? group->from->embedding_name_suffix() : from.embedding_name_suffix();
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int> features,
+                            FeaturesOf(from, from.feature_names()));
+    const std::string& suffix = from.embedding_name_suffix().empty()
+                                    ? group->from->embedding_name_suffix()
+                                    : from.embedding_name_suffix();
     for (const int feature : features) {
       const bool is_sequence = job_->features[feature].sequence.has_value();
-      (is_sequence ? planned.sequence : planned.query).push_back(plan_.Add({feature, true, suffix}));
+      (is_sequence ? planned.sequence : planned.query)
+          .push_back(plan_.Add({feature, true, suffix}));
     }
     if (planned.sequence.empty()) {
-      return source_->Error(from, "feature_names", from.feature_names().empty() ? "is missing" : "holds no sequence",
+      return source_->Error(from, "feature_names",
+                            from.feature_names().empty() ? "is missing" : "holds no sequence",
                             "; expected at least one sequence feature");
     }
     return absl::OkStatus();
@@ -241,7 +263,8 @@ class GroupConverter {
   // A group reads a leaf through its feature's dense embedding, which is made where the first group
   // asks for it.
   int WidthInGroup(int leaf) {
-    const std::optional<DenseEmbedding>& embedding = job_->features[job_->leaves[leaf].feature].embedding;
+    const std::optional<DenseEmbedding>& embedding =
+        job_->features[job_->leaves[leaf].feature].embedding;
     if (!embedding.has_value()) return job_->leaves[leaf].dim;
     if (job_->leaves[leaf].embedding < 0) {
       job_->leaves[leaf].embedding = static_cast<int>(job_->model.embeddings.size());
@@ -262,21 +285,26 @@ class GroupConverter {
     const auto* const field = from.GetDescriptor()->FindFieldByName("input");
     const std::string name = from.GetReflection()->GetString(from, field);
     std::vector<std::string> names;
-    for (const PlannedSequenceGroup& planned : group->sequence_groups) names.push_back(planned.name);
+    for (const PlannedSequenceGroup& planned : group->sequence_groups) {
+      names.push_back(planned.name);
+    }
     if (name.empty() && names.size() > 1) {
-      return source_->Error(from, "input", "is missing; expected one of the group's sequence groups ",
+      return source_->Error(from, "input",
+                            "is missing; expected one of the group's sequence groups ",
                             JoinNames(names, " or "));
     }
     *input = name.empty() ? 0 : IndexOf(name, names);
     if (*input < 0) {
-      return source_->Error(from, "input", "no sequence group of group \"", group->from->group_name(), "\" is named \"",
-                            name, "\"", Suggestion(name, names));
+      return source_->Error(from, "input", "no sequence group of group \"",
+                            group->from->group_name(), "\" is named \"", name, "\"",
+                            Suggestion(name, names));
     }
     group->sequence_groups[*input].is_read = true;
     return absl::OkStatus();
   }
 
-  Status CheckQuery(const google::protobuf::Message& from, const SequenceGroup& group, const Encoder& encoder) {
+  Status CheckQuery(const google::protobuf::Message& from, const SequenceGroup& group,
+                    const Encoder& encoder) {
     if (!TypeOf(encoder.kind).needs_query) return absl::OkStatus();
     if (group.query.empty()) {
       return source_->Error(from, "input", "the sequence group \"", group.name,
@@ -285,20 +313,24 @@ class GroupConverter {
     for (const int leaf : group.query) {
       const Feature& feature = job_->features[job_->leaves[leaf].feature];
       if (!feature.embedding.has_value()) continue;
-      return source_->Error(from, "input", "the query of the sequence group \"", group.name, "\" holds ", feature.name,
-                            ", which has ", TypeOf(feature.embedding->kind).name,
+      return source_->Error(from, "input", "the query of the sequence group \"", group.name,
+                            "\" holds ", feature.name, ", which has ",
+                            TypeOf(feature.embedding->kind).name,
                             "; expected ids, or numbers without it");
     }
     const bool same = encoder.kind == EncoderKind::kSimpleAttention;
-    if (same ? group.query_width == group.width : group.query_width <= group.width) return absl::OkStatus();
-    return source_->Error(from, "input", "the query of the sequence group \"", group.name, "\" is ", group.query_width,
-                          " wide, its positions ", group.width, "; expected a query that is ",
-                          same ? "as wide" : "no wider");
+    if (same ? group.query_width == group.width : group.query_width <= group.width) {
+      return absl::OkStatus();
+    }
+    return source_->Error(from, "input", "the query of the sequence group \"", group.name, "\" is ",
+                          group.query_width, " wide, its positions ", group.width,
+                          "; expected a query that is ", same ? "as wide" : "no wider");
   }
 
   Status ConvertMaxLength(const google::protobuf::Message& from, int32_t length, Encoder* out) {
     if (length < 0 || length > kMaxPositions) {
-      return source_->Error(from, "max_seq_length", length, "; expected 0 (all positions) to ", kMaxPositions);
+      return source_->Error(from, "max_seq_length", length, "; expected 0 (all positions) to ",
+                            kMaxPositions);
     }
     out->max_length = length;
     return absl::OkStatus();
@@ -306,7 +338,9 @@ class GroupConverter {
 
   template <typename From>
   Status ConvertAttentionMlp(const From& from, Encoder* out) {
-    if (!from.has_attn_mlp()) return source_->Error(from, "attn_mlp", "is missing; expected the layers of the weights");
+    if (!from.has_attn_mlp()) {
+      return source_->Error(from, "attn_mlp", "is missing; expected the layers of the weights");
+    }
     out->attn_mlp.of_positions = true;
     return ConvertMlp(from.attn_mlp(), *source_, &out->attn_mlp);
   }
@@ -314,7 +348,8 @@ class GroupConverter {
   Status ConvertPooling(const config::PoolingEncoder& from, Encoder* out) {
     const std::string pooling = absl::AsciiStrToLower(from.pooling_type());
     if (pooling != "sum" && pooling != "mean") {
-      return source_->Error(from, "pooling_type", "\"", from.pooling_type(), "\"; expected sum or mean");
+      return source_->Error(from, "pooling_type", "\"", from.pooling_type(),
+                            "\"; expected sum or mean");
     }
     out->mean = pooling == "mean";
     return ConvertMaxLength(from, from.max_seq_length(), out);
@@ -322,13 +357,15 @@ class GroupConverter {
 
   Status ConvertWindows(const config::MultiWindowDINEncoder& from, Encoder* out) {
     if (from.windows_len().empty()) {
-      return source_->Error(from, "windows_len", "is missing; expected the number of positions of each window");
+      return source_->Error(from, "windows_len",
+                            "is missing; expected the number of positions of each window");
     }
     int64_t sum = 0;
     for (const uint32_t length : from.windows_len()) {
       sum += length;
       if (length == 0 || sum > kMaxPositions) {
-        return source_->Error(from, "windows_len", length, "; expected windows of 1 position or more, ", kMaxPositions,
+        return source_->Error(from, "windows_len", length,
+                              "; expected windows of 1 position or more, ", kMaxPositions,
                               " in all at most");
       }
       out->windows.push_back(static_cast<int>(length));
@@ -339,10 +376,12 @@ class GroupConverter {
   Status ConvertSelfAttention(const config::SelfAttentionEncoder& from, Encoder* out) {
     const int width = from.multihead_attn_dim(), heads = from.num_heads();
     if (width < 1 || width > kMaxAttentionWidth) {
-      return source_->Error(from, "multihead_attn_dim", width, "; expected 1 to ", kMaxAttentionWidth);
+      return source_->Error(from, "multihead_attn_dim", width, "; expected 1 to ",
+                            kMaxAttentionWidth);
     }
     if (heads < 1 || width % heads != 0) {
-      return source_->Error(from, "num_heads", heads, "; expected a divisor of multihead_attn_dim ", width);
+      return source_->Error(from, "num_heads", heads, "; expected a divisor of multihead_attn_dim ",
+                            width);
     }
     out->attention_width = width;
     out->heads = heads;
@@ -360,9 +399,11 @@ class GroupConverter {
       case EncoderKind::kPooling:
         return ConvertPooling(from.pooling_encoder(), out);
       case EncoderKind::kSimpleAttention:
-        return ConvertMaxLength(from.simple_attention(), from.simple_attention().max_seq_length(), out);
+        return ConvertMaxLength(from.simple_attention(), from.simple_attention().max_seq_length(),
+                                out);
       case EncoderKind::kDin:
-        PEPNET_RETURN_IF_ERROR(ConvertMaxLength(from.din_encoder(), from.din_encoder().max_seq_length(), out));
+        PEPNET_RETURN_IF_ERROR(
+            ConvertMaxLength(from.din_encoder(), from.din_encoder().max_seq_length(), out));
         return ConvertAttentionMlp(from.din_encoder(), out);
       case EncoderKind::kMultiWindowDin:
         return ConvertWindows(from.multi_window_din_encoder(), out);
@@ -372,12 +413,15 @@ class GroupConverter {
     return absl::OkStatus();
   }
 
-  Status ConvertEncoder(const config::SeqEncoderConfig& from, PlannedGroup* group, int first_group, Encoder* out) {
+  Status ConvertEncoder(const config::SeqEncoderConfig& from, PlannedGroup* group, int first_group,
+                        Encoder* out) {
     const google::protobuf::FieldDescriptor* const member = SetMember(from, "seq_module");
     const std::optional<EncoderKind> kind =
-        member == nullptr ? std::nullopt : FindKind<EncoderKind>(&EncoderType::field, member->name());
+        member == nullptr ? std::nullopt
+                          : FindKind<EncoderKind>(&EncoderType::field, member->name());
     if (!kind.has_value()) {
-      return source_->Error(from, "", "is empty; expected ", ListOfKinds<EncoderKind>(&EncoderType::field, " or "));
+      return source_->Error(from, "", "is empty; expected ",
+                            ListOfKinds<EncoderKind>(&EncoderType::field, " or "));
     }
     out->kind = *kind;
     const google::protobuf::Message& message = from.GetReflection()->GetMessage(from, member);
@@ -405,7 +449,9 @@ class GroupConverter {
 Status ConvertGroups(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   const auto& from = config.model_config().feature_groups();
   GroupConverter converter(source, out);
-  for (const config::FeatureGroupConfig& group : from) PEPNET_RETURN_IF_ERROR(converter.Plan(group));
+  for (const config::FeatureGroupConfig& group : from) {
+    PEPNET_RETURN_IF_ERROR(converter.Plan(group));
+  }
   PEPNET_RETURN_IF_ERROR(converter.MakeLeaves(config));
   bool has_main = false;
   // Encoders stand in the order of the groups' roles.

@@ -1,4 +1,5 @@
-// From features and from what groups read of them to leaves and their tables (common/job_config/leaf.h).
+// From features and from what groups read of them to leaves and their tables
+// (common/job_config/leaf.h).
 #pragma once
 
 #include <compare>
@@ -16,13 +17,14 @@ namespace pepnet {
 
 // The message of one feature.
 struct FeatureMessage {
-  const google::protobuf::Message* message = nullptr;  // of a kind or an operator; without one, what should hold it
+  // Of a kind or an operator; without one, what should hold it.
+  const google::protobuf::Message* message = nullptr;
   std::optional<FeatureKind> kind;
   std::optional<OperatorKind> op;                  // computes the cells; kind is not set
   const config::SequenceFeature* group = nullptr;  // that it belongs to
   bool is_sequence = false;
-  // The cells of its inputs hold elements: sequence_<kind>, or a feature of a sequence_feature. Else a sequence is made
-  // of one text.
+  // The cells of its inputs hold elements: sequence_<kind>, or a feature of a sequence_feature.
+  // Else a sequence is made of one text.
   bool is_in_sequence = false;
 };
 

@@ -10,53 +10,66 @@ namespace {
 
 constexpr uint32_t kMaxWidth = 1 << 24;
 
-Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, float value, const ConfigSource& source,
-                    double* out) {
+Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, float value,
+                    const ConfigSource& source, double* out) {
   *out = ShortestDecimal(value);
-  if (!std::isfinite(*out) || *out <= 0) return source.Error(pepnet, field, *out, "; expected a number > 0");
+  if (!std::isfinite(*out) || *out <= 0) {
+    return source.Error(pepnet, field, *out, "; expected a number > 0");
+  }
   return absl::OkStatus();
 }
 
 Status ConvertEpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
-  PEPNET_RETURN_IF_ERROR(ConvertGamma(pepnet, "epnet_gamma", pepnet.epnet_gamma(), *source, &model->epnet_gamma));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertGamma(pepnet, "epnet_gamma", pepnet.epnet_gamma(), *source, &model->epnet_gamma));
   model->epnet_hidden_unit = model->main.width;
   if (!pepnet.has_epnet_hidden_unit()) return absl::OkStatus();
   if (pepnet.epnet_hidden_unit() == 0 || pepnet.epnet_hidden_unit() > kMaxWidth) {
-    return source->Error(pepnet, "epnet_hidden_unit", pepnet.epnet_hidden_unit(), "; expected 1 to ", kMaxWidth,
+    return source->Error(pepnet, "epnet_hidden_unit", pepnet.epnet_hidden_unit(),
+                         "; expected 1 to ", kMaxWidth,
                          ", or remove it to use the width of group all");
   }
   model->epnet_hidden_unit = static_cast<int>(pepnet.epnet_hidden_unit());
-  if (!model->domain)
-    source->Note(pepnet, "epnet_hidden_unit", "without effect: there is no domain group, so no EPNet");
+  if (!model->domain) {
+    source->Note(pepnet, "epnet_hidden_unit",
+                 "without effect: there is no domain group, so no EPNet");
+  }
   return absl::OkStatus();
 }
 
 Status ConvertPpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
   const auto activation = ParseActivation(pepnet.ppnet_activation());
-  if (!activation.ok()) return Annotate(activation.status(), source->Where(pepnet, "ppnet_activation"));
+  if (!activation.ok()) {
+    return Annotate(activation.status(), source->Where(pepnet, "ppnet_activation"));
+  }
   model->ppnet_activation = *activation;
-  PEPNET_RETURN_IF_ERROR(ConvertGamma(pepnet, "ppnet_gamma", pepnet.ppnet_gamma(), *source, &model->ppnet_gamma));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertGamma(pepnet, "ppnet_gamma", pepnet.ppnet_gamma(), *source, &model->ppnet_gamma));
   if (!model->uia) {
     if (pepnet.ppnet_hidden_units_size() > 0) {
-      source->Note(pepnet, "ppnet_hidden_units", "without effect: there is no uia group, so no PPNet");
+      source->Note(pepnet, "ppnet_hidden_units",
+                   "without effect: there is no uia group, so no PPNet");
     }
     return absl::OkStatus();
   }
   if (pepnet.ppnet_hidden_units_size() == 0) {
-    return source->Error(pepnet, "ppnet_hidden_units",
-                         "is missing, but there is a uia group; set the layer widths or remove the group");
+    return source->Error(
+        pepnet, "ppnet_hidden_units",
+        "is missing, but there is a uia group; set the layer widths or remove the group");
   }
-  PEPNET_RETURN_IF_ERROR(
-      ConvertWidths(pepnet, "ppnet_hidden_units", pepnet.ppnet_hidden_units(), *source, &model->ppnet_hidden_units));
-  PEPNET_RETURN_IF_ERROR(
-      CheckWeights(pepnet, "ppnet_activation", model->ppnet_activation, model->ppnet_hidden_units, *source));
-  return ConvertDropout(pepnet, "ppnet_dropout_ratio", pepnet.ppnet_dropout_ratio(), model->ppnet_hidden_units.size(),
-                        *source, &model->ppnet_dropout_ratio);
+  PEPNET_RETURN_IF_ERROR(ConvertWidths(pepnet, "ppnet_hidden_units", pepnet.ppnet_hidden_units(),
+                                       *source, &model->ppnet_hidden_units));
+  PEPNET_RETURN_IF_ERROR(CheckWeights(pepnet, "ppnet_activation", model->ppnet_activation,
+                                      model->ppnet_hidden_units, *source));
+  return ConvertDropout(pepnet, "ppnet_dropout_ratio", pepnet.ppnet_dropout_ratio(),
+                        model->ppnet_hidden_units.size(), *source, &model->ppnet_dropout_ratio);
 }
 
-Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, ConfigSource* source, Model* model) {
+Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, ConfigSource* source,
+                     Model* model) {
   if (pepnet.task_domain_num() == 0 || pepnet.task_domain_num() > 4096) {
-    return source->Error(pepnet, "task_domain_num", pepnet.task_domain_num(), "; expected 1 to 4096 domains");
+    return source->Error(pepnet, "task_domain_num", pepnet.task_domain_num(),
+                         "; expected 1 to 4096 domains");
   }
   if (!pepnet.has_domain_input_name()) {
     if (pepnet.task_domain_num() > 1) {
@@ -66,9 +79,9 @@ Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, Confi
   }
   model->domain_label = IndexOf(pepnet.domain_input_name(), data.labels);
   if (model->domain_label < 0) {
-    return source->Error(
-        pepnet, "domain_input_name", "\"", pepnet.domain_input_name(),
-        "\" is not in data_config.label_fields; add it there, the row's domain is read as a label column");
+    return source->Error(pepnet, "domain_input_name", "\"", pepnet.domain_input_name(),
+                         "\" is not in data_config.label_fields; add it there, the row's domain is "
+                         "read as a label column");
   }
   model->domain_count = static_cast<int>(pepnet.task_domain_num());
   return absl::OkStatus();
@@ -78,7 +91,8 @@ Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, Confi
 // (worker/model/dropout_mask.h), one for each group.
 constexpr int64_t kFirstVariationalLayer = int64_t{1} << 30;
 
-Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* source, Model* model) {
+Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* source,
+                                 Model* model) {
   if (!from.has_variational_dropout()) return absl::OkStatus();
   const config::VariationalDropout& dropout = from.variational_dropout();
   const double lambda = ShortestDecimal(dropout.regularization_lambda());
@@ -87,16 +101,18 @@ Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* 
   }
   int64_t layer = kFirstVariationalLayer;
   bool any = false;
-  for (FeatureGroup* group :
-       {&model->main, model->domain ? &*model->domain : nullptr, model->uia ? &*model->uia : nullptr}) {
+  for (FeatureGroup* group : {&model->main, model->domain ? &*model->domain : nullptr,
+                              model->uia ? &*model->uia : nullptr}) {
     ++layer;
     if (group == nullptr || group->sources() < 2) continue;
     any = true;
-    group->variational =
-        VariationalDropout{absl::StrCat("model.group_variational_dropouts.", group->name, ".feature_p"),
-                           absl::StrCat(group->name, "_feature_p_loss"), lambda, layer};
+    group->variational = VariationalDropout{
+        absl::StrCat("model.group_variational_dropouts.", group->name, ".feature_p"),
+        absl::StrCat(group->name, "_feature_p_loss"), lambda, layer};
   }
-  if (!any) source->Note(from, "variational_dropout", "without effect: no group has more than one feature");
+  if (!any) {
+    source->Note(from, "variational_dropout", "without effect: no group has more than one feature");
+  }
   return absl::OkStatus();
 }
 
@@ -109,7 +125,8 @@ Status ConvertPareto(const config::ModelConfig& from, ConfigSource* source, Mode
     if (!tower.has_pareto_min_loss_weight()) continue;
     const double weight = ShortestDecimal(tower.pareto_min_loss_weight());
     if (!model->pareto_weights) {
-      source->Note(tower, "pareto_min_loss_weight", "without effect: model_config.use_pareto_loss_weight is not set");
+      source->Note(tower, "pareto_min_loss_weight",
+                   "without effect: model_config.use_pareto_loss_weight is not set");
       continue;
     }
     if (!(weight >= 0 && weight < 1)) {
@@ -118,7 +135,8 @@ Status ConvertPareto(const config::ModelConfig& from, ConfigSource* source, Mode
     model->towers[task].pareto_min_weight = weight;
     least += weight * static_cast<double>(model->towers[task].losses.size());
     if (least < 1) continue;
-    return source->Error(tower, "pareto_min_loss_weight", weight, " brings the least weights of all losses to ", least,
+    return source->Error(tower, "pareto_min_loss_weight", weight,
+                         " brings the least weights of all losses to ", least,
                          "; expected a sum below 1");
   }
   return absl::OkStatus();
@@ -134,9 +152,11 @@ int IndexOf(const std::string& name, const std::vector<std::string>& names) {
 }
 
 Status ConvertWidths(const google::protobuf::Message& message, const std::string& field,
-                     const google::protobuf::RepeatedField<uint32_t>& widths, const ConfigSource& source,
-                     std::vector<int>* out) {
-  if (widths.empty()) return source.Error(message, field, "is missing; expected at least one layer width");
+                     const google::protobuf::RepeatedField<uint32_t>& widths,
+                     const ConfigSource& source, std::vector<int>* out) {
+  if (widths.empty()) {
+    return source.Error(message, field, "is missing; expected at least one layer width");
+  }
   for (const uint32_t width : widths) {
     if (width == 0 || width > kMaxWidth) {
       return source.Error(message, field, width, "; expected layer widths from 1 to ", kMaxWidth);
@@ -147,14 +167,16 @@ Status ConvertWidths(const google::protobuf::Message& message, const std::string
 }
 
 Status ConvertDropout(const google::protobuf::Message& message, const std::string& field,
-                      const google::protobuf::RepeatedField<float>& ratios, size_t layers, const ConfigSource& source,
-                      std::vector<double>* out) {
+                      const google::protobuf::RepeatedField<float>& ratios, size_t layers,
+                      const ConfigSource& source, std::vector<double>* out) {
   if (ratios.size() > 1 && static_cast<size_t>(ratios.size()) != layers) {
     return source.Error(message, field, "has ", ratios.size(), " values for ", layers,
                         " layers; expected none, one for all layers, or one per layer");
   }
   for (const float ratio : ratios) {
-    if (!(ratio >= 0 && ratio < 1)) return source.Error(message, field, ratio, "; expected 0 <= ratio < 1");
+    if (!(ratio >= 0 && ratio < 1)) {
+      return source.Error(message, field, ratio, "; expected 0 <= ratio < 1");
+    }
     out->push_back(ShortestDecimal(ratio));
   }
   const double fill = out->empty() ? 0 : out->front();
@@ -164,7 +186,9 @@ Status ConvertDropout(const google::protobuf::Message& message, const std::strin
 
 Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   const config::ModelConfig& from = config.model_config();
-  if (!from.has_pepnet()) return source->Error(from, "pepnet", "is missing; it is the only model supported");
+  if (!from.has_pepnet()) {
+    return source->Error(from, "pepnet", "is missing; it is the only model supported");
+  }
   const config::PEPNet& pepnet = from.pepnet();
   Model* model = &out->model;
   PEPNET_RETURN_IF_ERROR(ConvertGroups(config, source, out));

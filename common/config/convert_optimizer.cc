@@ -13,9 +13,12 @@ using google::protobuf::Message;
 // Reads float fields of one message and keeps the first range error.
 class FloatReader {
  public:
-  FloatReader(const Message& message, const ConfigSource& source) : message_(message), source_(source) {}
+  FloatReader(const Message& message, const ConfigSource& source)
+      : message_(message), source_(source) {}
 
-  double NotNegative(const std::string& field, float value) { return In(kNotNegative, field, value); }
+  double NotNegative(const std::string& field, float value) {
+    return In(kNotNegative, field, value);
+  }
   double Positive(const std::string& field, float value) { return In(kPositive, field, value); }
   const Status& status() const { return status_; }
 
@@ -33,13 +36,16 @@ class FloatReader {
   Status status_;
 };
 
-Status ConvertManualStep(const config::ManualStepLR& from, const ConfigSource& source, Schedule* out) {
+Status ConvertManualStep(const config::ManualStepLR& from, const ConfigSource& source,
+                         Schedule* out) {
   out->kind = ScheduleKind::kManualStep;
-  if (from.schedule_sizes_size() == 0)
+  if (from.schedule_sizes_size() == 0) {
     return source.Error(from, "schedule_sizes", "is missing; expected at least one size");
+  }
   if (from.learning_rates_size() != from.schedule_sizes_size()) {
-    return source.Error(from, "learning_rates", "has ", from.learning_rates_size(), " values, schedule_sizes has ",
-                        from.schedule_sizes_size(), "; expected as many");
+    return source.Error(from, "learning_rates", "has ", from.learning_rates_size(),
+                        " values, schedule_sizes has ", from.schedule_sizes_size(),
+                        "; expected as many");
   }
   for (const uint32_t size : from.schedule_sizes()) {
     if (!out->schedule_sizes.empty() && size <= out->schedule_sizes.back()) {
@@ -49,11 +55,13 @@ Status ConvertManualStep(const config::ManualStepLR& from, const ConfigSource& s
     out->schedule_sizes.push_back(size);
   }
   if (from.warmup() && out->schedule_sizes.front() == 0) {
-    return source.Error(from, "schedule_sizes", "starts with 0; with warmup, expected a first size > 0");
+    return source.Error(from, "schedule_sizes",
+                        "starts with 0; with warmup, expected a first size > 0");
   }
   FloatReader read(from, source);
-  for (const float rate : from.learning_rates())
+  for (const float rate : from.learning_rates()) {
     out->learning_rates.push_back(read.NotNegative("learning_rates", rate));
+  }
   out->warmup = from.warmup();
   out->by_epoch = from.by_epoch();
   return read.status();
@@ -70,17 +78,20 @@ Status ConvertWarmup(const ProtoSchedule& from, const ConfigSource& source, Sche
   return read.status();
 }
 
-Status CheckSize(const Message& message, const std::string& field, uint32_t value, const ConfigSource& source) {
+Status CheckSize(const Message& message, const std::string& field, uint32_t value,
+                 const ConfigSource& source) {
   if (value > 0) return absl::OkStatus();
   return source.Error(message, field, "is missing or 0; expected a number of steps or epochs > 0");
 }
 
-Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource& source, Schedule* out) {
+Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource& source,
+                          Schedule* out) {
   out->kind = ScheduleKind::kLinearDecay;
   PEPNET_RETURN_IF_ERROR(CheckSize(from, "num_training_steps", from.num_training_steps(), source));
   out->num_training_steps = from.num_training_steps();
   if (from.warmup_size() >= from.num_training_steps()) {
-    return source.Error(from, "warmup_size", from.warmup_size(), "; expected less than num_training_steps, which is ",
+    return source.Error(from, "warmup_size", from.warmup_size(),
+                        "; expected less than num_training_steps, which is ",
                         from.num_training_steps(), " and counts the warm-up");
   }
   return ConvertWarmup(from, source, out);
@@ -89,8 +100,8 @@ Status ConvertLinearDecay(const config::LinearDecayLR& from, const ConfigSource&
 // SparseOptimizer, DenseOptimizer and PartOptimizer carry the same oneof. Without a schedule *out
 // becomes `otherwise`.
 template <typename ProtoOptimizer>
-Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwise, ConfigSource* source,
-                       Schedule* out) {
+Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwise,
+                       ConfigSource* source, Schedule* out) {
   switch (optimizer.learning_rate_case()) {
     case ProtoOptimizer::kExponentialDecayLearningRate: {
       const config::ExponentialDecayLR& from = optimizer.exponential_decay_learning_rate();
@@ -115,7 +126,8 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwis
       return ConvertWarmup(from, *source, out);
     }
     case ProtoOptimizer::kCosineAnnealingWarmRestartsLearningRate: {
-      const config::CosineAnnealingWarmRestartsLR& from = optimizer.cosine_annealing_warm_restarts_learning_rate();
+      const config::CosineAnnealingWarmRestartsLR& from =
+          optimizer.cosine_annealing_warm_restarts_learning_rate();
       out->kind = ScheduleKind::kCosineWarmRestarts;
       PEPNET_RETURN_IF_ERROR(CheckSize(from, "T_0", from.t_0(), *source));
       PEPNET_RETURN_IF_ERROR(CheckSize(from, "T_mult", from.t_mult(), *source));
@@ -138,13 +150,15 @@ Status ConvertSchedule(const ProtoOptimizer& optimizer, const Schedule* otherwis
 
 // Says which defaults stand in for fields that a config normally sets (law L7).
 template <typename Owner>
-void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters, ConfigSource* source) {
+void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters,
+                  ConfigSource* source) {
   for (const Parameter<Owner>& parameter : parameters) {
     if (!parameter.told || HasField(from, parameter.name)) continue;
     const auto* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
     std::string value;
     google::protobuf::TextFormat::PrintFieldValueToString(from, field, -1, &value);
-    source->Note(from, parameter.name, absl::StrCat("is not set; the schema's default ", value, " is used"));
+    source->Note(from, parameter.name,
+                 absl::StrCat("is not set; the schema's default ", value, " is used"));
   }
 }
 
@@ -152,12 +166,15 @@ void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> paramet
 // config::DenseOptimizer or config::PartOptimizer, whose oneof "optimizer" names the kind.
 // `schedule`: if it has none of its own; null: constant.
 template <typename Type, typename ProtoOptimizer, typename Optimizer>
-Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example, const Schedule* schedule,
-                        ConfigSource* source, Optimizer* out) {
+Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& example,
+                        const Schedule* schedule, ConfigSource* source, Optimizer* out) {
   using Kind = decltype(out->kind);
   const google::protobuf::FieldDescriptor* const member = SetMember(optimizer, "optimizer");
-  const std::optional<Kind> kind = member == nullptr ? std::nullopt : FindKind<Kind>(&Type::field, member->name());
-  if (!kind.has_value()) return source->Error(optimizer, "", "no optimizer is set; expected for example ", example);
+  const std::optional<Kind> kind =
+      member == nullptr ? std::nullopt : FindKind<Kind>(&Type::field, member->name());
+  if (!kind.has_value()) {
+    return source->Error(optimizer, "", "no optimizer is set; expected for example ", example);
+  }
   out->kind = *kind;
   const Type& type = TypeOf(*kind);
   const Message& from = optimizer.GetReflection()->GetMessage(optimizer, member);
@@ -174,18 +191,24 @@ Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& exam
 
 }  // namespace
 
-Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source, SparseOptimizer* out) {
-  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }", nullptr, source, out);
+Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source,
+                              SparseOptimizer* out) {
+  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }",
+                                               nullptr, source, out);
 }
 
-Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source, DenseOptimizer* out) {
-  return ConvertOptimizer<DenseOptimizerType>(optimizer, "adam_optimizer { lr: 0.001 }", nullptr, source, out);
+Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source,
+                             DenseOptimizer* out) {
+  return ConvertOptimizer<DenseOptimizerType>(optimizer, "adam_optimizer { lr: 0.001 }", nullptr,
+                                              source, out);
 }
 
-Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSource* source, TrainConfig* out) {
+Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSource* source,
+                             TrainConfig* out) {
   for (const config::PartOptimizer& part : optimizer.part_optimizers()) {
     if (part.regex_pattern().empty()) {
-      return source->Error(part, "regex_pattern", "is missing; expected an expression that matches whole names of ",
+      return source->Error(part, "regex_pattern",
+                           "is missing; expected an expression that matches whole names of ",
                            "parameters, for example \"model\\\\.epnet\\\\..*\"");
     }
     if (const auto pattern = NamePattern::Parse(part.regex_pattern()); !pattern.ok()) {
@@ -193,16 +216,20 @@ Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSour
     }
     PartOptimizer& to = out->part_optimizers.emplace_back();
     to.pattern = part.regex_pattern();
-    PEPNET_RETURN_IF_ERROR(ConvertOptimizer<DenseOptimizerType>(part, "adam_optimizer { lr: 0.001 }",
-                                                                &out->dense_optimizer.schedule, source, &to.optimizer));
+    PEPNET_RETURN_IF_ERROR(ConvertOptimizer<DenseOptimizerType>(
+        part, "adam_optimizer { lr: 0.001 }", &out->dense_optimizer.schedule, source,
+        &to.optimizer));
   }
   return absl::OkStatus();
 }
 
-Status ConvertEma(const config::DenseOptimizer& optimizer, const ConfigSource& source, TrainConfig* out) {
+Status ConvertEma(const config::DenseOptimizer& optimizer, const ConfigSource& source,
+                  TrainConfig* out) {
   if (!optimizer.has_ema()) return absl::OkStatus();
   const double decay = ShortestDecimal(optimizer.ema().decay());
-  if (!kUpToOne.Contains(decay)) return source.Error(optimizer.ema(), "decay", decay, "; expected ", kUpToOne.expected);
+  if (!kUpToOne.Contains(decay)) {
+    return source.Error(optimizer.ema(), "decay", decay, "; expected ", kUpToOne.expected);
+  }
   out->ema_decay = decay;
   return absl::OkStatus();
 }

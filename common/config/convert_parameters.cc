@@ -8,20 +8,24 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 const FieldDescriptor* SetMember(const Message& message, const std::string& oneof) {
-  return message.GetReflection()->GetOneofFieldDescriptor(message, message.GetDescriptor()->FindOneofByName(oneof));
+  return message.GetReflection()->GetOneofFieldDescriptor(
+      message, message.GetDescriptor()->FindOneofByName(oneof));
 }
 
 bool HasField(const Message& message, const std::string& name) {
   const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name);
   if (field == nullptr) return false;
   const auto* const reflection = message.GetReflection();
-  return field->is_repeated() ? reflection->FieldSize(message, field) > 0 : reflection->HasField(message, field);
+  return field->is_repeated() ? reflection->FieldSize(message, field) > 0
+                              : reflection->HasField(message, field);
 }
 
-Status ReadParameter(const Message& from, const ParameterInfo& parameter, const ConfigSource& source, double* out) {
+Status ReadParameter(const Message& from, const ParameterInfo& parameter,
+                     const ConfigSource& source, double* out) {
   const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
   if (field == nullptr) {
-    return absl::InternalError(absl::StrCat(from.GetDescriptor()->name(), " has no field ", parameter.name));
+    return absl::InternalError(
+        absl::StrCat(from.GetDescriptor()->name(), " has no field ", parameter.name));
   }
   const auto* const reflection = from.GetReflection();
   std::string shown;

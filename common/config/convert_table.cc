@@ -20,8 +20,8 @@ constexpr double kDynamicBound = 0.01;  // of the initial values of a dynamic_ta
 template <typename Sub>
 const Sub* SubMessage(const Message& feature, const char* name) {
   if (!HasField(feature, name)) return nullptr;
-  return static_cast<const Sub*>(
-      &feature.GetReflection()->GetMessage(feature, feature.GetDescriptor()->FindFieldByName(name)));
+  return static_cast<const Sub*>(&feature.GetReflection()->GetMessage(
+      feature, feature.GetDescriptor()->FindFieldByName(name)));
 }
 
 // RowPolicyFault() begins with the name of the field.
@@ -30,35 +30,40 @@ Status PolicyError(const Message& table, const std::string& fault, const ConfigS
   return source.Error(table, fault.substr(0, colon), fault.substr(colon + 2));
 }
 
-Status CheckRows(const Message& table, const char* field, uint64_t rows, const ConfigSource& source) {
+Status CheckRows(const Message& table, const char* field, uint64_t rows,
+                 const ConfigSource& source) {
   if (rows > 0 && rows <= kMaxRows) return absl::OkStatus();
   return source.Error(table, field, rows, "; expected 1 to ", kMaxRows, " rows");
 }
 
-Status ReadFilter(const config::AdmissionFilter& from, const ConfigSource& source, RowPolicy* policy) {
+Status ReadFilter(const config::AdmissionFilter& from, const ConfigSource& source,
+                  RowPolicy* policy) {
   constexpr uint64_t kMostMib = uint64_t{1} << 20;
   if (from.memory_mb() == 0 || from.memory_mb() > kMostMib) {
-    return source.Error(from, "memory_mb", from.memory_mb(), "; expected 1 to ", kMostMib, " MiB of counters");
+    return source.Error(from, "memory_mb", from.memory_mb(), "; expected 1 to ", kMostMib,
+                        " MiB of counters");
   }
   if (from.halve_every_steps() == 0 || from.halve_every_steps() > kMaxRows) {
-    return source.Error(from, "halve_every_steps", from.halve_every_steps(), "; expected 1 to ", kMaxRows,
-                        ", or the counters fill up");
+    return source.Error(from, "halve_every_steps", from.halve_every_steps(), "; expected 1 to ",
+                        kMaxRows, ", or the counters fill up");
   }
   policy->filter_bytes = static_cast<int64_t>(from.memory_mb()) << 20;
   policy->filter_halve_steps = static_cast<int64_t>(from.halve_every_steps());
   return absl::OkStatus();
 }
 
-StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const ConfigSource& source) {
+StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from,
+                                        const ConfigSource& source) {
   GrowingTable table;
   table.initializer = {InitKind::kUniform, -kDynamicBound, kDynamicBound};
-  const std::pair<const char*, uint64_t> counts[] = {{"admit_after_steps", from.admit_after_steps()},
-                                                     {"ttl_steps", from.ttl_steps()},
-                                                     {"ttl_seconds", from.ttl_seconds()},
-                                                     {"max_rows", from.max_rows()},
-                                                     {"half_life_steps", from.half_life_steps()},
-                                                     {"expected_rows", from.expected_rows()},
-                                                     {"memory_budget_mb", from.memory_budget_mb()}};
+  const std::pair<const char*, uint64_t> counts[] = {
+      {"admit_after_steps", from.admit_after_steps()},
+      {"ttl_steps", from.ttl_steps()},
+      {"ttl_seconds", from.ttl_seconds()},
+      {"max_rows", from.max_rows()},
+      {"half_life_steps", from.half_life_steps()},
+      {"expected_rows", from.expected_rows()},
+      {"memory_budget_mb", from.memory_budget_mb()}};
   for (const auto& [name, count] : counts) {
     const uint64_t most = std::string_view(name) == "memory_budget_mb" ? kMaxRows >> 20 : kMaxRows;
     if (count > most) return source.Error(from, name, count, "; expected at most ", most);
@@ -71,8 +76,11 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
   policy.memory_budget_bytes = static_cast<int64_t>(from.memory_budget_mb()) << 20;
   policy.half_life_steps = static_cast<int64_t>(from.half_life_steps());
   policy.ttl_seconds = static_cast<int64_t>(from.ttl_seconds());
-  if (from.has_admission_filter()) PEPNET_RETURN_IF_ERROR(ReadFilter(from.admission_filter(), source, &policy));
-  const std::optional<EvictionKind> eviction = FindKind<EvictionKind>(&EvictionType::name, from.eviction());
+  if (from.has_admission_filter()) {
+    PEPNET_RETURN_IF_ERROR(ReadFilter(from.admission_filter(), source, &policy));
+  }
+  const std::optional<EvictionKind> eviction =
+      FindKind<EvictionKind>(&EvictionType::name, from.eviction());
   if (!eviction.has_value()) {
     return source.Error(from, "eviction", "\"", from.eviction(), "\"; expected ",
                         ListOfKinds<EvictionKind>(&EvictionType::name, " or "));
@@ -85,9 +93,11 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
     return source.Error(from, policy.click_label.empty() ? "click_weight" : "click_label",
                         policy.click_label.empty()
                             ? absl::StrCat(from.click_weight(), "; expected a click_label with it")
-                            : absl::StrCat("\"", from.click_label(), "\"; expected a click_weight above 0 with it"));
+                            : absl::StrCat("\"", from.click_label(),
+                                           "\"; expected a click_weight above 0 with it"));
   }
-  table.expected_rows = static_cast<int64_t>(from.has_expected_rows() ? from.expected_rows() : from.max_rows());
+  table.expected_rows =
+      static_cast<int64_t>(from.has_expected_rows() ? from.expected_rows() : from.max_rows());
   if (table.expected_rows == 0) {
     return source.Error(from, "expected_rows",
                         "is missing; expected the number of rows to plan memory for, or max_rows");
@@ -96,7 +106,9 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from, const 
 }
 
 // The limit of another system. A table has at least a row for each bucket.
-int64_t LimitOf(uint64_t rows) { return std::max<int64_t>(static_cast<int64_t>(rows), kBucketCount); }
+int64_t LimitOf(uint64_t rows) {
+  return std::max<int64_t>(static_cast<int64_t>(rows), kBucketCount);
+}
 
 StatusOr<GrowingTable> ReadZch(const config::ZeroCollisionHash& zch, const ConfigSource& source) {
   PEPNET_RETURN_IF_ERROR(CheckRows(zch, "zch_size", zch.zch_size(), source));
@@ -111,8 +123,8 @@ StatusOr<GrowingTable> ReadZch(const config::ZeroCollisionHash& zch, const Confi
   return table;
 }
 
-StatusOr<Initializer> ReadInitializer(const config::DynamicEmbInitializerArgs& args, double bound, double width,
-                                      const ConfigSource& source) {
+StatusOr<Initializer> ReadInitializer(const config::DynamicEmbInitializerArgs& args, double bound,
+                                      double width, const ConfigSource& source) {
   Initializer initializer;
   if (args.mode().empty() || args.mode() == "UNIFORM") {
     initializer = {InitKind::kUniform, args.has_lower() ? ShortestDecimal(args.lower()) : -bound,
@@ -123,7 +135,8 @@ StatusOr<Initializer> ReadInitializer(const config::DynamicEmbInitializerArgs& a
   } else if (args.mode() == "CONSTANT") {
     initializer = {InitKind::kConstant, ShortestDecimal(args.value()), 0};
   } else {
-    return source.Error(args, "mode", "\"", args.mode(), "\"; expected UNIFORM, NORMAL or CONSTANT");
+    return source.Error(args, "mode", "\"", args.mode(),
+                        "\"; expected UNIFORM, NORMAL or CONSTANT");
   }
   const auto& check = TypeOf(initializer.kind).check;
   const std::string fault = check != nullptr ? check(initializer) : "";
@@ -140,15 +153,18 @@ StatusOr<GrowingTable> ReadDynamicEmbedding(const config::DynamicEmbedding& from
   if (from.score_strategy() == "LFU") table.policy.eviction = EvictionKind::kLfu;
   const uint64_t threshold = from.frequency_admission_strategy().threshold();
   if (threshold > kMaxRows) {
-    return source.Error(from.frequency_admission_strategy(), "threshold", threshold, "; expected at most ", kMaxRows);
+    return source.Error(from.frequency_admission_strategy(), "threshold", threshold,
+                        "; expected at most ", kMaxRows);
   }
   table.policy.admit_after_steps = std::max<int64_t>(1, static_cast<int64_t>(threshold));
   const double bound = std::sqrt(1.0 / static_cast<double>(from.max_capacity()));
-  PEPNET_ASSIGN_OR_RETURN(table.initializer, ReadInitializer(from.initializer_args(), bound, width, source));
+  PEPNET_ASSIGN_OR_RETURN(table.initializer,
+                          ReadInitializer(from.initializer_args(), bound, width, source));
   return table;
 }
 
-StatusOr<ValueKind> ReadValueKind(const Message& feature, const Feature& converted, ConfigSource* source) {
+StatusOr<ValueKind> ReadValueKind(const Message& feature, const Feature& converted,
+                                  ConfigSource* source) {
   const auto* const field = feature.GetDescriptor()->FindFieldByName("data_type");
   if (field == nullptr) return ValueKind::kFp32;
   const std::string name = feature.GetReflection()->GetString(feature, field);
@@ -158,21 +174,25 @@ StatusOr<ValueKind> ReadValueKind(const Message& feature, const Feature& convert
                          ListOfKinds<ValueKind>(&ValueType::name, " or "));
   }
   if (*kind != ValueKind::kFp32 && converted.bucketizer == Bucketizer::kNone) {
-    source->Note(feature, "data_type", absl::StrCat(name, " has no effect: the feature has no table"));
+    source->Note(feature, "data_type",
+                 absl::StrCat(name, " has no effect: the feature has no table"));
   }
   return *kind;
 }
 
 }  // namespace
 
-StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, ConfigSource* source) {
+StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature,
+                                                       ConfigSource* source) {
   StatusOr<GrowingTable> table = absl::UnknownError("");
   const Message* from = nullptr;
   const char* of_other_system = nullptr;
-  if (const auto* dynamic = SubMessage<config::DynamicTable>(feature, "dynamic_table"); dynamic != nullptr) {
+  if (const auto* dynamic = SubMessage<config::DynamicTable>(feature, "dynamic_table");
+      dynamic != nullptr) {
     from = dynamic;
     table = ReadDynamicTable(*dynamic, *source);
-  } else if (const auto* zch = SubMessage<config::ZeroCollisionHash>(feature, "zch"); zch != nullptr) {
+  } else if (const auto* zch = SubMessage<config::ZeroCollisionHash>(feature, "zch");
+             zch != nullptr) {
     from = zch;
     of_other_system = "zch";
     table = ReadZch(*zch, *source);
@@ -181,7 +201,8 @@ StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, C
     from = embedding;
     of_other_system = "dynamicemb";
     const auto* const width = feature.GetDescriptor()->FindFieldByName("embedding_dim");
-    table = ReadDynamicEmbedding(*embedding, feature.GetReflection()->GetUInt32(feature, width), *source);
+    table = ReadDynamicEmbedding(*embedding, feature.GetReflection()->GetUInt32(feature, width),
+                                 *source);
   } else {
     return std::nullopt;
   }
@@ -193,28 +214,33 @@ StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature, C
     return PolicyError(*from, fault, *source);
   }
   if (of_other_system != nullptr) {
-    source->Note(feature, of_other_system, absl::StrCat("read as a dynamic_table: ", RowPolicyText(table->policy)));
+    source->Note(feature, of_other_system,
+                 absl::StrCat("read as a dynamic_table: ", RowPolicyText(table->policy)));
   }
   return std::optional(*table);
 }
 
-StatusOr<TableFields> ReadTableFields(const Message& feature, const Feature& converted, ConfigSource* source) {
+StatusOr<TableFields> ReadTableFields(const Message& feature, const Feature& converted,
+                                      ConfigSource* source) {
   const auto* const reflection = feature.GetReflection();
   const auto* const descriptor = feature.GetDescriptor();
   TableFields fields;
-  fields.embedding_name = reflection->GetString(feature, descriptor->FindFieldByName("embedding_name"));
+  fields.embedding_name =
+      reflection->GetString(feature, descriptor->FindFieldByName("embedding_name"));
   fields.trainable = reflection->GetBool(feature, descriptor->FindFieldByName("trainable"));
   PEPNET_ASSIGN_OR_RETURN(fields.value_kind, ReadValueKind(feature, converted, source));
-  PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing, ReadGrowingTable(feature, source));
+  PEPNET_ASSIGN_OR_RETURN(const std::optional<GrowingTable> growing,
+                          ReadGrowingTable(feature, source));
   if (growing.has_value()) {
     fields.expected_rows = growing->expected_rows;
     fields.policy = growing->policy;
     fields.initializer = growing->initializer;
   }
-  const std::string init_fn = reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
+  const std::string init_fn =
+      reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
   if (init_fn.empty()) return fields;
-  const auto parsed =
-      ParseInitializer(init_fn, fields.expected_rows > 0 ? fields.expected_rows : converted.rows, converted.dim);
+  const auto parsed = ParseInitializer(
+      init_fn, fields.expected_rows > 0 ? fields.expected_rows : converted.rows, converted.dim);
   if (!parsed.ok()) return Annotate(parsed.status(), source->Where(feature, "init_fn"));
   fields.initializer = *parsed;
   return fields;

@@ -14,8 +14,9 @@ namespace pepnet {
 inline constexpr uint64_t kMaxRows = kAnyId - 1;  // of a table whose rows are counted
 
 // The fields of which one says how the tokens of a feature become rows.
-inline constexpr const char* kIdBucketizers[] = {"hash_bucket_size", "num_buckets",   "vocab_list", "vocab_dict",
-                                                 "vocab_file",       "dynamic_table", "zch",        "dynamicemb"};
+inline constexpr const char* kIdBucketizers[] = {
+    "hash_bucket_size", "num_buckets",   "vocab_list", "vocab_dict",
+    "vocab_file",       "dynamic_table", "zch",        "dynamicemb"};
 
 // A table that grows with the ids that occur: dynamic_table, or zch or dynamicemb in its terms.
 struct GrowingTable {
@@ -24,10 +25,12 @@ struct GrowingTable {
   Initializer initializer;
 };
 // nullopt: the feature has none of the three. Notes how the terms of another system are read.
-StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const google::protobuf::Message& feature, ConfigSource* source);
+StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const google::protobuf::Message& feature,
+                                                       ConfigSource* source);
 
-// The fields that a table is made from, which every kind of feature has. Some initial values depend on the shape of the
-// table: the rows and the width of the converted feature, or the expected rows of a table that grows.
+// The fields that a table is made from, which every kind of feature has. Some initial values depend
+// on the shape of the table: the rows and the width of the converted feature, or the expected rows
+// of a table that grows.
 struct TableFields {
   std::string embedding_name;
   Initializer initializer;
@@ -36,7 +39,7 @@ struct TableFields {
   RowPolicy policy;
   ValueKind value_kind = ValueKind::kFp32;
 };
-StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature, const Feature& converted,
-                                      ConfigSource* source);
+StatusOr<TableFields> ReadTableFields(const google::protobuf::Message& feature,
+                                      const Feature& converted, ConfigSource* source);
 
 }  // namespace pepnet

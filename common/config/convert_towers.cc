@@ -9,20 +9,22 @@
 
 namespace pepnet {
 
-Status CheckWeights(const google::protobuf::Message& from, const std::string& field, const Activation& activation,
-                    const std::vector<int>& widths, const ConfigSource& source) {
+Status CheckWeights(const google::protobuf::Message& from, const std::string& field,
+                    const Activation& activation, const std::vector<int>& widths,
+                    const ConfigSource& source) {
   for (const int width : widths) {
     if (activation.weights == 1 || activation.weights == width) continue;
-    return source.Error(from, field, "num_parameters=", activation.weights, " at a layer of width ", width,
-                        "; expected 1 or that width");
+    return source.Error(from, field, "num_parameters=", activation.weights, " at a layer of width ",
+                        width, "; expected 1 or that width");
   }
   return absl::OkStatus();
 }
 
 Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out) {
-  PEPNET_RETURN_IF_ERROR(ConvertWidths(from, "hidden_units", from.hidden_units(), source, &out->hidden_units));
-  PEPNET_RETURN_IF_ERROR(ConvertDropout(from, "dropout_ratio", from.dropout_ratio(), out->hidden_units.size(), source,
-                                        &out->dropout_ratio));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertWidths(from, "hidden_units", from.hidden_units(), source, &out->hidden_units));
+  PEPNET_RETURN_IF_ERROR(ConvertDropout(from, "dropout_ratio", from.dropout_ratio(),
+                                        out->hidden_units.size(), source, &out->dropout_ratio));
   if (from.activation().empty()) {
     out->activation = {ActivationKind::kIdentity, 0};
   } else {
@@ -52,13 +54,19 @@ std::string ValueLosses() {
 
 // The feature that the field `field` of `from` names; its first id is a key of the row.
 Status ConvertKeyFeature(const google::protobuf::Message& from, const std::string& field,
-                         const std::vector<Feature>& features, const ConfigSource& source, int* out) {
+                         const std::vector<Feature>& features, const ConfigSource& source,
+                         int* out) {
   std::vector<std::string> names;
   for (const Feature& feature : features) names.push_back(feature.name);
-  const std::string key = from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
-  if (key.empty()) return source.Error(from, field, "is missing; expected the name of an id feature");
+  const std::string key =
+      from.GetReflection()->GetString(from, from.GetDescriptor()->FindFieldByName(field));
+  if (key.empty()) {
+    return source.Error(from, field, "is missing; expected the name of an id feature");
+  }
   *out = IndexOf(key, names);
-  if (*out < 0) return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
+  if (*out < 0) {
+    return source.Error(from, field, "no feature is named \"", key, "\"", Suggestion(key, names));
+  }
   if (features[*out].bucketizer == Bucketizer::kNone) {
     return source.Error(from, field, "\"", key, "\" has no ids; expected an id feature");
   }
@@ -71,13 +79,14 @@ std::string ClassesOf(const LossType& type) {
   return HasClasses(type) ? "2 or more" : "1";
 }
 
-Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower, const std::vector<Feature>& features,
-                   const ConfigSource& source, Loss* out) {
+Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower,
+                   const std::vector<Feature>& features, const ConfigSource& source, Loss* out) {
   const google::protobuf::FieldDescriptor* const member = SetMember(from, "loss");
   const std::optional<LossKind> kind =
       member == nullptr ? std::nullopt : FindKind<LossKind>(&LossType::name, member->name());
   if (!kind.has_value()) {
-    return source.Error(from, "", "is empty; expected ", ListOfKinds<LossKind>(&LossType::name, " or "));
+    return source.Error(from, "", "is empty; expected ",
+                        ListOfKinds<LossKind>(&LossType::name, " or "));
   }
   out->kind = *kind;
   const LossType& type = TypeOf(*kind);
@@ -85,10 +94,12 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
   const int num_class = static_cast<int>(tower.num_class());
   if (type.num_class > 0 ? num_class != type.num_class : (num_class > 1) != HasClasses(type)) {
-    return source.Error(tower, "num_class", num_class, " does not fit ", type.name, "; expected ", ClassesOf(type));
+    return source.Error(tower, "num_class", num_class, " does not fit ", type.name, "; expected ",
+                        ClassesOf(type));
   }
   if (HasSessions(type)) {
-    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.session_field, features, source, &out->session_feature));
+    PEPNET_RETURN_IF_ERROR(
+        ConvertKeyFeature(settings, type.session_field, features, source, &out->session_feature));
   }
   out->name = absl::StrCat(type.name, "_", tower.tower_name());
   return absl::OkStatus();
@@ -114,15 +125,18 @@ std::string ClassesThatDoNotFit(const MetricType& type, uint32_t num_class) {
 // of values.
 // Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
 template <typename Config>
-Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities, bool has_value,
-                     const std::vector<Feature>& features, const ConfigSource& source, Metric* out) {
+Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities,
+                     bool has_value, const std::vector<Feature>& features,
+                     const ConfigSource& source, Metric* out) {
   const google::protobuf::FieldDescriptor* const member = SetMember(from, "metric");
   const std::optional<MetricKind> kind =
       member == nullptr ? std::nullopt : FindKind<MetricKind>(&MetricType::name, member->name());
   if (!kind.has_value()) {
     std::vector<std::string> names;  // those that this message has
     for (const MetricKind known : AllKinds<MetricKind>()) {
-      if (from.GetDescriptor()->FindFieldByName(TypeOf(known).name) != nullptr) names.emplace_back(TypeOf(known).name);
+      if (from.GetDescriptor()->FindFieldByName(TypeOf(known).name) != nullptr) {
+        names.emplace_back(TypeOf(known).name);
+      }
     }
     return source.Error(from, "", "is empty; expected ", JoinNames(names, " or "));
   }
@@ -131,23 +145,26 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
   const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
   if (type.grouping_field != nullptr) {
-    PEPNET_RETURN_IF_ERROR(ConvertKeyFeature(settings, type.grouping_field, features, source, &out->grouping_feature));
+    PEPNET_RETURN_IF_ERROR(
+        ConvertKeyFeature(settings, type.grouping_field, features, source, &out->grouping_feature));
   }
   const bool of_value = type.input == MetricInput::kValue;
   if (of_value ? !has_value : !has_probabilities) {
-    return source.Error(from, type.name, "needs a tower with ", of_value ? ValueLosses() : "a classifying loss",
-                        ", but tower ", tower.tower_name(), " has none");
+    return source.Error(from, type.name, "needs a tower with ",
+                        of_value ? ValueLosses() : "a classifying loss", ", but tower ",
+                        tower.tower_name(), " has none");
   }
   if (const std::string needed = ClassesThatDoNotFit(type, tower.num_class()); !needed.empty()) {
-    return source.Error(from, type.name, "needs num_class ", needed, ", but tower ", tower.tower_name(), " has ",
-                        tower.num_class());
+    return source.Error(from, type.name, "needs num_class ", needed, ", but tower ",
+                        tower.tower_name(), " has ", tower.num_class());
   }
   if (out->top_k > 1 && static_cast<uint32_t>(out->top_k) > tower.num_class()) {
-    return source.Error(settings, "top_k", out->top_k, "; expected at most num_class of tower ", tower.tower_name(),
-                        ", ", tower.num_class());
+    return source.Error(settings, "top_k", out->top_k, "; expected at most num_class of tower ",
+                        tower.tower_name(), ", ", tower.num_class());
   }
   constexpr uint64_t kMostCounts = uint64_t{1} << 24;
-  if (type.input == MetricInput::kClasses && out->thresholds * uint64_t{tower.num_class()} > kMostCounts) {
+  if (type.input == MetricInput::kClasses &&
+      out->thresholds * uint64_t{tower.num_class()} > kMostCounts) {
     return source.Error(settings, "thresholds", out->thresholds, " for each of ", tower.num_class(),
                         " classes; expected at most ", kMostCounts, " in all");
   }
@@ -156,13 +173,14 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
 }
 
 Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilities, bool has_value,
-                           const std::vector<Feature>& features, const ConfigSource& source, Tower* out) {
+                           const std::vector<Feature>& features, const ConfigSource& source,
+                           Tower* out) {
   std::set<std::string> names;
   for (const config::TrainMetricConfig& from : tower.train_metrics()) {
     if (from.has_recall_at_k() || from.has_xauc()) continue;  // noted by field_support
     TrainMetric train_metric;
-    PEPNET_RETURN_IF_ERROR(
-        ConvertMetric(from, tower, has_probabilities, has_value, features, source, &train_metric.metric));
+    PEPNET_RETURN_IF_ERROR(ConvertMetric(from, tower, has_probabilities, has_value, features,
+                                         source, &train_metric.metric));
     if (!names.insert(train_metric.metric.name).second) {
       return source.Error(from, "", "a second ", train_metric.metric.name, "; keep one");
     }
@@ -171,22 +189,29 @@ Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilitie
       return source.Error(from, "decay_rate", train_metric.decay_rate, "; expected 0 <= value < 1");
     }
     train_metric.decay_step = from.decay_step();
-    if (train_metric.decay_step == 0) return source.Error(from, "decay_step", "0; expected at least 1 step");
+    if (train_metric.decay_step == 0) {
+      return source.Error(from, "decay_step", "0; expected at least 1 step");
+    }
     out->train_metrics.push_back(std::move(train_metric));
   }
   return absl::OkStatus();
 }
 
-Status ConvertWeights(const config::TaskTower& from, const DataConfig& data, const ConfigSource& source, Tower* out) {
-  out->weighted = from.has_weight() || from.has_sample_weight_name() || from.has_task_space_indicator_label();
+Status ConvertWeights(const config::TaskTower& from, const DataConfig& data,
+                      const ConfigSource& source, Tower* out) {
+  out->weighted =
+      from.has_weight() || from.has_sample_weight_name() || from.has_task_space_indicator_label();
   out->weight = ShortestDecimal(from.weight());
   out->in_task_space_weight = ShortestDecimal(from.in_task_space_weight());
   out->out_task_space_weight = ShortestDecimal(from.out_task_space_weight());
-  const std::pair<const char*, double> weights[] = {{"weight", out->weight},
-                                                    {"in_task_space_weight", out->in_task_space_weight},
-                                                    {"out_task_space_weight", out->out_task_space_weight}};
+  const std::pair<const char*, double> weights[] = {
+      {"weight", out->weight},
+      {"in_task_space_weight", out->in_task_space_weight},
+      {"out_task_space_weight", out->out_task_space_weight}};
   for (const auto& [field, value] : weights) {
-    if (!(value >= 0) || std::isinf(value)) return source.Error(from, field, value, "; expected a number >= 0");
+    if (!(value >= 0) || std::isinf(value)) {
+      return source.Error(from, field, value, "; expected a number >= 0");
+    }
   }
   if (from.has_sample_weight_name()) {
     out->sample_weight = IndexOf(from.sample_weight_name(), data.sample_weights);
@@ -199,7 +224,8 @@ Status ConvertWeights(const config::TaskTower& from, const DataConfig& data, con
   if (from.has_task_space_indicator_label()) {
     out->task_space_indicator = IndexOf(from.task_space_indicator_label(), data.labels);
     if (out->task_space_indicator < 0) {
-      return source.Error(from, "task_space_indicator_label", "\"", from.task_space_indicator_label(),
+      return source.Error(from, "task_space_indicator_label", "\"",
+                          from.task_space_indicator_label(),
                           "\" is not in data_config.label_fields; add it there",
                           Suggestion(from.task_space_indicator_label(), data.labels));
     }
@@ -207,10 +233,13 @@ Status ConvertWeights(const config::TaskTower& from, const DataConfig& data, con
   return absl::OkStatus();
 }
 
-Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, const JobConfig& job, Tower* out) {
+Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, const JobConfig& job,
+                    Tower* out) {
   out->name = from.tower_name();
   if (out->name.empty()) return source.Error(from, "tower_name", "is missing; expected a name");
-  if (from.label_name().empty()) return source.Error(from, "label_name", "is missing; expected one of label_fields");
+  if (from.label_name().empty()) {
+    return source.Error(from, "label_name", "is missing; expected one of label_fields");
+  }
   out->label = IndexOf(from.label_name(), job.data.labels);
   if (out->label < 0) {
     return source.Error(from, "label_name", "\"", from.label_name(),
@@ -233,9 +262,12 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
   std::set<std::string> names;
   bool has_probabilities = false, has_value = false;
   for (const config::LossConfig& loss : from.losses()) {
-    PEPNET_RETURN_IF_ERROR(ConvertLoss(loss, from, job.features, source, &out->losses.emplace_back()));
+    PEPNET_RETURN_IF_ERROR(
+        ConvertLoss(loss, from, job.features, source, &out->losses.emplace_back()));
     const Loss& converted = out->losses.back();
-    if (!names.insert(converted.name).second) return source.Error(loss, "", "a second ", converted.name, "; keep one");
+    if (!names.insert(converted.name).second) {
+      return source.Error(loss, "", "a second ", converted.name, "; keep one");
+    }
     (HasProbabilities(TypeOf(converted.kind)) ? has_probabilities : has_value) = true;
     if (has_value && has_probabilities) {
       return source.Error(loss, "", "tower ", out->name, " mixes ", ValueLosses(),
@@ -243,30 +275,33 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
     }
   }
   for (const config::MetricConfig& metric : from.metrics()) {
-    PEPNET_RETURN_IF_ERROR(
-        ConvertMetric(metric, from, has_probabilities, has_value, job.features, source, &out->metrics.emplace_back()));
+    PEPNET_RETURN_IF_ERROR(ConvertMetric(metric, from, has_probabilities, has_value, job.features,
+                                         source, &out->metrics.emplace_back()));
     if (!names.insert(out->metrics.back().name).second) {
       return source.Error(metric, "", "a second ", out->metrics.back().name, "; keep one");
     }
   }
-  PEPNET_RETURN_IF_ERROR(ConvertTrainMetrics(from, has_probabilities, has_value, job.features, source, out));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertTrainMetrics(from, has_probabilities, has_value, job.features, source, out));
   return ConvertWeights(from, job.data, source, out);
 }
 
 }  // namespace
 
 Status ConvertTowers(const config::PEPNet& pepnet, const ConfigSource& source, JobConfig* out) {
-  if (pepnet.task_towers_size() == 0)
+  if (pepnet.task_towers_size() == 0) {
     return source.Error(pepnet, "task_towers", "is missing; expected at least one tower");
+  }
   std::set<std::string> suffixes;  // of the outputs
   for (const config::TaskTower& from : pepnet.task_towers()) {
     Tower tower;
     PEPNET_RETURN_IF_ERROR(ConvertTower(from, source, *out, &tower));
     for (int d = 0; d < out->model.domain_count; ++d) {
-      const std::string suffix = out->model.domain_label < 0 ? tower.name : absl::StrCat(tower.name, "_", d);
+      const std::string suffix =
+          out->model.domain_label < 0 ? tower.name : absl::StrCat(tower.name, "_", d);
       if (!suffixes.insert(suffix).second) {
-        return source.Error(from, "tower_name", "\"", tower.name, "\": two towers would write the outputs *_", suffix,
-                            "; rename one");
+        return source.Error(from, "tower_name", "\"", tower.name,
+                            "\": two towers would write the outputs *_", suffix, "; rename one");
       }
     }
     out->model.towers.push_back(std::move(tower));

@@ -17,7 +17,8 @@ namespace pepnet {
 namespace {
 
 // Lines "<name in this model>\t<name in the checkpoint>".
-Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& source, TrainConfig* out) {
+Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& source,
+                        TrainConfig* out) {
   const std::string& path = train.fine_tune_ckpt_param_map();
   if (path.empty()) return absl::OkStatus();
   const std::string where = source.Where(train, "fine_tune_ckpt_param_map");
@@ -31,8 +32,9 @@ Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& so
     if (line.empty()) continue;
     const std::vector<std::string> names = absl::StrSplit(line, '\t');
     if (names.size() != 2 || names[0].empty() || names[1].empty()) {
-      return InvalidInput(where, ": ", path, ":", number, ": \"", line,
-                          "\" is not of the form <name in this model><tab><name in the checkpoint>");
+      return InvalidInput(
+          where, ": ", path, ":", number, ": \"", line,
+          "\" is not of the form <name in this model><tab><name in the checkpoint>");
     }
     if (!out->fine_tune_param_map.emplace(names[0], names[1]).second) {
       return InvalidInput(where, ": ", path, ":", number, ": ", names[0], " is mapped twice");
@@ -41,19 +43,23 @@ Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& so
   return absl::OkStatus();
 }
 
-Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource& source, TrainConfig* out) {
+Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource& source,
+                           TrainConfig* out) {
   const std::string& type = from.clipping_type();
   if (type != "none" && type != "norm" && type != "value") {
     return source.Error(from, "clipping_type", "\"", type, "\"; expected none, norm or value");
   }
-  out->clipping = type == "none" ? ClippingType::kNone : type == "norm" ? ClippingType::kNorm : ClippingType::kValue;
+  out->clipping = type == "none"   ? ClippingType::kNone
+                  : type == "norm" ? ClippingType::kNorm
+                                   : ClippingType::kValue;
   out->clip_max_gradient = ShortestDecimal(from.max_gradient());
   out->clip_norm_type = ShortestDecimal(from.norm_type());
   if (!(std::isfinite(out->clip_max_gradient) && out->clip_max_gradient > 0)) {
     return source.Error(from, "max_gradient", out->clip_max_gradient, "; expected a number > 0");
   }
-  if (!(out->clip_norm_type > 0))
+  if (!(out->clip_norm_type > 0)) {
     return source.Error(from, "norm_type", out->clip_norm_type, "; expected p > 0 or inf");
+  }
   return absl::OkStatus();
 }
 
@@ -71,10 +77,12 @@ Status ConvertSummaries(const config::TrainConfig& train, ConfigSource* source, 
     } else if (name == "gradient_norm") {
       out->summarize_gradient_norm = true;
     } else if (name == "parameter" || name == "gradient") {
-      source->Note(train, "tensorboard_summaries",
-                   absl::StrCat("\"", name, "\" is accepted without effect: histograms are not written"));
+      source->Note(
+          train, "tensorboard_summaries",
+          absl::StrCat("\"", name, "\" is accepted without effect: histograms are not written"));
     } else {
-      const std::vector<std::string> known = {"loss",          "learning_rate", "parameter", "global_gradient_norm",
+      const std::vector<std::string> known = {"loss",          "learning_rate",
+                                              "parameter",     "global_gradient_norm",
                                               "gradient_norm", "gradient"};
       return source->Error(train, "tensorboard_summaries", "\"", name, "\"; expected one of ",
                            absl::StrJoin(known, ", "), Suggestion(name, known));
@@ -87,18 +95,23 @@ Status ConvertSummaries(const config::TrainConfig& train, ConfigSource* source, 
 
 Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out) {
   if (!train.has_sparse_optimizer()) {
-    return source->Error(train, "sparse_optimizer", "is missing; expected the optimizer of the embedding tables");
+    return source->Error(train, "sparse_optimizer",
+                         "is missing; expected the optimizer of the embedding tables");
   }
   if (!train.has_dense_optimizer()) {
-    return source->Error(train, "dense_optimizer", "is missing; expected the optimizer of the network");
+    return source->Error(train, "dense_optimizer",
+                         "is missing; expected the optimizer of the network");
   }
-  PEPNET_RETURN_IF_ERROR(ConvertSparseOptimizer(train.sparse_optimizer(), source, &out->sparse_optimizer));
-  PEPNET_RETURN_IF_ERROR(ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertSparseOptimizer(train.sparse_optimizer(), source, &out->sparse_optimizer));
+  PEPNET_RETURN_IF_ERROR(
+      ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
   PEPNET_RETURN_IF_ERROR(ConvertPartOptimizers(train.dense_optimizer(), source, out));
   PEPNET_RETURN_IF_ERROR(ConvertEma(train.dense_optimizer(), *source, out));
   if ((train.num_steps() > 0) == (train.num_epochs() > 0)) {
-    return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ", train.num_steps(),
-                         " and num_epochs is ", train.num_epochs(), "; expected exactly one of them > 0");
+    return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ",
+                         train.num_steps(), " and num_epochs is ", train.num_epochs(),
+                         "; expected exactly one of them > 0");
   }
   out->num_steps = train.num_steps();
   out->num_epochs = train.num_epochs();
@@ -111,23 +124,31 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
   out->fine_tune_checkpoint = train.fine_tune_checkpoint();
   PEPNET_RETURN_IF_ERROR(ReadParameterMap(train, *source, out));
   if (train.log_step_count_steps() == 0) {
-    return source->Error(train, "log_step_count_steps", "0; expected at least 1 step between log lines");
+    return source->Error(train, "log_step_count_steps",
+                         "0; expected at least 1 step between log lines");
   }
   out->log_step_count_steps = train.log_step_count_steps();
   PEPNET_RETURN_IF_ERROR(ConvertSummaries(train, source, out));
-  out->gradient_accumulation_steps = train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
-  if (train.has_grad_clipping()) PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
+  out->gradient_accumulation_steps =
+      train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
+  if (train.has_grad_clipping()) {
+    PEPNET_RETURN_IF_ERROR(ConvertGradClipping(train.grad_clipping(), *source, out));
+  }
   const std::string& precision = train.mixed_precision();
   if (!precision.empty() && precision != "BF16" && precision != "FP16") {
-    return source->Error(train, "mixed_precision", "\"", precision, "\"; expected BF16 or FP16, or remove it");
+    return source->Error(train, "mixed_precision", "\"", precision,
+                         "\"; expected BF16 or FP16, or remove it");
   }
   if (!precision.empty()) {
     out->mixed_precision = "BF16";
     source->Note(
         train, "mixed_precision",
-        absl::StrCat(precision, precision == "FP16" ? ", read as BF16, which is as fast and does not overflow" : "",
-                     ": matrix products run in bfloat16 (autocast) where the device has it; parameters, tables "
-                     "and losses stay float32"));
+        absl::StrCat(
+            precision,
+            precision == "FP16" ? ", read as BF16, which is as fast and does not overflow" : "",
+            ": matrix products run in bfloat16 (autocast) where the device has it; parameters, "
+            "tables "
+            "and losses stay float32"));
   }
   return absl::OkStatus();
 }
@@ -145,13 +166,14 @@ StatusOr<SliceColumn> FindSliceColumn(const config::EvalConfig& eval, const std:
     names.push_back(job.features[f].name);
     if (job.features[f].name != name) continue;
     if (job.features[f].bucketizer == Bucketizer::kNone) {
-      return source.Error(eval, "slice_by", "\"", name, "\" has no ids; expected an id feature or a label field");
+      return source.Error(eval, "slice_by", "\"", name,
+                          "\" has no ids; expected an id feature or a label field");
     }
     column.feature = static_cast<int>(f);
     return column;
   }
-  return source.Error(eval, "slice_by", "neither a feature nor a label field is named \"", name, "\"",
-                      Suggestion(name, names));
+  return source.Error(eval, "slice_by", "neither a feature nor a label field is named \"", name,
+                      "\"", Suggestion(name, names));
 }
 
 }  // namespace
@@ -170,9 +192,10 @@ Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source,
   }
   const std::vector<Tower>& towers = job->model.towers;
   if (!job->eval.slice_by.empty() && std::none_of(towers.begin(), towers.end(), HasScore)) {
-    return source.Error(eval, "slice_by",
-                        "needs a task with the probability of a click or the like (num_class 1 or 2 and "
-                        "a classifying loss), but no tower has one");
+    return source.Error(
+        eval, "slice_by",
+        "needs a task with the probability of a click or the like (num_class 1 or 2 and "
+        "a classifying loss), but no tower has one");
   }
   return absl::OkStatus();
 }
@@ -180,7 +203,8 @@ Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source,
 Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, EvalConfig* out) {
   out->num_steps = eval.num_steps();
   if (eval.log_step_count_steps() == 0) {
-    return source.Error(eval, "log_step_count_steps", "0; expected at least 1 step between log lines");
+    return source.Error(eval, "log_step_count_steps",
+                        "0; expected at least 1 step between log lines");
   }
   out->log_step_count_steps = eval.log_step_count_steps();
   return absl::OkStatus();
@@ -188,14 +212,16 @@ Status ConvertEval(const config::EvalConfig& eval, const ConfigSource& source, E
 
 Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, ExportConfig* out) {
   if (from.exporter_type() != "latest" && from.exporter_type() != "best") {
-    return source->Error(from, "exporter_type", "\"", from.exporter_type(), "\"; expected latest or best");
+    return source->Error(from, "exporter_type", "\"", from.exporter_type(),
+                         "\"; expected latest or best");
   }
   if (from.export_format() != config::TORCHSCRIPT) {
     return source->Error(from, "export_format", config::ExportFormat_Name(from.export_format()),
                          " is not supported; remove it and choose with pepnet export --format");
   }
   if (from.has_export_format()) {
-    source->Note(from, "export_format", "accepted without effect: pepnet export writes open formats, see its --format");
+    source->Note(from, "export_format",
+                 "accepted without effect: pepnet export writes open formats, see its --format");
   }
   out->best = from.exporter_type() == "best";
   return absl::OkStatus();
@@ -207,18 +233,22 @@ template <typename Section>
 StatusOr<bool> UsesAverages(const Section& section, bool kept, const ConfigSource& source) {
   if (!section.has_use_dense_ema()) return kept;
   if (section.use_dense_ema() && !kept) {
-    return source.Error(section, "use_dense_ema",
-                        "true, but train_config.dense_optimizer keeps no averages; add ema {} there or remove it");
+    return source.Error(
+        section, "use_dense_ema",
+        "true, but train_config.dense_optimizer keeps no averages; add ema {} there or remove it");
   }
   return section.use_dense_ema();
 }
 
 }  // namespace
 
-Status ConvertUseOfAverages(const config::EasyRecConfig& config, const ConfigSource& source, JobConfig* job) {
+Status ConvertUseOfAverages(const config::EasyRecConfig& config, const ConfigSource& source,
+                            JobConfig* job) {
   const bool kept = job->train.ema_decay.has_value();
-  PEPNET_ASSIGN_OR_RETURN(job->eval.uses_averages, UsesAverages(config.eval_config(), kept, source));
-  PEPNET_ASSIGN_OR_RETURN(job->export_config.uses_averages, UsesAverages(config.export_config(), kept, source));
+  PEPNET_ASSIGN_OR_RETURN(job->eval.uses_averages,
+                          UsesAverages(config.eval_config(), kept, source));
+  PEPNET_ASSIGN_OR_RETURN(job->export_config.uses_averages,
+                          UsesAverages(config.export_config(), kept, source));
   return absl::OkStatus();
 }
 
@@ -245,8 +275,8 @@ std::vector<Candidate> OfSlices(const Model& model) {
   for (const Tower& tower : model.towers) {
     if (!HasScore(tower)) continue;
     for (const SliceMeasureType& type : kSliceMeasures) {
-      const bool by_group =
-          type.measure == SliceMeasure::kGroupedAuc || type.measure == SliceMeasure::kGroupedAucByImpressions;
+      const bool by_group = type.measure == SliceMeasure::kGroupedAuc ||
+                            type.measure == SliceMeasure::kGroupedAucByImpressions;
       if (by_group && GroupedAucOf(tower) == nullptr) continue;
       BestMetric metric;
       metric.name = NameOfMeasure(type.measure, tower.name);
@@ -279,25 +309,30 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
   }
   if (from.slice_by().empty() != !from.has_slice_value()) {
     return source.Error(from, from.slice_by().empty() ? "slice_value" : "slice_by",
-                        "slice_by and slice_value go together: a column of eval_config.slice_by and one of its values");
+                        "slice_by and slice_value go together: a column of eval_config.slice_by "
+                        "and one of its values");
   }
   if (!from.slice_by().empty()) {
     std::vector<std::string> columns;
     for (const SliceColumn& column : job.eval.slice_by) columns.push_back(column.name);
     if (IndexOf(from.slice_by(), columns) < 0) {
-      return source.Error(from, "slice_by", "\"", from.slice_by(), "\" is no column of eval_config.slice_by; ",
-                          columns.empty() ? "that is empty, so add it there"
-                                          : absl::StrCat("expected one of ", absl::StrJoin(columns, ", "),
-                                                         Suggestion(from.slice_by(), columns)));
+      return source.Error(
+          from, "slice_by", "\"", from.slice_by(), "\" is no column of eval_config.slice_by; ",
+          columns.empty() ? "that is empty, so add it there"
+                          : absl::StrCat("expected one of ", absl::StrJoin(columns, ", "),
+                                         Suggestion(from.slice_by(), columns)));
     }
   }
-  const std::vector<Candidate> candidates = from.slice_by().empty() ? WholeEvaluation(job.model) : OfSlices(job.model);
+  const std::vector<Candidate> candidates =
+      from.slice_by().empty() ? WholeEvaluation(job.model) : OfSlices(job.model);
   const Candidate* const found = Find(candidates, from.metric());
   if (found == nullptr) {
     const std::vector<std::string> names = NamesOf(candidates);
     return source.Error(from, "metric", "\"", from.metric(), "\" is no ",
-                        from.slice_by().empty() ? "metric of an evaluation" : "metric of a slice with a best direction",
-                        "; expected one of ", absl::StrJoin(names, ", "), Suggestion(from.metric(), names));
+                        from.slice_by().empty() ? "metric of an evaluation"
+                                                : "metric of a slice with a best direction",
+                        "; expected one of ", absl::StrJoin(names, ", "),
+                        Suggestion(from.metric(), names));
   }
   Candidate candidate = *found;
   candidate.metric.slice_by = from.slice_by();
@@ -310,7 +345,8 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
   return candidate;
 }
 
-Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job, BestRule* rule) {
+Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job,
+                       BestRule* rule) {
   std::optional<bool> larger;
   bool mixed = false;
   for (const config::BestMetric& from : train.keep_best()) {
@@ -318,7 +354,8 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
     for (const BestMetric& known : rule->metrics) {
       if (known.name == candidate.metric.name && known.slice_by == candidate.metric.slice_by &&
           known.slice_value == candidate.metric.slice_value) {
-        return source->Error(from, "metric", "\"", known.name, "\" stands twice; give it one weight");
+        return source->Error(from, "metric", "\"", known.name,
+                             "\" stands twice; give it one weight");
       }
     }
     // A sum of an AUC and a loss has no better direction, unless one of them has a negative weight,
@@ -329,15 +366,18 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
   }
   if (train.has_metric_larger_is_better()) {
     if (!mixed && *larger != train.metric_larger_is_better()) {
-      source->Note(train, "metric_larger_is_better",
-                   absl::StrCat("the ", train.metric_larger_is_better() ? "largest " : "smallest ", NameOf(*rule),
-                                " counts as the best, although it is the worst by what it measures"));
+      source->Note(
+          train, "metric_larger_is_better",
+          absl::StrCat("the ", train.metric_larger_is_better() ? "largest " : "smallest ",
+                       NameOf(*rule),
+                       " counts as the best, although it is the worst by what it measures"));
     }
     larger = train.metric_larger_is_better();
   } else if (mixed) {
-    return source->Error(train, "keep_best",
-                         "adds metrics of which some are better when larger and others when smaller; give one kind "
-                         "a negative weight, or set metric_larger_is_better");
+    return source->Error(
+        train, "keep_best",
+        "adds metrics of which some are better when larger and others when smaller; give one kind "
+        "a negative weight, or set metric_larger_is_better");
   }
   rule->larger_is_better = *larger;
   return absl::OkStatus();
@@ -352,38 +392,45 @@ void ConvertBestExporter(const config::ExportConfig& from, ConfigSource* source,
   const Candidate* const found = Find(candidates, name);
   if (found == nullptr) {
     const std::vector<std::string> names = NamesOf(candidates);
-    job->export_config.no_best = absl::StrCat(source->Where(from, "best_exporter_metric"), ": \"", name,
-                                              "\" is no metric of an evaluation; expected one of ",
-                                              absl::StrJoin(names, ", "), Suggestion(name, names));
-    source->Note(from, "best_exporter_metric",
-                 absl::StrCat("\"", name,
-                              "\" is no metric of an evaluation, so no checkpoint is kept as the best one; "
-                              "expected one of ",
-                              absl::StrJoin(names, ", "), Suggestion(name, names)));
+    job->export_config.no_best =
+        absl::StrCat(source->Where(from, "best_exporter_metric"), ": \"", name,
+                     "\" is no metric of an evaluation; expected one of ",
+                     absl::StrJoin(names, ", "), Suggestion(name, names));
+    source->Note(
+        from, "best_exporter_metric",
+        absl::StrCat("\"", name,
+                     "\" is no metric of an evaluation, so no checkpoint is kept as the best one; "
+                     "expected one of ",
+                     absl::StrJoin(names, ", "), Suggestion(name, names)));
     return;
   }
   job->train.best.metrics = {found->metric};
   job->train.best.larger_is_better = from.metric_larger_is_better();
   if (from.metric_larger_is_better() != found->larger_is_better) {
-    source->Note(from, "metric_larger_is_better",
-                 absl::StrCat("the ", from.metric_larger_is_better() ? "largest " : "smallest ", name,
-                              " counts as the best, although it is the worst by what it measures"));
+    source->Note(
+        from, "metric_larger_is_better",
+        absl::StrCat("the ", from.metric_larger_is_better() ? "largest " : "smallest ", name,
+                     " counts as the best, although it is the worst by what it measures"));
   }
 }
 
 // exporter_type "best" beside keep_best must not ask for something else.
-Status CheckSameBest(const config::ExportConfig& from, const ConfigSource& source, const BestRule& rule) {
+Status CheckSameBest(const config::ExportConfig& from, const ConfigSource& source,
+                     const BestRule& rule) {
   const bool same_metric = rule.metrics.size() == 1 && rule.metrics[0].slice_by.empty() &&
                            rule.metrics[0].name == from.best_exporter_metric();
   if (from.has_best_exporter_metric() && !same_metric) {
-    return source.Error(from, "best_exporter_metric", "\"", from.best_exporter_metric(),
-                        "\", but train_config.keep_best is ", NameOf(rule),
-                        "; leave best_exporter_metric out, and the best one by keep_best is exported");
+    return source.Error(
+        from, "best_exporter_metric", "\"", from.best_exporter_metric(),
+        "\", but train_config.keep_best is ", NameOf(rule),
+        "; leave best_exporter_metric out, and the best one by keep_best is exported");
   }
-  if (from.has_metric_larger_is_better() && from.metric_larger_is_better() != rule.larger_is_better) {
-    return source.Error(from, "metric_larger_is_better", from.metric_larger_is_better() ? "true" : "false",
-                        ", but by train_config.keep_best ", rule.larger_is_better ? "larger" : "smaller",
-                        " is better; leave it out");
+  if (from.has_metric_larger_is_better() &&
+      from.metric_larger_is_better() != rule.larger_is_better) {
+    return source.Error(from, "metric_larger_is_better",
+                        from.metric_larger_is_better() ? "true" : "false",
+                        ", but by train_config.keep_best ",
+                        rule.larger_is_better ? "larger" : "smaller", " is better; leave it out");
   }
   return absl::OkStatus();
 }
@@ -398,31 +445,38 @@ int64_t EvaluationsBeforeTheEnd(const TrainConfig& train) {
   return train.num_steps > 0 ? (train.num_steps - 1) / train.save_checkpoints_steps : -1;
 }
 
-Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job, BestRule* rule) {
+Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job,
+                       BestRule* rule) {
   const bool unused = train.patience() == 0;
   if (!std::isfinite(train.min_delta()) || train.min_delta() < 0) {
-    return source->Error(train, "min_delta", train.min_delta(), "; expected a finite number of at least 0");
+    return source->Error(train, "min_delta", train.min_delta(),
+                         "; expected a finite number of at least 0");
   }
   if (unused) {
-    if (train.has_min_delta()) source->Note(train, "min_delta", "without effect: patience is not set");
+    if (train.has_min_delta()) {
+      source->Note(train, "min_delta", "without effect: patience is not set");
+    }
     return absl::OkStatus();
   }
   if (!rule->enabled()) {
-    return source->Error(train, "patience", train.patience(),
-                         ", but nothing says which evaluation is better; add keep_best { metric: \"...\" }");
+    return source->Error(
+        train, "patience", train.patience(),
+        ", but nothing says which evaluation is better; add keep_best { metric: \"...\" }");
   }
   const int64_t evaluations = EvaluationsBeforeTheEnd(job.train);
   if (evaluations == 0) {
-    return source->Error(train, "patience", train.patience(),
-                         ", but there is no evaluation before the end, as evaluations come with checkpoints; lower "
-                         "save_checkpoints_steps or save_checkpoints_epochs");
+    return source->Error(
+        train, "patience", train.patience(),
+        ", but there is no evaluation before the end, as evaluations come with checkpoints; lower "
+        "save_checkpoints_steps or save_checkpoints_epochs");
   }
   if (evaluations > 0 && evaluations <= train.patience()) {
-    source->Note(train, "patience",
-                 absl::StrCat(train.patience(), " cannot end the training early: ",
-                              evaluations == 1 ? "only 1 evaluation comes"
-                                               : absl::StrCat("only ", evaluations, " evaluations come"),
-                              " before its end"));
+    source->Note(
+        train, "patience",
+        absl::StrCat(train.patience(), " cannot end the training early: ",
+                     evaluations == 1 ? "only 1 evaluation comes"
+                                      : absl::StrCat("only ", evaluations, " evaluations come"),
+                     " before its end"));
   }
   rule->patience = train.patience();
   rule->min_delta = ShortestDecimal(train.min_delta());
@@ -431,12 +485,15 @@ Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, c
 
 }  // namespace
 
-Status ConvertBest(const config::EasyRecConfig& config, bool for_training, ConfigSource* source, JobConfig* job) {
+Status ConvertBest(const config::EasyRecConfig& config, bool for_training, ConfigSource* source,
+                   JobConfig* job) {
   const config::TrainConfig& train = config.train_config();
   BestRule* const rule = &job->train.best;
   if (train.keep_best_size() > 0) {
     PEPNET_RETURN_IF_ERROR(ConvertKeepBest(train, source, *job, rule));
-    if (job->export_config.best) PEPNET_RETURN_IF_ERROR(CheckSameBest(config.export_config(), *source, *rule));
+    if (job->export_config.best) {
+      PEPNET_RETURN_IF_ERROR(CheckSameBest(config.export_config(), *source, *rule));
+    }
   } else {
     if (train.has_metric_larger_is_better()) {
       source->Note(train, "metric_larger_is_better", "without effect: keep_best is not set");
@@ -444,7 +501,8 @@ Status ConvertBest(const config::EasyRecConfig& config, bool for_training, Confi
     if (job->export_config.best) ConvertBestExporter(config.export_config(), source, job);
   }
   PEPNET_RETURN_IF_ERROR(ConvertPatience(train, source, *job, rule));
-  if (for_training && job->eval_input_path.empty() && (train.keep_best_size() > 0 || rule->patience > 0)) {
+  if (for_training && job->eval_input_path.empty() &&
+      (train.keep_best_size() > 0 || rule->patience > 0)) {
     return source->Error(train, rule->patience > 0 ? "patience" : "keep_best",
                          "needs evaluations, but eval_input_path is empty; set it");
   }

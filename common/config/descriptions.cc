@@ -39,12 +39,13 @@ Status CheckParameter(const Descriptor& message, const ParameterInfo& parameter)
   const FieldDescriptor* const field = message.FindFieldByName(parameter.name);
   if (field == nullptr) return Disagreement(message.name(), " has no field ", parameter.name);
   if (field->is_repeated() || field->cpp_type() != TypeOfForm(parameter.form)) {
-    return Disagreement(message.name(), ".", parameter.name, " has another type than its parameter");
+    return Disagreement(message.name(), ".", parameter.name,
+                        " has another type than its parameter");
   }
   if (parameter.form != ParameterInfo::Form::kChoice) return absl::OkStatus();
   if (field->enum_type()->value_count() != static_cast<int>(parameter.choices.size())) {
-    return Disagreement(field->enum_type()->name(), " has ", field->enum_type()->value_count(), " values, ",
-                        parameter.name, " ", parameter.choices.size(), " choices");
+    return Disagreement(field->enum_type()->name(), " has ", field->enum_type()->value_count(),
+                        " values, ", parameter.name, " ", parameter.choices.size(), " choices");
   }
   for (const char* choice : parameter.choices) {
     if (field->enum_type()->FindValueByName(choice) == nullptr) {
@@ -75,19 +76,24 @@ Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owne
 // The members of the oneof and the kinds are the same. check(type, message) looks at each pair.
 // `all`: every kind is a member. `others`: members that are no kinds.
 template <typename Kind, typename Type, typename Check>
-Status CheckKinds(const Descriptor& message, const std::string& oneof, const char* const Type::*field, bool all,
-                  const Check& check, const std::set<std::string>& others = {}) {
+Status CheckKinds(const Descriptor& message, const std::string& oneof,
+                  const char* const Type::*field, bool all, const Check& check,
+                  const std::set<std::string>& others = {}) {
   std::set<std::string> described;
   for (const Kind kind : AllKinds<Kind>()) {
     const std::string name = TypeOf(kind).*field;
-    if (!described.insert(name).second) return Disagreement("two descriptions of ", message.name(), ".", name);
+    if (!described.insert(name).second) {
+      return Disagreement("two descriptions of ", message.name(), ".", name);
+    }
     const FieldDescriptor* const member = message.FindFieldByName(name);
     if (member == nullptr && !all) continue;
-    if (member == nullptr || member->containing_oneof() == nullptr || member->containing_oneof()->name() != oneof) {
+    if (member == nullptr || member->containing_oneof() == nullptr ||
+        member->containing_oneof()->name() != oneof) {
       return Disagreement(message.name(), " has no ", oneof, " ", name);
     }
     if (IsUnsupported(*member->message_type())) {
-      return Disagreement(message.name(), ".", name, " is described, but Unsupported in the schema");
+      return Disagreement(message.name(), ".", name,
+                          " is described, but Unsupported in the schema");
     }
     PEPNET_RETURN_IF_ERROR(check(TypeOf(kind), *member->message_type()));
   }
@@ -98,7 +104,8 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof, const cha
     const FieldDescriptor& member = *members->field(i);
     if (IsUnsupported(*member.message_type()) || HasSupportRule(member)) continue;
     if (described.count(member.name()) == 0 && others.count(member.name()) == 0) {
-      return Disagreement(message.name(), ".", member.name(), " has no description in common/job_config");
+      return Disagreement(message.name(), ".", member.name(),
+                          " has no description in common/job_config");
     }
   }
   return absl::OkStatus();
@@ -108,14 +115,17 @@ Status CheckAll() {
   const auto parameters = [](const auto& type, const Descriptor& message) {
     return CheckParameters(message, type.parameters);
   };
-  PEPNET_RETURN_IF_ERROR(CheckKinds<SparseOptimizerKind>(*config::SparseOptimizer::descriptor(), "optimizer",
-                                                         &SparseOptimizerType::field, true, parameters));
-  for (const Descriptor* message : {config::DenseOptimizer::descriptor(), config::PartOptimizer::descriptor()}) {
-    PEPNET_RETURN_IF_ERROR(
-        CheckKinds<DenseOptimizerKind>(*message, "optimizer", &DenseOptimizerType::field, true, parameters));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<SparseOptimizerKind>(*config::SparseOptimizer::descriptor(),
+                                                         "optimizer", &SparseOptimizerType::field,
+                                                         true, parameters));
+  for (const Descriptor* message :
+       {config::DenseOptimizer::descriptor(), config::PartOptimizer::descriptor()}) {
+    PEPNET_RETURN_IF_ERROR(CheckKinds<DenseOptimizerKind>(
+        *message, "optimizer", &DenseOptimizerType::field, true, parameters));
   }
   // A type may have a field that names a feature; null: it has none.
-  const auto with_feature = [](const auto& type, const char* feature_field, const Descriptor& message) {
+  const auto with_feature = [](const auto& type, const char* feature_field,
+                               const Descriptor& message) {
     if (feature_field == nullptr) return CheckParameters(message, type.parameters);
     const FieldDescriptor* const field = message.FindFieldByName(feature_field);
     if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) {
@@ -126,18 +136,21 @@ Status CheckAll() {
   const auto loss = [&](const LossType& type, const Descriptor& message) {
     return with_feature(type, type.session_field, message);
   };
-  PEPNET_RETURN_IF_ERROR(CheckKinds<LossKind>(*config::LossConfig::descriptor(), "loss", &LossType::name, true, loss));
+  PEPNET_RETURN_IF_ERROR(
+      CheckKinds<LossKind>(*config::LossConfig::descriptor(), "loss", &LossType::name, true, loss));
   const auto metric = [&](const MetricType& type, const Descriptor& message) {
     return with_feature(type, type.grouping_field, message);
   };
-  PEPNET_RETURN_IF_ERROR(
-      CheckKinds<MetricKind>(*config::MetricConfig::descriptor(), "metric", &MetricType::name, true, metric));
-  PEPNET_RETURN_IF_ERROR(
-      CheckKinds<MetricKind>(*config::TrainMetricConfig::descriptor(), "metric", &MetricType::name, false, metric));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<MetricKind>(*config::MetricConfig::descriptor(), "metric",
+                                                &MetricType::name, true, metric));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<MetricKind>(*config::TrainMetricConfig::descriptor(), "metric",
+                                                &MetricType::name, false, metric));
   // Features have converters of their own; what all of them have is what their table is made from.
   const auto feature = [](const auto&, const Descriptor& message) {
     for (const char* name : {"feature_name", "embedding_name", "init_fn", "trainable"}) {
-      if (message.FindFieldByName(name) == nullptr) return Disagreement(message.name(), " has no field ", name);
+      if (message.FindFieldByName(name) == nullptr) {
+        return Disagreement(message.name(), " has no field ", name);
+      }
     }
     return absl::OkStatus();
   };
@@ -150,19 +163,20 @@ Status CheckAll() {
     kinds.insert({TypeOf(kind).field, absl::StrCat("sequence_", TypeOf(kind).field)});
     operators.insert(absl::StrCat("sequence_", TypeOf(kind).field));
   }
-  for (const Descriptor* message : {config::FeatureConfig::descriptor(), config::SeqFeatureConfig::descriptor()}) {
+  for (const Descriptor* message :
+       {config::FeatureConfig::descriptor(), config::SeqFeatureConfig::descriptor()}) {
     const bool all = message == config::FeatureConfig::descriptor();
-    PEPNET_RETURN_IF_ERROR(CheckKinds<FeatureKind>(*message, "feature", &FeatureType::field, all, feature, kinds));
     PEPNET_RETURN_IF_ERROR(
-        CheckKinds<OperatorKind>(*message, "feature", &OperatorType::field, all, feature, operators));
+        CheckKinds<FeatureKind>(*message, "feature", &FeatureType::field, all, feature, kinds));
+    PEPNET_RETURN_IF_ERROR(CheckKinds<OperatorKind>(*message, "feature", &OperatorType::field, all,
+                                                    feature, operators));
   }
-  PEPNET_RETURN_IF_ERROR(CheckKinds<EncoderKind>(*config::SeqEncoderConfig::descriptor(), "seq_module",
-                                                 &EncoderType::field, true,
-                                                 [](const EncoderType&, const Descriptor& message) {
-                                                   if (message.FindFieldByName("input") != nullptr)
-                                                     return absl::OkStatus();
-                                                   return Disagreement(message.name(), " has no field input");
-                                                 }));
+  PEPNET_RETURN_IF_ERROR(CheckKinds<EncoderKind>(
+      *config::SeqEncoderConfig::descriptor(), "seq_module", &EncoderType::field, true,
+      [](const EncoderType&, const Descriptor& message) {
+        if (message.FindFieldByName("input") != nullptr) return absl::OkStatus();
+        return Disagreement(message.name(), " has no field input");
+      }));
   for (const DatasetType type : AllKinds<DatasetType>()) {
     config::DatasetType value;
     if (!config::DatasetType_Parse(TypeOf(type).dataset, &value)) {

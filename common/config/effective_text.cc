@@ -23,10 +23,11 @@ constexpr std::string_view kSpeakBySet[] = {
     "ExportConfig.best_exporter_metric",     // not beside another keep_best
     "ExportConfig.export_format",            // a format that was asked for
     "ExportConfig.metric_larger_is_better",  // not against keep_best
-    "TaskTower.in_task_space_weight",        // with out_task_space_weight: of a tower with task space alone
-    "TaskTower.out_task_space_weight",       //
-    "TaskTower.weight",                      // the tower is weighted
-    "TrainConfig.save_checkpoints_steps",    // not together with save_checkpoints_epochs
+    // With out_task_space_weight: of a tower with task space alone.
+    "TaskTower.in_task_space_weight",
+    "TaskTower.out_task_space_weight",     //
+    "TaskTower.weight",                    // the tower is weighted
+    "TrainConfig.save_checkpoints_steps",  // not together with save_checkpoints_epochs
 };
 
 bool SpeaksBySet(const FieldDescriptor& field) {
@@ -75,7 +76,8 @@ void FillDefaults(Message* message) {
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         FillDefaults(reflection->MutableMessage(message, field));
       }
-    } else if (field->has_default_value() && field->containing_oneof() == nullptr && !SpeaksBySet(*field)) {
+    } else if (field->has_default_value() && field->containing_oneof() == nullptr &&
+               !SpeaksBySet(*field)) {
       // A default is spelled out only where that changes nothing: to set a member of a oneof would
       // choose it.
       SetToDefault(field, message);

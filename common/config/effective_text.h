@@ -7,8 +7,8 @@
 
 namespace pepnet {
 
-// `config` after edits, flags and rewriting, with the default of every field that is not set and has an effect
-// (but for a few that say something by being set at all). Loading the
+// `config` after edits, flags and rewriting, with the default of every field that is not set and
+// has an effect (but for a few that say something by being set at all). Loading the
 // text gives the same job and the same text.
 std::string EffectiveText(const config::EasyRecConfig& config);
 

@@ -24,15 +24,18 @@ struct Rule {
 constexpr char kEvery[] = "";  // message of fields that every kind of feature has
 constexpr char kMasks[] = "is not supported; remove it";
 constexpr char kCosts[] = "batches by cost are not supported; remove it and set batch_size";
-constexpr char kTimestamps[] = "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
+constexpr char kTimestamps[] =
+    "checkpoints by time are not supported; use save_checkpoints_steps or _epochs";
 constexpr char kTowersOwn[] = "accepted without effect: the towers' own are used";
-constexpr char kPlacedByHash[] = "accepted without effect: rows are spread over the servers by hash";
+constexpr char kPlacedByHash[] =
+    "accepted without effect: rows are spread over the servers by hash";
 constexpr char kNoEffect[] = "accepted without effect";
 constexpr char kAllPairs[] = "accepted without effect: all pairs are counted";
 constexpr char kOneKernel[] = "accepted without effect: there is one implementation";
 
 constexpr Rule kRules[] = {
-    {"TrainConfig", "is_profiling", Support::kWithoutEffect, "accepted without effect: stage times are always logged"},
+    {"TrainConfig", "is_profiling", Support::kWithoutEffect,
+     "accepted without effect: stage times are always logged"},
     {"TrainConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"TrainConfig", "grad_scaler", Support::kWithoutEffect,
@@ -42,14 +45,17 @@ constexpr Rule kRules[] = {
     {"TrainConfig", "save_checkpoints_timestamps", Support::kRejected, kTimestamps},
     {"TrainConfig", "save_checkpoints_timestamp_quorum", Support::kRejected, kTimestamps},
     {"GradClipping", "enable_global_grad_clip", Support::kWithoutEffect,
-     "accepted without effect: every worker holds the whole dense gradient, so the norm is global anyway"},
-    {"ExportConfig", "mixed_precision", Support::kWithoutEffect, "accepted without effect: exports are float32"},
+     "accepted without effect: every worker holds the whole dense gradient, so the norm is global "
+     "anyway"},
+    {"ExportConfig", "mixed_precision", Support::kWithoutEffect,
+     "accepted without effect: exports are float32"},
     {"ExportConfig", "cudnn_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"ExportConfig", "cuda_matmul_allow_tf32", Support::kWithoutEffect, kNoEffect},
     {"DataConfig", "pin_memory", Support::kWithoutEffect, kNoEffect},
     {"DataConfig", "fg_threads", Support::kWithoutEffect,
      "accepted without effect: num_workers reader threads do the work"},
-    {"DataConfig", "in_order", Support::kWithoutEffect, "accepted without effect: batches always come in order"},
+    {"DataConfig", "in_order", Support::kWithoutEffect,
+     "accepted without effect: batches always come in order"},
     {"DataConfig", "is_orderby_partition", Support::kWithoutEffect, kNoEffect},
     {"DataConfig", "odps_data_quota_name", Support::kWithoutEffect, kNoEffect},
     {"DataConfig", "odps_data_compression", Support::kWithoutEffect, kNoEffect},
@@ -58,7 +64,8 @@ constexpr Rule kRules[] = {
     {"DataConfig", "force_base_data_group", Support::kRejected, kMasks},
     {"DataConfig", "sample_cost_field", Support::kRejected, kCosts},
     {"DataConfig", "batch_cost_size", Support::kRejected, kCosts},
-    {kEvery, "fg_value_type", Support::kWithoutEffect, "accepted without effect: tokens are read as text"},
+    {kEvery, "fg_value_type", Support::kWithoutEffect,
+     "accepted without effect: tokens are read as text"},
     {"ZeroCollisionHash", "threshold_filtering_func", Support::kWithoutEffect,
      "accepted without effect: dynamic_table { admit_after_steps } keeps rare ids out"},
     {"DynamicEmbedding", "init_table", Support::kRejected,
@@ -87,7 +94,8 @@ constexpr Rule kRules[] = {
     {"VariationalDropout", "embedding_wise_variational_dropout", Support::kWithoutEffect,
      "accepted without effect, as in the reference: shares are by feature"},
     {"MetricConfig", "recall_at_k", Support::kRejected,
-     "ranks candidates, of which a PEPNet has none; the reference refuses it for every tower, too. Use grouped_auc"},
+     "ranks candidates, of which a PEPNet has none; the reference refuses it for every tower, too. "
+     "Use grouped_auc"},
     {"TrainMetricConfig", "recall_at_k", Support::kWithoutEffect, "accepted, not computed"},
     {"TrainMetricConfig", "xauc", Support::kWithoutEffect, "accepted, not computed"},
     {"XAUC", "sample_ratio", Support::kWithoutEffect, kAllPairs},
@@ -135,12 +143,16 @@ std::string ShownValue(const Message& message, const FieldDescriptor& field) {
 // The advice in place of a message that can only be named.
 std::string UnsupportedAdvice(const FieldDescriptor& field) {
   const std::string& owner = field.containing_type()->name();
-  if (owner == "ModelConfig" && field.containing_oneof() != nullptr) return "this model is not supported; pepnet is";
+  if (owner == "ModelConfig" && field.containing_oneof() != nullptr) {
+    return "this model is not supported; pepnet is";
+  }
   if (owner == "LossConfig") {
-    return absl::StrCat("this loss is not supported; ", ListOfKinds<LossKind>(&LossType::name, " and "), " are");
+    return absl::StrCat("this loss is not supported; ",
+                        ListOfKinds<LossKind>(&LossType::name, " and "), " are");
   }
   if (owner == "MetricConfig") {
-    return absl::StrCat("this metric is not supported; ", ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
+    return absl::StrCat("this metric is not supported; ",
+                        ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
   }
   if (owner == "DataConfig") return "samplers are not supported; remove it";
   return "is not supported; remove it";
@@ -163,7 +175,8 @@ void Check(const Message& message, ConfigSource* source, std::vector<Status>* fa
         continue;  // what stands inside has no effect either
       }
       if (!HasDefaultValue(message, *field)) {
-        faults->push_back(source->Error(message, field->name(), ShownValue(message, *field), rule->text));
+        faults->push_back(
+            source->Error(message, field->name(), ShownValue(message, *field), rule->text));
         continue;
       }
     }

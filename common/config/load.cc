@@ -27,8 +27,9 @@ namespace {
 constexpr int64_t kMaxConfigBytes = int64_t{64} << 20;
 constexpr size_t kMaxFileNameBytes = 255;
 
-void ApplyOverride(const std::string& flag, const std::string& value, google::protobuf::Message* message,
-                   const std::string& field, ConfigSource* source) {
+void ApplyOverride(const std::string& flag, const std::string& value,
+                   google::protobuf::Message* message, const std::string& field,
+                   ConfigSource* source) {
   if (value.empty()) return;
   const auto* descriptor = message->GetDescriptor()->FindFieldByName(field);
   message->GetReflection()->SetString(message, descriptor, value);
@@ -36,7 +37,8 @@ void ApplyOverride(const std::string& flag, const std::string& value, google::pr
 }
 
 // As above for the enum data_config.dataset_type.
-Status ApplyDatasetType(const std::string& name, config::EasyRecConfig* config, ConfigSource* source) {
+Status ApplyDatasetType(const std::string& name, config::EasyRecConfig* config,
+                        ConfigSource* source) {
   constexpr char kFlag[] = "--dataset_type";
   if (name.empty()) return absl::OkStatus();
   config::DatasetType type;
@@ -45,8 +47,8 @@ Status ApplyDatasetType(const std::string& name, config::EasyRecConfig* config, 
     for (int i = 0; i < config::DatasetType_descriptor()->value_count(); ++i) {
       names.push_back(config::DatasetType_descriptor()->value(i)->name());
     }
-    return InvalidInput(kFlag, ": \"", Printable(name, 200), "\"; expected ", JoinNames(names, " or "),
-                        Suggestion(name, names));
+    return InvalidInput(kFlag, ": \"", Printable(name, 200), "\"; expected ",
+                        JoinNames(names, " or "), Suggestion(name, names));
   }
   config::DataConfig* data = config->mutable_data_config();
   data->set_dataset_type(type);
@@ -55,11 +57,14 @@ Status ApplyDatasetType(const std::string& name, config::EasyRecConfig* config, 
 }
 
 // Presence of what every job needs.
-std::vector<Status> FindMissingSections(const config::EasyRecConfig& config, const ConfigSource& source) {
+std::vector<Status> FindMissingSections(const config::EasyRecConfig& config,
+                                        const ConfigSource& source) {
   std::vector<Status> faults;
-  for (const char* field :
-       {"train_input_path", "model_dir", "train_config", "data_config", "feature_configs", "model_config"}) {
-    if (!HasField(config, field)) faults.push_back(source.Error(config, field, "is missing; it is required"));
+  for (const char* field : {"train_input_path", "model_dir", "train_config", "data_config",
+                            "feature_configs", "model_config"}) {
+    if (!HasField(config, field)) {
+      faults.push_back(source.Error(config, field, "is missing; it is required"));
+    }
   }
   return faults;
 }
@@ -86,7 +91,8 @@ class Faults {
     });
   }
   Status First() const {
-    return Status(code_ == absl::StatusCode::kOk ? absl::StatusCode::kInvalidArgument : code_, faults_.front());
+    return Status(code_ == absl::StatusCode::kOk ? absl::StatusCode::kInvalidArgument : code_,
+                  faults_.front());
   }
   std::vector<std::string>& list() { return faults_; }
 
@@ -98,26 +104,35 @@ class Faults {
 
 // Names that become files or travel between ranks, while nothing has been trained yet.
 Status CheckNames(const JobConfig& job, const std::string& source) {
-  if (job.model_dir.empty()) return InvalidInput(source, ": model_dir is empty; it names the directory of checkpoints");
+  if (job.model_dir.empty()) {
+    return InvalidInput(source, ": model_dir is empty; it names the directory of checkpoints");
+  }
   if (job.model_dir[0] == '~') {
     return InvalidInput(source, ": model_dir ", job.model_dir,
                         " begins with ~, which only a shell expands; write the path");
   }
-  if (job.model_dir.find('\0') != std::string::npos) return InvalidInput(source, ": model_dir holds a zero byte");
+  if (job.model_dir.find('\0') != std::string::npos) {
+    return InvalidInput(source, ": model_dir holds a zero byte");
+  }
   std::vector<std::pair<const char*, std::string>> names = {{"model_dir", job.model_dir}};
   for (const Table& table : job.tables) names.emplace_back("table", table.name);
   for (const Feature& feature : job.features) names.emplace_back("feature", feature.name);
   for (const Tower& tower : job.model.towers) names.emplace_back("tower", tower.name);
   for (const auto& [what, name] : names) {
-    if (!IsUtf8(name)) return InvalidInput(source, ": the ", what, " name \"", Printable(name), "\" is not UTF-8");
+    if (!IsUtf8(name)) {
+      return InvalidInput(source, ": the ", what, " name \"", Printable(name), "\" is not UTF-8");
+    }
   }
   for (const Table& table : job.tables) {
     // Its directory in a checkpoint has this name, each byte of a letter beyond ASCII as three.
     size_t bytes = 0;
-    for (const char c : table.name) bytes += absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' ? 1 : 3;
+    for (const char c : table.name) {
+      bytes += absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' ? 1 : 3;
+    }
     if (bytes <= kMaxFileNameBytes) continue;
     return InvalidInput(source, ": the table name \"", Printable(table.name), "\" takes ", bytes,
-                        " bytes as the name of a directory, where each letter beyond ASCII takes three for each of its "
+                        " bytes as the name of a directory, where each letter beyond ASCII takes "
+                        "three for each of its "
                         "bytes; expected at most ",
                         kMaxFileNameBytes, ": set a shorter feature_name or embedding_name");
   }
@@ -151,24 +166,28 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
       left = rows > left / bytes ? 0 : left - rows * bytes;
       left = std::max<int64_t>(0, left - table.policy.filter_bytes);
     } else {
-      sharing.emplace_back(&table, static_cast<double>(table.expected_rows) * static_cast<double>(bytes));
+      sharing.emplace_back(&table,
+                           static_cast<double>(table.expected_rows) * static_cast<double>(bytes));
       wanted += sharing.back().second;
     }
   }
   if (sharing.empty()) {
-    return source->Error(train, kField, mib,
-                         ", but no table grows without a limit of its own; remove it, or max_rows and "
-                         "memory_budget_mb of a dynamic_table");
+    return source->Error(
+        train, kField, mib,
+        ", but no table grows without a limit of its own; remove it, or max_rows and "
+        "memory_budget_mb of a dynamic_table");
   }
   for (const auto& [table, wants] : sharing) {
-    table->policy.memory_budget_bytes = static_cast<int64_t>(wants / wanted * static_cast<double>(left));
+    table->policy.memory_budget_bytes =
+        static_cast<int64_t>(wants / wanted * static_cast<double>(left));
     if (table->policy.memory_budget_bytes == 0) {
-      return source->Error(train, kField, mib, ", of which nothing is left for table \"", table->name,
-                           "\" beside the limits of others; raise it");
+      return source->Error(train, kField, mib, ", of which nothing is left for table \"",
+                           table->name, "\" beside the limits of others; raise it");
     }
-    source->Note(train, kField,
-                 absl::StrCat("table ", table->name, " has ", table->policy.memory_budget_bytes >> 20,
-                              " MiB of it: ", RowPolicyText(table->policy)));
+    source->Note(
+        train, kField,
+        absl::StrCat("table ", table->name, " has ", table->policy.memory_budget_bytes >> 20,
+                     " MiB of it: ", RowPolicyText(table->policy)));
   }
   return absl::OkStatus();
 }
@@ -177,23 +196,30 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
 Status CheckPolicies(const JobConfig& job, const std::string& source) {
   for (const Table& table : job.tables) {
     const RowPolicy& policy = table.policy;
-    if ((policy.eviction != EvictionKind::kLru || policy.half_life_steps > 0) && !policy.limits_rows()) {
-      return InvalidInput(
-          source, ": dynamic_table of table \"", table.name,
-          "\": eviction says which rows leave first, but neither max_rows nor memory_budget_mb limits them, "
-          "nor train_config.dynamic_table_budget_mb; set one");
+    if ((policy.eviction != EvictionKind::kLru || policy.half_life_steps > 0) &&
+        !policy.limits_rows()) {
+      return InvalidInput(source, ": dynamic_table of table \"", table.name,
+                          "\": eviction says which rows leave first, but neither max_rows nor "
+                          "memory_budget_mb limits them, "
+                          "nor train_config.dynamic_table_budget_mb; set one");
     }
     if (policy.ttl_seconds > 0 && !job.data.event_time.has_value()) {
-      return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ttl_seconds is ", policy.ttl_seconds,
-                          ", but no column says when events happened; set data_config.event_time { field }");
+      return InvalidInput(
+          source, ": dynamic_table of table \"", table.name, "\": ttl_seconds is ",
+          policy.ttl_seconds,
+          ", but no column says when events happened; set data_config.event_time { field }");
     }
-    if (policy.counts_clicks() && std::count(job.data.labels.begin(), job.data.labels.end(), policy.click_label) == 0) {
-      return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": click_label is \"",
-                          Printable(policy.click_label), "\"; expected one of data_config.label_fields");
+    if (policy.counts_clicks() &&
+        std::count(job.data.labels.begin(), job.data.labels.end(), policy.click_label) == 0) {
+      return InvalidInput(source, ": dynamic_table of table \"", table.name,
+                          "\": click_label is \"", Printable(policy.click_label),
+                          "\"; expected one of data_config.label_fields");
     }
     if (!policy.is_active()) continue;
     const std::string fault = RowPolicyFault(table.policy, RowBytesOf(job, table));
-    if (!fault.empty()) return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
+    if (!fault.empty()) {
+      return InvalidInput(source, ": dynamic_table of table \"", table.name, "\": ", fault);
+    }
   }
   return absl::OkStatus();
 }
@@ -207,7 +233,8 @@ StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides
 }
 
 StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source_name,
-                                   const ConfigOverrides& overrides, std::vector<std::string>* all) {
+                                   const ConfigOverrides& overrides,
+                                   std::vector<std::string>* all) {
   PEPNET_RETURN_IF_ERROR(CheckDescriptions());
   ConfigSource source(source_name);
   config::EasyRecConfig config;
@@ -219,8 +246,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     return faults.First();
   };
   const auto parse = absl::EndsWith(source_name, ".json") ? ParseJson : ParseText;
-  if (const Status parsed =
-          parse(text, overrides.ignore_unknown_fields, &source, &config, all != nullptr ? &faults.list() : nullptr);
+  if (const Status parsed = parse(text, overrides.ignore_unknown_fields, &source, &config,
+                                  all != nullptr ? &faults.list() : nullptr);
       !parsed.ok()) {
     if (all != nullptr && !faults.empty()) {
       *all = faults.list();
@@ -231,18 +258,27 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   // The order is that of precedence: the file, --edit_config_json, --set, then the flags that have
   // a name of their own. Old spellings are rewritten behind all of them, since edits may use them
   // as well.
-  if (const Status edited = EditConfig(overrides.edit_config_json, &source, &config); !edited.ok())
+  if (const Status edited = EditConfig(overrides.edit_config_json, &source, &config);
+      !edited.ok()) {
     return ended(edited);
+  }
   if (const Status set = SetFields(overrides.set, &source, &config); !set.ok()) return ended(set);
-  ApplyOverride("--train_input_path", overrides.train_input_path, &config, "train_input_path", &source);
-  ApplyOverride("--eval_input_path", overrides.eval_input_path, &config, "eval_input_path", &source);
+  ApplyOverride("--train_input_path", overrides.train_input_path, &config, "train_input_path",
+                &source);
+  ApplyOverride("--eval_input_path", overrides.eval_input_path, &config, "eval_input_path",
+                &source);
   ApplyOverride("--model_dir", overrides.model_dir, &config, "model_dir", &source);
   if (!overrides.fine_tune_checkpoint.empty()) {
-    ApplyOverride("--fine_tune_checkpoint", overrides.fine_tune_checkpoint, config.mutable_train_config(),
-                  "fine_tune_checkpoint", &source);
+    ApplyOverride("--fine_tune_checkpoint", overrides.fine_tune_checkpoint,
+                  config.mutable_train_config(), "fine_tune_checkpoint", &source);
   }
-  if (const Status typed = ApplyDatasetType(overrides.dataset_type, &config, &source); !typed.ok()) return ended(typed);
-  if (const Status legacy = RewriteLegacyDialect(&source, &config); !legacy.ok()) return ended(legacy);
+  if (const Status typed = ApplyDatasetType(overrides.dataset_type, &config, &source);
+      !typed.ok()) {
+    return ended(typed);
+  }
+  if (const Status legacy = RewriteLegacyDialect(&source, &config); !legacy.ok()) {
+    return ended(legacy);
+  }
   // Unused features go before unsupported fields are looked for, since they may have such fields.
   DropUnusedFeatures(&source, &config);
   if (faults.Add(FindUnsupportedFields(config, &source))) return faults.First();
@@ -257,13 +293,16 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   const bool whole_features = !faults.Names("feature_configs", "FeatureConfig");
   const bool whole_model = !faults.Names("model_config", "ModelConfig");
   const bool whole_train = !faults.Names("train_config", "TrainConfig");
-  if (whole_data && faults.Add(ConvertData(config.data_config(), &source, &job.data))) return faults.First();
+  if (whole_data && faults.Add(ConvertData(config.data_config(), &source, &job.data))) {
+    return faults.First();
+  }
   job.data.sequence_joint = SequenceJoint(config);
   if (job.data.sequence_joint == kRtpSequenceJoint) {
-    source.AddNote(absl::StrCat(source_name,
-                                ": feature_groups name the features of sequences as the reference does with USE_RTP=1, "
-                                "<sequence_name>_<feature_name>; the columns of sequences are read by such names, too. "
-                                "Jobs of that kind hash with --hash=farm"));
+    source.AddNote(absl::StrCat(
+        source_name,
+        ": feature_groups name the features of sequences as the reference does with USE_RTP=1, "
+        "<sequence_name>_<feature_name>; the columns of sequences are read by such names, too. "
+        "Jobs of that kind hash with --hash=farm"));
   }
   if (whole_data && whole_features) {
     FillSequenceDefaults(job.data, &config);
@@ -273,14 +312,22 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     if (features.ok() && whole_model) {
       const Status model = ConvertModel(config, &source, &job);
       if (faults.Add(model)) return faults.First();
-      if (model.ok() && faults.Add(ConvertSlices(config.eval_config(), source, &job))) return faults.First();
+      if (model.ok() && faults.Add(ConvertSlices(config.eval_config(), source, &job))) {
+        return faults.First();
+      }
     }
   }
-  if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) return faults.First();
-  if (faults.empty() && faults.Add(ShareBudget(config.train_config(), &source, &job))) return faults.First();
+  if (whole_train && faults.Add(ConvertTrain(config.train_config(), &source, &job.train))) {
+    return faults.First();
+  }
+  if (faults.empty() && faults.Add(ShareBudget(config.train_config(), &source, &job))) {
+    return faults.First();
+  }
   if (faults.empty() && faults.Add(CheckPolicies(job, source_name))) return faults.First();
   if (faults.Add(ConvertEval(config.eval_config(), source, &job.eval))) return faults.First();
-  if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) return faults.First();
+  if (faults.Add(ConvertExport(config.export_config(), &source, &job.export_config))) {
+    return faults.First();
+  }
   if (faults.empty()) faults.Add(ConvertUseOfAverages(config, source, &job));
   // It compares metrics of the model; what is missing where something else is wrong may only follow
   // from that.

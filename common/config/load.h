@@ -1,10 +1,11 @@
-// From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in JSON where the name
-// ends in .json) to a validated JobConfig.
+// From a pipeline config file (TorchEasyRec's text protobuf, both dialects, or the same message in
+// JSON where the name ends in .json) to a validated JobConfig.
 //
-// Order of work: parse -> apply --edit_config_json and --set -> apply flag overrides -> rewrite the old dialect -> leave out
-// unused features that are not supported -> reject unsupported fields (message names field and line) -> default and
-// validate -> plain structs.
-// Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do; NotFound for the file.
+// Order of work: parse -> apply --edit_config_json and --set -> apply flag overrides -> rewrite the
+// old dialect -> leave out unused features that are not supported -> reject unsupported fields
+// (message names field and line) -> default and validate -> plain structs.
+// Threads: no state. Failure: InvalidArgument with file, line, field, value seen and what to do;
+// NotFound for the file.
 #pragma once
 
 #include <string>
@@ -30,8 +31,10 @@ struct ConfigOverrides {
 StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides& overrides,
                                   std::vector<std::string>* all = nullptr);
 
-// As above from text; `source` stands for the file name in messages. vocab_file paths are relative to the current directory.
-StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source, const ConfigOverrides& overrides,
+// As above from text; `source` stands for the file name in messages. vocab_file paths are relative
+// to the current directory.
+StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source,
+                                   const ConfigOverrides& overrides,
                                    std::vector<std::string>* all = nullptr);
 
 }  // namespace pepnet

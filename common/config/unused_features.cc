@@ -31,9 +31,10 @@ bool CollectTexts(const Message& message, std::set<std::string>* texts) {
     const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
     for (int i = 0; i < size; ++i) {
       if (is_message) {
-        readable &= CollectTexts(field->is_repeated() ? reflection->GetRepeatedMessage(message, field, i)
-                                                      : reflection->GetMessage(message, field),
-                                 texts);
+        readable &=
+            CollectTexts(field->is_repeated() ? reflection->GetRepeatedMessage(message, field, i)
+                                              : reflection->GetMessage(message, field),
+                         texts);
       } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
         texts->insert(field->is_repeated() ? reflection->GetRepeatedString(message, field, i)
                                            : reflection->GetString(message, field));
@@ -52,14 +53,17 @@ std::string TextField(const Message& message, const std::string& name) {
 void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* texts) {
   constexpr char kSide[] = "feature:";
   std::set<std::string> inputs;
-  for (const config::FeatureConfig& feature : config.feature_configs()) CollectTexts(feature, &inputs);
+  for (const config::FeatureConfig& feature : config.feature_configs()) {
+    CollectTexts(feature, &inputs);
+  }
   for (const std::string& input : inputs) {
     if (absl::StartsWith(input, kSide)) texts->insert(input.substr(sizeof(kSide) - 1));
   }
 }
 
 // True if one of the sequence's features stands there by its whole name.
-bool NamesOneOf(const std::string& sequence, const std::string& joint, const std::set<std::string>& texts) {
+bool NamesOneOf(const std::string& sequence, const std::string& joint,
+                const std::set<std::string>& texts) {
   const std::string prefix = sequence + joint;
   const auto next = texts.lower_bound(prefix);
   return !sequence.empty() && next != texts.end() && absl::StartsWith(*next, prefix);
@@ -67,7 +71,8 @@ bool NamesOneOf(const std::string& sequence, const std::string& joint, const std
 
 // A feature without a name is used: it is to be refused.
 bool IsUsed(const Message& feature, const std::string& joint, const std::set<std::string>& texts) {
-  const std::string name = TextField(feature, "feature_name"), sequence = TextField(feature, "sequence_name");
+  const std::string name = TextField(feature, "feature_name"),
+                    sequence = TextField(feature, "sequence_name");
   if (!name.empty()) return texts.count(name) > 0;
   // The features of a sequence are named <sequence><joint><feature>.
   return sequence.empty() || texts.count(sequence) > 0 || NamesOneOf(sequence, joint, texts);
@@ -90,23 +95,29 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     return !faults.empty() ? faults.front() : has_data ? check() : absl::OkStatus();
   };
   const auto note = [&](const Status& fault, const std::string& name) {
-    source->AddNote(
-        absl::StrCat(std::string(fault.message()), "; the model does not use ", name, ", so it is left out"));
+    source->AddNote(absl::StrCat(std::string(fault.message()), "; the model does not use ", name,
+                                 ", so it is left out"));
   };
   std::vector<int> dropped;
   for (int i = 0; i < config->feature_configs_size(); ++i) {
     const config::FeatureConfig& feature = config->feature_configs(i);
-    if (feature.has_sequence_feature()) {  // the features of a sequence that is used are used one by one
-      config::SequenceFeature* const group = config->mutable_feature_configs(i)->mutable_sequence_feature();
-      for (int f = NamesOneOf(group->sequence_name(), data.sequence_joint, texts) ? group->features_size() - 1 : -1;
+    // The features of a sequence that is used are used one by one.
+    if (feature.has_sequence_feature()) {
+      config::SequenceFeature* const group =
+          config->mutable_feature_configs(i)->mutable_sequence_feature();
+      for (int f = NamesOneOf(group->sequence_name(), data.sequence_joint, texts)
+                       ? group->features_size() - 1
+                       : -1;
            f >= 0; --f) {
         const FieldDescriptor* const kind = SetMember(group->features(f), "feature");
         if (kind == nullptr) continue;
         const std::string name =
-            TextField(group->features(f).GetReflection()->GetMessage(group->features(f), kind), "feature_name");
+            TextField(group->features(f).GetReflection()->GetMessage(group->features(f), kind),
+                      "feature_name");
         const std::string full = absl::StrCat(group->sequence_name(), data.sequence_joint, name);
         if (name.empty() || texts.count(full) > 0) continue;
-        const Status fault = fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
+        const Status fault =
+            fault_of(group->features(f), [&] { return CheckFeature(*group, f, data, &trial); });
         if (fault.ok()) continue;
         note(fault, full);
         group->mutable_features()->DeleteSubrange(f, 1);
@@ -123,7 +134,9 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     dropped.push_back(i);
   }
   // The last comes first, since removing an element moves those behind it.
-  for (auto i = dropped.rbegin(); i != dropped.rend(); ++i) config->mutable_feature_configs()->DeleteSubrange(*i, 1);
+  for (auto i = dropped.rbegin(); i != dropped.rend(); ++i) {
+    config->mutable_feature_configs()->DeleteSubrange(*i, 1);
+  }
 }
 
 }  // namespace pepnet

@@ -6,9 +6,10 @@
 
 namespace pepnet {
 
-// Removes from `config` (today's dialect) the features that would be refused and whose names stand nowhere in its
-// model_config or eval_config.slice_by. Each leaves a note with what it would be refused for. Nothing is removed where
-// a part of model_config cannot be read: nobody knows then what it uses.
+// Removes from `config` (today's dialect) the features that would be refused and whose names stand
+// nowhere in its model_config or eval_config.slice_by. Each leaves a note with what it would be
+// refused for. Nothing is removed where a part of model_config cannot be read: nobody knows then
+// what it uses.
 void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config);
 
 }  // namespace pepnet

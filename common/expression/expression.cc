@@ -25,17 +25,22 @@ struct BinaryOperator {
 
 // Longer signs before those that they begin with.
 constexpr BinaryOperator kBinary[] = {
-    {ExpressionOperator::kOr, 1},       {ExpressionOperator::kAnd, 2},       {ExpressionOperator::kBitOr, 3},
-    {ExpressionOperator::kBitAnd, 4},   {ExpressionOperator::kLessEqual, 5}, {ExpressionOperator::kGreaterEqual, 5},
-    {ExpressionOperator::kNotEqual, 5}, {ExpressionOperator::kEqual, 5},     {ExpressionOperator::kGreater, 5},
-    {ExpressionOperator::kLess, 5},     {ExpressionOperator::kAdd, 6},       {ExpressionOperator::kSubtract, 6},
-    {ExpressionOperator::kMultiply, 7}, {ExpressionOperator::kDivide, 7},    {ExpressionOperator::kPower, 8},
+    {ExpressionOperator::kOr, 1},        {ExpressionOperator::kAnd, 2},
+    {ExpressionOperator::kBitOr, 3},     {ExpressionOperator::kBitAnd, 4},
+    {ExpressionOperator::kLessEqual, 5}, {ExpressionOperator::kGreaterEqual, 5},
+    {ExpressionOperator::kNotEqual, 5},  {ExpressionOperator::kEqual, 5},
+    {ExpressionOperator::kGreater, 5},   {ExpressionOperator::kLess, 5},
+    {ExpressionOperator::kAdd, 6},       {ExpressionOperator::kSubtract, 6},
+    {ExpressionOperator::kMultiply, 7},  {ExpressionOperator::kDivide, 7},
+    {ExpressionOperator::kPower, 8},
 };
 // A pair of brackets is four calls of the parser.
 constexpr int kMaxCalls = 4 * Expression::kMaxDepth;
 constexpr int kPowerPrecedence = 8, kUnaryPrecedence = 7;  // -x^2 is -(x^2)
 
-bool StartsName(char c) { return absl::ascii_isalpha(c) || c == '_' || static_cast<unsigned char>(c) >= 0x80; }
+bool StartsName(char c) {
+  return absl::ascii_isalpha(c) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+}
 bool ContinuesName(char c) { return StartsName(c) || absl::ascii_isdigit(c); }
 
 }  // namespace
@@ -75,7 +80,8 @@ class Expression::Parser {
       // Precedence climbing: the right operand takes operators that bind tighter, so equal ones
       // group from the left, a - b - c as (a - b) - c; only ^ takes its own kind, and groups from
       // the right.
-      const int least = found->precedence == kPowerPrecedence ? kPowerPrecedence : found->precedence + 1;
+      const int least =
+          found->precedence == kPowerPrecedence ? kPowerPrecedence : found->precedence + 1;
       PEPNET_ASSIGN_OR_RETURN(const int right, ParseBinary(least, depth + 1));
       PEPNET_ASSIGN_OR_RETURN(left, AddCall(OperatorFunction(found->op), {left, right}));
     }
@@ -106,7 +112,8 @@ class Expression::Parser {
 
   StatusOr<int> ParseNumber() {
     Node node;
-    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), node.number);
+    const auto [end, error] =
+        std::from_chars(text_.data() + at_, text_.data() + text_.size(), node.number);
     if (error == std::errc::result_out_of_range) return Error("a number that a double can hold");
     if (error != std::errc()) return Error("a number");
     at_ = end - text_.data();
@@ -130,22 +137,26 @@ class Expression::Parser {
       return Add(std::move(node));
     }
     if (FindFunction(name) != nullptr) {
-      return At(start, absl::StrCat("the function ", name, " has no arguments; expected ", name, "(...)"));
+      return At(start,
+                absl::StrCat("the function ", name, " has no arguments; expected ", name, "(...)"));
     }
     std::vector<std::string> known = program_.variables;
     known.insert(known.end(), {"_pi", "_e"});
-    return At(start, absl::StrCat("\"", Printable(name, 100), "\" is no variable", Suggestion(name, known),
-                                  "; expected ", absl::StrJoin(known, ", ")));
+    return At(start,
+              absl::StrCat("\"", Printable(name, 100), "\" is no variable", Suggestion(name, known),
+                           "; expected ", absl::StrJoin(known, ", ")));
   }
 
   StatusOr<int> ParseCall(const std::string& name, size_t start, int depth) {
     if (name == "rnd") {
-      return At(start, "rnd() draws another number every time, and a training can be repeated; remove it");
+      return At(start,
+                "rnd() draws another number every time, and a training can be repeated; remove it");
     }
     const ExpressionFunction* const function = FindFunction(name);
     if (function == nullptr) {
       return At(start, absl::StrCat("there is no function \"", Printable(name, 100), "\"",
-                                    Suggestion(name, FunctionNames()), "; docs/expressions.md lists them"));
+                                    Suggestion(name, FunctionNames()),
+                                    "; docs/expressions.md lists them"));
     }
     std::vector<int> arguments;
     if (!Take(")")) {
@@ -158,9 +169,10 @@ class Expression::Parser {
                           ? !arguments.empty()
                           : static_cast<int>(arguments.size()) == function->arity;
     if (fits) return AddCall(*function, std::move(arguments));
-    return At(start,
-              absl::StrCat(name, " has ", arguments.size(), " argument(s); expected ",
-                           function->arity == ExpressionFunction::kAny ? "1 or more" : absl::StrCat(function->arity)));
+    return At(start, absl::StrCat(name, " has ", arguments.size(), " argument(s); expected ",
+                                  function->arity == ExpressionFunction::kAny
+                                      ? "1 or more"
+                                      : absl::StrCat(function->arity)));
   }
 
   StatusOr<int> AddCall(const ExpressionFunction& function, std::vector<int> arguments) {
@@ -173,7 +185,8 @@ class Expression::Parser {
 
   StatusOr<int> Add(Node node) {
     if (program_.nodes.size() == kMaxNodes) {
-      return At(at_, absl::StrCat("the formula has more than ", kMaxNodes, " parts; expected a shorter one"));
+      return At(at_, absl::StrCat("the formula has more than ", kMaxNodes,
+                                  " parts; expected a shorter one"));
     }
     program_.nodes.push_back(std::move(node));
     return static_cast<int>(program_.nodes.size()) - 1;
@@ -199,16 +212,20 @@ class Expression::Parser {
   }
 
   Status TooDeep() const {
-    return At(at_, absl::StrCat("the formula nests more than ", kMaxDepth, " deep; expected a flatter one"));
+    return At(at_, absl::StrCat("the formula nests more than ", kMaxDepth,
+                                " deep; expected a flatter one"));
   }
   Status Error(std::string_view expected) {
     SkipBlanks();
     const std::string seen =
-        at_ == text_.size() ? "the end" : absl::StrCat("\"", Printable(std::string(text_.substr(at_, 20)), 20), "\"");
+        at_ == text_.size()
+            ? "the end"
+            : absl::StrCat("\"", Printable(std::string(text_.substr(at_, 20)), 20), "\"");
     return At(at_, absl::StrCat("found ", seen, "; expected ", std::string(expected)));
   }
   Status At(size_t place, const std::string& what) const {
-    return InvalidInput("column ", place + 1, " of \"", Printable(std::string(text_), 200), "\": ", what);
+    return InvalidInput("column ", place + 1, " of \"", Printable(std::string(text_), 200),
+                        "\": ", what);
   }
 
   const std::string_view text_;
@@ -218,7 +235,8 @@ class Expression::Parser {
 
 StatusOr<Expression> Expression::Parse(std::string_view text, std::vector<std::string> variables) {
   if (text.size() > kMaxLength) {
-    return InvalidInput("the formula has ", text.size(), " characters; expected at most ", kMaxLength);
+    return InvalidInput("the formula has ", text.size(), " characters; expected at most ",
+                        kMaxLength);
   }
   auto program = std::make_shared<Program>();
   program->text = std::string(text);
@@ -288,7 +306,9 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
     if (node.kind == Node::Kind::kVariable) {
       longest_of[owners[i]] = std::max(longest_of[owners[i]], cells[node.variable].size());
     } else if (node.kind == Node::Kind::kCall) {
-      for (const int argument : node.arguments) owners[argument] = node.function->of_cells != nullptr ? i : owners[i];
+      for (const int argument : node.arguments) {
+        owners[argument] = node.function->of_cells != nullptr ? i : owners[i];
+      }
     }
   }
   for (size_t i = 0; i < nodes.size(); ++i) {
@@ -310,7 +330,9 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
       continue;
     }
     size_t longest = 0;
-    for (const int argument : node.arguments) longest = std::max(longest, results[argument].values.size());
+    for (const int argument : node.arguments) {
+      longest = std::max(longest, results[argument].values.size());
+    }
     // The value of an argument at a place.
     const auto value = [&](int argument, size_t place) {
       const std::span<const double> values = results[argument].values;
@@ -334,7 +356,8 @@ void Expression::ComputeCells(std::span<const std::span<const double>> cells, do
       }
     }
     result.values = result.owned;
-    for (const int argument : node.arguments) results[argument] = {};  // a part is the argument of one other
+    // A part is the argument of one other.
+    for (const int argument : node.arguments) results[argument] = {};
   }
   out->assign(results.back().values.begin(), results.back().values.end());
 }

@@ -47,7 +47,8 @@ double Radians(double degrees) { return degrees * std::numbers::pi / 180; }
 // args: longitude and latitude of two places, in degrees. Kilometres.
 double Haversine(const double* args, size_t) {
   const double lat1 = Radians(args[1]), lat2 = Radians(args[3]);
-  const double half_lat = std::sin((lat2 - lat1) / 2), half_lng = std::sin(Radians(args[2] - args[0]) / 2);
+  const double half_lat = std::sin((lat2 - lat1) / 2),
+               half_lng = std::sin(Radians(args[2] - args[0]) / 2);
   const double h = half_lat * half_lat + std::cos(lat1) * std::cos(lat2) * half_lng * half_lng;
   return 2 * kEarthRadiusKm * std::asin(std::sqrt(std::min(1.0, h)));
 }
@@ -140,7 +141,8 @@ double OfCells(Cells cells) {
 }
 
 constexpr ExpressionFunction kFunctions[] = {
-    {"isnan", 1, OfOne<[](double x) { return Truth(std::isnan(x)); }>, nullptr, "1 if x is no number, else 0", "IsNaN"},
+    {"isnan", 1, OfOne<[](double x) { return Truth(std::isnan(x)); }>, nullptr,
+     "1 if x is no number, else 0", "IsNaN"},
     {"sin", 1, OfOne<[](double x) { return std::sin(x); }>, nullptr, "sine, of radians", "Sin"},
     {"cos", 1, OfOne<[](double x) { return std::cos(x); }>, nullptr, "cosine", "Cos"},
     {"tan", 1, OfOne<[](double x) { return std::tan(x); }>, nullptr, "tangent"},
@@ -149,12 +151,16 @@ constexpr ExpressionFunction kFunctions[] = {
     {"atan", 1, OfOne<[](double x) { return std::atan(x); }>, nullptr, "inverse tangent"},
     {"sinh", 1, OfOne<[](double x) { return std::sinh(x); }>, nullptr, "hyperbolic sine"},
     {"cosh", 1, OfOne<[](double x) { return std::cosh(x); }>, nullptr, "hyperbolic cosine"},
-    {"tanh", 1, OfOne<[](double x) { return std::tanh(x); }>, nullptr, "hyperbolic tangent", "Tanh"},
+    {"tanh", 1, OfOne<[](double x) { return std::tanh(x); }>, nullptr, "hyperbolic tangent",
+     "Tanh"},
     {"asinh", 1, OfOne<[](double x) { return std::asinh(x); }>, nullptr, "inverse hyperbolic sine"},
-    {"acosh", 1, OfOne<[](double x) { return std::acosh(x); }>, nullptr, "inverse hyperbolic cosine"},
-    {"atanh", 1, OfOne<[](double x) { return std::atanh(x); }>, nullptr, "inverse hyperbolic tangent"},
+    {"acosh", 1, OfOne<[](double x) { return std::acosh(x); }>, nullptr,
+     "inverse hyperbolic cosine"},
+    {"atanh", 1, OfOne<[](double x) { return std::atanh(x); }>, nullptr,
+     "inverse hyperbolic tangent"},
     {"log2", 1, OfOne<[](double x) { return std::log2(x); }>, nullptr, "logarithm to the base 2"},
-    {"log10", 1, OfOne<[](double x) { return std::log10(x); }>, nullptr, "logarithm to the base 10"},
+    {"log10", 1, OfOne<[](double x) { return std::log10(x); }>, nullptr,
+     "logarithm to the base 10"},
     {"log", 1, OfOne<[](double x) { return std::log(x); }>, nullptr, "natural logarithm", "Log"},
     {"ln", 1, OfOne<[](double x) { return std::log(x); }>, nullptr, "natural logarithm", "Log"},
     {"exp", 1, OfOne<[](double x) { return std::exp(x); }>, nullptr, "e to the power of x", "Exp"},
@@ -163,35 +169,42 @@ constexpr ExpressionFunction kFunctions[] = {
     {"abs", 1, OfOne<[](double x) { return std::abs(x); }>, nullptr, "absolute value", "Abs"},
     {"rint", 1, OfOne<[](double x) { return std::nearbyint(x); }>, nullptr,
      "nearest whole number; halves to the even one", "Round"},
-    {"floor", 1, OfOne<[](double x) { return std::floor(x); }>, nullptr, "largest whole number that is not above x",
-     "Floor"},
-    {"ceil", 1, OfOne<[](double x) { return std::ceil(x); }>, nullptr, "smallest whole number that is not below x",
-     "Ceil"},
+    {"floor", 1, OfOne<[](double x) { return std::floor(x); }>, nullptr,
+     "largest whole number that is not above x", "Floor"},
+    {"ceil", 1, OfOne<[](double x) { return std::ceil(x); }>, nullptr,
+     "smallest whole number that is not below x", "Ceil"},
     {"trunc", 1, OfOne<[](double x) { return std::trunc(x); }>, nullptr, "whole part"},
-    {"round", 1, OfOne<[](double x) { return std::round(x); }>, nullptr, "nearest whole number; halves away from 0"},
+    {"round", 1, OfOne<[](double x) { return std::round(x); }>, nullptr,
+     "nearest whole number; halves away from 0"},
     {"roundp", 2, OfTwo<RoundTo>, nullptr, "x rounded to y digits behind the point, as round"},
     {"mod", 2, OfTwo<[](double x, double y) { return std::fmod(x, y); }>, nullptr,
      "remainder of x / y, with the sign of x"},
     {"sigmoid", 1, OfOne<Sigmoid>, nullptr, "1 / (1 + exp(-x))", "Sigmoid"},
     {"sphere_dist", 4, Haversine, nullptr, "the same as haversine"},
     {"haversine", 4, Haversine, nullptr,
-     "distance in km on a sphere of radius 6371 km of two places, each its longitude and latitude in degrees"},
+     "distance in km on a sphere of radius 6371 km of two places, each its longitude and latitude "
+     "in degrees"},
     {"min", kAny, OfAll<Least>, nullptr, "least of the arguments", "Min"},
     {"max", kAny, OfAll<Greatest>, nullptr, "greatest of the arguments", "Max"},
     {"sum", kAny, OfAll<Sum>, nullptr, "sum of the arguments", "Sum"},
     {"avg", kAny, OfAll<Mean>, nullptr, "mean of the arguments"},
-    {"len", 1, nullptr, OfCell<[](Values x) { return static_cast<double>(x.size()); }>, "number of values"},
-    {"l2_norm", 1, nullptr, OfCell<[](Values x) { return std::sqrt(Dot(x, x)); }>, "square root of the sum of squares"},
+    {"len", 1, nullptr, OfCell<[](Values x) { return static_cast<double>(x.size()); }>,
+     "number of values"},
+    {"l2_norm", 1, nullptr, OfCell<[](Values x) { return std::sqrt(Dot(x, x)); }>,
+     "square root of the sum of squares"},
     {"squared_norm", 1, nullptr, OfCell<[](Values x) { return Dot(x, x); }>, "sum of squares"},
     {"dot", 2, nullptr, OfCells<Dot>, "sum of products"},
     {"euclid_dist", 2, nullptr, OfCells<Distance>, "Euclidean distance"},
     {"corr", 2, nullptr, OfCells<Correlation>, "Pearson's correlation"},
     {"std_dev", 1, nullptr, OfCell<[](Values x) { return std::sqrt(Variance(x, x.size())); }>,
      "standard deviation, over n"},
-    {"pop_std_dev", 1, nullptr, OfCell<[](Values x) { return std::sqrt(Variance(x, x.size() - 1)); }>,
+    {"pop_std_dev", 1, nullptr,
+     OfCell<[](Values x) { return std::sqrt(Variance(x, x.size() - 1)); }>,
      "standard deviation, over n - 1"},
-    {"variance", 1, nullptr, OfCell<[](Values x) { return Variance(x, x.size()); }>, "variance, over n"},
-    {"pop_variance", 1, nullptr, OfCell<[](Values x) { return Variance(x, x.size() - 1); }>, "variance, over n - 1"},
+    {"variance", 1, nullptr, OfCell<[](Values x) { return Variance(x, x.size()); }>,
+     "variance, over n"},
+    {"pop_variance", 1, nullptr, OfCell<[](Values x) { return Variance(x, x.size() - 1); }>,
+     "variance, over n - 1"},
     {"reduce_min", 1, nullptr, OfCell<Least>, "least value"},
     {"reduce_max", 1, nullptr, OfCell<Greatest>, "greatest value"},
     {"reduce_sum", 1, nullptr, OfCell<Sum>, "sum of the values"},
@@ -201,14 +214,21 @@ constexpr ExpressionFunction kFunctions[] = {
 
 // In the order of ExpressionOperator.
 constexpr ExpressionFunction kOperators[] = {
-    {"||", 2, OfTwo<[](double x, double y) { return Truth(x != 0 || y != 0); }>, nullptr, "1 if x or y is not 0"},
-    {"&&", 2, OfTwo<[](double x, double y) { return Truth(x != 0 && y != 0); }>, nullptr, "1 if x and y are not 0"},
-    {"|", 2, OfTwo<[](double x, double y) { return Bits(x, y, [](int64_t a, int64_t b) { return a | b; }); }>, nullptr,
-     "bits of whole parts"},
-    {"&", 2, OfTwo<[](double x, double y) { return Bits(x, y, [](int64_t a, int64_t b) { return a & b; }); }>, nullptr,
-     "bits of whole parts"},
+    {"||", 2, OfTwo<[](double x, double y) { return Truth(x != 0 || y != 0); }>, nullptr,
+     "1 if x or y is not 0"},
+    {"&&", 2, OfTwo<[](double x, double y) { return Truth(x != 0 && y != 0); }>, nullptr,
+     "1 if x and y are not 0"},
+    {"|", 2, OfTwo<[](double x, double y) {
+       return Bits(x, y, [](int64_t a, int64_t b) { return a | b; });
+     }>,
+     nullptr, "bits of whole parts"},
+    {"&", 2, OfTwo<[](double x, double y) {
+       return Bits(x, y, [](int64_t a, int64_t b) { return a & b; });
+     }>,
+     nullptr, "bits of whole parts"},
     {"<=", 2, OfTwo<[](double x, double y) { return Truth(x <= y); }>, nullptr, "", "LessOrEqual"},
-    {">=", 2, OfTwo<[](double x, double y) { return Truth(x >= y); }>, nullptr, "", "GreaterOrEqual"},
+    {">=", 2, OfTwo<[](double x, double y) { return Truth(x >= y); }>, nullptr, "",
+     "GreaterOrEqual"},
     {"!=", 2, OfTwo<[](double x, double y) { return Truth(x != y); }>, nullptr, ""},
     {"==", 2, OfTwo<[](double x, double y) { return Truth(x == y); }>, nullptr, "", "Equal"},
     {">", 2, OfTwo<[](double x, double y) { return Truth(x > y); }>, nullptr, "", "Greater"},
@@ -217,14 +237,18 @@ constexpr ExpressionFunction kOperators[] = {
     {"-", 2, OfTwo<[](double x, double y) { return x - y; }>, nullptr, "", "Sub"},
     {"*", 2, OfTwo<[](double x, double y) { return x * y; }>, nullptr, "", "Mul"},
     {"/", 2, OfTwo<[](double x, double y) { return x / y; }>, nullptr, "", "Div"},
-    {"^", 2, OfTwo<[](double x, double y) { return std::pow(x, y); }>, nullptr, "x to the power of y", "Pow"},
+    {"^", 2, OfTwo<[](double x, double y) { return std::pow(x, y); }>, nullptr,
+     "x to the power of y", "Pow"},
     {"-x", 1, OfOne<[](double x) { return -x; }>, nullptr, "", "Neg"},
-    {"?:", 3, [](const double* a, size_t) { return a[0] != 0 ? a[1] : a[2]; }, nullptr, "y if x is not 0, else z"},
+    {"?:", 3, [](const double* a, size_t) { return a[0] != 0 ? a[1] : a[2]; }, nullptr,
+     "y if x is not 0, else z"},
 };
 
 }  // namespace
 
-const ExpressionFunction& OperatorFunction(ExpressionOperator op) { return kOperators[static_cast<size_t>(op)]; }
+const ExpressionFunction& OperatorFunction(ExpressionOperator op) {
+  return kOperators[static_cast<size_t>(op)];
+}
 
 const ExpressionFunction* FindFunction(std::string_view name) {
   for (const ExpressionFunction& function : kFunctions) {

@@ -16,10 +16,12 @@ struct ExpressionFunction {
   int arity;         // arguments; kAny: one or more
   // Of single values: computed place by place of its arguments. args has `count` numbers.
   double (*of_values)(const double* args, size_t count);
-  // Of whole cells: one number for all their values. Not null instead of of_values; lists have one length.
+  // Of whole cells: one number for all their values. Not null instead of of_values; lists have one
+  // length.
   double (*of_cells)(std::span<const std::span<const double>> cells);
-  const char* meaning;         // in docs/expressions.md; "" of an operator that needs no words
-  const char* onnx = nullptr;  // the ONNX operator that computes the same in double; null: none, or several
+  const char* meaning;  // in docs/expressions.md; "" of an operator that needs no words
+  // The ONNX operator that computes the same in double; null: none, or several.
+  const char* onnx = nullptr;
 
   static constexpr int kAny = -1;
 };

@@ -19,14 +19,21 @@ std::vector<uint32_t> CodePoints(std::string_view text) {
   std::vector<uint32_t> points;
   for (size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    const size_t length = lead < 0x80   ? 1
+                          : lead < 0xc2 ? 0
+                          : lead < 0xe0 ? 2
+                          : lead < 0xf0 ? 3
+                          : lead < 0xf5 ? 4
+                                        : 0;
     if (length == 0 || !IsUtf8(text.substr(i, length))) {
       points.push_back(kLastCodePoint + 1 + lead);
       ++i;
       continue;
     }
     uint32_t point = length == 1 ? lead : lead & (0xff >> (length + 1));
-    for (size_t k = 1; k < length; ++k) point = point << 6 | (static_cast<unsigned char>(text[i + k]) & 0x3f);
+    for (size_t k = 1; k < length; ++k) {
+      point = point << 6 | (static_cast<unsigned char>(text[i + k]) & 0x3f);
+    }
     points.push_back(point);
     i += length;
   }
@@ -36,7 +43,9 @@ std::vector<uint32_t> CodePoints(std::string_view text) {
 }  // namespace
 
 bool NamePattern::Characters::Contain(uint32_t character) const {
-  const auto inside = [character](const auto& range) { return range.first <= character && character <= range.second; };
+  const auto inside = [character](const auto& range) {
+    return range.first <= character && character <= range.second;
+  };
   return std::any_of(ranges.begin(), ranges.end(), inside) != negated;
 }
 
@@ -54,8 +63,9 @@ class NamePattern::Parser {
     pattern_.start_ = Emit(whole, 0);
     // Repetitions within repetitions multiply: a short text such as ((a{1000}){1000}){1000} asks
     // for a billion states. Emit() stops at the limit; here that becomes an error.
-    if (emitted_ > kMaxStates)
+    if (emitted_ > kMaxStates) {
       return InvalidInput("\"", shown_, "\" repeats too much; expected fewer or smaller {m,n}");
+    }
     return absl::OkStatus();
   }
 
@@ -144,7 +154,8 @@ class NamePattern::Parser {
   StatusOr<int> TakeNumber() {
     int number = -1;
     const size_t place = at_;
-    while (at_ < text_.size() && text_[at_] < 0x80 && absl::ascii_isdigit(static_cast<unsigned char>(text_[at_]))) {
+    while (at_ < text_.size() && text_[at_] < 0x80 &&
+           absl::ascii_isdigit(static_cast<unsigned char>(text_[at_]))) {
       number = std::max(number, 0) * 10 + static_cast<int>(text_[at_++] - '0');
       if (number > kMaxCount) return Error(place, "more than 1000 repetitions");
     }
@@ -154,7 +165,9 @@ class NamePattern::Parser {
   Status ParseAtom(int depth, Part* out) {
     const size_t place = at_;
     if (Take('(')) {
-      if (Peek('?') && !Take("?:")) return Error(place, "of the groups that begin with (? only (?: is supported");
+      if (Peek('?') && !Take("?:")) {
+        return Error(place, "of the groups that begin with (? only (?: is supported");
+      }
       PEPNET_RETURN_IF_ERROR(ParseChoice(depth + 1, out));
       if (!Take(')')) return Error(place, "a '(' without its ')'");
       return absl::OkStatus();
@@ -195,7 +208,9 @@ class NamePattern::Parser {
       return absl::OkStatus();
     };
     if (c == 'd' || c == 'D') return add({{'0', '9'}}, c == 'D');
-    if (c == 'w' || c == 'W') return add({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}, c == 'W');
+    if (c == 'w' || c == 'W') {
+      return add({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}, c == 'W');
+    }
     if (c == 's' || c == 'S') return add({{'\t', '\r'}, {' ', ' '}}, c == 'S');
     for (size_t i = 0; i < kControl.size(); i += 2) {
       const auto character = static_cast<uint32_t>(kControl[i + 1]);
@@ -203,7 +218,8 @@ class NamePattern::Parser {
     }
     if (c < 0x80 && absl::ascii_isalnum(static_cast<unsigned char>(c))) {
       return Error(place,
-                   "this escape is not supported; known are \\d, \\w, \\s, \\D, \\W, \\S, \\t, \\n, \\r, \\f, \\v "
+                   "this escape is not supported; known are \\d, \\w, \\s, \\D, \\W, \\S, \\t, "
+                   "\\n, \\r, \\f, \\v "
                    "and \\ before punctuation");
     }
     return add({{c, c}}, false);
@@ -288,7 +304,9 @@ class NamePattern::Parser {
         for (int i = part.least; i < part.most && emitted_ <= kMaxStates; ++i) {
           start = Add(State::Kind::kSplit, Emit(part.parts[0], start), next);
         }
-        for (int i = 0; i < part.least && emitted_ <= kMaxStates; ++i) start = Emit(part.parts[0], start);
+        for (int i = 0; i < part.least && emitted_ <= kMaxStates; ++i) {
+          start = Emit(part.parts[0], start);
+        }
         return start;
       }
     }
@@ -303,7 +321,8 @@ class NamePattern::Parser {
 
 StatusOr<NamePattern> NamePattern::Parse(std::string_view text) {
   if (text.size() > kMaxLength) {
-    return InvalidInput("\"", Printable(text, 40), "\" has ", text.size(), " bytes; expected at most ", kMaxLength);
+    return InvalidInput("\"", Printable(text, 40), "\" has ", text.size(),
+                        " bytes; expected at most ", kMaxLength);
   }
   NamePattern pattern;
   PEPNET_RETURN_IF_ERROR(Parser(text, &pattern).Parse());
@@ -315,7 +334,8 @@ bool NamePattern::Matches(std::string_view name) const {
   // backtracking matcher would try exponentially many ways on patterns such as (a*)*b.
   const std::vector<uint32_t> characters = CodePoints(name);
   std::vector<int> now, next = {start_}, open;
-  std::vector<size_t> seen_at(states_.size(), SIZE_MAX);  // the place at which a state was reached last
+  // The place at which a state was reached last.
+  std::vector<size_t> seen_at(states_.size(), SIZE_MAX);
   for (size_t place = 0;; ++place) {
     // All states that are reached here without a character.
     now.clear();
@@ -351,7 +371,9 @@ bool NamePattern::Matches(std::string_view name) const {
     }
     if (place == characters.size()) return matches;
     for (const int number : now) {
-      if (states_[number].characters.Contain(characters[place])) next.push_back(states_[number].next);
+      if (states_[number].characters.Contain(characters[place])) {
+        next.push_back(states_[number].next);
+      }
     }
   }
 }

@@ -22,7 +22,9 @@ constexpr auto kTables = [] {
     tables[0][b] = crc;
   }
   for (size_t k = 1; k < 8; ++k) {
-    for (size_t b = 0; b < 256; ++b) tables[k][b] = (tables[k - 1][b] >> 8) ^ tables[0][tables[k - 1][b] & 0xff];
+    for (size_t b = 0; b < 256; ++b) {
+      tables[k][b] = (tables[k - 1][b] >> 8) ^ tables[0][tables[k - 1][b] & 0xff];
+    }
   }
   return tables;
 }();
@@ -83,15 +85,16 @@ constexpr auto kSkipTables = [] {
 }();
 
 uint64_t SkipStream(uint64_t state) {
-  return kSkipTables[0][state & 0xff] ^ kSkipTables[1][state >> 8 & 0xff] ^ kSkipTables[2][state >> 16 & 0xff] ^
-         kSkipTables[3][state >> 24 & 0xff];
+  return kSkipTables[0][state & 0xff] ^ kSkipTables[1][state >> 8 & 0xff] ^
+         kSkipTables[2][state >> 16 & 0xff] ^ kSkipTables[3][state >> 24 & 0xff];
 }
 
 }  // namespace
 
 // The instruction takes three cycles and may begin every cycle: three streams at once are three
 // times as fast.
-__attribute__((target("sse4.2"))) static uint32_t ExtendCrc32cSse42(uint32_t crc, const void* data, size_t bytes) {
+__attribute__((target("sse4.2"))) static uint32_t ExtendCrc32cSse42(uint32_t crc, const void* data,
+                                                                    size_t bytes) {
   const uint8_t* p = static_cast<const uint8_t*>(data);
   uint64_t state = static_cast<uint32_t>(~crc);
   for (; bytes >= 3 * kStreamBytes; p += 3 * kStreamBytes, bytes -= 3 * kStreamBytes) {
@@ -113,12 +116,15 @@ __attribute__((target("sse4.2"))) static uint32_t ExtendCrc32cSse42(uint32_t crc
 
 uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes) {
   static const bool has_instruction = __builtin_cpu_supports("sse4.2");
-  return has_instruction ? ExtendCrc32cSse42(crc, data, bytes) : ExtendCrc32cPortable(crc, data, bytes);
+  return has_instruction ? ExtendCrc32cSse42(crc, data, bytes)
+                         : ExtendCrc32cPortable(crc, data, bytes);
 }
 
 #else
 
-uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes) { return ExtendCrc32cPortable(crc, data, bytes); }
+uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes) {
+  return ExtendCrc32cPortable(crc, data, bytes);
+}
 
 #endif
 

@@ -33,7 +33,8 @@ std::atomic<FileHook*> g_hook = nullptr;
 // Runs `operation` between the hook's Before() and After(). `operation(data)` returns 0 or an errno
 // value.
 template <typename Operation>
-int Hooked(FileOperation kind, const std::string& path, std::string_view data, const Operation& operation) {
+int Hooked(FileOperation kind, const std::string& path, std::string_view data,
+           const Operation& operation) {
   FileHook* const hook = g_hook.load();
   if (hook == nullptr) return operation(data);
   const FileHook::Verdict verdict = hook->Before(kind, path, data);
@@ -102,28 +103,30 @@ StatusOr<OwnedFd> OpenRegular(const std::string& path) {
   if (::fstat(fd.get(), &info) != 0) return FileError("read", path, errno);
   if (S_ISDIR(info.st_mode)) return FileError("read", path, EISDIR);
   if (!S_ISREG(info.st_mode)) {
-    return InvalidInput("cannot read ", path, ": it is a ", S_ISFIFO(info.st_mode) ? "pipe" : "device or socket",
+    return InvalidInput("cannot read ", path, ": it is a ",
+                        S_ISFIFO(info.st_mode) ? "pipe" : "device or socket",
                         ", expected a regular file");
   }
   return fd;
 }
 
 Status WriteAll(int fd, const std::string& path, const char* data, size_t bytes) {
-  const int error =
-      Hooked(FileOperation::kWrite, path, {data, bytes}, [&](std::string_view part) { return WriteFully(fd, part); });
+  const int error = Hooked(FileOperation::kWrite, path, {data, bytes},
+                           [&](std::string_view part) { return WriteFully(fd, part); });
   return error == 0 ? absl::OkStatus() : FileError("write", path, error);
 }
 
 Status SyncFile(int fd, const std::string& path) {
-  const int error =
-      Hooked(FileOperation::kSync, path, {}, [&](std::string_view) { return ::fsync(fd) == 0 ? 0 : errno; });
+  const int error = Hooked(FileOperation::kSync, path, {},
+                           [&](std::string_view) { return ::fsync(fd) == 0 ? 0 : errno; });
   return error == 0 ? absl::OkStatus() : FileError("sync", path, error);
 }
 
 // 0 or an errno value. The hook sees the new name.
 int Rename(const std::string& from, const std::string& to) {
-  return Hooked(FileOperation::kRename, to, {},
-                [&](std::string_view) { return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno; });
+  return Hooked(FileOperation::kRename, to, {}, [&](std::string_view) {
+    return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+  });
 }
 
 // OK, or the error that close() has held back until now.
@@ -137,7 +140,9 @@ class File {
  public:
   File(std::string path, OwnedFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
-  Status Write(const std::string& contents) { return WriteAll(fd_.get(), path_, contents.data(), contents.size()); }
+  Status Write(const std::string& contents) {
+    return WriteAll(fd_.get(), path_, contents.data(), contents.size());
+  }
   // Up to `bytes` bytes; 0 at the end of the file.
   StatusOr<size_t> Read(char* data, size_t bytes) {
     while (true) {
@@ -151,7 +156,8 @@ class File {
   // 0 if the system does not say.
   size_t bytes() const {
     struct stat info;
-    return ::fstat(fd_.get(), &info) == 0 && info.st_size > 0 ? static_cast<size_t>(info.st_size) : 0;
+    return ::fstat(fd_.get(), &info) == 0 && info.st_size > 0 ? static_cast<size_t>(info.st_size)
+                                                              : 0;
   }
 
  private:
@@ -176,13 +182,15 @@ StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
   if (expected <= max_bytes) contents.reserve(static_cast<size_t>(expected) + 1);
   for (size_t size = 0;;) {
     if (std::max(expected, static_cast<int64_t>(size)) > max_bytes) {
-      return InvalidInput("cannot read ", path, ": it has ", std::max(expected, static_cast<int64_t>(size)),
+      return InvalidInput("cannot read ", path, ": it has ",
+                          std::max(expected, static_cast<int64_t>(size)),
                           " bytes, expected at most ", max_bytes);
     }
     // One byte more than the file should have is asked for: one read takes it all and the next one
     // meets the end. The size is a hint, since files of /proc say 0 and others may grow meanwhile.
     contents.resize(std::max(size + 1, std::min(contents.capacity(), size + kBlockBytes)));
-    PEPNET_ASSIGN_OR_RETURN(const size_t got, file.Read(contents.data() + size, contents.size() - size));
+    PEPNET_ASSIGN_OR_RETURN(const size_t got,
+                            file.Read(contents.data() + size, contents.size() - size));
     size += got;
     if (got > 0) continue;
     contents.resize(size);
@@ -196,7 +204,8 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
   const std::string temporary = TemporaryName(path);
   bool made = false;
   const auto write = [&]() -> Status {
-    PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("create", temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
+    PEPNET_ASSIGN_OR_RETURN(OwnedFd fd,
+                            Open("create", temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW));
     made = true;
     File file(temporary, std::move(fd));
     PEPNET_RETURN_IF_ERROR(file.Write(contents));
@@ -207,7 +216,9 @@ Status WriteFileAtomically(const std::string& path, const std::string& contents)
   if (status.ok()) {
     // A reader sees the old file or the new one, never a part. The fsync before makes sure that the
     // name does not reach the disk before the contents.
-    if (const int error = Rename(temporary, path); error != 0) status = FileError("rename a new file to", path, error);
+    if (const int error = Rename(temporary, path); error != 0) {
+      status = FileError("rename a new file to", path, error);
+    }
   }
   if (!status.ok()) {
     if (made) ::unlink(temporary.c_str());  // the first error is the one to report
@@ -235,7 +246,8 @@ Status CheckReplaceable(const std::string& flag, const std::string& path,
 
 Status AppendToFile(const std::string& path, const std::string& contents) {
   // A pipe that nobody reads is an error instead of a wait.
-  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd, Open("append to", path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK));
+  PEPNET_ASSIGN_OR_RETURN(OwnedFd fd,
+                          Open("append to", path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK));
   File file(path, std::move(fd));
   PEPNET_RETURN_IF_ERROR(file.Write(contents));
   return file.Close();
@@ -283,7 +295,8 @@ bool PathExists(const std::string& path) {
 
 bool NameIsTaken(const std::string& path) {
   std::error_code error;
-  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
+  return std::filesystem::symlink_status(path, error).type() !=
+         std::filesystem::file_type::not_found;
 }
 
 bool IsDirectory(const std::string& path) {
@@ -322,7 +335,8 @@ StatusOr<ScratchDirectory> ScratchDirectory::MakeBeside(const std::string& path)
 }
 
 ScratchDirectory::~ScratchDirectory() {
-  if (!path_.empty()) RemoveTree(path_).IgnoreError();  // an error that led here is the one to report
+  // An error that led here is the one to report.
+  if (!path_.empty()) RemoveTree(path_).IgnoreError();
 }
 
 StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path) {
@@ -331,8 +345,8 @@ StatusOr<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path
 }
 
 Status FileWriter::Closed() const {
-  return absl::FailedPreconditionError(
-      absl::StrCat("cannot write ", path_, ": it is closed (finished, or an earlier write failed)"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "cannot write ", path_, ": it is closed (finished, or an earlier write failed)"));
 }
 
 Status FileWriter::Append(const void* data, size_t bytes) {
@@ -370,7 +384,8 @@ void FileWriter::BypassCache() {
   const auto type = static_cast<uint64_t>(info.f_type);
   if (type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) return;
   const int flags = ::fcntl(fd_.get(), F_GETFL);
-  if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) != 0) return;  // then through the cache
+  // Then through the cache.
+  if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) != 0) return;
 }
 
 Status FileWriter::Flush() {
@@ -399,9 +414,10 @@ Status FileWriter::WriteOut(const char* data, size_t bytes) {
 }
 
 Status FileWriter::Finish() {
-  if (!fd_.valid())
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
+  if (!fd_.valid()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
+  }
   PEPNET_RETURN_IF_ERROR(Flush());
   PEPNET_RETURN_IF_ERROR(SyncFile(fd_.get(), path_));
   return CloseFile(&fd_, path_);

@@ -18,7 +18,8 @@ constexpr int64_t kMaxReadBytes = int64_t{4} << 30;
 // Errors name the path and errno's text. Only regular files of at most `max_bytes` are read: a pipe
 // would be waited for, and a device has no end.
 StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = kMaxReadBytes);
-// Temporary file beside `path` (TemporaryName(), made anew), write, fsync, rename, fsync of the directory.
+// Temporary file beside `path` (TemporaryName(), made anew), write, fsync, rename, fsync of the
+// directory.
 Status WriteFileAtomically(const std::string& path, const std::string& contents);
 // OK if nothing stands at `path`, or an empty file, or a file that begins with one of `beginnings`,
 // which is how this program's own files of that kind begin. `flag` names the path in the error.
@@ -41,7 +42,8 @@ StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);  // n
 
 // Names of what is not finished: "<path>.tmp." and 16 hexadecimal digits that nobody can guess.
 std::string TemporaryName(const std::string& path);
-// True if TemporaryName() of a path that ends in `name` may have made `temporary`, the last component of a path.
+// True if TemporaryName() of a path that ends in `name` may have made `temporary`, the last
+// component of a path.
 bool IsTemporaryNameOf(const std::string& temporary, const std::string& name);
 
 // A directory under a TemporaryName(), made with it and removed with the object unless it was
@@ -50,7 +52,8 @@ class ScratchDirectory {
  public:
   // Beside `path`, whose parent must exist.
   static StatusOr<ScratchDirectory> MakeBeside(const std::string& path);
-  ScratchDirectory(ScratchDirectory&& other) noexcept : path_(std::exchange(other.path_, std::string())) {}
+  ScratchDirectory(ScratchDirectory&& other) noexcept
+      : path_(std::exchange(other.path_, std::string())) {}
   ScratchDirectory& operator=(ScratchDirectory&&) = delete;
   ~ScratchDirectory();
 
@@ -63,17 +66,20 @@ class ScratchDirectory {
   std::string path_;
 };
 
-// Sequential writer with running size and crc32c. Small pieces are gathered, large ones go out without a copy. The disk is put
-// to work while the file is written: at the fsync at the end only the last few megabytes are not there yet.
+// Sequential writer with running size and crc32c. Small pieces are gathered, large ones go out
+// without a copy. The disk is put to work while the file is written: at the fsync at the end only
+// the last few megabytes are not there yet.
 class FileWriter {
  public:
   static StatusOr<std::unique_ptr<FileWriter>> Create(const std::string& path);
   // The destructor closes without syncing if Finish() was not called.
   Status Append(const void* data, size_t bytes);
-  // The same for bytes that go out at once and are summed already: `crc32c` is that of the file with them.
+  // The same for bytes that go out at once and are summed already: `crc32c` is that of the file
+  // with them.
   Status AppendChecksummed(const void* data, size_t bytes, uint32_t crc32c);
-  // From now on writes go past the page cache where the file stands on a local disk that can; writes that are not whole,
-  // aligned pages (kPageBytes) end that. Bytes that nobody reads soon then cost no copy and no memory.
+  // From now on writes go past the page cache where the file stands on a local disk that can;
+  // writes that are not whole, aligned pages (kPageBytes) end that. Bytes that nobody reads soon
+  // then cost no copy and no memory.
   void BypassCache();
   static constexpr size_t kPageBytes = 4096;
   Status Finish();  // flush, fsync, close

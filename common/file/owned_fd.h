@@ -1,4 +1,5 @@
-// OwnedFd: a file descriptor that is closed with the object: on every way out of a function, also by an error.
+// OwnedFd: a file descriptor that is closed with the object: on every way out of a function, also
+// by an error.
 #pragma once
 
 #include <unistd.h>
@@ -25,7 +26,8 @@ class OwnedFd {
 
   bool valid() const { return fd_ >= 0; }
   int get() const { return fd_; }  // -1 if there is none
-  // Closes now. Returns 0, or the errno of close(), which may hold back an error of earlier writes until then.
+  // Closes now. Returns 0, or the errno of close(), which may hold back an error of earlier writes
+  // until then.
   int Close() {
     const int fd = std::exchange(fd_, -1);
     return fd < 0 || ::close(fd) == 0 ? 0 : errno;

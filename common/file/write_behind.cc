@@ -29,7 +29,8 @@ WriteBehind::Block WriteBehind::MakeBlock() {
   return block;
 }
 
-WriteBehind::WriteBehind(std::unique_ptr<FileWriter> file) : file_(std::move(file)), block_(MakeBlock()) {
+WriteBehind::WriteBehind(std::unique_ptr<FileWriter> file)
+    : file_(std::move(file)), block_(MakeBlock()) {
   {
     MutexLock lock(&mutex_);
     for (size_t i = 1; i < kBlocks; ++i) empty_.push_back(MakeBlock());
@@ -48,7 +49,9 @@ WriteBehind::~WriteBehind() {
 }
 
 Status WriteBehind::Append(const void* data, size_t bytes) {
-  if (!write_.joinable()) return absl::FailedPreconditionError("a file that is finished cannot be written");
+  if (!write_.joinable()) {
+    return absl::FailedPreconditionError("a file that is finished cannot be written");
+  }
   const char* next = static_cast<const char*>(data);
   bytes_ += static_cast<int64_t>(bytes);
   while (bytes > 0) {

@@ -1,9 +1,12 @@
-// WriteBehind: a FileWriter whose writing happens on a thread of its own, so that the next bytes are made meanwhile. For large
-// files that nobody reads soon: they go past the page cache (FileWriter::BypassCache).
+// WriteBehind: a FileWriter whose writing happens on a thread of its own, so that the next bytes
+// are made meanwhile. For large files that nobody reads soon: they go past the page cache
+// (FileWriter::BypassCache).
 //
-// Threads:  one appends. Owns a thread "write", at the priority of the thread that called Create(); the destructor joins it.
+// Threads:  one appends. Owns a thread "write", at the priority of the thread that called Create();
+//           the destructor joins it.
 // Memory:   kBlocks blocks of kBlockBytes. When all are full Append() waits for the disk.
-// Failure:  the first error of the writing is returned by a later Append() and by Finish(), at the latest.
+// Failure:  the first error of the writing is returned by a later Append() and by Finish(), at the
+//           latest.
 #pragma once
 
 #include <cstdint>

@@ -11,13 +11,15 @@ GpuReport FindGpus() {
   return report;
 }
 
-StatusOr<std::unique_ptr<DeviceCollective>> MakeNcclCollective(Collective*, int, const NcclOptions&) {
+StatusOr<std::unique_ptr<DeviceCollective>> MakeNcclCollective(Collective*, int,
+                                                               const NcclOptions&) {
   return absl::UnavailableError(FindGpus().reason);
 }
 
 PinnedMemory::PinnedMemory(void*, size_t) {}
 PinnedMemory::~PinnedMemory() = default;
-PinnedMemory::PinnedMemory(PinnedMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+PinnedMemory::PinnedMemory(PinnedMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)) {}
 PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
   data_ = std::exchange(other.data_, nullptr);
   return *this;

@@ -39,9 +39,10 @@ constexpr std::chrono::microseconds kFirstPause(10), kLongestPause(500);
 
 Status FromCuda(const char* call, cudaError_t result) {
   if (result == cudaSuccess) return absl::OkStatus();
-  cudaGetLastError();  // reported here; whoever asks next (libtorch does) must not take it for an error of his own
-  const std::string text =
-      absl::StrCat("CUDA says: ", cudaGetErrorString(result), " (", call, ", error ", static_cast<int>(result), ")");
+  // Reported here; whoever asks next (libtorch does) must not take it for an error of his own.
+  cudaGetLastError();
+  const std::string text = absl::StrCat("CUDA says: ", cudaGetErrorString(result), " (", call,
+                                        ", error ", static_cast<int>(result), ")");
   switch (result) {
     case cudaErrorMemoryAllocation:
       return absl::ResourceExhaustedError(text);
@@ -116,16 +117,25 @@ class NcclCollective : public DeviceCollective {
   int count() const override { return host_->count(); }
   int device() const override { return device_; }
 
-  Status AllreduceSum(std::span<float> data, const std::string& what) override { return SumOfHost(data, what); }
-  Status AllreduceSum(std::span<double> data, const std::string& what) override { return SumOfHost(data, what); }
-  Status AllreduceSum(std::span<int64_t> data, const std::string& what) override { return SumOfHost(data, what); }
-  StatusOr<std::vector<std::string>> Allgather(const std::string& mine, const std::string& what) override {
+  Status AllreduceSum(std::span<float> data, const std::string& what) override {
+    return SumOfHost(data, what);
+  }
+  Status AllreduceSum(std::span<double> data, const std::string& what) override {
+    return SumOfHost(data, what);
+  }
+  Status AllreduceSum(std::span<int64_t> data, const std::string& what) override {
+    return SumOfHost(data, what);
+  }
+  StatusOr<std::vector<std::string>> Allgather(const std::string& mine,
+                                               const std::string& what) override {
     return Guarded([&] { return host_->Allgather(mine, what); });
   }
-  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine,
+                                                   const std::string& what) override {
     return Guarded([&] { return host_->GatherToFirst(mine, what); });
   }
-  StatusOr<std::string> BroadcastFromFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::string> BroadcastFromFirst(const std::string& mine,
+                                           const std::string& what) override {
     return Guarded([&] { return host_->BroadcastFromFirst(mine, what); });
   }
   Status Barrier(const std::string& what) override {
@@ -146,10 +156,13 @@ class NcclCollective : public DeviceCollective {
   Status Prepare(ncclUniqueId* id, int* version);
   template <typename T>
   Status SumOfHost(std::span<T> data, const std::string& what);
-  Status Stage(void* data, size_t elements, size_t element_bytes, ncclDataType_t type, const std::string& call);
+  Status Stage(void* data, size_t elements, size_t element_bytes, ncclDataType_t type,
+               const std::string& call);
   Status Agree(const std::vector<Sum>& sums, const std::string& what);
-  Status Reduce(void* data, size_t elements, ncclDataType_t type, const std::string& what, Deadline deadline);
-  Status WaitUntil(const std::function<StatusOr<bool>()>& is_done, const std::string& what, Deadline deadline);
+  Status Reduce(void* data, size_t elements, ncclDataType_t type, const std::string& what,
+                Deadline deadline);
+  Status WaitUntil(const std::function<StatusOr<bool>()>& is_done, const std::string& what,
+                   Deadline deadline);
   std::string WhatOthersDo(const std::string& what) const;
   StatusOr<bool> CommunicatorIsIdle();
   StatusOr<bool> DoneEventHasPassed();
@@ -163,9 +176,11 @@ class NcclCollective : public DeviceCollective {
   ncclComm_t communicator_ = nullptr;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begin_ = nullptr, done_ = nullptr;
-  void *staging_ = nullptr, *device_staging_ = nullptr;  // of kStagingBytes, made by the first long sum of a host span
-  std::vector<Sum> sums_;                                // begun since the last FinishSums()
-  std::vector<size_t> agreed_sizes_;                     // of the last list that the workers compared
+  // Of kStagingBytes, made by the first long sum of a host span.
+  void *staging_ = nullptr, *device_staging_ = nullptr;
+  std::vector<Sum> sums_;  // begun since the last FinishSums()
+  // Of the last list that the workers compared.
+  std::vector<size_t> agreed_sizes_;
 };
 
 NcclCollective::~NcclCollective() {
@@ -184,7 +199,8 @@ Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
   const GpuReport gpus = FindGpus();
   if (gpus.count == 0) return absl::UnavailableError(gpus.reason);
   if (device_ < 0 || device_ >= gpus.count) {
-    return InvalidInput("GPU ", device_, " is asked for, the GPUs that this process sees are 0 to ", gpus.count - 1,
+    return InvalidInput("GPU ", device_, " is asked for, the GPUs that this process sees are 0 to ",
+                        gpus.count - 1,
                         ": start fewer workers per host, or train with --device=cpu");
   }
   // NCCL chooses algorithm and protocol by size and topology, and each adds in an order of its own.
@@ -194,14 +210,16 @@ Status NcclCollective::Prepare(ncclUniqueId* id, int* version) {
     setenv("NCCL_PROTO", "Simple", /*replace=*/0);
   }
   PEPNET_RETURN_IF_ERROR(UseDevice(device_));
-  PEPNET_RETURN_IF_ERROR(
-      FromCuda("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
+  PEPNET_RETURN_IF_ERROR(FromCuda("cudaStreamCreateWithFlags",
+                                  cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)));
   for (cudaEvent_t* event : {&begin_, &done_}) {
-    PEPNET_RETURN_IF_ERROR(
-        FromCuda("cudaEventCreateWithFlags", cudaEventCreateWithFlags(event, cudaEventDisableTiming)));
+    PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventCreateWithFlags",
+                                    cudaEventCreateWithFlags(event, cudaEventDisableTiming)));
   }
   PEPNET_RETURN_IF_ERROR(FromNccl("ncclGetVersion", ncclGetVersion(version), nullptr));
-  if (index() == 0) PEPNET_RETURN_IF_ERROR(FromNccl("ncclGetUniqueId", ncclGetUniqueId(id), nullptr));
+  if (index() == 0) {
+    PEPNET_RETURN_IF_ERROR(FromNccl("ncclGetUniqueId", ncclGetUniqueId(id), nullptr));
+  }
   return absl::OkStatus();
 }
 
@@ -216,31 +234,41 @@ Status NcclCollective::Connect() {
   mine.set_error(std::string(prepared.message()));
   mine.set_version(version);
   mine.set_id(id.internal, sizeof(id.internal));
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                          host_->Allgather(mine.SerializeAsString(), "what the workers have for NCCL"));
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::vector<std::string> all,
+      host_->Allgather(mine.SerializeAsString(), "what the workers have for NCCL"));
   std::vector<wire::NcclWorker> workers(all.size());
   for (size_t w = 0; w < all.size(); ++w) {
-    if (!workers[w].ParseFromString(all[w])) return absl::DataLossError(absl::StrCat("worker ", w, " is garbled"));
+    if (!workers[w].ParseFromString(all[w])) {
+      return absl::DataLossError(absl::StrCat("worker ", w, " is garbled"));
+    }
     if (workers[w].code() != 0) {
       return Status(static_cast<absl::StatusCode>(workers[w].code()),
                     absl::StrCat("worker ", w, " cannot join NCCL: ", workers[w].error()));
     }
     if (workers[w].version() != workers[0].version()) {
-      return absl::FailedPreconditionError(absl::StrCat("worker 0 has NCCL ", VersionText(workers[0].version()),
-                                                        ", worker ", w, " has ", VersionText(workers[w].version()),
-                                                        ": install the same version on all hosts"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "worker 0 has NCCL ", VersionText(workers[0].version()), ", worker ", w, " has ",
+          VersionText(workers[w].version()), ": install the same version on all hosts"));
     }
   }
-  std::memcpy(id.internal, workers[0].id().data(), std::min(sizeof(id.internal), workers[0].id().size()));
+  std::memcpy(id.internal, workers[0].id().data(),
+              std::min(sizeof(id.internal), workers[0].id().size()));
   return Guarded([&]() -> Status {
     PEPNET_RETURN_IF_ERROR(UseDevice(device_));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    const ncclResult_t begun = ncclCommInitRankConfig(&communicator_, count(), id, index(), &config);
-    if (begun != ncclInProgress) PEPNET_RETURN_IF_ERROR(FromNccl("ncclCommInitRankConfig", begun, nullptr));
-    PEPNET_RETURN_IF_ERROR(WaitUntil([&] { return CommunicatorIsIdle(); }, "NCCL to connect the GPUs", FromNow()));
-    if (index() == 0)
-      LOG(INFO) << "NCCL " << VersionText(version) << " connects " << count() << (count() == 1 ? " GPU" : " GPUs");
+    const ncclResult_t begun =
+        ncclCommInitRankConfig(&communicator_, count(), id, index(), &config);
+    if (begun != ncclInProgress) {
+      PEPNET_RETURN_IF_ERROR(FromNccl("ncclCommInitRankConfig", begun, nullptr));
+    }
+    PEPNET_RETURN_IF_ERROR(
+        WaitUntil([&] { return CommunicatorIsIdle(); }, "NCCL to connect the GPUs", FromNow()));
+    if (index() == 0) {
+      LOG(INFO) << "NCCL " << VersionText(version) << " connects " << count()
+                << (count() == 1 ? " GPU" : " GPUs");
+    }
     return absl::OkStatus();
   });
 }
@@ -271,18 +299,22 @@ std::string NcclCollective::WhatOthersDo(const std::string& what) const {
   if (options_.peers == nullptr || options_.peers->RootCauseOf({}).rank != kAnyRank) return "";
   std::string text;
   for (const PeerView& view : options_.peers->Ranks()) {
-    const bool other_worker = absl::StartsWith(view.role, "worker ") && view.rank != options_.peers->rank();
-    if (other_worker && view.wait.what != what) absl::StrAppend(&text, "; ", view.Name(), " says: ", view.Doing());
+    const bool other_worker =
+        absl::StartsWith(view.role, "worker ") && view.rank != options_.peers->rank();
+    if (other_worker && view.wait.what != what) {
+      absl::StrAppend(&text, "; ", view.Name(), " says: ", view.Doing());
+    }
   }
   return text;
 }
 
-Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done, const std::string& what,
-                                 Deadline deadline) {
+Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done,
+                                 const std::string& what, Deadline deadline) {
   const auto words = [&](Clock::time_point start) -> Status {
     return absl::DeadlineExceededError(absl::StrCat(
-        "waited ", absl::SixDigits(std::chrono::duration<double>(Clock::now() - start).count()), " s for ", what,
-        ", which is not done: a GPU of the ", count(), " workers has not joined or hangs", WhatOthersDo(what)));
+        "waited ", absl::SixDigits(std::chrono::duration<double>(Clock::now() - start).count()),
+        " s for ", what, ", which is not done: a GPU of the ", count(),
+        " workers has not joined or hangs", WhatOthersDo(what)));
   };
   WatchedWait wait(options_.status, options_.peers, {}, deadline, what);
   Clock::duration pause = kFirstPause;
@@ -298,7 +330,8 @@ Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done,
       look = wait.NextLook();
     }
     if (!ended.ok()) {
-      Abort();  // while the wait still stands in the table: an abort that hangs ends by the watchdog
+      // While the wait still stands in the table: an abort that hangs ends by the watchdog.
+      Abort();
       return ended;
     }
     std::this_thread::sleep_until(std::min(look, Clock::now() + pause));
@@ -309,8 +342,8 @@ Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done,
 // False while a call that was begun goes on.
 StatusOr<bool> NcclCollective::CommunicatorIsIdle() {
   ncclResult_t state = ncclSuccess;
-  PEPNET_RETURN_IF_ERROR(
-      FromNccl("ncclCommGetAsyncError", ncclCommGetAsyncError(communicator_, &state), communicator_));
+  PEPNET_RETURN_IF_ERROR(FromNccl("ncclCommGetAsyncError",
+                                  ncclCommGetAsyncError(communicator_, &state), communicator_));
   if (state == ncclInProgress) return false;
   PEPNET_RETURN_IF_ERROR(FromNccl("an asynchronous error", state, communicator_));
   return true;
@@ -328,23 +361,30 @@ StatusOr<bool> NcclCollective::DoneEventHasPassed() {
 // ---- sums ---------------------------------------------------------------------------------------
 
 // Puts the sum on our stream.
-Status NcclCollective::Reduce(void* data, size_t elements, ncclDataType_t type, const std::string& what,
-                              Deadline deadline) {
-  const ncclResult_t begun = ncclAllReduce(data, data, elements, type, ncclSum, communicator_, stream_);
-  if (begun == ncclInProgress) return WaitUntil([&] { return CommunicatorIsIdle(); }, what, deadline);
+Status NcclCollective::Reduce(void* data, size_t elements, ncclDataType_t type,
+                              const std::string& what, Deadline deadline) {
+  const ncclResult_t begun =
+      ncclAllReduce(data, data, elements, type, ncclSum, communicator_, stream_);
+  if (begun == ncclInProgress) {
+    return WaitUntil([&] { return CommunicatorIsIdle(); }, what, deadline);
+  }
   return Annotate(FromNccl("ncclAllReduce", begun, communicator_), what);
 }
 
-Status NcclCollective::BeginSum(float* data, size_t elements, void* stream, const std::string& what) {
+Status NcclCollective::BeginSum(float* data, size_t elements, void* stream,
+                                const std::string& what) {
   return Guarded([&]() -> Status {
     // Sums are listed here and compared once, in FinishSums(): to compare each bucket would take a
     // message between the workers for every one.
     sums_.push_back({elements, what});
     if (elements == 0) return absl::OkStatus();
     PEPNET_RETURN_IF_ERROR(UseDevice(device_));
-    PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventRecord", cudaEventRecord(begin_, static_cast<cudaStream_t>(stream))));
-    PEPNET_RETURN_IF_ERROR(FromCuda("cudaStreamWaitEvent", cudaStreamWaitEvent(stream_, begin_, 0)));
-    return Reduce(data, elements, ncclFloat32, absl::StrCat("the sum '", what, "' over the GPUs"), FromNow());
+    PEPNET_RETURN_IF_ERROR(
+        FromCuda("cudaEventRecord", cudaEventRecord(begin_, static_cast<cudaStream_t>(stream))));
+    PEPNET_RETURN_IF_ERROR(
+        FromCuda("cudaStreamWaitEvent", cudaStreamWaitEvent(stream_, begin_, 0)));
+    return Reduce(data, elements, ncclFloat32, absl::StrCat("the sum '", what, "' over the GPUs"),
+                  FromNow());
   });
 }
 
@@ -360,7 +400,8 @@ Status NcclCollective::Agree(const std::vector<Sum>& sums, const std::string& wh
     absl::StrAppend(text, sum.what, " of ", sum.elements, " elements");
   });
   agreed_sizes_ = std::move(sizes);
-  return host_->Barrier(absl::StrCat("sums '", what, "' over the GPUs: ", list.empty() ? "none" : list));
+  return host_->Barrier(
+      absl::StrCat("sums '", what, "' over the GPUs: ", list.empty() ? "none" : list));
 }
 
 Status NcclCollective::FinishSums(void* stream, const std::string& what) {
@@ -370,11 +411,13 @@ Status NcclCollective::FinishSums(void* stream, const std::string& what) {
     if (sums.empty()) return absl::OkStatus();
     PEPNET_RETURN_IF_ERROR(UseDevice(device_));
     PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventRecord", cudaEventRecord(done_, stream_)));
-    PEPNET_RETURN_IF_ERROR(WaitUntil(
-        [&] { return DoneEventHasPassed(); },
-        absl::StrCat("the ", sums.size(), " sum(s) '", what, "' over the GPUs (the last: '", sums.back().what, "')"),
-        FromNow()));
-    return FromCuda("cudaStreamWaitEvent", cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), done_, 0));
+    PEPNET_RETURN_IF_ERROR(
+        WaitUntil([&] { return DoneEventHasPassed(); },
+                  absl::StrCat("the ", sums.size(), " sum(s) '", what,
+                               "' over the GPUs (the last: '", sums.back().what, "')"),
+                  FromNow()));
+    return FromCuda("cudaStreamWaitEvent",
+                    cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), done_, 0));
   });
 }
 
@@ -392,11 +435,13 @@ Status NcclCollective::Stage(void* data, size_t elements, size_t element_bytes, 
   const Deadline deadline = FromNow();
   PEPNET_RETURN_IF_ERROR(UseDevice(device_));
   if (staging_ == nullptr) {
-    PEPNET_RETURN_IF_ERROR(
-        Annotate(FromCuda("cudaHostAlloc", cudaHostAlloc(&staging_, kStagingBytes, cudaHostAllocDefault)), call));
+    PEPNET_RETURN_IF_ERROR(Annotate(
+        FromCuda("cudaHostAlloc", cudaHostAlloc(&staging_, kStagingBytes, cudaHostAllocDefault)),
+        call));
   }
   if (device_staging_ == nullptr) {
-    PEPNET_RETURN_IF_ERROR(Annotate(FromCuda("cudaMalloc", cudaMalloc(&device_staging_, kStagingBytes)), call));
+    PEPNET_RETURN_IF_ERROR(
+        Annotate(FromCuda("cudaMalloc", cudaMalloc(&device_staging_, kStagingBytes)), call));
   }
   PEPNET_RETURN_IF_ERROR(host_->Barrier(call));  // are all workers in this call?
   // Pinned memory is scarce, so a long span passes through it piece by piece. A piece is summed
@@ -406,11 +451,13 @@ Status NcclCollective::Stage(void* data, size_t elements, size_t element_bytes, 
     const size_t count = std::min(most, elements - begin);
     char* const piece = static_cast<char*>(data) + begin * element_bytes;
     std::memcpy(staging_, piece, count * element_bytes);
-    PEPNET_RETURN_IF_ERROR(FromCuda("cudaMemcpyAsync", cudaMemcpyAsync(device_staging_, staging_, count * element_bytes,
-                                                                       cudaMemcpyHostToDevice, stream_)));
+    PEPNET_RETURN_IF_ERROR(FromCuda(
+        "cudaMemcpyAsync", cudaMemcpyAsync(device_staging_, staging_, count * element_bytes,
+                                           cudaMemcpyHostToDevice, stream_)));
     PEPNET_RETURN_IF_ERROR(Reduce(device_staging_, count, type, call, deadline));
-    PEPNET_RETURN_IF_ERROR(FromCuda("cudaMemcpyAsync", cudaMemcpyAsync(staging_, device_staging_, count * element_bytes,
-                                                                       cudaMemcpyDeviceToHost, stream_)));
+    PEPNET_RETURN_IF_ERROR(FromCuda(
+        "cudaMemcpyAsync", cudaMemcpyAsync(staging_, device_staging_, count * element_bytes,
+                                           cudaMemcpyDeviceToHost, stream_)));
     PEPNET_RETURN_IF_ERROR(FromCuda("cudaEventRecord", cudaEventRecord(done_, stream_)));
     PEPNET_RETURN_IF_ERROR(WaitUntil([&] { return DoneEventHasPassed(); }, call, deadline));
     std::memcpy(piece, staging_, count * element_bytes);
@@ -456,16 +503,20 @@ PinnedMemory::PinnedMemory(void* data, size_t bytes) {
     return;
   }
   const Status refused = FromCuda("cudaHostRegister", result);
-  if (refused.code() == absl::StatusCode::kUnavailable || result == cudaErrorHostMemoryAlreadyRegistered) return;
-  LOG_FIRST_N(WARNING, 1) << bytes << " bytes are not page-locked, copies between them and the GPU are slower: "
-                          << refused.message();
+  if (refused.code() == absl::StatusCode::kUnavailable ||
+      result == cudaErrorHostMemoryAlreadyRegistered)
+    return;
+  LOG_FIRST_N(WARNING, 1)
+      << bytes << " bytes are not page-locked, copies between them and the GPU are slower: "
+      << refused.message();
 }
 
 PinnedMemory::~PinnedMemory() {
   if (data_ != nullptr && cudaHostUnregister(data_) != cudaSuccess) cudaGetLastError();
 }
 
-PinnedMemory::PinnedMemory(PinnedMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+PinnedMemory::PinnedMemory(PinnedMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)) {}
 
 PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
   PinnedMemory taken(std::move(other));

@@ -21,7 +21,9 @@ using Json = nlohmann::ordered_json;
 
 Json RankOrNull(int rank) { return rank == kAnyRank ? Json() : Json(rank); }
 
-double Rounded(double seconds) { return static_cast<double>(static_cast<int64_t>(seconds * 10 + 0.5)) / 10; }
+double Rounded(double seconds) {
+  return static_cast<double>(static_cast<int64_t>(seconds * 10 + 0.5)) / 10;
+}
 
 Json RankJson(const PeerView& view) {
   Json json;
@@ -37,7 +39,8 @@ Json RankJson(const PeerView& view) {
   json["open_wait_s"] = Rounded(view.wait.waited_s);
   if (view.colocated) {
     json["server_open_wait"] = view.server_wait.what;
-    json["server_open_wait_peer"] = view.server_wait.what.empty() ? Json() : RankOrNull(view.server_wait.peer);
+    json["server_open_wait_peer"] =
+        view.server_wait.what.empty() ? Json() : RankOrNull(view.server_wait.peer);
     json["server_open_wait_s"] = Rounded(view.server_wait.waited_s);
   }
   json["heartbeat_age_s"] = Rounded(view.age_s);
@@ -59,7 +62,8 @@ std::vector<std::string> Text(const JobReport& report) {
 // the last writer wins.
 class DirectoryLock {
  public:
-  explicit DirectoryLock(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  explicit DirectoryLock(const std::string& path)
+      : fd_(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (fd_.valid() && flock(fd_.get(), LOCK_EX) != 0) (void)fd_.Close();
   }
 
@@ -79,7 +83,8 @@ bool IsBetter(const JobReport& report, const std::string& path) {
     return member != json.end() && member->is_string() ? member->get<std::string>() : std::string();
   };
   const auto certainty = json.find("certainty");
-  const int64_t seen = certainty != json.end() && certainty->is_number_integer() ? certainty->get<int64_t>() : 0;
+  const int64_t seen =
+      certainty != json.end() && certainty->is_number_integer() ? certainty->get<int64_t>() : 0;
   // Several ranks write about one failure, in any order, and what stands there is replaced as
   // follows:
   //

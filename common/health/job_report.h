@@ -1,7 +1,9 @@
-// JobReport: how a training job stands or ended, as <model_dir>/job_report.json (docs/reliability.md has the schema).
+// JobReport: how a training job stands or ended, as <model_dir>/job_report.json
+// (docs/reliability.md has the schema).
 //
-// Every rank that notices a failure writes one; the file keeps the best: of one run the first among the surest. Worker 0 opens it
-// with "running" once model_dir is its own, and closes it with "done" or "stopped".
+// Every rank that notices a failure writes one; the file keeps the best: of one run the first among
+// the surest. Worker 0 opens it with "running" once model_dir is its own, and closes it with "done"
+// or "stopped".
 #pragma once
 
 #include <string>
@@ -22,12 +24,13 @@ struct JobReport {
   int written_by = 0;  // rank
 
   // Of a failed job.
-  std::string message;     // the story, cause last
-  std::string looks;       // of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown
+  std::string message;  // the story, cause last
+  // Of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown.
+  std::string looks;
   int root_cause = kAnyRank;  // kAnyRank: not known
-  int64_t step = 0;        // of `written_by`
-  std::string operation;   // what `written_by` waited for; "": it did not wait
-  int peer = kAnyRank;     // whom it waited for
+  int64_t step = 0;           // of `written_by`
+  std::string operation;      // what `written_by` waited for; "": it did not wait
+  int peer = kAnyRank;        // whom it waited for
   double waited_s = 0;
   std::vector<PeerView> ranks;
 
@@ -36,7 +39,8 @@ struct JobReport {
 
 inline constexpr char kJobReportName[] = "job_report.json";
 
-// Replaces the report in `directory` unless it holds a better one. Another run's is replaced by "running" only.
+// Replaces the report in `directory` unless it holds a better one. Another run's is replaced by
+// "running" only.
 Status WriteJobReport(const std::string& directory, const JobReport& report);
 
 }  // namespace pepnet

@@ -37,11 +37,14 @@ const char* LooksOf(PeerState state) {
 
 }  // namespace
 
-JobWatch::JobWatch(Transport* transport, double timeout_s, std::function<void(const Status&)> end_now)
-    : transport_(transport), peers_(transport, &status_, WatchOptions(timeout_s, std::move(end_now))) {}
+JobWatch::JobWatch(Transport* transport, double timeout_s,
+                   std::function<void(const Status&)> end_now)
+    : transport_(transport),
+      peers_(transport, &status_, WatchOptions(timeout_s, std::move(end_now))) {}
 
 std::unique_ptr<Transport> JobWatch::Watched(Transport* transport) {
-  return std::make_unique<WatchedTransport>(transport, &status_, transport_ == nullptr ? nullptr : &peers_);
+  return std::make_unique<WatchedTransport>(transport, &status_,
+                                            transport_ == nullptr ? nullptr : &peers_);
 }
 
 void JobWatch::SetRole(const std::string& role, bool colocated) {
@@ -50,7 +53,8 @@ void JobWatch::SetRole(const std::string& role, bool colocated) {
 }
 
 std::unique_ptr<Transport> JobWatch::WatchedForServer(Transport* transport) {
-  return std::make_unique<WatchedTransport>(transport, server_status(), transport_ == nullptr ? nullptr : &peers_,
+  return std::make_unique<WatchedTransport>(transport, server_status(),
+                                            transport_ == nullptr ? nullptr : &peers_,
                                             /*of_server=*/true);
 }
 
@@ -99,17 +103,20 @@ JobReport JobWatch::Describe(const Status& error) {
     report.peer = wait->peer;
     report.waited_s = wait->waited_s;
   }
-  // The wait is a symptom: whoever it waited for may wait for a third rank. RootCauseOf() follows the
-  // chain through what the heartbeats say; a rank that the heartbeats have lost needs no search.
+  // The wait is a symptom: whoever it waited for may wait for a third rank. RootCauseOf() follows
+  // the chain through what the heartbeats say; a rank that the heartbeats have lost needs no
+  // search.
   if (peer_lost || wait.has_value()) {
-    report.root_cause = peer_lost ? lost : peers_.RootCauseOf({wait->peer, wait->on_server}, by_server).rank;
+    report.root_cause =
+        peer_lost ? lost : peers_.RootCauseOf({wait->peer, wait->on_server}, by_server).rank;
     report.looks = "unknown";
     report.certainty = JobReport::kBystander;
     if (report.root_cause >= 0 && report.root_cause < static_cast<int>(report.ranks.size())) {
       const PeerState state = report.ranks[static_cast<size_t>(report.root_cause)].state;
       report.looks = LooksOf(state);
       // The failing rank's own report is the better one.
-      report.certainty = state == PeerState::kFailed ? JobReport::kBystander : JobReport::kPeerBlamed;
+      report.certainty =
+          state == PeerState::kFailed ? JobReport::kBystander : JobReport::kPeerBlamed;
     }
   }
   const PeerView& own = report.ranks[static_cast<size_t>(report.written_by)];
@@ -160,7 +167,8 @@ std::string JobWatch::EndedBy(const std::string& signal) {
     report.looks = "failed";
     report.root_cause = failed->rank;
   } else if (const auto dead = first_in(PeerState::kDead); dead != report.ranks.end()) {
-    absl::StrAppend(&line, "; ", dead->Name(), " is dead: its process is gone; its last heartbeat is ",
+    absl::StrAppend(&line, "; ", dead->Name(),
+                    " is dead: its process is gone; its last heartbeat is ",
                     absl::StrFormat("%.1f", dead->age_s), " s old, ", dead->Doing());
     report.certainty = JobReport::kPeerBlamed;
     report.looks = "dead";

@@ -41,8 +41,8 @@ const char* PeerStateName(PeerState state) {
 std::string PeerView::Name() const {
   std::string name = absl::StrCat("rank ", rank);
   if (state == PeerState::kUnheard) return name;
-  return absl::StrCat(name, " (", role.empty() ? "role not known yet" : role, " on host ", process.host, ", pid ",
-                      process.pid, ")");
+  return absl::StrCat(name, " (", role.empty() ? "role not known yet" : role, " on host ",
+                      process.host, ", pid ", process.pid, ")");
 }
 
 std::string PeerView::Doing() const {

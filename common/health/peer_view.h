@@ -36,7 +36,9 @@ struct PeerView {
   // "in step 17, waits 3.1 s for rows of step 18 from rank 2"; of a colocated rank both roles.
   std::string Doing() const;
   // The open wait of one of its roles.
-  const RankStatus::WaitView& WaitOf(bool server) const { return colocated && server ? server_wait : wait; }
+  const RankStatus::WaitView& WaitOf(bool server) const {
+    return colocated && server ? server_wait : wait;
+  }
 };
 
 // "3.1 s"

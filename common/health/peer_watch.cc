@@ -17,14 +17,19 @@ namespace {
 
 constexpr double kPeriodSeconds = 0.5;
 constexpr double kShortestPeriodSeconds = 0.02;
-constexpr double kHeartbeatsPerSecond = 200;  // what one rank sends and gets at most, however many ranks there are
-constexpr double kHeartbeatsPerSilence = 8;   // heartbeats that must be missing before a rank counts as hung
+// What one rank sends and gets at most, however many ranks there are.
+constexpr double kHeartbeatsPerSecond = 200;
+// Heartbeats that must be missing before a rank counts as hung.
+constexpr double kHeartbeatsPerSilence = 8;
 constexpr double kSuspendedSeconds = 2;  // a thread that wakes up so late was suspended, or starved
 
 }  // namespace
 
 PeerWatch::PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions options)
-    : transport_(transport), status_(status), options_(std::move(options)), silence_s_(options_.silence_s) {
+    : transport_(transport),
+      status_(status),
+      options_(std::move(options)),
+      silence_s_(options_.silence_s) {
   MutexLock lock(&mutex_);
   if (transport_ != nullptr) peers_.resize(static_cast<size_t>(transport_->size()));
   for (size_t r = 0; r < peers_.size(); ++r) peers_[r].view.rank = static_cast<int>(r);
@@ -70,7 +75,9 @@ void PeerWatch::SetSilence(double seconds) {
   silence_s_ = seconds;
 }
 
-void PeerWatch::AnnounceFailure(const std::string& failure) { Send(wire::Heartbeat::FAILED, failure); }
+void PeerWatch::AnnounceFailure(const std::string& failure) {
+  Send(wire::Heartbeat::FAILED, failure);
+}
 
 void PeerWatch::LoseOwnRank(const Status& failure) {
   MutexLock lock(&mutex_);
@@ -85,12 +92,14 @@ double PeerWatch::period() const {
   if (options_.period_s > 0) return options_.period_s;
   // Every rank tells every other, so a rank handles ranks / period heartbeats per second: the last
   // term bounds that.
-  return std::max({kShortestPeriodSeconds, std::min(kPeriodSeconds, silence_s_ / kHeartbeatsPerSilence),
+  return std::max({kShortestPeriodSeconds,
+                   std::min(kPeriodSeconds, silence_s_ / kHeartbeatsPerSilence),
                    static_cast<double>(peers_.size()) / kHeartbeatsPerSecond});
 }
 
 Patience PeerWatch::patience() const {
-  return {period(), std::max(silence_s_, kHeartbeatsPerSilence * period()), options_.failure_grace_s};
+  return {period(), std::max(silence_s_, kHeartbeatsPerSilence * period()),
+          options_.failure_grace_s};
 }
 
 PeerView PeerWatch::Own() const {
@@ -124,7 +133,9 @@ void PeerWatch::Run() {
   while (true) {
     // A process that was suspended gets the time to finish what has become overdue meanwhile.
     const double late_s = std::chrono::duration<double>(Clock::now() - slept_until).count();
-    if (late_s > kSuspendedSeconds) patient_until_ = After(std::chrono::duration<double>(options_.grace_s));
+    if (late_s > kSuspendedSeconds) {
+      patient_until_ = After(std::chrono::duration<double>(options_.grace_s));
+    }
     Collect();
     Send(wire::Heartbeat::ALIVE, "");
     const Status overdue = ended || options_.end_now == nullptr ? absl::OkStatus() : Overdue();
@@ -183,14 +194,19 @@ void PeerWatch::Collect() {
     MutexLock lock(&mutex_);
     // All count as silent for one more heartbeat; those that have sent one since are set back
     // below.
-    for (PeerRecord& peer : peers_) ++peer.silent_periods, peer.failed_periods += peer.view.state == PeerState::kFailed;
+    for (PeerRecord& peer : peers_) {
+      ++peer.silent_periods, peer.failed_periods += peer.view.state == PeerState::kFailed;
+    }
   }
   while (true) {
     // With a deadline that has passed, Receive() takes what is there and waits for nothing.
-    const StatusOr<Message> message = transport_->Receive(Channel::kHeartbeats, kAnyRank, Clock::now(), "heartbeats");
+    const StatusOr<Message> message =
+        transport_->Receive(Channel::kHeartbeats, kAnyRank, Clock::now(), "heartbeats");
     if (!message.ok()) return;  // none is left; a broken transport shows where rows are waited for
     wire::Heartbeat heartbeat;
-    if (!heartbeat.ParseFromArray(message->body.data(), static_cast<int>(message->body.size()))) continue;
+    if (!heartbeat.ParseFromArray(message->body.data(), static_cast<int>(message->body.size()))) {
+      continue;
+    }
     MutexLock lock(&mutex_);
     PeerRecord& peer = peers_[static_cast<size_t>(message->source)];
     peer.silent_periods = 0;
@@ -200,13 +216,16 @@ void PeerWatch::Collect() {
     view.process = {heartbeat.host(), heartbeat.space(), heartbeat.pid(), heartbeat.start_ticks()};
     view.step = heartbeat.step();
     view.phase = heartbeat.phase();
-    view.wait = {heartbeat.wait(), heartbeat.wait_peer(), heartbeat.wait_s(), 0, heartbeat.wait_on_server()};
+    view.wait = {heartbeat.wait(), heartbeat.wait_peer(), heartbeat.wait_s(), 0,
+                 heartbeat.wait_on_server()};
     view.colocated = heartbeat.colocated();
-    view.server_wait = {heartbeat.server_wait(), heartbeat.server_wait_peer(), heartbeat.server_wait_s(), 0, false};
-    if (view.state == PeerState::kFailed) continue;  // what it says while it ends is no sign of health
+    view.server_wait = {heartbeat.server_wait(), heartbeat.server_wait_peer(),
+                        heartbeat.server_wait_s(), 0, false};
+    // What it says while it ends is no sign of health.
+    if (view.state == PeerState::kFailed) continue;
     view.state = heartbeat.kind() == wire::Heartbeat::LEFT     ? PeerState::kLeft
                  : heartbeat.kind() == wire::Heartbeat::FAILED ? PeerState::kFailed
-                                                     : PeerState::kAlive;
+                                                               : PeerState::kAlive;
     view.failure = heartbeat.failure();
   }
 }
@@ -219,7 +238,8 @@ void PeerWatch::ClassifyPeers() {
     if (peer.view.rank == transport_->rank() || !lost_.ok()) continue;
     // Only ranks that are late are probed, so that /proc is not read for every rank at every
     // heartbeat.
-    const ProcessState process = NeedsProbe(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
+    const ProcessState process =
+        NeedsProbe(peer) ? StateOf(peer.view.process, options_.self) : ProcessState::kUnknown;
     const std::string how = WhyLost(process, patience, &peer);
     if (how.empty()) continue;
     lost_rank_ = peer.view.rank;
@@ -236,16 +256,20 @@ Status PeerWatch::Overdue() {
   {
     MutexLock lock(&mutex_);
     if (server_status_ != nullptr) {
-      for (RankStatus::WaitView& wait : server_status_->view().waits) waits.push_back(std::move(wait));
+      for (RankStatus::WaitView& wait : server_status_->view().waits) {
+        waits.push_back(std::move(wait));
+      }
     }
   }
   for (const RankStatus::WaitView& wait : waits) {
     if (wait.overdue_s < options_.grace_s) continue;
-    return absl::DeadlineExceededError(absl::StrCat("waited ", Tenths(wait.waited_s), " for ", wait.what,
+    return absl::DeadlineExceededError(absl::StrCat("waited ", Tenths(wait.waited_s), " for ",
+                                                    wait.what,
                                                     ", which is longer than the deadline allows"));
   }
   MutexLock lock(&mutex_);
-  const bool in_grace = Clock::now() - lost_since_ < std::chrono::duration<double>(options_.grace_s);
+  const bool in_grace =
+      Clock::now() - lost_since_ < std::chrono::duration<double>(options_.grace_s);
   return lost_.ok() || in_grace ? absl::OkStatus() : lost_;
 }
 
@@ -262,10 +286,12 @@ std::vector<PeerView> PeerWatch::Ranks(bool probe) const {
   if (views.empty()) views.resize(1);
   views[static_cast<size_t>(own.rank)] = own;
   for (PeerView& view : views) {
-    if (!probe || view.rank == own.rank || (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
+    if (!probe || view.rank == own.rank ||
+        (view.state != PeerState::kAlive && view.state != PeerState::kSilent))
       continue;
     const ProcessState process = StateOf(view.process, options_.self);
-    // A report is written once, so one probe of /proc has to do, where WhyLost() waits for a second.
+    // A report is written once, so one probe of /proc has to do, where WhyLost() waits for a
+    // second.
     if (process == ProcessState::kGone) view.state = PeerState::kDead;
     if (process == ProcessState::kStopped) view.state = PeerState::kStopped;
   }
@@ -303,7 +329,8 @@ bool PeerWatch::PhaseAnnounced() const {
   // A silent rank is taken at its last word: if it does not come back, it is lost after the
   // silence.
   return std::any_of(peers_.begin(), peers_.end(), [](const PeerRecord& peer) {
-    return peer.view.state != PeerState::kLeft && peer.view.state != PeerState::kFailed && !peer.view.phase.empty();
+    return peer.view.state != PeerState::kLeft && peer.view.state != PeerState::kFailed &&
+           !peer.view.phase.empty();
   });
 }
 

@@ -1,15 +1,20 @@
-// PeerWatch: heartbeats between the ranks of a job, and what follows from them: which rank is dead, hung, slow or has failed.
-// This is the link that sends heartbeats; the deduction is in root_cause.h.
+// PeerWatch: heartbeats between the ranks of a job, and what follows from them: which rank is dead,
+// hung, slow or has failed. This is the link that sends heartbeats; the deduction is in
+// root_cause.h.
 //
-// Sending:   a thread of its own tells every other rank once per period that it is alive, at which step, in which
-//            phase, and what it waits for (wire::Heartbeat on Channel::kHeartbeats). The period grows with the number of ranks;
-//            between heartbeats the thread sleeps.
-// Silence:   is counted in own heartbeats, not in time: a job that was suspended as a whole does not wake up to dead peers.
-// Verdicts:  dead: its process is gone (seen on the same host, within seconds). hung: silent for `silence_s`, its
-//            process is there or on another host. slow: its heartbeats come, but somebody's deadline passed. failed: it said so.
-// Watchdog:  the same thread calls `end_now` when a wait of this rank outlives its deadline (a read of a stuck file
-//            system), or when a lost peer has not ended this rank by itself after some seconds.
-// Threads:   any thread may call any method. Owns the thread "heartbeats". Borrows transport and status.
+// Sending:   a thread of its own tells every other rank once per period that it is alive, at which
+//            step, in which phase, and what it waits for (wire::Heartbeat on Channel::kHeartbeats).
+//            The period grows with the number of ranks; between heartbeats the thread sleeps.
+// Silence:   is counted in own heartbeats, not in time: a job that was suspended as a whole does
+//            not wake up to dead peers.
+// Verdicts:  dead: its process is gone (seen on the same host, within seconds). hung: silent for
+//            `silence_s`, its process is there or on another host. slow: its heartbeats come, but
+//            somebody's deadline passed. failed: it said so.
+// Watchdog:  the same thread calls `end_now` when a wait of this rank outlives its deadline (a read
+//            of a stuck file system), or when a lost peer has not ended this rank by itself after
+//            some seconds.
+// Threads:   any thread may call any method. Owns the thread "heartbeats". Borrows transport and
+//            status.
 #pragma once
 
 #include <functional>
@@ -32,8 +37,10 @@ namespace pepnet {
 struct PeerWatchOptions {
   double period_s = 0;  // 0: 0.5, less for a short silence, more for many ranks
   double silence_s = 300;
-  double grace_s = 5;          // what this rank has to end by itself once a peer is lost or a deadline has passed
-  double failure_grace_s = 3;  // what a rank that says it fails has to end the job itself, with its own message
+  // What this rank has to end by itself once a peer is lost or a deadline has passed.
+  double grace_s = 5;
+  // What a rank that says it fails has to end the job itself, with its own message.
+  double failure_grace_s = 3;
   ProcessIdentity self = ThisProcess();
   // Ends the process; called in the thread "heartbeats", at most once. May be empty.
   std::function<void(const Status&)> end_now;
@@ -46,26 +53,30 @@ class PeerWatch {
   ~PeerWatch();  // says goodbye: nobody waits for this rank any more
 
   int rank() const;  // this one
-  // server: of a rank that works and serves what its server does (outlives this object); nullptr for a rank with one role.
+  // server: of a rank that works and serves what its server does (outlives this object); nullptr
+  // for a rank with one role.
   void SetRole(const std::string& role, const RankStatus* server = nullptr);
   void SetSilence(double seconds);
   // Tells the others why this rank ends.
   void AnnounceFailure(const std::string& failure);
-  // One role of this rank has failed: the waits of the other end as if this rank were lost, and the watchdog ends the process if
-  // that does not.
+  // One role of this rank has failed: the waits of the other end as if this rank were lost, and the
+  // watchdog ends the process if that does not.
   void LoseOwnRank(const Status& failure);
 
-  // Sends a heartbeat, and hears what the others have sent so far, at once; waits at most wait_s until that is done.
+  // Sends a heartbeat, and hears what the others have sent so far, at once; waits at most wait_s
+  // until that is done.
   void Refresh(double wait_s);
 
   // All ranks, by rank. `probe`: ask /proc about every process of this host now.
   std::vector<PeerView> Ranks(bool probe = false) const;
   // OK, or why the job cannot go on: a rank is dead, hung or has failed. *rank: which one.
   Status Lost(int* rank = nullptr) const;
-  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that sends no heartbeats.
-  // kAnyRank if nobody. by_server: it is the server of this rank that waits, which works as well.
+  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that sends
+  // no heartbeats. kAnyRank if nobody. by_server: it is the server of this rank that waits, which
+  // works as well.
   Endpoint RootCauseOf(Endpoint peer, bool by_server = false) const;
-  // One clause for the end of a timed-out wait's message: which rank is to blame and how it stands. "" if nobody.
+  // One clause for the end of a timed-out wait's message: which rank is to blame and how it stands.
+  // "" if nobody.
   std::string Explain(Endpoint peer, bool by_server = false) const;
   // True while another rank announces a phase, or the worker beside this server does.
   bool PhaseAnnounced() const;
@@ -92,7 +103,8 @@ class PeerWatch {
   int64_t rounds_ ABSL_GUARDED_BY(mutex_) = 0;         // of the thread's loop, done
   int64_t rounds_wanted_ ABSL_GUARDED_BY(mutex_) = 0;  // before it sleeps again
   std::string role_ ABSL_GUARDED_BY(mutex_);
-  const RankStatus* server_status_ ABSL_GUARDED_BY(mutex_) = nullptr;  // set if this rank works and serves
+  // Set if this rank works and serves.
+  const RankStatus* server_status_ ABSL_GUARDED_BY(mutex_) = nullptr;
   double silence_s_ ABSL_GUARDED_BY(mutex_);
   std::vector<PeerRecord> peers_ ABSL_GUARDED_BY(mutex_);  // by rank; the own entry is unused
   Status lost_ ABSL_GUARDED_BY(mutex_);

@@ -58,11 +58,13 @@ RankStatus::Phase::~Phase() {
   status_->phases_.pop_back();
 }
 
-RankStatus::Wait::Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what, bool on_server)
+RankStatus::Wait::Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what,
+                       bool on_server)
     : status_(status) {
   if (status_ == nullptr) return;
   MutexLock lock(&status_->mutex_);
-  entry_ = status_->waits_.insert(status_->waits_.end(), OpenWait{what, peer, Clock::now(), deadline, on_server});
+  entry_ = status_->waits_.insert(status_->waits_.end(),
+                                  OpenWait{what, peer, Clock::now(), deadline, on_server});
 }
 
 RankStatus::Wait::~Wait() {

@@ -1,5 +1,6 @@
-// RankStatus: what this rank is doing: its step, the announced phase, and its open waits. The heartbeats carry it to the other
-// ranks, the job report shows it. A rank that works and serves (colocated) has one for each of its roles.
+// RankStatus: what this rank is doing: its step, the announced phase, and its open waits. The
+// heartbeats carry it to the other ranks, the job report shows it. A rank that works and serves
+// (colocated) has one for each of its roles.
 //
 // Threads: any. All helpers accept a null RankStatus (nobody watches) and then do nothing.
 #pragma once
@@ -44,14 +45,15 @@ class RankStatus {
   };
 
   void SetStep(int64_t step);
-  // A wait for any rank is in truth one for `rank` (kAnyRank: it is not): a server that lacks one worker's push.
+  // A wait for any rank is in truth one for `rank` (kAnyRank: it is not): a server that lacks one
+  // worker's push.
   void Expect(int rank);
   View view() const;
   // The wait whose error became part of `error`, if there is one.
   std::optional<WaitView> FailedWait(absl::string_view error) const;
 
-  // An announced phase for the life of the object: evaluation, saving, restoring. Meanwhile a server may be idle for longer
-  // than a step's deadline.
+  // An announced phase for the life of the object: evaluation, saving, restoring. Meanwhile a
+  // server may be idle for longer than a step's deadline.
   class Phase {
    public:
     Phase(RankStatus* status, const std::string& name);
@@ -67,7 +69,8 @@ class RankStatus {
   class Wait {
    public:
     // on_server: as in WaitView.
-    Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what, bool on_server = false);
+    Wait(RankStatus* status, int peer, Deadline deadline, const std::string& what,
+         bool on_server = false);
     ~Wait();
     Wait(const Wait&) = delete;
     Wait& operator=(const Wait&) = delete;
@@ -86,9 +89,11 @@ class RankStatus {
   mutable Mutex mutex_;
   int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;
   int expected_ ABSL_GUARDED_BY(mutex_) = kAnyRank;
-  std::vector<std::string> phases_ ABSL_GUARDED_BY(mutex_);                      // innermost last
-  std::list<OpenWait> waits_ ABSL_GUARDED_BY(mutex_);                            // in the order in which they began
-  std::deque<std::pair<std::string, WaitView>> failed_ ABSL_GUARDED_BY(mutex_);  // by message; the last few
+  std::vector<std::string> phases_ ABSL_GUARDED_BY(mutex_);  // innermost last
+  // In the order in which they began.
+  std::list<OpenWait> waits_ ABSL_GUARDED_BY(mutex_);
+  // By message; the last few.
+  std::deque<std::pair<std::string, WaitView>> failed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace pepnet

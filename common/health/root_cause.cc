@@ -48,7 +48,8 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
   }
   // A rank that stops is left to its silence, too: a debugger may let it go on.
   if (view.age_s < patience.silence_s || MutantActive(Mutant::kSilenceIsHealth)) return "";
-  return process == ProcessState::kStopped   ? "hangs: its process is stopped by a signal or a debugger"
+  return process == ProcessState::kStopped
+             ? "hangs: its process is stopped by a signal or a debugger"
          : process == ProcessState::kRunning ? "hangs: its process is there, but is silent"
                                              : "hangs or cannot be reached: it is silent";
 }
@@ -56,7 +57,8 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
 std::string LossText(const PeerView& view, absl::string_view how) {
   std::string text = absl::StrCat(view.Name(), " ", how);
   if (view.state == PeerState::kUnheard) {
-    absl::StrAppend(&text, "; it has not been heard of in the ", Tenths(view.age_s), " of this rank's life");
+    absl::StrAppend(&text, "; it has not been heard of in the ", Tenths(view.age_s),
+                    " of this rank's life");
   } else if (view.state != PeerState::kFailed) {
     absl::StrAppend(&text, "; its last heartbeat is ", Tenths(view.age_s), " old: ", view.Doing());
   }
@@ -83,8 +85,9 @@ Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server) {
     // between them is lost, and the other one is named.
     const bool for_the_asker = wait.peer == job.own && (!colocated || wait.on_server == by_server);
     // A heartbeat is up to one period old: a shorter wait may have ended since.
-    const bool waits_for_another = view.state == PeerState::kAlive && !wait.what.empty() && wait.peer >= 0 &&
-                                   !for_the_asker && wait.waited_s >= job.period_s;
+    const bool waits_for_another = view.state == PeerState::kAlive && !wait.what.empty() &&
+                                   wait.peer >= 0 && !for_the_asker &&
+                                   wait.waited_s >= job.period_s;
     if (!waits_for_another) return peer;
     peer = {wait.peer, wait.on_server};
   }
@@ -96,10 +99,12 @@ std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by
   const PeerView& view = job.ranks[static_cast<size_t>(cause.rank)];
   if (cause.rank == job.own) {
     if (!view.colocated || cause.server == by_server) return "";
-    return absl::StrCat("the ", cause.server ? "server" : "worker", " of this rank is slow: ", view.Doing());
+    return absl::StrCat("the ", cause.server ? "server" : "worker",
+                        " of this rank is slow: ", view.Doing());
   }
   const bool direct = cause.rank == peer.rank || peer.rank == kAnyRank;
-  std::string text = direct ? "" : absl::StrCat("rank ", peer.rank, " waits for others, in the end for ");
+  std::string text =
+      direct ? "" : absl::StrCat("rank ", peer.rank, " waits for others, in the end for ");
   absl::StrAppend(&text, view.Name(), " ");
   const std::string age = Tenths(view.age_s);
   switch (view.state) {
@@ -107,16 +112,20 @@ std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by
       return absl::StrCat(text, "has never been heard of");
     case PeerState::kAlive:
       if (view.WaitOf(cause.server).peer == job.own) {
-        return absl::StrCat(text, "is alive and waits for this rank: a message between the two is lost; ",
+        return absl::StrCat(text,
+                            "is alive and waits for this rank: a message between the two is lost; ",
                             view.Doing());
       }
       return absl::StrCat(text, "is slow: its last heartbeat came ", age, " ago), ", view.Doing());
     case PeerState::kSilent:
-      return absl::StrCat(text, "is hung or unreachable: its last heartbeat is ", age, " old, ", view.Doing());
+      return absl::StrCat(text, "is hung or unreachable: its last heartbeat is ", age, " old, ",
+                          view.Doing());
     case PeerState::kStopped:
-      return absl::StrCat(text, "is hung: its process is stopped; its last heartbeat is ", age, " old, ", view.Doing());
+      return absl::StrCat(text, "is hung: its process is stopped; its last heartbeat is ", age,
+                          " old, ", view.Doing());
     case PeerState::kDead:
-      return absl::StrCat(text, "is dead: its process is gone; its last heartbeat is ", age, " old, ", view.Doing());
+      return absl::StrCat(text, "is dead: its process is gone; its last heartbeat is ", age,
+                          " old, ", view.Doing());
     case PeerState::kFailed:
       return absl::StrCat(text, "has failed: ", view.failure);
     case PeerState::kLeft:

@@ -1,9 +1,11 @@
-// The lost rank, and the rank that is to blame for a wait, as pure functions of what a rank knows. PeerWatch brings the
-// heartbeats that it knows it from.
+// The lost rank, and the rank that is to blame for a wait, as pure functions of what a rank knows.
+// PeerWatch brings the heartbeats that it knows it from.
 //
-// Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or on another host. slow: it
-//          heartbeats, but somebody's deadline passed. failed: it said so.
-// Time:    is counted in heartbeats of this rank, so a job that was suspended as a whole does not wake up to dead peers.
+// Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or
+//          on another host. slow: it heartbeats, but somebody's deadline passed. failed: it said
+//          so.
+// Time:    is counted in heartbeats of this rank, so a job that was suspended as a whole does not
+//          wake up to dead peers.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,7 @@ namespace pepnet {
 struct PeerRecord {
   PeerView view;
   int64_t silent_periods = 0;  // own heartbeats since its last one
-  int gone_probes = 0;        // probes in a row that found no process
+  int gone_probes = 0;         // probes in a row that found no process
   int64_t failed_periods = 0;  // own heartbeats since it said that it fails
 };
 
@@ -33,11 +35,12 @@ struct Patience {
 
 // True if the rank is so late that its process is to be probed for.
 bool NeedsProbe(const PeerRecord& peer);
-// To be called once per own heartbeat, with view.age_s up to date. Notes in `peer` how it stands now, and returns why the job
-// cannot go on with it, "is dead: its process is gone", or "". `process`: what a probe has shown; of no meaning if there was no
-// need for one.
+// To be called once per own heartbeat, with view.age_s up to date. Notes in `peer` how it stands
+// now, and returns why the job cannot go on with it, "is dead: its process is gone", or "".
+// `process`: what a probe has shown; of no meaning if there was no need for one.
 std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* peer);
-// The sentence about a rank that is lost: its name, `how` of WhyLost(), and what was last heard of it.
+// The sentence about a rank that is lost: its name, `how` of WhyLost(), and what was last heard of
+// it.
 std::string LossText(const PeerView& view, absl::string_view how);
 
 // JobView is what one rank knows of the job at one moment.
@@ -47,13 +50,13 @@ struct JobView {
   double period_s = 0;          // shorter waits are no news
 };
 
-// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is alive and waits for
-// another one than the asker. For any rank (kAnyRank): the first that has failed, else one that is dead or stopped,
-// else one that is silent. kAnyRank if nobody. by_server: it is the server of the asking rank that waits, which works
-// as well.
+// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is
+// alive and waits for another one than the asker. For any rank (kAnyRank): the first that has
+// failed, else one that is dead or stopped, else one that is silent. kAnyRank if nobody. by_server:
+// it is the server of the asking rank that waits, which works as well.
 Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server);
-// One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of RootCause(), stands. "" if nobody
-// is to blame, or the asker itself.
+// One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of
+// RootCause(), stands. "" if nobody is to blame, or the asker itself.
 std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by_server);
 
 }  // namespace pepnet

@@ -29,8 +29,8 @@ constexpr int64_t kOwnFiles = 128;    // libraries, data, checkpoints, mpirun
 
 // Libraries whose versions decide about numbers or messages.
 bool Counts(const std::string& name) {
-  for (const char* prefix : {"libmpi.so", "libopen-pal.so", "libarrow.so", "libparquet.so", "libtorch_cpu.so",
-                             "libtorch_cuda.so", "libcudart.so", "libnccl.so"}) {
+  for (const char* prefix : {"libmpi.so", "libopen-pal.so", "libarrow.so", "libparquet.so",
+                             "libtorch_cpu.so", "libtorch_cuda.so", "libcudart.so", "libnccl.so"}) {
     if (absl::StartsWith(name, prefix)) return true;
   }
   return false;
@@ -71,7 +71,8 @@ int64_t AvailableMemory() {
   // In a container (cgroup v2) the host's free memory is not what this process may take. "max" is
   // not a number, so that a container without a limit leaves `available` as it is.
   int64_t limit = 0, used = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
+      std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
     available = std::min(available, limit - used);
   }
   return available;
@@ -95,7 +96,8 @@ std::string Encode(const RankInfo& info) {
 StatusOr<RankInfo> Decode(const std::string& bytes, int rank) {
   wire::RankInfo in;
   if (!in.ParseFromString(bytes)) {
-    return InvalidInput("rank ", rank, " runs another version of pepnet: start all ranks with the same build");
+    return InvalidInput("rank ", rank,
+                        " runs another version of pepnet: start all ranks with the same build");
   }
   RankInfo info;
   info.host = in.host();
@@ -120,8 +122,9 @@ Status CompareWithFirst(const std::vector<RankInfo>& info, size_t first, size_t 
   const RankInfo &a = info[first], &b = info[rank];
   const std::string who = absl::StrCat(Name(info, first), " and ", Name(info, rank));
   if (a.program_checksum != b.program_checksum) {
-    return absl::FailedPreconditionError(absl::StrCat(who, " run different builds of ", a.program, " (", a.program_checksum,
-                                                      "; ", b.program_checksum, "): install the same one on all hosts"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(who, " run different builds of ", a.program, " (", a.program_checksum, "; ",
+                     b.program_checksum, "): install the same one on all hosts"));
   }
   for (const auto& [name, version] : a.libraries) {
     const auto other = b.libraries.find(name);
@@ -133,11 +136,12 @@ Status CompareWithFirst(const std::vector<RankInfo>& info, size_t first, size_t 
   }
   for (const auto& [name, version] : b.libraries) {
     if (a.libraries.contains(name)) continue;
-    return absl::FailedPreconditionError(absl::StrCat(who, " have different libraries: ", name,
-                                                      " is not loaded there and has ", version,
-                                                      " here: install the same versions on all hosts"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(who, " have different libraries: ", name, " is not loaded there and has ",
+                     version, " here: install the same versions on all hosts"));
   }
-  if (!a.config_checksum.empty() && !b.config_checksum.empty() && a.config_checksum != b.config_checksum) {
+  if (!a.config_checksum.empty() && !b.config_checksum.empty() &&
+      a.config_checksum != b.config_checksum) {
     return absl::FailedPreconditionError(
         absl::StrCat(who,
                      " have different configs or flags: start all workers with the same "
@@ -148,7 +152,8 @@ Status CompareWithFirst(const std::vector<RankInfo>& info, size_t first, size_t 
 
 }  // namespace
 
-RankInfo InfoOfThisRank(const std::string& role, const std::string& config_text, const std::string& cpu) {
+RankInfo InfoOfThisRank(const std::string& role, const std::string& config_text,
+                        const std::string& cpu) {
   RankInfo info;
   char host[256] = {};
   info.host = gethostname(host, sizeof(host) - 1) == 0 ? host : "unknown host";
@@ -161,14 +166,17 @@ RankInfo InfoOfThisRank(const std::string& role, const std::string& config_text,
       info.program_checksum = absl::StrFormat("%d bytes, crc32c %08x", sum->bytes, sum->crc32c);
     }
   }
-  if (!config_text.empty())
-    info.config_checksum = absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
+  if (!config_text.empty()) {
+    info.config_checksum =
+        absl::StrFormat("%08x", ExtendCrc32c(0, config_text.data(), config_text.size()));
+  }
   info.cpu = cpu;
   info.libraries = LoadedLibraries();
   info.memory_bytes = AvailableMemory();
   rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
     info.open_files = static_cast<int64_t>(files.rlim_cur);
+  }
   return info;
 }
 
@@ -185,17 +193,18 @@ StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout
     const size_t first = first_of_program.emplace(info[rank].program, rank).first->second;
     PEPNET_RETURN_IF_ERROR(CompareWithFirst(info, first, rank));
     if (info[rank].open_files > 0 && info[rank].open_files < files_needed) {
-      return absl::FailedPreconditionError(absl::StrCat(Name(info, rank), " may open ", info[rank].open_files,
-                                                        " files, a job of ", info.size(), " ranks needs ",
-                                                        files_needed, ": raise the limit (ulimit -n)"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          Name(info, rank), " may open ", info[rank].open_files, " files, a job of ", info.size(),
+          " ranks needs ", files_needed, ": raise the limit (ulimit -n)"));
     }
     ranks_of_host[info[rank].host].push_back(rank);
     table_bytes = std::max(table_bytes, info[rank].table_bytes);
     if (!info[rank].cpu.empty()) cpus.insert(info[rank].cpu);
   }
   if (cpus.size() > 1) {
-    report.warnings.push_back(absl::StrCat("the workers' hosts have different CPUs (", absl::StrJoin(cpus, "; "),
-                                           "): their results differ in the last bits from those of equal hosts"));
+    report.warnings.push_back(
+        absl::StrCat("the workers' hosts have different CPUs (", absl::StrJoin(cpus, "; "),
+                     "): their results differ in the last bits from those of equal hosts"));
   }
   const std::set<int> servers(layout.server_ranks.begin(), layout.server_ranks.end());
   const std::set<int> workers(layout.worker_ranks.begin(), layout.worker_ranks.end());
@@ -208,14 +217,16 @@ StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout
     const int64_t working = count_in(workers), serving = count_in(servers);
     const double memory = static_cast<double>(info[ranks[0]].memory_bytes);
     // Rows are spread over servers by a hash, so each needs about the same.
-    const double need =
-        servers.empty() ? 0 : table_bytes * static_cast<double>(serving) / static_cast<double>(servers.size());
-    report.lines.push_back(
-        absl::StrFormat("host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
-                        working, serving, 1e-9 * memory, 1e-9 * need));
+    const double need = servers.empty() ? 0
+                                        : table_bytes * static_cast<double>(serving) /
+                                              static_cast<double>(servers.size());
+    report.lines.push_back(absl::StrFormat(
+        "host %s: %d worker(s), %d server(s), %.1f GB free, %.1f GB if every table fills", host,
+        working, serving, 1e-9 * memory, 1e-9 * need));
     if (memory > 0 && need > memory) {
       report.warnings.push_back(
-          absl::StrFormat("host %s has %.1f GB free, its %d server(s) will need %.1f GB if every table fills: spread "
+          absl::StrFormat("host %s has %.1f GB free, its %d server(s) will need %.1f GB if every "
+                          "table fills: spread "
                           "the servers over more hosts",
                           host, 1e-9 * memory, serving, 1e-9 * need));
     }
@@ -228,7 +239,8 @@ StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, con
   std::iota(ranks.begin(), ranks.end(), 0);
   // All ranks, servers too, judge the same info in the same way, so that all end with the same
   // error.
-  const std::unique_ptr<Collective> all = MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);
+  const std::unique_ptr<Collective> all =
+      MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> texts,
                           all->Allgather(Encode(mine), "check of all ranks before the start"));
   std::vector<RankInfo> info;

@@ -11,8 +11,8 @@ constexpr std::chrono::milliseconds kProbe(250);  // how often a wait probes whe
 
 }  // namespace
 
-WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline,
-                         const std::string& what, bool by_server)
+WatchedWait::WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer,
+                         Deadline deadline, const std::string& what, bool by_server)
     : status_(status),
       peers_(peers),
       peer_(peer),
@@ -46,15 +46,18 @@ Status WatchedWait::Probe(const std::function<Status(Clock::time_point start)>& 
   }
   if (Clock::now() < deadline_) return absl::OkStatus();
   const Status timed_out = words(start_);
-  if (deadline_ - start_ <= kProbe) return timed_out;  // its caller only probed whether something has come
+  // Its caller only probed whether something has come.
+  if (deadline_ - start_ <= kProbe) return timed_out;
   return Fail(timed_out);
 }
 
 Status WatchedWait::Fail(const Status& error) {
   // A wait for any rank is one for the rank that Expect() has named.
   const int rank = peer_.rank == kAnyRank && status_ != nullptr ? wait_.view().peer : peer_.rank;
-  const std::string why = peers_ == nullptr ? "" : peers_->Explain({rank, peer_.server}, by_server_);
-  const Status failed = why.empty() ? error : Status(error.code(), absl::StrCat(error.message(), "; ", why));
+  const std::string why =
+      peers_ == nullptr ? "" : peers_->Explain({rank, peer_.server}, by_server_);
+  const Status failed =
+      why.empty() ? error : Status(error.code(), absl::StrCat(error.message(), "; ", why));
   wait_.Fail(failed);
   return failed;
 }

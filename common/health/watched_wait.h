@@ -1,10 +1,12 @@
-// WatchedWait: one wait of this rank. It stands in the table of open waits, ends when a rank of the job is lost, says at its end who
-// is to blame, and its deadline moves by the time for which this process was suspended (a scheduler, a debugger).
+// WatchedWait: one wait of this rank. It stands in the table of open waits, ends when a rank of the
+// job is lost, says at its end who is to blame, and its deadline moves by the time for which this
+// process was suspended (a scheduler, a debugger).
 //
 //   WatchedWait wait(status, peers, seat, deadline, what);
 //   while (nothing has come by wait.NextProbe()) PEPNET_RETURN_IF_ERROR(wait.Probe(words));
 //
-// Ownership: borrows `status` and `peers`; both may be null (nobody watches: the deadline alone counts).
+// Ownership: borrows `status` and `peers`; both may be null (nobody watches: the deadline alone
+//            counts).
 // Threads:   used by the thread that waits.
 #pragma once
 
@@ -20,16 +22,20 @@ namespace pepnet {
 
 class WatchedWait {
  public:
-  // peer: who is waited for; its rank may be kAnyRank. by_server: it is the server of a rank that works as well that waits.
-  WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline, const std::string& what,
-              bool by_server = false);
+  // peer: who is waited for; its rank may be kAnyRank. by_server: it is the server of a rank that
+  // works as well that waits.
+  WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline,
+              const std::string& what, bool by_server = false);
 
-  // How long the caller may poll for what it waits for before it calls Probe(): at most 250 ms from now.
+  // How long the caller may poll for what it waits for before it calls Probe(): at most 250 ms from
+  // now.
   Deadline NextProbe();
-  // Nothing has come by then. OK: wait on. Unavailable: a rank of the job is lost. Else the deadline has passed: what `words` makes
-  // of the time at which the wait began, and who is to blame (a wait of at most 250 ms is a probe: its end blames nobody).
+  // Nothing has come by then. OK: wait on. Unavailable: a rank of the job is lost. Else the
+  // deadline has passed: what `words` makes of the time at which the wait began, and who is to
+  // blame (a wait of at most 250 ms is a probe: its end blames nobody).
   Status Probe(const std::function<Status(Clock::time_point start)>& words);
-  // The wait ends with this error: returns it with who is to blame, and keeps it for the job's report.
+  // The wait ends with this error: returns it with who is to blame, and keeps it for the job's
+  // report.
   Status Fail(const Status& error);
 
  private:

@@ -1,6 +1,6 @@
-// Activation: the function behind a layer, and the description of each kind. Value and derivative of those that are
-// functions of one number are in worker/model/fused/kernels/fused_kernels.cc, the others in
-// worker/model/torch/layers.cc; docs/extending.md shows how a kind is added.
+// Activation: the function behind a layer, and the description of each kind. Value and derivative
+// of those that are functions of one number are in worker/model/fused/kernels/fused_kernels.cc, the
+// others in worker/model/torch/layers.cc; docs/extending.md shows how a kind is added.
 #pragma once
 
 #include <span>
@@ -43,13 +43,15 @@ enum class ActivationKind {
 };
 struct Activation {
   ActivationKind kind = ActivationKind::kRelu;
-  double parameter = 0;   // the first argument of its type: leaky relu's negative_slope, prelu's initial weight, ...
+  // The first argument of its type: leaky relu's negative_slope, prelu's initial weight, ...
+  double parameter = 0;
   double parameter2 = 0;  // the second one
   int weights = 1;        // prelu: one weight for all channels, or one for each
 };
 
 // One node of an activation's ONNX graph. `inputs`, a letter each: x, the pre-activation; w, the
-// trained weight; p and q, the two parameters; 0 to 9, an earlier node of the list; A to Z, one of the constants.
+// trained weight; p and q, the two parameters; 0 to 9, an earlier node of the list; A to Z, one of
+// the constants.
 struct OnnxNode {
   const char* op;
   const char* inputs;
@@ -64,24 +66,29 @@ struct ActivationArgument {
 };
 
 struct ActivationType {
-  const char* name;                               // in checkpoints: never changes
-  const char* function;                           // as configs write it
-  std::span<const ActivationArgument> arguments;  // at most two: Activation::parameter and parameter2
-  std::span<const OnnxNode> onnx;                 // the last one is the result; empty: x itself
+  const char* name;      // in checkpoints: never changes
+  const char* function;  // as configs write it
+  // At most two: Activation::parameter and parameter2.
+  std::span<const ActivationArgument> arguments;
+  std::span<const OnnxNode> onnx;  // the last one is the result; empty: x itself
   std::span<const float> onnx_constants = {};
   // The name of a weight that training changes; the first argument is its first value. Null: none.
   const char* weight = nullptr;
-  // It normalises each channel over the rows of a batch before anything else, has one weight a channel, and its own
-  // ONNX graph (cli/export/onnx/layers.cc).
+  // It normalises each channel over the rows of a batch before anything else, has one weight a
+  // channel, and its own ONNX graph (cli/export/onnx/layers.cc).
   bool normalises = false;
-  std::string (*check)(const Activation&) = nullptr;  // "": legal; else what a message says behind the name
-  // Each channel of its result depends on all channels of the row; its argument is torch's dim, which is the last axis.
+  // "": legal; else what a message says behind the name
+  std::string (*check)(const Activation&) = nullptr;
+  // Each channel of its result depends on all channels of the row; its argument is torch's dim,
+  // which is the last axis.
   bool mixes_channels = false;
-  // It draws numbers in training (RandomPurpose::kSlopes); its ONNX graph is what evaluation computes.
+  // It draws numbers in training (RandomPurpose::kSlopes); its ONNX graph is what evaluation
+  // computes.
   bool draws = false;
 };
 
-// Whether each number of its result depends on one number alone, so that a kernel may take them in any order.
+// Whether each number of its result depends on one number alone, so that a kernel may take them in
+// any order.
 constexpr bool IsElementwise(const ActivationType& type) {
   return !type.normalises && !type.mixes_channels && !type.draws;
 }
@@ -96,11 +103,13 @@ inline constexpr OnnxNode kTanhNodes[] = {{"Tanh", "x"}};
 inline constexpr ActivationType kTanh = {"tanh", "nn.Tanh", {}, kTanhNodes};
 inline constexpr ActivationArgument kLeakyReluArguments[] = {{"negative_slope", 0.01}};
 inline constexpr OnnxNode kLeakyReluNodes[] = {{"LeakyRelu", "x", "alpha"}};
-inline constexpr ActivationType kLeakyRelu = {"leaky_relu", "nn.LeakyReLU", kLeakyReluArguments, kLeakyReluNodes};
+inline constexpr ActivationType kLeakyRelu = {"leaky_relu", "nn.LeakyReLU", kLeakyReluArguments,
+                                              kLeakyReluNodes};
 inline constexpr OnnxNode kSiluNodes[] = {{"Sigmoid", "x"}, {"Mul", "x0"}};
 inline constexpr ActivationType kSilu = {"silu", "nn.SiLU", {}, kSiluNodes};
 // x (1 + erf(x / sqrt 2)) / 2
-inline constexpr OnnxNode kGeluNodes[] = {{"Div", "xA"}, {"Erf", "0"}, {"Mul", "xC"}, {"Add", "1B"}, {"Mul", "23"}};
+inline constexpr OnnxNode kGeluNodes[] = {
+    {"Div", "xA"}, {"Erf", "0"}, {"Mul", "xC"}, {"Add", "1B"}, {"Mul", "23"}};
 inline constexpr float kGeluConstants[] = {1.41421356237f, 1, 0.5f};
 inline constexpr ActivationType kGelu = {"gelu", "nn.GELU", {}, kGeluNodes, kGeluConstants};
 inline constexpr ActivationType kIdentity = {"identity", "nn.Identity", {}, {}};
@@ -109,10 +118,12 @@ inline constexpr OnnxNode kEluNodes[] = {{"Elu", "x", "alpha"}};
 inline constexpr ActivationType kElu = {"elu", "nn.ELU", kEluArguments, kEluNodes};
 inline constexpr ActivationArgument kPreluArguments[] = {{"init", 0.25}};
 inline constexpr OnnxNode kPreluNodes[] = {{"PRelu", "xw"}};
-inline constexpr ActivationType kPrelu = {"prelu", "nn.PReLU", kPreluArguments, kPreluNodes, {}, "weight"};
+inline constexpr ActivationType kPrelu = {"prelu",     "nn.PReLU", kPreluArguments,
+                                          kPreluNodes, {},         "weight"};
 // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
-inline constexpr OnnxNode kGeluTanhNodes[] = {{"Mul", "xx"}, {"Mul", "0x"}, {"Mul", "1A"}, {"Add", "x2"}, {"Mul", "3B"},
-                                              {"Tanh", "4"}, {"Add", "5C"}, {"Mul", "x6"}, {"Mul", "7D"}};
+inline constexpr OnnxNode kGeluTanhNodes[] = {{"Mul", "xx"}, {"Mul", "0x"}, {"Mul", "1A"},
+                                              {"Add", "x2"}, {"Mul", "3B"}, {"Tanh", "4"},
+                                              {"Add", "5C"}, {"Mul", "x6"}, {"Mul", "7D"}};
 inline constexpr float kGeluTanhConstants[] = {0.044715f, 0.79788456080f, 1, 0.5f};
 inline constexpr ActivationType kGeluTanh = {
     "gelu_tanh", "nn.GELU(approximate='tanh')", {}, kGeluTanhNodes, kGeluTanhConstants};
@@ -120,20 +131,24 @@ inline constexpr ActivationType kGeluTanh = {
 inline constexpr OnnxNode kMishNodes[] = {{"Softplus", "x"}, {"Tanh", "0"}, {"Mul", "x1"}};
 inline constexpr ActivationType kMish = {"mish", "nn.Mish", {}, kMishNodes};
 // log(1 + exp(beta x)) / beta; x where beta x is above the threshold
-inline std::string CheckBeta(const Activation& activation) { return activation.parameter > 0 ? "" : "needs beta > 0"; }
+inline std::string CheckBeta(const Activation& activation) {
+  return activation.parameter > 0 ? "" : "needs beta > 0";
+}
 inline constexpr ActivationArgument kSoftplusArguments[] = {{"beta", 1}, {"threshold", 20}};
 inline constexpr OnnxNode kSoftplusNodes[] = {
     {"Mul", "xp"}, {"Softplus", "0"}, {"Div", "1p"}, {"Greater", "0q"}, {"Where", "3x2"}};
-inline constexpr ActivationType kSoftplus = {"softplus", "nn.Softplus", kSoftplusArguments, kSoftplusNodes, {},
-                                             nullptr,    false,         CheckBeta};
+inline constexpr ActivationType kSoftplus = {
+    "softplus", "nn.Softplus", kSoftplusArguments, kSoftplusNodes, {}, nullptr, false, CheckBeta};
 // min(max(x + 3, 0), 6) / 6, and x times that
 inline constexpr OnnxNode kHardsigmoidNodes[] = {{"Add", "xA"}, {"Clip", "0BC"}, {"Div", "1C"}};
 inline constexpr float kHardsigmoidConstants[] = {3, 0, 6};
 inline constexpr ActivationType kHardsigmoid = {
     "hardsigmoid", "nn.Hardsigmoid", {}, kHardsigmoidNodes, kHardsigmoidConstants};
-inline constexpr OnnxNode kHardswishNodes[] = {{"Add", "xA"}, {"Clip", "0BC"}, {"Div", "1C"}, {"Mul", "x2"}};
+inline constexpr OnnxNode kHardswishNodes[] = {
+    {"Add", "xA"}, {"Clip", "0BC"}, {"Div", "1C"}, {"Mul", "x2"}};
 inline constexpr float kHardswishConstants[] = {3, 0, 6};
-inline constexpr ActivationType kHardswish = {"hardswish", "nn.Hardswish", {}, kHardswishNodes, kHardswishConstants};
+inline constexpr ActivationType kHardswish = {
+    "hardswish", "nn.Hardswish", {}, kHardswishNodes, kHardswishConstants};
 inline constexpr OnnxNode kSeluNodes[] = {{"Selu", "x"}};
 inline constexpr ActivationType kSelu = {"selu", "nn.SELU", {}, kSeluNodes};
 inline std::string CheckAlpha(const Activation& activation) {
@@ -141,7 +156,8 @@ inline std::string CheckAlpha(const Activation& activation) {
 }
 inline constexpr ActivationArgument kCeluArguments[] = {{"alpha", 1}};
 inline constexpr OnnxNode kCeluNodes[] = {{"Celu", "x", "alpha"}};
-inline constexpr ActivationType kCelu = {"celu", "nn.CELU", kCeluArguments, kCeluNodes, {}, nullptr, false, CheckAlpha};
+inline constexpr ActivationType kCelu = {"celu", "nn.CELU", kCeluArguments, kCeluNodes,
+                                         {},     nullptr,   false,          CheckAlpha};
 inline constexpr OnnxNode kRelu6Nodes[] = {{"Clip", "xAB"}};
 inline constexpr float kRelu6Constants[] = {0, 6};
 inline constexpr ActivationType kRelu6 = {"relu6", "nn.ReLU6", {}, kRelu6Nodes, kRelu6Constants};
@@ -150,8 +166,8 @@ inline std::string CheckEnds(const Activation& activation) {
 }
 inline constexpr ActivationArgument kHardtanhArguments[] = {{"min_val", -1}, {"max_val", 1}};
 inline constexpr OnnxNode kHardtanhNodes[] = {{"Clip", "xpq"}};
-inline constexpr ActivationType kHardtanh = {"hardtanh", "nn.Hardtanh", kHardtanhArguments, kHardtanhNodes, {},
-                                             nullptr,    false,         CheckEnds};
+inline constexpr ActivationType kHardtanh = {
+    "hardtanh", "nn.Hardtanh", kHardtanhArguments, kHardtanhNodes, {}, nullptr, false, CheckEnds};
 inline constexpr OnnxNode kSoftsignNodes[] = {{"Softsign", "x"}};
 inline constexpr ActivationType kSoftsign = {"softsign", "nn.Softsign", {}, kSoftsignNodes};
 inline std::string CheckLambda(const Activation& activation) {
@@ -160,7 +176,8 @@ inline std::string CheckLambda(const Activation& activation) {
 inline constexpr ActivationArgument kSoftshrinkArguments[] = {{"lambd", 0.5}};
 inline constexpr OnnxNode kSoftshrinkNodes[] = {{"Neg", "p"}, {"Clip", "x0p"}, {"Sub", "x1"}};
 inline constexpr ActivationType kSoftshrink = {
-    "softshrink", "nn.Softshrink", kSoftshrinkArguments, kSoftshrinkNodes, {}, nullptr, false, CheckLambda};
+    "softshrink", "nn.Softshrink", kSoftshrinkArguments, kSoftshrinkNodes, {},
+    nullptr,      false,           CheckLambda};
 inline constexpr ActivationArgument kHardshrinkArguments[] = {{"lambd", 0.5}};
 inline constexpr OnnxNode kHardshrinkNodes[] = {{"Abs", "x"}, {"Greater", "0p"}, {"Where", "1xA"}};
 inline constexpr float kHardshrinkConstants[] = {0};
@@ -170,13 +187,18 @@ inline constexpr ActivationType kHardshrink = {
 inline constexpr OnnxNode kTanhshrinkNodes[] = {{"Tanh", "x"}, {"Sub", "x0"}};
 inline constexpr ActivationType kTanhshrink = {"tanhshrink", "nn.Tanhshrink", {}, kTanhshrinkNodes};
 inline constexpr OnnxNode kLogSigmoidNodes[] = {{"Neg", "x"}, {"Softplus", "0"}, {"Neg", "1"}};
-inline constexpr ActivationType kLogSigmoid = {"log_sigmoid", "nn.LogSigmoid", {}, kLogSigmoidNodes};
-inline constexpr ActivationArgument kThresholdArguments[] = {{"threshold", 0, true}, {"value", 0, true}};
+inline constexpr ActivationType kLogSigmoid = {
+    "log_sigmoid", "nn.LogSigmoid", {}, kLogSigmoidNodes};
+inline constexpr ActivationArgument kThresholdArguments[] = {{"threshold", 0, true},
+                                                             {"value", 0, true}};
 inline constexpr OnnxNode kThresholdNodes[] = {{"Greater", "xp"}, {"Where", "0xq"}};
-inline constexpr ActivationType kThreshold = {"threshold", "nn.Threshold", kThresholdArguments, kThresholdNodes};
-// p x + alpha (1 - p) x, p = sigmoid of x normalised over the batch (Zhou et al., "Deep Interest Network", KDD 2018)
+inline constexpr ActivationType kThreshold = {"threshold", "nn.Threshold", kThresholdArguments,
+                                              kThresholdNodes};
+// p x + alpha (1 - p) x, p = sigmoid of x normalised over the batch (Zhou et al., "Deep Interest
+// Network", KDD 2018)
 inline constexpr ActivationType kDice = {"dice", "Dice", {}, {}, {}, "alpha", true};
-// x where x > 0, else a x: a of each number is drawn from [lower, upper) in training, and (lower + upper) / 2 else
+// x where x > 0, else a x: a of each number is drawn from [lower, upper) in training, and (lower +
+// upper) / 2 else
 inline std::string CheckSlopes(const Activation& activation) {
   return activation.parameter <= activation.parameter2 ? "" : "needs lower <= upper";
 }
@@ -190,7 +212,8 @@ inline constexpr ActivationType kRrelu = {.name = "rrelu",
                                           .onnx_constants = kRreluConstants,
                                           .check = CheckSlopes,
                                           .draws = true};
-// exp(x_c) / sum over the channels c of exp(x_c), of -x, and its logarithm. The last axis is what ONNX takes, too.
+// exp(x_c) / sum over the channels c of exp(x_c), of -x, and its logarithm. The last axis is what
+// ONNX takes, too.
 inline constexpr ActivationArgument kChannelsArguments[] = {{"dim", -1}};
 inline constexpr OnnxNode kSoftmaxNodes[] = {{"Softmax", "x"}};
 inline constexpr ActivationType kSoftmax = {.name = "softmax",

@@ -8,7 +8,9 @@ namespace pepnet {
 
 std::string NameOfMeasure(SliceMeasure measure, const std::string& task) {
   // As the number of the whole evaluation is called (evaluation_metrics.h).
-  if (measure == SliceMeasure::kGroupedAucByImpressions) return absl::StrCat("grouped_auc_", task, "_by_impressions");
+  if (measure == SliceMeasure::kGroupedAucByImpressions) {
+    return absl::StrCat("grouped_auc_", task, "_by_impressions");
+  }
   for (const SliceMeasureType& type : kSliceMeasures) {
     if (type.measure == measure) return absl::StrCat(type.name, "_", task);
   }
@@ -18,10 +20,13 @@ std::string NameOfMeasure(SliceMeasure measure, const std::string& task) {
 std::string NameOf(const BestRule& rule) {
   std::string text;
   for (const BestMetric& metric : rule.metrics) {
-    const char* const sign = metric.weight < 0 ? (text.empty() ? "-" : " - ") : (text.empty() ? "" : " + ");
+    const char* const sign =
+        metric.weight < 0 ? (text.empty() ? "-" : " - ") : (text.empty() ? "" : " + ");
     const double weight = std::fabs(metric.weight);
     absl::StrAppend(&text, sign, weight == 1 ? "" : absl::StrCat(weight, " "), metric.name);
-    if (!metric.slice_by.empty()) absl::StrAppend(&text, " where ", metric.slice_by, " is ", metric.slice_value);
+    if (!metric.slice_by.empty()) {
+      absl::StrAppend(&text, " where ", metric.slice_by, " is ", metric.slice_value);
+    }
   }
   return text;
 }

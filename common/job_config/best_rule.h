@@ -1,5 +1,5 @@
-// BestRule: by which number the evaluations of a training are compared, and when a training that no longer improves
-// ends. worker/checkpoint/best_evaluation.h applies it.
+// BestRule: by which number the evaluations of a training are compared, and when a training that no
+// longer improves ends. worker/checkpoint/best_evaluation.h applies it.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@
 
 namespace pepnet {
 
-// What is measured on a slice and has a better direction (predicted over observed is best at 1, so it is not here).
+// What is measured on a slice and has a better direction (predicted over observed is best at 1, so
+// it is not here).
 enum class SliceMeasure {
   kAuc,
   kLogloss,
@@ -38,7 +39,8 @@ std::string NameOfMeasure(SliceMeasure measure, const std::string& task);
 struct BestMetric {
   std::string name;   // "auc_ctr"; in train_eval_result.txt, or NameOfMeasure() of a slice
   double weight = 1;  // finite, not 0
-  // Of a slice: a column of EvalConfig::slice_by, its value as the table of slices writes it, and what `name` says.
+  // Of a slice: a column of EvalConfig::slice_by, its value as the table of slices writes it, and
+  // what `name` says.
   std::string slice_by = {}, slice_value = {};  // slice_by "": the whole evaluation
   SliceMeasure measure = SliceMeasure::kAuc;
   std::string task = {};
@@ -46,9 +48,11 @@ struct BestMetric {
 
 // An evaluation's value is the sum of weight * number over `metrics`.
 struct BestRule {
-  std::vector<BestMetric> metrics;  // empty: no evaluation is better than another, and nothing else here has an effect
+  // empty: no evaluation is better than another, and nothing else here has an effect
+  std::vector<BestMetric> metrics;
   bool larger_is_better = true;
-  // Training ends behind so many evaluations in a row that improve the value by no more than min_delta. 0: it does not.
+  // Training ends behind so many evaluations in a row that improve the value by no more than
+  // min_delta. 0: it does not.
   int64_t patience = 0;
   double min_delta = 0;  // >= 0
 

@@ -17,18 +17,21 @@ enum class FgMode { kNone, kNormal };  // FG_DAG reads as kNormal (spec 3.1)
 enum class DatasetType { kCsv, kParquet };
 
 struct FileFormatType {
-  const char* name;        // in messages
-  const char* dataset;     // value of config::DatasetType
-  const char* ending;      // of paths
-  bool names_columns;      // false: a header line or input_fields name them
-  bool text_only;          // every cell is a text, which a label or a weight is read from; else texts are no numbers
-  bool decoded_in_groups;  // rows lie in groups that are decoded as a whole; else each row can be decoded alone
+  const char* name;     // in messages
+  const char* dataset;  // value of config::DatasetType
+  const char* ending;   // of paths
+  bool names_columns;   // false: a header line or input_fields name them
+  // Every cell is a text, which a label or a weight is read from; else texts are no numbers.
+  bool text_only;
+  // rows lie in groups that are decoded as a whole; else each row can be decoded alone
+  bool decoded_in_groups;
 };
 
 namespace file_format_types {
 
 inline constexpr FileFormatType kCsv = {"CSV", "CsvDataset", ".csv", false, true, false};
-inline constexpr FileFormatType kParquet = {"Parquet", "ParquetDataset", ".parquet", true, false, true};
+inline constexpr FileFormatType kParquet = {"Parquet", "ParquetDataset", ".parquet", true, false,
+                                            true};
 
 }  // namespace file_format_types
 
@@ -56,13 +59,16 @@ struct EventTimeColumn {
 };
 
 struct DataConfig {
-  std::optional<DatasetType> dataset_type = DatasetType::kCsv;  // nullopt: the input paths decide (spec 4)
-  std::string dataset_type_name;                                // as the config has it
+  // nullopt: the input paths decide (spec 4)
+  std::optional<DatasetType> dataset_type = DatasetType::kCsv;
+  std::string dataset_type_name;  // as the config has it
   FgMode fg_mode = FgMode::kNone;
   std::string fg_encoded_multival_sep = "\x03";
-  std::string sequence_joint = "__";        // between the name of a sequence and those of its features and columns
-  int64_t batch_size = 1024;                // per worker
-  int64_t eval_batch_size = 0;              // rows of a global evaluation batch; 0: batch_size per worker
+  // Between the name of a sequence and those of its features and columns.
+  std::string sequence_joint = "__";
+  int64_t batch_size = 1024;  // per worker
+  // rows of a global evaluation batch; 0: batch_size per worker
+  int64_t eval_batch_size = 0;
   std::vector<std::string> labels;          // label_fields
   std::vector<std::string> sample_weights;  // sample_weight_fields
   std::optional<EventTimeColumn> event_time;

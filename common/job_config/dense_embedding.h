@@ -1,9 +1,10 @@
-// DenseEmbedding: turns the values of a raw feature into a vector with trained weights (docs/spec.md 3.12). A group
-// that lists the feature reads the vector; a sequence group reads the values themselves.
+// DenseEmbedding: turns the values of a raw feature into a vector with trained weights
+// (docs/spec.md 3.12). A group that lists the feature reads the vector; a sequence group reads the
+// values themselves.
 //
 // kMlp:     y = x W, W [values, width]
-// kAutoDis: h = leaky_relu(x w), slope 0.01; z = M h + keep_prob h; p = softmax(z / temperature); y = p^T E,
-//           with w [channels], M [channels, channels], E [channels, width], of one value x
+// kAutoDis: h = leaky_relu(x w), slope 0.01; z = M h + keep_prob h; p = softmax(z / temperature); y
+//           = p^T E, with w [channels], M [channels, channels], E [channels, width], of one value x
 #pragma once
 
 #include <string>
@@ -39,7 +40,8 @@ struct DenseEmbedding {
   static constexpr double kSlope = 0.01;  // of autodis' leaky_relu
 
   DenseEmbeddingKind kind = DenseEmbeddingKind::kMlp;
-  int leaf = -1;                              // index into JobConfig::leaves: the values that it reads
+  // Index into JobConfig::leaves: the values that it reads.
+  int leaf = -1;
   int values = 1;                             // of a row: the leaf's width
   int width = 0;                              // of the vector
   int channels = 0;                           // of autodis

@@ -30,8 +30,9 @@ struct DenseOptimizer {
   Schedule schedule;
 };
 
-// The optimizer of the dense parameters whose whole name matches `pattern` (common/expression/name_pattern.h), in place
-// of the job's. A parameter belongs to the first of several that match.
+// The optimizer of the dense parameters whose whole name matches `pattern`
+// (common/expression/name_pattern.h), in place of the job's. A parameter belongs to the first of
+// several that match.
 struct PartOptimizer {
   std::string pattern;
   DenseOptimizer optimizer;
@@ -52,7 +53,8 @@ namespace dense_optimizer_types {
 using Slots = std::vector<std::string>;
 
 inline constexpr auto kLr = Number<&DenseOptimizer::lr>("lr", kNotNegative, true);
-inline constexpr auto kWeightDecay = Number<&DenseOptimizer::weight_decay>("weight_decay", kNotNegative);
+inline constexpr auto kWeightDecay =
+    Number<&DenseOptimizer::weight_decay>("weight_decay", kNotNegative);
 inline constexpr auto kEps = Number<&DenseOptimizer::eps>("eps", kPositive);
 
 inline constexpr Parameter<DenseOptimizer> kSgdParameters[] = {
@@ -60,40 +62,49 @@ inline constexpr Parameter<DenseOptimizer> kSgdParameters[] = {
     Number<&DenseOptimizer::dampening>("dampening", kNotNegative), kWeightDecay,
     Switch<&DenseOptimizer::nesterov>("nesterov")};
 inline std::optional<Finding> CheckSgd(const DenseOptimizer& optimizer) {
-  if (!optimizer.nesterov || (optimizer.momentum > 0 && optimizer.dampening == 0)) return std::nullopt;
+  if (!optimizer.nesterov || (optimizer.momentum > 0 && optimizer.dampening == 0)) {
+    return std::nullopt;
+  }
   return Finding{true, "nesterov",
-                 absl::StrCat("needs momentum > 0 and dampening 0, got momentum ", optimizer.momentum,
-                              " and dampening ", optimizer.dampening)};
+                 absl::StrCat("needs momentum > 0 and dampening 0, got momentum ",
+                              optimizer.momentum, " and dampening ", optimizer.dampening)};
 }
 inline constexpr DenseOptimizerType kSgd = {
     "sgd",
     "sgd_optimizer",
-    [](const DenseOptimizer& optimizer) { return optimizer.momentum != 0 ? Slots{"momentum_buffer"} : Slots{}; },
+    [](const DenseOptimizer& optimizer) {
+      return optimizer.momentum != 0 ? Slots{"momentum_buffer"} : Slots{};
+    },
     kSgdParameters,
     nullptr,
     CheckSgd};
 
 inline constexpr Parameter<DenseOptimizer> kAdagradParameters[] = {
-    kLr, kWeightDecay, Number<&DenseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative),
+    kLr, kWeightDecay,
+    Number<&DenseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative),
     kEps};
 inline constexpr DenseOptimizerType kAdagrad = {
-    "adagrad", "adagrad_optimizer", [](const DenseOptimizer&) { return Slots{"sum"}; }, kAdagradParameters,
+    "adagrad", "adagrad_optimizer", [](const DenseOptimizer&) { return Slots{"sum"}; },
+    kAdagradParameters,
     [](const DenseOptimizer& optimizer) { return optimizer.initial_accumulator_value; }};
 
-inline constexpr Parameter<DenseOptimizer> kAdamParameters[] = {kLr,
-                                                                Number<&DenseOptimizer::beta1>("beta1", kBelowOne),
-                                                                Number<&DenseOptimizer::beta2>("beta2", kBelowOne),
-                                                                kWeightDecay,
-                                                                kEps,
-                                                                Switch<&DenseOptimizer::amsgrad>("amsgrad")};
+inline constexpr Parameter<DenseOptimizer> kAdamParameters[] = {
+    kLr,
+    Number<&DenseOptimizer::beta1>("beta1", kBelowOne),
+    Number<&DenseOptimizer::beta2>("beta2", kBelowOne),
+    kWeightDecay,
+    kEps,
+    Switch<&DenseOptimizer::amsgrad>("amsgrad")};
 inline Slots AdamSlots(const DenseOptimizer& optimizer) {
-  return optimizer.amsgrad ? Slots{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"} : Slots{"exp_avg", "exp_avg_sq"};
+  return optimizer.amsgrad ? Slots{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+                           : Slots{"exp_avg", "exp_avg_sq"};
 }
 inline constexpr DenseOptimizerType kAdam = {"adam", "adam_optimizer", AdamSlots, kAdamParameters};
-inline constexpr DenseOptimizerType kAdamW = {"adamw", "adamw_optimizer", AdamSlots, kAdamParameters};
+inline constexpr DenseOptimizerType kAdamW = {"adamw", "adamw_optimizer", AdamSlots,
+                                              kAdamParameters};
 
-inline constexpr Parameter<DenseOptimizer> kAdadeltaParameters[] = {kLr, Number<&DenseOptimizer::rho>("rho", kUpToOne),
-                                                                    kEps, kWeightDecay};
+inline constexpr Parameter<DenseOptimizer> kAdadeltaParameters[] = {
+    kLr, Number<&DenseOptimizer::rho>("rho", kUpToOne), kEps, kWeightDecay};
 inline constexpr DenseOptimizerType kAdadelta = {"adadelta", "adadelta_optimizer",
                                                  [](const DenseOptimizer&) {
                                                    return Slots{"square_avg", "acc_delta"};
@@ -103,7 +114,8 @@ inline constexpr DenseOptimizerType kAdadelta = {"adadelta", "adadelta_optimizer
 inline constexpr Parameter<DenseOptimizer> kRmspropParameters[] = {
     kLr, Number<&DenseOptimizer::alpha>("alpha", kBelowOne), kEps, kWeightDecay};
 inline constexpr DenseOptimizerType kRmsprop = {
-    "rmsprop", "rmsprop_optimizer", [](const DenseOptimizer&) { return Slots{"square_avg"}; }, kRmspropParameters};
+    "rmsprop", "rmsprop_optimizer", [](const DenseOptimizer&) { return Slots{"square_avg"}; },
+    kRmspropParameters};
 
 }  // namespace dense_optimizer_types
 

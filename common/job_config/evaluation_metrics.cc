@@ -5,8 +5,8 @@ namespace pepnet {
 std::string NameInTaskSpace(const Tower& tower, const Metric& metric) {
   // A tower that learns from the other rows as well is at home there, too; and where a tower learns
   // its own indicator, every label in its space is 1.
-  const bool has_space =
-      tower.task_space_indicator >= 0 && tower.out_task_space_weight == 0 && tower.task_space_indicator != tower.label;
+  const bool has_space = tower.task_space_indicator >= 0 && tower.out_task_space_weight == 0 &&
+                         tower.task_space_indicator != tower.label;
   if (!has_space || TypeOf(metric.kind).needs_rows) return "";
   return metric.name + "_in_task_space";
 }
@@ -18,7 +18,8 @@ std::string NameByImpressions(const Metric& metric) {
 const Metric* GroupedAucOf(const Tower& tower) {
   const Metric* found = nullptr;
   for (const Metric& metric : tower.metrics) {
-    if (metric.kind == MetricKind::kGroupedAuc) found = &metric;  // two have one name, and a result keeps the last
+    // Two have one name, and a result keeps the last.
+    if (metric.kind == MetricKind::kGroupedAuc) found = &metric;
   }
   return found;
 }
@@ -27,14 +28,20 @@ std::vector<EvaluationMetric> EvaluationMetrics(const Model& model) {
   std::vector<EvaluationMetric> metrics;
   for (const Tower& tower : model.towers) {
     for (const Metric& metric : tower.metrics) {
-      metrics.push_back({metric.name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
+      metrics.push_back(
+          {metric.name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
     }
     for (const Metric& metric : tower.metrics) {
       for (const std::string& name : {NameByImpressions(metric), NameInTaskSpace(tower, metric)}) {
-        if (!name.empty()) metrics.push_back({name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
+        if (!name.empty()) {
+          metrics.push_back(
+              {name, tower.name, TypeOf(metric.kind).larger_is_better, /*loss=*/false});
+        }
       }
     }
-    for (const Loss& loss : tower.losses) metrics.push_back({loss.name, tower.name, false, /*loss=*/true});
+    for (const Loss& loss : tower.losses) {
+      metrics.push_back({loss.name, tower.name, false, /*loss=*/true});
+    }
   }
   return metrics;
 }

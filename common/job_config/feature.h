@@ -2,7 +2,8 @@
 // values; and the descriptions of the kinds of features, bucketizers and normalizers. How cells are
 // encoded is in worker/data/encode/feature_encoder.cc; docs/extending.md shows how a kind is added.
 //
-// Tables are referred to by their position in JobConfig::tables, features by theirs in JobConfig::features.
+// Tables are referred to by their position in JobConfig::tables, features by theirs in
+// JobConfig::features.
 #pragma once
 
 #include <cstdint>
@@ -72,15 +73,17 @@ struct BucketizerType {
 
 namespace bucketizer_types {
 
-inline constexpr BucketizerType kIdentity = {"identity", "id", OnnxTokens::kIds,
-                                             [](int64_t rows) { return absl::StrCat("ids, 0 to ", rows - 1); }};
-inline constexpr BucketizerType kHash = {"hash", "hash", OnnxTokens::kIds, [](int64_t rows) {
-                                           return absl::StrCat("buckets: hash of the token modulo ", rows);
-                                         }};
+inline constexpr BucketizerType kIdentity = {"identity", "id", OnnxTokens::kIds, [](int64_t rows) {
+                                               return absl::StrCat("ids, 0 to ", rows - 1);
+                                             }};
+inline constexpr BucketizerType kHash = {
+    "hash", "hash", OnnxTokens::kIds,
+    [](int64_t rows) { return absl::StrCat("buckets: hash of the token modulo ", rows); }};
 inline constexpr BucketizerType kVocabulary = {"vocabulary", "vocabulary", OnnxTokens::kWords,
                                                [](int64_t) { return std::string("words"); }};
-inline constexpr BucketizerType kBoundaries = {"boundaries", "boundaries", OnnxTokens::kReals,
-                                               [](int64_t) { return std::string("values, put into buckets here"); }};
+inline constexpr BucketizerType kBoundaries = {
+    "boundaries", "boundaries", OnnxTokens::kReals,
+    [](int64_t) { return std::string("values, put into buckets here"); }};
 inline constexpr BucketizerType kNone = {"none", "value", OnnxTokens::kValues,
                                          [](int64_t) { return std::string("values"); }};
 
@@ -111,7 +114,8 @@ struct Normalizer {
 };
 
 struct NormalizerType {
-  const char* name;                                   // in checkpoints, and method=<name> in configs: never changes
+  // In checkpoints, and method=<name> in configs: never changes.
+  const char* name;
   const char* arguments[2] = {nullptr, nullptr};      // that are a and b, both required
   std::string (*check)(const Normalizer&) = nullptr;  // why a and b do not fit; "": they do
 };
@@ -121,7 +125,8 @@ namespace normalizer_types {
 inline constexpr NormalizerType kNone = {"none"};
 inline constexpr NormalizerType kLog10 = {
     "log10", {"threshold", "default"}, [](const Normalizer& normalizer) {
-      return normalizer.a < 0 ? absl::StrCat("needs threshold >= 0, got ", normalizer.a) : std::string();
+      return normalizer.a < 0 ? absl::StrCat("needs threshold >= 0, got ", normalizer.a)
+                              : std::string();
     }};
 inline constexpr NormalizerType kZscore = {
     "zscore", {"mean", "standard_deviation"}, [](const Normalizer& normalizer) {
@@ -151,38 +156,44 @@ constexpr const NormalizerType* FindType(NormalizerKind kind) {
   return nullptr;
 }
 
-// A cell of a sequence feature is a list of elements, each of which is what a cell of another feature is.
+// A cell of a sequence feature is a list of elements, each of which is what a cell of another
+// feature is.
 struct Sequence {
   std::string delimiter;  // splits a text cell into elements
   int max_elements = 0;   // only the first ones of a cell are read; 0: all
-  // An empty cell is one element that reads as Feature::default_value, and so is an empty element. Else an empty cell
-  // has no elements where there is no default_value, and an empty element is an error.
+  // An empty cell is one element that reads as Feature::default_value, and so is an empty element.
+  // Else an empty cell has no elements where there is no default_value, and an empty element is an
+  // error.
   bool fills_empty = false;
 };
 
 struct Feature {
   std::string name;
-  // The input column it reads: the feature name in FG_NONE, else the name after the colon of `expression`. With an
-  // operator no column is read: it is the feature's name, for messages.
+  // The input column it reads: the feature name in FG_NONE, else the name after the colon of
+  // `expression`. With an operator no column is read: it is the feature's name, for messages.
   std::string column;
   std::optional<FeatureOperator> op;  // computes the cells
   FeatureKind kind = FeatureKind::kId;
   Bucketizer bucketizer = Bucketizer::kIdentity;
-  int dim = 0;           // width in a tensor: embedding_dim, or value_dim of a raw feature without table
+  // Width in a tensor: embedding_dim, or value_dim of a raw feature without table.
+  int dim = 0;
   int64_t rows = 0;      // of its tables; 0 for raw values
   bool is_read = false;  // by a group or a sequence group: it has leaves
   Pooling pooling = Pooling::kSum;
   bool weighted = false;  // tokens are "id:weight"
-  int value_dim = 0;      // id features: 0 list allowed, 1 single value. Raw features: values per cell
+  // Id features: 0 list allowed, 1 single value. Raw features: values per cell.
+  int value_dim = 0;
   std::string separator;  // splits a string cell into tokens
-  std::optional<std::string> default_value;  // what an empty cell reads as; nullopt: no id (pooled vector zero)
+  // What an empty cell reads as; nullopt: no id (pooled vector zero).
+  std::optional<std::string> default_value;
   // Vocabulary and hash:
   std::map<std::string, int64_t> vocabulary;
   int64_t unknown_id = 0;
   // Raw features:
   std::vector<double> boundaries;
   Normalizer normalizer;
-  // Of values without table, no sequence: what groups read them through. Its leaf is set where one does, in Model.
+  // Of values without table, no sequence: what groups read them through. Its leaf is set where one
+  // does, in Model.
   std::optional<DenseEmbedding> embedding;
   std::optional<Sequence> sequence;
 };
@@ -195,7 +206,8 @@ inline const std::string* VocabularyWord(const Feature& feature, int64_t id) {
   return nullptr;
 }
 
-// The columns that a feature reads, one after another: its own, or those of its operator's inputs that are columns.
+// The columns that a feature reads, one after another: its own, or those of its operator's inputs
+// that are columns.
 inline std::vector<std::string> ColumnsOf(const Feature& feature) {
   if (!feature.op.has_value()) return {feature.column};
   std::vector<std::string> columns;

@@ -1,5 +1,5 @@
-// JobConfig: a pipeline config after parsing, dialect rewriting, defaulting and validation, as plain structs without
-// protobuf, so that files that include torch can use it.
+// JobConfig: a pipeline config after parsing, dialect rewriting, defaulting and validation, as
+// plain structs without protobuf, so that files that include torch can use it.
 //
 // Threads: immutable after LoadJobConfig() (common/config/load.h); shared freely.
 // Indices: features, tables and towers are referred to by their position in the vectors below.

@@ -17,7 +17,8 @@ struct Loss {
   double label_smoothing = 0;
   double focal_gamma = 2, focal_alpha = 0.5;
   double jrc_alpha = 0.5;
-  int session_feature = -1;  // of a loss with sessions: index of the feature whose first id is a row's session
+  // Of a loss with sessions: index of the feature whose first id is a row's session.
+  int session_feature = -1;
 };
 
 // The values that a loss accepts as labels.
@@ -35,37 +36,43 @@ enum class TowerOutput {
 };
 
 struct LossType {
-  const char* name;  // field of config::LossConfig; in checkpoints and in names of losses, so it never changes
+  // Field of config::LossConfig; in checkpoints and in names of losses, so it never changes.
+  const char* name;
   LabelRule label;
   TowerOutput output;
   std::span<const Parameter<Loss>> parameters;
-  // Name of the parameter that names a feature whose first id is a row's session; null: none. Such a loss has a second
-  // part, which compares the rows of a session (worker/model/session_loss.h).
+  // Name of the parameter that names a feature whose first id is a row's session; null: none. Such
+  // a loss has a second part, which compares the rows of a session (worker/model/session_loss.h).
   const char* session_field = nullptr;
   int num_class = 0;  // the only one that it can have; 0: any that fits `output`
 };
 
 // A tower with num_class of 2 or more; the other losses have num_class 1.
-constexpr bool HasClasses(const LossType& type) { return type.output == TowerOutput::kClassProbabilities; }
+constexpr bool HasClasses(const LossType& type) {
+  return type.output == TowerOutput::kClassProbabilities;
+}
 constexpr bool HasProbabilities(const LossType& type) { return type.output != TowerOutput::kValue; }
 constexpr bool HasSessions(const LossType& type) { return type.session_field != nullptr; }
 
 namespace loss_types {
 
-inline constexpr Parameter<Loss> kSmoothing[] = {Number<&Loss::label_smoothing>("label_smoothing", kBelowOne)};
-inline constexpr Parameter<Loss> kFocal[] = {Number<&Loss::focal_alpha>("alpha", {0, false, 1, false, "0 < alpha < 1"}),
-                                             Number<&Loss::focal_gamma>("gamma", kNotNegative)};
+inline constexpr Parameter<Loss> kSmoothing[] = {
+    Number<&Loss::label_smoothing>("label_smoothing", kBelowOne)};
+inline constexpr Parameter<Loss> kFocal[] = {
+    Number<&Loss::focal_alpha>("alpha", {0, false, 1, false, "0 < alpha < 1"}),
+    Number<&Loss::focal_gamma>("gamma", kNotNegative)};
 
 inline constexpr LossType kBinaryCrossEntropy = {"binary_cross_entropy", LabelRule::kZeroOrOne,
                                                  TowerOutput::kProbability, kSmoothing};
-inline constexpr LossType kBinaryFocal = {"binary_focal_loss", LabelRule::kZeroOrOne, TowerOutput::kProbability,
-                                          kFocal};
+inline constexpr LossType kBinaryFocal = {"binary_focal_loss", LabelRule::kZeroOrOne,
+                                          TowerOutput::kProbability, kFocal};
 inline constexpr LossType kSoftmaxCrossEntropy = {"softmax_cross_entropy", LabelRule::kClass,
                                                   TowerOutput::kClassProbabilities, kSmoothing};
 inline constexpr LossType kL2 = {"l2_loss", LabelRule::kNumber, TowerOutput::kValue, {}};
 inline constexpr Parameter<Loss> kJrcParameters[] = {Number<&Loss::jrc_alpha>("alpha", kUpToOne)};
-inline constexpr LossType kJrc = {"jrc_loss",     LabelRule::kClass, TowerOutput::kClassProbabilities,
-                                  kJrcParameters, "session_name",    2};
+inline constexpr LossType kJrc = {
+    "jrc_loss",     LabelRule::kClass, TowerOutput::kClassProbabilities,
+    kJrcParameters, "session_name",    2};
 
 }  // namespace loss_types
 

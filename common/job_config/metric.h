@@ -26,18 +26,19 @@ enum class MetricKind {
 enum class ClassAverage { kMacro, kWeighted };  // over the classes alike, or by their rows
 struct Metric {
   MetricKind kind = MetricKind::kAuc;
-  std::string name;           // "<metric>_<tower>", e.g. "auc_ctr"
-  int thresholds = 200;       // auc, multiclass_auc
-  double threshold = 0.5;     // accuracy
-  int grouping_feature = -1;  // of a metric with a grouping_field: index of the feature whose first id is the key
-  int top_k = 1;              // accuracy
-  double eta = 1e-12;         // normalized_entropy
+  std::string name;        // "<metric>_<tower>", e.g. "auc_ctr"
+  int thresholds = 200;    // auc, multiclass_auc
+  double threshold = 0.5;  // accuracy
+  // Of a metric with a grouping_field: index of the feature whose first id is the key.
+  int grouping_feature = -1;
+  int top_k = 1;                                // accuracy
+  double eta = 1e-12;                           // normalized_entropy
   ClassAverage average = ClassAverage::kMacro;  // multiclass_auc
   bool in_batch = false;                        // xauc
 };
 
-// A metric of the training batches: the rows of each decay_step steps are measured together, and the value moves by
-// 1 - decay_rate of the way to that measurement (auc: the counts do).
+// A metric of the training batches: the rows of each decay_step steps are measured together, and
+// the value moves by 1 - decay_rate of the way to that measurement (auc: the counts do).
 struct TrainMetric {
   Metric metric;
   double decay_rate = 0.9;
@@ -73,7 +74,8 @@ inline constexpr Parameter<Metric> kThresholds[] = {
 inline constexpr Parameter<Metric> kAccuracyParameters[] = {
     Number<&Metric::threshold>("threshold", {0, true, 1, true, "a probability"}),
     WholeNumber<&Metric::top_k>("top_k", {1, true, 1 << 20, true, "1 or more"})};
-inline constexpr Parameter<Metric> kEta[] = {Number<&Metric::eta>("eta", {0, false, 0.5, true, "0 < eta <= 0.5"})};
+inline constexpr Parameter<Metric> kEta[] = {
+    Number<&Metric::eta>("eta", {0, false, 0.5, true, "0 < eta <= 0.5"})};
 inline constexpr const char* kClassAverages[] = {"macro", "weighted"};
 inline constexpr Parameter<Metric> kMulticlassParameters[] = {
     WholeNumber<&Metric::thresholds>("thresholds", {2, true, 1 << 24, true, "2 or more"}),
@@ -81,8 +83,10 @@ inline constexpr Parameter<Metric> kMulticlassParameters[] = {
 inline constexpr Parameter<Metric> kInBatch[] = {Switch<&Metric::in_batch>("in_batch")};
 
 inline constexpr MetricType kAuc = {"auc", MetricInput::kScore, kThresholds, nullptr, true};
-inline constexpr MetricType kGroupedAuc = {"grouped_auc", MetricInput::kScore, {}, "grouping_key", false, true};
-inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities, kAccuracyParameters};
+inline constexpr MetricType kGroupedAuc = {
+    "grouped_auc", MetricInput::kScore, {}, "grouping_key", false, true};
+inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities,
+                                         kAccuracyParameters};
 // How far values are from the labels: smaller is better.
 constexpr MetricType Distance(const char* name) {
   return {name, MetricInput::kValue, {}, nullptr, false, false, false};
@@ -91,9 +95,11 @@ inline constexpr MetricType kMeanAbsoluteError = Distance("mean_absolute_error")
 inline constexpr MetricType kMeanSquaredError = Distance("mean_squared_error");
 inline constexpr MetricType kNormalizedEntropy = {
     "normalized_entropy", MetricInput::kOneScore, kEta, nullptr, false, false, false};
-inline constexpr MetricType kMulticlassAuc = {"multiclass_auc", MetricInput::kClasses, kMulticlassParameters};
+inline constexpr MetricType kMulticlassAuc = {"multiclass_auc", MetricInput::kClasses,
+                                              kMulticlassParameters};
 inline constexpr MetricType kXauc = {"xauc", MetricInput::kValue, kInBatch, nullptr, false, true};
-inline constexpr MetricType kGroupedXauc = {"grouped_xauc", MetricInput::kValue, {}, "grouping_key", false, true};
+inline constexpr MetricType kGroupedXauc = {
+    "grouped_xauc", MetricInput::kValue, {}, "grouping_key", false, true};
 
 }  // namespace metric_types
 

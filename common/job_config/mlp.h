@@ -1,4 +1,5 @@
-// Mlp: hidden layers, each Linear, normalisation if asked for, activation, dropout; of towers and sequence encoders.
+// Mlp: hidden layers, each Linear, normalisation if asked for, activation, dropout; of towers and
+// sequence encoders.
 #pragma once
 
 #include <vector>
@@ -17,8 +18,8 @@ struct Mlp {
   bool of_positions = false;  // an attention's: it sees the positions of sequences
 };
 
-// The names of a layer's modules, behind those of the linear one, which is "0". In an attention batch normalisation
-// stands between two transpositions, which count.
+// The names of a layer's modules, behind those of the linear one, which is "0". In an attention
+// batch normalisation stands between two transpositions, which count.
 inline const char* NormName(const Mlp& mlp) { return mlp.use_bn && mlp.of_positions ? "2" : "1"; }
 inline const char* ActivationName(const Mlp& mlp) {
   if (!mlp.use_ln && !mlp.use_bn) return "1";
@@ -26,6 +27,8 @@ inline const char* ActivationName(const Mlp& mlp) {
 }
 
 // Whether a batch's rows have a part in each other's outputs in training.
-inline bool NormalisesOverRows(const Mlp& mlp) { return mlp.use_bn || TypeOf(mlp.activation.kind).normalises; }
+inline bool NormalisesOverRows(const Mlp& mlp) {
+  return mlp.use_bn || TypeOf(mlp.activation.kind).normalises;
+}
 
 }  // namespace pepnet

@@ -32,7 +32,8 @@ struct Tower {
   int sample_weight = -1;         // index into DataConfig::sample_weights
   int task_space_indicator = -1;  // index into DataConfig::labels
   double in_task_space_weight = 1, out_task_space_weight = 1;
-  double pareto_min_weight = 0;  // the least weight of each of its losses, with Model::pareto_weights
+  // The least weight of each of its losses, with Model::pareto_weights.
+  double pareto_min_weight = 0;
 };
 
 // Whether the tower puts out the probability of class 1.
@@ -40,7 +41,8 @@ inline bool HasScore(const Tower& tower) {
   return tower.num_class <= 2 && HasProbabilities(TypeOf(tower.losses.front().kind));
 }
 
-// Of a group: each of its columns' sources is dropped by a share that is trained (worker/model/variational_dropout.h).
+// Of a group: each of its columns' sources is dropped by a share that is trained
+// (worker/model/variational_dropout.h).
 struct VariationalDropout {
   std::string parameter;  // the weights' name, one weight for each source
   std::string loss;       // the penalty's name
@@ -59,9 +61,11 @@ struct FeatureGroup {
 };
 
 struct Model {
-  std::vector<DenseEmbedding> embeddings;  // of leaves that a group reads, in the order in which groups list them first
+  // Of leaves that a group reads, in the order in which groups list them first.
+  std::vector<DenseEmbedding> embeddings;
   std::vector<SequenceGroup> sequence_groups;
-  std::vector<Encoder> encoders;       // in the order of the groups that read them: all, domain, uia
+  // In the order of the groups that read them: all, domain, uia.
+  std::vector<Encoder> encoders;
   FeatureGroup main;                   // "all"
   std::optional<FeatureGroup> domain;  // absent: no EPNet
   std::optional<FeatureGroup> uia;     // absent: no PPNet
@@ -71,10 +75,13 @@ struct Model {
   Activation ppnet_activation;
   std::vector<double> ppnet_dropout_ratio;  // one per layer
   double ppnet_gamma = 2;
-  int domain_label = -1;        // index into DataConfig::labels of domain_input_name; -1: one tower per task
-  int domain_count = 1;         // towers per task: task_domain_num if domain_label >= 0, else 1
-  bool pareto_weights = false;  // every step weighs the losses by their gradients (worker/model/torch/pareto.h)
-  std::vector<Tower> towers;    // one per task; the network has towers.size() * domain_count of them, task-major
+  // Index into DataConfig::labels of domain_input_name; -1: one tower per task.
+  int domain_label = -1;
+  int domain_count = 1;  // towers per task: task_domain_num if domain_label >= 0, else 1
+  // Every step weighs the losses by their gradients (worker/model/torch/pareto.h).
+  bool pareto_weights = false;
+  // One per task; the network has towers.size() * domain_count of them, task-major.
+  std::vector<Tower> towers;
 };
 
 // The hidden layers of encoders and towers. They live as long as the model.
@@ -95,7 +102,8 @@ inline std::vector<Activation> Activations(const Model& model) {
   return activations;
 }
 
-// Whether a training step needs the statistics of all rows of the global batch, for batch normalisation or Dice.
+// Whether a training step needs the statistics of all rows of the global batch, for batch
+// normalisation or Dice.
 inline bool NormalisesOverRows(const Model& model) {
   const auto normalises = [](const Mlp* mlp) { return NormalisesOverRows(*mlp); };
   const std::vector<const Mlp*> mlps = Mlps(model);

@@ -1,7 +1,8 @@
-// FeatureOperator: computes the cells of a feature from columns, its inputs. The result is then read as the cells of
-// any other feature are. The operators themselves are in worker/data/derive.
+// FeatureOperator: computes the cells of a feature from columns, its inputs. The result is then
+// read as the cells of any other feature are. The operators themselves are in worker/data/derive.
 //
-// Inputs are referred to by their position in FeatureOperator::inputs, features by theirs in JobConfig::features.
+// Inputs are referred to by their position in FeatureOperator::inputs, features by theirs in
+// JobConfig::features.
 #pragma once
 
 #include <cstdint>
@@ -175,14 +176,17 @@ struct Tokenizer {
   std::optional<TextNormalization> text;
   WordSplit split = WordSplit::kWhitespaceSplit;
   bool lower_case = false;
-  bool has_unknown = false;        // a word that is not in the vocabulary is a token, of Feature::unknown_id
+  // A word that is not in the vocabulary is a token, of Feature::unknown_id.
+  bool has_unknown = false;
   std::vector<std::string> added;  // tokens that are cut out wherever they stand
 };
 
 struct OperatorInput {
-  std::string column;       // unless `feature` is set
-  int feature = -1;         // whose cells are read, an empty one as the feature's default_value; -1: none
-  bool by_element = false;  // of a sequence: its cells are sequences, too; else the same cell counts for every element
+  std::string column;  // unless `feature` is set
+  // Whose cells are read, an empty one as the feature's default_value; -1: none.
+  int feature = -1;
+  // Of a sequence: its cells are sequences, too; else the same cell counts for every element.
+  bool by_element = false;
 };
 
 struct FeatureOperator {
@@ -203,8 +207,8 @@ struct FeatureOperator {
   Expression formula;                  // expr: its variables are the inputs
   std::optional<double> fill_missing;  // expr
   Tokenizer tokenizer;                 // tokenize
-  // tokenize: the feature is a sequence of which each token of the one cell is an element; those of default_text where
-  // there is none.
+  // tokenize: the feature is a sequence of which each token of the one cell is an element; those of
+  // default_text where there is none.
   bool gives_elements = false;
   std::string default_text;
 };

@@ -1,10 +1,11 @@
 // Parameter: one number, switch or choice of a described type. Configs, the wire and their checks
 // go through lists of them, so that a parameter is written down once.
 //
-//     inline constexpr Parameter<Loss> kFocal[] = {Number<&Loss::focal_gamma>("gamma", kNotNegative), ...};
+//     inline constexpr Parameter<Loss> kFocal[] = {
+//         Number<&Loss::focal_gamma>("gamma", kNotNegative), ...};
 //
-// Values are doubles on their way: a switch is 0 or 1, a choice or a word is the number of its enumerator.
-// The default of a parameter is that of its proto field.
+// Values are doubles on their way: a switch is 0 or 1, a choice or a word is the number of its
+// enumerator. The default of a parameter is that of its proto field.
 #pragma once
 
 #include <cmath>
@@ -45,8 +46,10 @@ struct ParameterInfo {
   const char* name = "";  // of the field in the type's proto message
   Form form = Form::kReal;
   ValueRange range;
-  std::span<const char* const> choices;  // kChoice, kWord: the names, in the order of the enumerators
-  bool told = false;                     // a field that is absent leaves a note of the default that is used
+  // kChoice, kWord: the names, in the order of the enumerators
+  std::span<const char* const> choices;
+  // A field that is absent leaves a note of the default that is used.
+  bool told = false;
 
   bool Accepts(double value) const {
     return range.Contains(value) && (form == Form::kReal || value == std::floor(value));
@@ -78,11 +81,13 @@ constexpr auto WholeNumber(const char* name, const ValueRange& range) {
 }
 template <auto kMember>
 constexpr auto Switch(const char* name) {
-  return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kSwitch, {0, true, 1, true, "0 or 1"}, {}});
+  return MemberAccess<kMember>::Make(
+      {name, ParameterInfo::Form::kSwitch, {0, true, 1, true, "0 or 1"}, {}});
 }
 template <auto kMember>
 constexpr auto Choice(const char* name, std::span<const char* const> choices) {
-  const ValueRange range = {0, true, static_cast<double>(choices.size()) - 1, true, "the number of one of its values"};
+  const ValueRange range = {0, true, static_cast<double>(choices.size()) - 1, true,
+                            "the number of one of its values"};
   return MemberAccess<kMember>::Make({name, ParameterInfo::Form::kChoice, range, choices});
 }
 
@@ -101,20 +106,25 @@ struct Finding {
 
 // name -> value of all parameters: the form in which they travel.
 template <typename Owner>
-std::map<std::string, double> ParameterValues(std::span<const Parameter<Owner>> parameters, const Owner& owner) {
+std::map<std::string, double> ParameterValues(std::span<const Parameter<Owner>> parameters,
+                                              const Owner& owner) {
   std::map<std::string, double> values;
-  for (const Parameter<Owner>& parameter : parameters) values[parameter.name] = parameter.get(owner);
+  for (const Parameter<Owner>& parameter : parameters) {
+    values[parameter.name] = parameter.get(owner);
+  }
   return values;
 }
 
 // The way back. Error: a parameter is absent, out of range, or not one of the list.
 template <typename Owner>
-Status SetParameters(std::span<const Parameter<Owner>> parameters, std::map<std::string, double> values, Owner* owner) {
+Status SetParameters(std::span<const Parameter<Owner>> parameters,
+                     std::map<std::string, double> values, Owner* owner) {
   for (const Parameter<Owner>& parameter : parameters) {
     const auto found = values.find(parameter.name);
     if (found == values.end()) return InvalidInput(parameter.name, " is missing");
     if (!parameter.Accepts(found->second)) {
-      return InvalidInput(parameter.name, " is ", found->second, ", expected ", parameter.range.expected);
+      return InvalidInput(parameter.name, " is ", found->second, ", expected ",
+                          parameter.range.expected);
     }
     parameter.set(owner, found->second);
     values.erase(found);

@@ -1,6 +1,6 @@
-// RowPolicy: which rows a table that grows has: who is admitted, when a row expires, and which rows leave when there
-// are too many. ps/table/row_lifecycle.h carries it out; docs/design.md, section 6, says why it gives the same rows for
-// any number of servers and workers.
+// RowPolicy: which rows a table that grows has: who is admitted, when a row expires, and which rows
+// leave when there are too many. ps/table/row_lifecycle.h carries it out; docs/design.md, section
+// 6, says why it gives the same rows for any number of servers and workers.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,22 @@ inline constexpr double kMostWeight = 1e6;  // of a step in a row's score
 enum class EvictionKind { kLru, kLfu, kScore };
 
 struct RowPolicy {
-  int64_t admit_after_steps = 1;    // an id gets its row in the n-th step that names it
-  double admit_probability = 1;     // in each step that names it, from the n-th on
-  int64_t ttl_steps = 0;            // a row that so many steps have not named expires; 0: never
-  int64_t max_rows = 0;             // of the table, on all servers; 0: no limit
-  int64_t memory_budget_bytes = 0;  // the same in bytes of rows, their state, their index and counters; 0: no limit
+  int64_t admit_after_steps = 1;  // an id gets its row in the n-th step that names it
+  double admit_probability = 1;   // in each step that names it, from the n-th on
+  int64_t ttl_steps = 0;          // a row that so many steps have not named expires; 0: never
+  int64_t max_rows = 0;           // of the table, on all servers; 0: no limit
+  // The same in bytes of rows, their state, their index and counters; 0: no limit.
+  int64_t memory_budget_bytes = 0;
   EvictionKind eviction = EvictionKind::kLru;
   int64_t half_life_steps = 0;  // of kScore
-  // Of kScore: the weights of a step that names a row, and of one in which a row of the data with a positive
-  // `click_label` names it.
+  // Of kScore: the weights of a step that names a row, and of one in which a row of the data with a
+  // positive `click_label` names it.
   double show_weight = 1, click_weight = 0;
   std::string click_label = "";  // a label of the data; only workers know it
-  int64_t ttl_seconds = 0;       // a row whose last step is so far behind the job's event time expires; 0: never
-  // Of the counters of ids without a row, of the table on all servers; 0: they are counted exactly, as candidates.
+  // A row whose last step is so far behind the job's event time expires; 0: never.
+  int64_t ttl_seconds = 0;
+  // Of the counters of ids without a row, of the table on all servers; 0: they are counted exactly,
+  // as candidates.
   int64_t filter_bytes = 0;
   int64_t filter_halve_steps = 0;  // these counters are halved once in so many steps
 
@@ -36,14 +39,17 @@ struct RowPolicy {
   bool counts_candidates() const { return admit_after_steps > 1 && filter_bytes == 0; }
   // They are counted in a filter of bounded memory.
   bool filters() const { return filter_bytes > 0; }
-  // Each row counts the steps in which a positive click_label named it, in one more float behind its optimizer state.
+  // Each row counts the steps in which a positive click_label named it, in one more float behind
+  // its optimizer state.
   bool counts_clicks() const { return click_weight > 0; }
   bool expires() const { return ttl_steps > 0 || ttl_seconds > 0; }
   bool limits_rows() const { return max_rows > 0 || memory_budget_bytes > 0; }
   // Rows leave the table.
   bool removes_rows() const { return expires() || limits_rows(); }
   // Not all ids that are trained have rows for ever.
-  bool is_active() const { return admit_after_steps > 1 || admit_probability < 1 || removes_rows(); }
+  bool is_active() const {
+    return admit_after_steps > 1 || admit_probability < 1 || removes_rows();
+  }
   bool operator==(const RowPolicy&) const = default;
 };
 

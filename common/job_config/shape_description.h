@@ -7,8 +7,9 @@
 
 namespace pepnet {
 
-// Canonical description of what fixes shapes and meaning (tables, rows, widths, bucketising, groups, towers, optimizer
-// kinds), one fact per line: equal text means a checkpoint of one config fits the other (design section 7).
+// Canonical description of what fixes shapes and meaning (tables, rows, widths, bucketising,
+// groups, towers, optimizer kinds), one fact per line: equal text means a checkpoint of one config
+// fits the other (design section 7).
 std::string ShapeDescription(const JobConfig& config);
 
 // First fact in which the two descriptions differ, as a sentence; empty if equal.

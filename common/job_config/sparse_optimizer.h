@@ -38,7 +38,8 @@ struct SparseOptimizer {
   double beta = 1, l1 = 0, l2 = 0, l21 = 0;  // of ftrl
   double decay_steps = 100000, decay_rate = 0.9;
   double rho = 0.95, alpha = 0.99;  // of adadelta, of rmsprop
-  double eps = 1e-8;                // of adadelta, whose default is 1e-6, and of rmsprop; of others it is fixed
+  // Of adadelta, whose default is 1e-6, and of rmsprop; of others it is fixed.
+  double eps = 1e-8;
   bool gradient_clipping = false;
   double max_gradient = 1;
   Schedule schedule;
@@ -51,51 +52,63 @@ struct SparseOptimizerType {
   double (*initial_state)(const SparseOptimizer&);  // what each of them is before the first update
   std::span<const Parameter<SparseOptimizer>> parameters;
   std::optional<Finding> (*check)(const SparseOptimizer&) = nullptr;  // null: nothing to check
-  bool corrects_by_steps = false;  // whether moments are corrected by the steps of the whole job: cannot begin afresh
+  // Whether moments are corrected by the steps of the whole job: cannot begin afresh.
+  bool corrects_by_steps = false;
 };
 
 namespace sparse_optimizer_types {
 
 inline constexpr auto kLr = Number<&SparseOptimizer::lr>("lr", kNotNegative, true);
 inline constexpr auto kClipping = Switch<&SparseOptimizer::gradient_clipping>("gradient_clipping");
-inline constexpr auto kMaxGradient = Number<&SparseOptimizer::max_gradient>("max_gradient", kPositive);
-inline constexpr auto kWeightDecay = Number<&SparseOptimizer::weight_decay>("weight_decay", kNotNegative);
+inline constexpr auto kMaxGradient =
+    Number<&SparseOptimizer::max_gradient>("max_gradient", kPositive);
+inline constexpr auto kWeightDecay =
+    Number<&SparseOptimizer::weight_decay>("weight_decay", kNotNegative);
 inline constexpr auto kInitialAccumulator =
     Number<&SparseOptimizer::initial_accumulator_value>("initial_accumulator_value", kNotNegative);
 inline constexpr const char* kDecayModes[] = {"NONE", "L2", "DECOUPLE"};
 
 inline constexpr double NoState(const SparseOptimizer&) { return 0; }
-inline constexpr double Accumulator(const SparseOptimizer& optimizer) { return optimizer.initial_accumulator_value; }
+inline constexpr double Accumulator(const SparseOptimizer& optimizer) {
+  return optimizer.initial_accumulator_value;
+}
 
 inline constexpr Parameter<SparseOptimizer> kSgdParameters[] = {kLr, kClipping, kMaxGradient};
-inline constexpr SparseOptimizerType kSgd = {"sgd", "sgd_optimizer", [](int) { return 0; }, NoState, kSgdParameters};
+inline constexpr SparseOptimizerType kSgd = {"sgd", "sgd_optimizer", [](int) { return 0; }, NoState,
+                                             kSgdParameters};
 
 // State: s[dim].
-inline constexpr Parameter<SparseOptimizer> kAdagradParameters[] = {kLr, kClipping, kMaxGradient, kInitialAccumulator};
-inline constexpr SparseOptimizerType kAdagrad = {"adagrad", "adagrad_optimizer", [](int dim) { return dim; },
-                                                 Accumulator, kAdagradParameters};
+inline constexpr Parameter<SparseOptimizer> kAdagradParameters[] = {kLr, kClipping, kMaxGradient,
+                                                                    kInitialAccumulator};
+inline constexpr SparseOptimizerType kAdagrad = {
+    "adagrad", "adagrad_optimizer", [](int dim) { return dim; }, Accumulator, kAdagradParameters};
 
 // State: one s.
 inline constexpr Parameter<SparseOptimizer> kRowwiseAdagradParameters[] = {
     kLr, kClipping, kMaxGradient, kWeightDecay,
     Choice<&SparseOptimizer::weight_decay_mode>("weight_decay_mode", kDecayModes)};
 inline std::optional<Finding> CheckRowwiseAdagrad(const SparseOptimizer& optimizer) {
-  if (optimizer.weight_decay == 0 || optimizer.weight_decay_mode != WeightDecayMode::kNone) return std::nullopt;
-  return Finding{false, "weight_decay", "without effect: weight_decay_mode is NONE; L2 or DECOUPLE make it count"};
+  if (optimizer.weight_decay == 0 || optimizer.weight_decay_mode != WeightDecayMode::kNone) {
+    return std::nullopt;
+  }
+  return Finding{false, "weight_decay",
+                 "without effect: weight_decay_mode is NONE; L2 or DECOUPLE make it count"};
 }
-inline constexpr SparseOptimizerType kRowwiseAdagrad = {"rowwise_adagrad",         "rowwise_adagrad_optimizer",
-                                                        [](int) { return 1; },     Accumulator,
-                                                        kRowwiseAdagradParameters, CheckRowwiseAdagrad};
+inline constexpr SparseOptimizerType kRowwiseAdagrad = {
+    "rowwise_adagrad", "rowwise_adagrad_optimizer", [](int) { return 1; },
+    Accumulator,       kRowwiseAdagradParameters,   CheckRowwiseAdagrad};
 
 // State: exp_avg[dim], exp_avg_sq[dim].
-inline constexpr Parameter<SparseOptimizer> kAdamParameters[] = {kLr,
-                                                                 kClipping,
-                                                                 kMaxGradient,
-                                                                 Number<&SparseOptimizer::beta1>("beta1", kBelowOne),
-                                                                 Number<&SparseOptimizer::beta2>("beta2", kBelowOne),
-                                                                 kWeightDecay};
+inline constexpr Parameter<SparseOptimizer> kAdamParameters[] = {
+    kLr,
+    kClipping,
+    kMaxGradient,
+    Number<&SparseOptimizer::beta1>("beta1", kBelowOne),
+    Number<&SparseOptimizer::beta2>("beta2", kBelowOne),
+    kWeightDecay};
 inline constexpr SparseOptimizerType kAdam = {
-    "adam", "adam_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr, true};
+    "adam", "adam_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr,
+    true};
 
 // State: exp_avg[dim], then one exp_avg_sq.
 inline constexpr SparseOptimizerType kPartialRowwiseAdam = {"partial_rowwise_adam",
@@ -115,8 +128,8 @@ inline constexpr Parameter<SparseOptimizer> kFtrlParameters[] = {
     Number<&SparseOptimizer::l1>("l1_regularization", kNotNegative),
     Number<&SparseOptimizer::l2>("l2_regularization", kNotNegative),
     Number<&SparseOptimizer::l21>("l21_regularization", kNotNegative)};
-inline constexpr SparseOptimizerType kFtrl = {"ftrl", "ftrl_optimizer", [](int dim) { return 2 * dim; }, NoState,
-                                              kFtrlParameters};
+inline constexpr SparseOptimizerType kFtrl = {
+    "ftrl", "ftrl_optimizer", [](int dim) { return 2 * dim; }, NoState, kFtrlParameters};
 
 // State: s[dim], then the number of decays that s has had.
 inline constexpr Parameter<SparseOptimizer> kAdagradDecayParameters[] = {
@@ -126,18 +139,21 @@ inline constexpr Parameter<SparseOptimizer> kAdagradDecayParameters[] = {
     kInitialAccumulator,
     WholeNumber<&SparseOptimizer::decay_steps>("decay_steps", kPositive),
     Number<&SparseOptimizer::decay_rate>("decay_rate", kUpToOne)};
-inline constexpr SparseOptimizerType kAdagradDecay = {
-    "adagrad_decay", "adagrad_decay_optimizer", [](int dim) { return dim + 1; }, NoState, kAdagradDecayParameters};
+inline constexpr SparseOptimizerType kAdagradDecay = {"adagrad_decay", "adagrad_decay_optimizer",
+                                                      [](int dim) { return dim + 1; }, NoState,
+                                                      kAdagradDecayParameters};
 
 // State: momentum[dim].
 inline constexpr Parameter<SparseOptimizer> kLarsSgdParameters[] = {
-    kLr, kClipping, kMaxGradient, Number<&SparseOptimizer::momentum>("momentum", kBelowOne), kWeightDecay};
-inline constexpr SparseOptimizerType kLarsSgd = {"lars_sgd", "lars_sgd_optimizer", [](int dim) { return dim; }, NoState,
-                                                 kLarsSgdParameters};
+    kLr, kClipping, kMaxGradient, Number<&SparseOptimizer::momentum>("momentum", kBelowOne),
+    kWeightDecay};
+inline constexpr SparseOptimizerType kLarsSgd = {
+    "lars_sgd", "lars_sgd_optimizer", [](int dim) { return dim; }, NoState, kLarsSgdParameters};
 
 // State: exp_avg[dim], exp_avg_sq[dim].
 inline constexpr SparseOptimizerType kLamb = {
-    "lamb", "lamb_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr, true};
+    "lamb", "lamb_optimizer", [](int dim) { return 2 * dim; }, NoState, kAdamParameters, nullptr,
+    true};
 
 // State: exp_avg[dim], then one exp_avg_sq.
 inline constexpr SparseOptimizerType kPartialRowwiseLamb = {"partial_rowwise_lamb",
@@ -151,15 +167,18 @@ inline constexpr SparseOptimizerType kPartialRowwiseLamb = {"partial_rowwise_lam
 // State: square_avg[dim], acc_delta[dim].
 inline constexpr auto kEps = Number<&SparseOptimizer::eps>("eps", kPositive);
 inline constexpr Parameter<SparseOptimizer> kAdadeltaParameters[] = {
-    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::rho>("rho", kUpToOne), kEps};
-inline constexpr SparseOptimizerType kAdadelta = {"adadelta", "adadelta_optimizer", [](int dim) { return 2 * dim; },
-                                                  NoState, kAdadeltaParameters};
+    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::rho>("rho", kUpToOne),
+    kEps};
+inline constexpr SparseOptimizerType kAdadelta = {"adadelta", "adadelta_optimizer",
+                                                  [](int dim) { return 2 * dim; }, NoState,
+                                                  kAdadeltaParameters};
 
 // State: square_avg[dim].
 inline constexpr Parameter<SparseOptimizer> kRmspropParameters[] = {
-    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::alpha>("alpha", kBelowOne), kEps};
-inline constexpr SparseOptimizerType kRmsprop = {"rmsprop", "rmsprop_optimizer", [](int dim) { return dim; }, NoState,
-                                                 kRmspropParameters};
+    kLr, kClipping, kMaxGradient, kWeightDecay, Number<&SparseOptimizer::alpha>("alpha", kBelowOne),
+    kEps};
+inline constexpr SparseOptimizerType kRmsprop = {
+    "rmsprop", "rmsprop_optimizer", [](int dim) { return dim; }, NoState, kRmspropParameters};
 
 }  // namespace sparse_optimizer_types
 
@@ -194,9 +213,12 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
 }
 
 // Floats of optimizer state per row.
-constexpr int SparseStateDim(SparseOptimizerKind kind, int dim) { return TypeOf(kind).state_dim(dim); }
+constexpr int SparseStateDim(SparseOptimizerKind kind, int dim) {
+  return TypeOf(kind).state_dim(dim);
+}
 
-// Floats behind a row's values: the optimizer's state and, where the table counts clicks, their number.
+// Floats behind a row's values: the optimizer's state and, where the table counts clicks, their
+// number.
 inline int RowStateDim(SparseOptimizerKind kind, const Table& table) {
   return SparseStateDim(kind, table.dim) + (table.policy.counts_clicks() ? 1 : 0);
 }

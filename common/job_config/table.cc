@@ -14,7 +14,8 @@ namespace pepnet {
 namespace {
 
 constexpr char kPooled[] = "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.";
-constexpr char kSequences[] = "model.embedding_group.seq_emb_impls.__BASE__.ec_dict.";  // <dim>.embeddings.<name>
+// <dim>.embeddings.<name>
+constexpr char kSequences[] = "model.embedding_group.seq_emb_impls.__BASE__.ec_dict.";
 constexpr char kEmbeddings[] = ".embeddings.";
 constexpr char kWeight[] = ".weight";
 constexpr char kSequencePrefix[] = "sequence.";
@@ -34,15 +35,16 @@ std::string FilterFault(const RowPolicy& policy) {
   if (policy.filter_bytes == 0 && policy.filter_halve_steps == 0) return "";
   if (policy.filter_bytes < kBucketCount * kFilterWordBytes || policy.filter_bytes > kMostBytes ||
       policy.filter_bytes % (kBucketCount * kFilterWordBytes) != 0) {
-    return absl::StrCat("memory_mb is ", policy.filter_bytes, " bytes; expected 1 MiB to ", kMostBytes >> 20, " MiB");
+    return absl::StrCat("memory_mb is ", policy.filter_bytes, " bytes; expected 1 MiB to ",
+                        kMostBytes >> 20, " MiB");
   }
   if (policy.filter_halve_steps < 1 || policy.filter_halve_steps > int64_t{1} << 62) {
     return absl::StrCat("halve_every_steps is ", policy.filter_halve_steps,
                         "; expected at least 1, or the counters fill up");
   }
   if (policy.admit_after_steps < 2 || policy.admit_after_steps > kMostCount) {
-    return absl::StrCat("counts up to admit_after_steps, which is ", policy.admit_after_steps, "; expected 2 to ",
-                        kMostCount);
+    return absl::StrCat("counts up to admit_after_steps, which is ", policy.admit_after_steps,
+                        "; expected 2 to ", kMostCount);
   }
   return "";
 }
@@ -57,13 +59,16 @@ std::string WeightFault(const RowPolicy& policy) {
   }
   const bool by_score = policy.eviction == EvictionKind::kScore;
   if (!by_score && policy.show_weight != 1) {
-    return absl::StrCat("show_weight: ", policy.show_weight, "; expected nothing: only eviction SCORE has one");
+    return absl::StrCat("show_weight: ", policy.show_weight,
+                        "; expected nothing: only eviction SCORE has one");
   }
   if (!by_score && policy.counts_clicks()) {
-    return absl::StrCat("click_weight: ", policy.click_weight, "; expected nothing: only eviction SCORE has one");
+    return absl::StrCat("click_weight: ", policy.click_weight,
+                        "; expected nothing: only eviction SCORE has one");
   }
   if (policy.show_weight == 0 && policy.click_weight == 0) {
-    return "show_weight: 0, and click_weight too: every row would have the score 0; expected one above 0";
+    return "show_weight: 0, and click_weight too: every row would have the score 0; expected one "
+           "above 0";
   }
   return "";
 }
@@ -76,17 +81,21 @@ std::string TruncationFault(const Initializer& initializer) {
   if (!(deviation > 0)) return absl::StrCat("needs std > 0, got ", deviation);
   if (!(low < high)) return absl::StrCat("needs a < b, got a=", low, ", b=", high);
   // The half in which the distribution function is precise.
-  const double begin = low > mean ? mean - high : low - mean, end = low > mean ? mean - low : high - mean;
-  if (NormalDistribution(end / deviation) - NormalDistribution(begin / deviation) >= kLeastShare) return "";
-  return absl::StrCat("needs bounds that leave something of the distribution, got a=", low, ", b=", high,
-                      " with mean=", mean, ", std=", deviation);
+  const double begin = low > mean ? mean - high : low - mean,
+               end = low > mean ? mean - low : high - mean;
+  if (NormalDistribution(end / deviation) - NormalDistribution(begin / deviation) >= kLeastShare) {
+    return "";
+  }
+  return absl::StrCat("needs bounds that leave something of the distribution, got a=", low,
+                      ", b=", high, " with mean=", mean, ", std=", deviation);
 }
 
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
-  constexpr int64_t kKnown = 24;       // id, frequency and last step
-  constexpr int64_t kIndexEntry = 12;  // 8 bytes, of an index that is sized for the limit and 70 % full
-  constexpr int64_t kBucketList = 8;   // 4 bytes, of a list that grows to double its size
-  constexpr int64_t kSlotOfGone = 4;   // to be used again
+  constexpr int64_t kKnown = 24;  // id, frequency and last step
+  // 8 bytes, of an index that is sized for the limit and 70 % full
+  constexpr int64_t kIndexEntry = 12;
+  constexpr int64_t kBucketList = 8;  // 4 bytes, of a list that grows to double its size
+  constexpr int64_t kSlotOfGone = 4;  // to be used again
   const int64_t of_any = kKnown + kIndexEntry + kBucketList + kSlotOfGone;
   return row_bytes + of_any * (policy.counts_candidates() ? 2 : 1);
 }
@@ -107,10 +116,15 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
     return absl::StrCat("admit_after_steps: ", policy.admit_after_steps, "; expected at least 1");
   }
   if (!(policy.admit_probability > 0 && policy.admit_probability <= 1)) {
-    return absl::StrCat("admit_probability: ", policy.admit_probability, "; expected more than 0, at most 1");
+    return absl::StrCat("admit_probability: ", policy.admit_probability,
+                        "; expected more than 0, at most 1");
   }
-  if (wrong(policy.ttl_steps, 0)) return absl::StrCat("ttl_steps: ", policy.ttl_steps, "; expected at least 0");
-  if (wrong(policy.ttl_seconds, 0)) return absl::StrCat("ttl_seconds: ", policy.ttl_seconds, "; expected at least 0");
+  if (wrong(policy.ttl_steps, 0)) {
+    return absl::StrCat("ttl_steps: ", policy.ttl_steps, "; expected at least 0");
+  }
+  if (wrong(policy.ttl_seconds, 0)) {
+    return absl::StrCat("ttl_seconds: ", policy.ttl_seconds, "; expected at least 0");
+  }
   if (const std::string fault = FilterFault(policy); !fault.empty()) {
     return absl::StrCat("admission_filter: ", fault);
   }
@@ -119,16 +133,20 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
                         ", one row for each bucket");
   }
   if (wrong(policy.memory_budget_bytes, 0)) {
-    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes; expected at least 0");
+    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes,
+                        " bytes; expected at least 0");
   }
   if (policy.memory_budget_bytes > 0 && RowLimit(row_bytes, policy) < kBucketCount) {
-    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes hold ", RowLimit(row_bytes, policy),
-                        " rows of ", MostBytesPerRow(row_bytes, policy), " bytes; expected room for ", kBucketCount);
+    return absl::StrCat("memory_budget_mb: ", policy.memory_budget_bytes, " bytes hold ",
+                        RowLimit(row_bytes, policy), " rows of ",
+                        MostBytesPerRow(row_bytes, policy), " bytes; expected room for ",
+                        kBucketCount);
   }
   const bool by_score = policy.eviction == EvictionKind::kScore;
   if (by_score ? wrong(policy.half_life_steps, 1) : policy.half_life_steps != 0) {
-    return absl::StrCat("half_life_steps: ", policy.half_life_steps, "; expected ",
-                        by_score ? "at least 1 with eviction SCORE" : "nothing: only eviction SCORE has one");
+    return absl::StrCat(
+        "half_life_steps: ", policy.half_life_steps, "; expected ",
+        by_score ? "at least 1 with eviction SCORE" : "nothing: only eviction SCORE has one");
   }
   if (const std::string fault = WeightFault(policy); !fault.empty()) return fault;
   return "";
@@ -137,33 +155,37 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
 std::string RowPolicyText(const RowPolicy& policy) {
   std::vector<std::string> clauses;
   if (policy.admit_after_steps > 1) {
-    clauses.push_back(absl::StrCat("an id gets its row in step ", policy.admit_after_steps, " of those that name it"));
+    clauses.push_back(absl::StrCat("an id gets its row in step ", policy.admit_after_steps,
+                                   " of those that name it"));
   }
   if (policy.filters()) {
-    clauses.push_back(absl::StrCat("counted in a filter of ", policy.filter_bytes >> 20, " MiB, halved every ",
-                                   policy.filter_halve_steps, " steps"));
+    clauses.push_back(absl::StrCat("counted in a filter of ", policy.filter_bytes >> 20,
+                                   " MiB, halved every ", policy.filter_halve_steps, " steps"));
   }
   if (policy.admit_probability < 1) {
     clauses.push_back(absl::StrCat("admitted with probability ", policy.admit_probability));
   }
   if (policy.ttl_steps > 0) {
-    clauses.push_back(absl::StrCat("rows expire when ", policy.ttl_steps, " steps have not named them"));
+    clauses.push_back(
+        absl::StrCat("rows expire when ", policy.ttl_steps, " steps have not named them"));
   }
   if (policy.ttl_seconds > 0) {
-    clauses.push_back(
-        absl::StrCat("rows expire ", policy.ttl_seconds, " s of event time after the last step that named them"));
+    clauses.push_back(absl::StrCat("rows expire ", policy.ttl_seconds,
+                                   " s of event time after the last step that named them"));
   }
   if (policy.limits_rows()) {
     std::vector<std::string> limits;
     if (policy.max_rows > 0) limits.push_back(absl::StrCat(policy.max_rows, " rows"));
-    if (policy.memory_budget_bytes > 0) limits.push_back(absl::StrCat(policy.memory_budget_bytes >> 20, " MiB"));
-    clauses.push_back(absl::StrCat("at most ", absl::StrJoin(limits, " and "), ": ", TypeOf(policy.eviction).summary,
-                                   " leave first"));
+    if (policy.memory_budget_bytes > 0) {
+      limits.push_back(absl::StrCat(policy.memory_budget_bytes >> 20, " MiB"));
+    }
+    clauses.push_back(absl::StrCat("at most ", absl::StrJoin(limits, " and "), ": ",
+                                   TypeOf(policy.eviction).summary, " leave first"));
   }
   if (policy.counts_clicks()) {
     clauses.push_back(absl::StrCat("a step counts ", policy.show_weight, ", with a positive ",
-                                   policy.click_label.empty() ? "click label" : policy.click_label, " ",
-                                   policy.click_weight, " more"));
+                                   policy.click_label.empty() ? "click label" : policy.click_label,
+                                   " ", policy.click_weight, " more"));
   }
   return absl::StrJoin(clauses, ", ");
 }
@@ -175,7 +197,8 @@ std::string SequenceTableName(const std::string& name, int dim) {
 std::string TableParameterName(const Table& table) {
   if (!table.sequence) return absl::StrCat(kPooled, table.name, kWeight);
   const std::string prefix = SequenceTableName("", table.dim);
-  return absl::StrCat(kSequences, table.dim, kEmbeddings, table.name.substr(prefix.size()), kWeight);
+  return absl::StrCat(kSequences, table.dim, kEmbeddings, table.name.substr(prefix.size()),
+                      kWeight);
 }
 
 std::string TableIdsName(const Table& table) { return TableParameterName(table) + ".ids"; }

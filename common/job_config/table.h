@@ -12,11 +12,14 @@
 
 namespace pepnet {
 
-// First value of a row. kDefault: U(-sqrt(1/rows), sqrt(1/rows)). The formulas: ps/table/row_initializer.h.
+// First value of a row. kDefault: U(-sqrt(1/rows), sqrt(1/rows)). The formulas:
+// ps/table/row_initializer.h.
 enum class InitKind { kDefault, kUniform, kNormal, kConstant, kTruncatedNormal, kEye, kSparse };
 struct Initializer {
   InitKind kind = InitKind::kDefault;
-  double a = 0;     // uniform: low; normal, truncated normal: mean; constant: value; sparse: share of zeros in a column
+  // uniform: low; normal, truncated normal: mean; constant: value; sparse: share of zeros in a
+  // column
+  double a = 0;
   double b = 1;     // uniform: high; normal, truncated normal, sparse: standard deviation
   double low = -2;  // truncated normal: the least value
   double high = 2;  // truncated normal: the greatest value
@@ -30,7 +33,8 @@ std::string TruncationFault(const Initializer& initializer);
 struct InitializerType {
   const char* name;      // in checkpoints and on the wire: never changes
   const char* function;  // in init_fn: "nn.init.uniform_"; null: what an empty init_fn means
-  // Arguments of the function that are a, b, low and high, null: it has none. `defaults`: without them.
+  // Arguments of the function that are a, b, low and high, null: it has none. `defaults`: without
+  // them.
   const char* arguments[4] = {nullptr, nullptr, nullptr, nullptr};
   Initializer defaults = {};
   int required = 0;  // so many of the arguments, counted from the first, must be given
@@ -42,14 +46,26 @@ namespace initializer_types {
 
 inline constexpr InitializerType kDefault = {"default", nullptr};
 inline constexpr InitializerType kUniform = {
-    "uniform", "nn.init.uniform_", {"a", "b"}, {InitKind::kUniform, 0, 1}, 0, [](const Initializer& init) {
-      return init.a > init.b ? absl::StrCat("needs a <= b, got a=", init.a, ", b=", init.b) : std::string();
+    "uniform",
+    "nn.init.uniform_",
+    {"a", "b"},
+    {InitKind::kUniform, 0, 1},
+    0,
+    [](const Initializer& init) {
+      return init.a > init.b ? absl::StrCat("needs a <= b, got a=", init.a, ", b=", init.b)
+                             : std::string();
     }};
 inline constexpr InitializerType kNormal = {
-    "normal", "nn.init.normal_", {"mean", "std"}, {InitKind::kNormal, 0, 1}, 0, [](const Initializer& init) {
+    "normal",
+    "nn.init.normal_",
+    {"mean", "std"},
+    {InitKind::kNormal, 0, 1},
+    0,
+    [](const Initializer& init) {
       return init.b < 0 ? absl::StrCat("needs std >= 0, got ", init.b) : std::string();
     }};
-inline constexpr InitializerType kConstant = {"constant", "nn.init.constant_", {"val"}, {InitKind::kConstant, 0, 0}, 1};
+inline constexpr InitializerType kConstant = {
+    "constant", "nn.init.constant_", {"val"}, {InitKind::kConstant, 0, 0}, 1};
 inline constexpr InitializerType kTruncatedNormal = {"truncated_normal",
                                                      "nn.init.trunc_normal_",
                                                      {"mean", "std", "a", "b"},
@@ -58,8 +74,15 @@ inline constexpr InitializerType kTruncatedNormal = {"truncated_normal",
                                                      TruncationFault};
 inline constexpr InitializerType kEye = {"eye", "nn.init.eye_", {}, {InitKind::kEye}};
 inline constexpr InitializerType kSparse = {
-    "sparse", "nn.init.sparse_", {"sparsity", "std"}, {InitKind::kSparse, 0, 0.01}, 1, [](const Initializer& init) {
-      if (!(init.a >= 0 && init.a <= 1)) return absl::StrCat("needs a sparsity from 0 to 1, got ", init.a);
+    "sparse",
+    "nn.init.sparse_",
+    {"sparsity", "std"},
+    {InitKind::kSparse, 0, 0.01},
+    1,
+    [](const Initializer& init) {
+      if (!(init.a >= 0 && init.a <= 1)) {
+        return absl::StrCat("needs a sparsity from 0 to 1, got ", init.a);
+      }
       return init.b < 0 ? absl::StrCat("needs std >= 0, got ", init.b) : std::string();
     }};
 
@@ -93,17 +116,22 @@ struct IdRange {
   constexpr bool Contains(int64_t id) const { return id >= first && id <= last; }
 };
 constexpr IdRange IdsOf(int64_t rows) {
-  return rows == kAnyId ? IdRange{-std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max()}
-                        : IdRange{0, rows - 1};
+  return rows == kAnyId
+             ? IdRange{-std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max()}
+             : IdRange{0, rows - 1};
 }
 // For messages: "0 to 99".
-inline std::string IdRangeText(int64_t rows) { return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last); }
+inline std::string IdRangeText(int64_t rows) {
+  return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last);
+}
 
-// The type of a row's values on a server; optimizer state is float32. ps/table/value_codec.h says how they are rounded.
+// The type of a row's values on a server; optimizer state is float32. ps/table/value_codec.h says
+// how they are rounded.
 enum class ValueKind { kFp32, kFp16, kBf16, kInt8 };
 
 struct ValueType {
-  const char* name;                 // in configs (data_type), checkpoints and on the wire: never changes
+  // In configs (data_type), checkpoints and on the wire: never changes.
+  const char* name;
   int64_t (*value_bytes)(int dim);  // of the values of a row, in whole words of 4 bytes
 };
 
@@ -137,15 +165,17 @@ inline int64_t RowBytes(ValueKind kind, int dim, int state_dim) {
 }
 
 struct Table {
-  // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables of sequence groups
-  // are others than those of the same name that groups pool from: "sequence.<dim>." stands before their names.
+  // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables
+  // of sequence groups are others than those of the same name that groups pool from:
+  // "sequence.<dim>." stands before their names.
   std::string name;
   int64_t rows = 0;  // which are those of IdsOf(rows)
   int dim = 0;
   Initializer initializer;
   bool trainable = true;
   bool sequence = false;  // of sequence groups
-  // Of a table that grows with the ids that occur, whose `rows` are only the range of its ids: rows to plan for.
+  // Of a table that grows with the ids that occur, whose `rows` are only the range of its ids: rows
+  // to plan for.
   int64_t expected_rows = 0;
   RowPolicy policy = {};  // of a table that grows
   ValueKind value_kind = ValueKind::kFp32;
@@ -157,17 +187,19 @@ struct Table {
 // The counters of a filter stand in words of so many bytes, as many in each bucket.
 inline constexpr int64_t kFilterWordBytes = 8;
 
-// Bytes that one row of RowBytes() takes on a server, at most: values and state, what is known of the row, its entry in
-// the index and in the list of its bucket, and the counter of one candidate where the policy counts them.
+// Bytes that one row of RowBytes() takes on a server, at most: values and state, what is known of
+// the row, its entry in the index and in the list of its bucket, and the counter of one candidate
+// where the policy counts them.
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy);
 // The most rows that the policy allows the table on all servers; 0: no limit.
 int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy);
 
-// Why the policy cannot be carried out for rows of RowBytes(), as a clause that begins with the field; "": it can.
+// Why the policy cannot be carried out for rows of RowBytes(), as a clause that begins with the
+// field; "": it can.
 std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes);
 
-// What the policy does, in words, with clauses between commas: "at most 5000 rows: rows unnamed for longest leave
-// first, ...". "" if it does nothing.
+// What the policy does, in words, with clauses between commas: "at most 5000 rows: rows unnamed for
+// longest leave first, ...". "" if it does nothing.
 std::string RowPolicyText(const RowPolicy& policy);
 
 // Name of a sequence group's table, from what its configs call it.

@@ -19,14 +19,16 @@ struct TrainConfig {
   SparseOptimizer sparse_optimizer;
   DenseOptimizer dense_optimizer;  // of the parameters that no part optimizer takes
   std::vector<PartOptimizer> part_optimizers;
-  std::optional<double> ema_decay;  // of the averages of the dense parameters; unset: there are none
-  int64_t num_steps = 0;            // exactly one of num_steps and num_epochs is > 0
+  // Of the averages of the dense parameters; unset: there are none.
+  std::optional<double> ema_decay;
+  int64_t num_steps = 0;  // exactly one of num_steps and num_epochs is > 0
   int64_t num_epochs = 0;
   int64_t save_checkpoints_steps = 1000;  // ignored if save_checkpoints_epochs > 0
   int64_t save_checkpoints_epochs = 0;
   int64_t keep_checkpoint_max = 0;  // 0: keep all
   std::string fine_tune_checkpoint;
-  std::map<std::string, std::string> fine_tune_param_map;  // name in this model -> name in the checkpoint
+  // Name in this model -> name in the checkpoint.
+  std::map<std::string, std::string> fine_tune_param_map;
   int64_t log_step_count_steps = 100;
   bool use_tensorboard = true;
   // The parts of a logged step that go to TensorBoard; metrics and speed always do.
@@ -55,10 +57,12 @@ struct EvalConfig {
   int slice_top = 20;  // values of a column with slices of their own
 };
 
-// The choice of `export` and `predict`: the checkpoint, when none is named, and which of its weights.
+// The choice of `export` and `predict`: the checkpoint, when none is named, and which of its
+// weights.
 struct ExportConfig {
-  bool best = false;           // the best by TrainConfig::best; false: the newest
-  std::string no_best;         // with best: why no evaluation can be the best, a sentence; "" if one can
+  bool best = false;  // the best by TrainConfig::best; false: the newest
+  // With best: why no evaluation can be the best, a sentence; "" if one can.
+  std::string no_best;
   bool uses_averages = false;  // in place of the dense parameters
 };
 

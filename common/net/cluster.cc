@@ -16,9 +16,11 @@
 namespace pepnet {
 namespace {
 
-constexpr double kRoleExchangeSeconds = 60;  // ranks start together; a slow file system may hold one back
+// Ranks start together; a slow file system may hold one back.
+constexpr double kRoleExchangeSeconds = 60;
 constexpr double kLastMessagesSeconds = 10;
-constexpr double kFinalizeSeconds = 60;  // MPI_Finalize waits for all ranks, and has no deadline of its own
+// MPI_Finalize waits for all ranks, and has no deadline of its own
+constexpr double kFinalizeSeconds = 60;
 
 StatusOr<Layout> MakeLayout(std::vector<int> workers, std::vector<int> servers, int rank) {
   Layout layout;
@@ -47,7 +49,9 @@ struct WireRoleRequest {
 // that send to each other at the same time do it one after the other. In fragments both go at once
 // (a sum over two hosts takes 0.7 of the time; docs/performance.md). What mpirun or the environment
 // sets counts.
-void ShareLinksBothWays() { setenv("OMPI_MCA_btl_tcp_rdma_pipeline_frag_size", "262144", /*replace=*/0); }
+void ShareLinksBothWays() {
+  setenv("OMPI_MCA_btl_tcp_rdma_pipeline_frag_size", "262144", /*replace=*/0);
+}
 
 const char* PlacementName(bool colocated) { return colocated ? "colocated" : "dedicated"; }
 
@@ -56,12 +60,14 @@ const char* PlacementName(bool colocated) { return colocated ? "colocated" : "de
 StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int rank) {
   const int size = static_cast<int>(requests.size());
   std::vector<int> servers, workers;
-  for (int r = 0; r < size; ++r) (requests[static_cast<size_t>(r)].wants_to_serve ? servers : workers).push_back(r);
+  for (int r = 0; r < size; ++r) {
+    (requests[static_cast<size_t>(r)].wants_to_serve ? servers : workers).push_back(r);
+  }
   const int served = static_cast<int>(servers.size());
   if (workers.empty()) {
     return InvalidInput("mpirun started ", size,
-                        " pepnet_ps ranks and no worker: start workers beside them, for example ", "mpirun -n ", size,
-                        " pepnet_ps : -n 1 pepnet train ...");
+                        " pepnet_ps ranks and no worker: start workers beside them, for example ",
+                        "mpirun -n ", size, " pepnet_ps : -n 1 pepnet train ...");
   }
   // Flags of pepnet_ps ranks do not count: that they serve is all they say.
   const int num_servers = requests[static_cast<size_t>(workers[0])].num_servers;
@@ -69,15 +75,20 @@ StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int r
   for (int r : workers) {
     const RoleRequest& other = requests[static_cast<size_t>(r)];
     if (other.num_servers != num_servers) {
-      return InvalidInput("rank ", workers[0], " was started with --num_servers=", num_servers, " and rank ", r,
-                          " with ", other.num_servers, ": give all workers the same value");
+      return InvalidInput("rank ", workers[0], " was started with --num_servers=", num_servers,
+                          " and rank ", r, " with ", other.num_servers,
+                          ": give all workers the same value");
     }
     if (other.colocated != colocated) {
-      return InvalidInput("rank ", workers[0], " was started with --placement=", PlacementName(colocated), " and rank ",
-                          r, " with ", PlacementName(other.colocated), ": give all workers the same value");
+      return InvalidInput("rank ", workers[0],
+                          " was started with --placement=", PlacementName(colocated), " and rank ",
+                          r, " with ", PlacementName(other.colocated),
+                          ": give all workers the same value");
     }
   }
-  if (num_servers < 0) return InvalidInput("--num_servers=", num_servers, ": expected 0 (not given) or more");
+  if (num_servers < 0) {
+    return InvalidInput("--num_servers=", num_servers, ": expected 0 (not given) or more");
+  }
   if (served > 0 && colocated) {
     return InvalidInput("--placement=colocated lets every worker serve as well, but ", served,
                         " pepnet_ps ranks were started: leave them out, or drop --placement");
@@ -85,14 +96,16 @@ StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int r
   if (served > 0) {
     if (num_servers > 0 && num_servers != served) {
       return InvalidInput("--num_servers=", num_servers, ", but ", served,
-                          " pepnet_ps ranks were started: drop --num_servers, ", "or make both numbers equal");
+                          " pepnet_ps ranks were started: drop --num_servers, ",
+                          "or make both numbers equal");
     }
     return MakeLayout(workers, servers, rank);
   }
   if (size == 1) return MakeLayout(workers, servers, rank);
   if (colocated) {
     if (num_servers > 0 && num_servers != size) {
-      return InvalidInput("--num_servers=", num_servers, " with --placement=colocated: each of the ", size,
+      return InvalidInput("--num_servers=", num_servers,
+                          " with --placement=colocated: each of the ", size,
                           " ranks works and serves, drop --num_servers or make it ", size);
     }
     Layout layout{workers, workers};
@@ -101,14 +114,16 @@ StatusOr<Layout> LayoutFromRequests(std::span<const RoleRequest> requests, int r
     return layout;
   }
   if (num_servers == 0) {
-    return InvalidInput("mpirun started ", size, " ranks but no server: add --num_servers=N (N of the ", size,
-                        " ranks will serve), or --placement=colocated (each rank works and serves), or start pepnet_ps "
+    return InvalidInput("mpirun started ", size,
+                        " ranks but no server: add --num_servers=N (N of the ", size,
+                        " ranks will serve), or --placement=colocated (each rank works and "
+                        "serves), or start pepnet_ps "
                         "ranks beside this program (mpirun -n N pepnet_ps : -n ",
                         size, " pepnet train ...)");
   }
   if (num_servers >= size) {
-    return InvalidInput("--num_servers=", num_servers, " of ", size, " ranks leaves no worker: use at most ", size - 1,
-                        ", or start more ranks");
+    return InvalidInput("--num_servers=", num_servers, " of ", size,
+                        " ranks leaves no worker: use at most ", size - 1, ", or start more ranks");
   }
   // The last ranks serve, so that worker 0, which opens the job's files and its report, is rank 0.
   servers.assign(workers.end() - num_servers, workers.end());
@@ -129,7 +144,8 @@ MpiSession::MpiSession() : state_(std::make_unique<State>()) {}
 StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(MpiOptions options) {
   int provided = MPI_THREAD_SINGLE;
   ShareLinksBothWays();
-  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "start"));
+  PEPNET_RETURN_IF_ERROR(
+      MpiStatus(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "start"));
   if (provided < MPI_THREAD_MULTIPLE) {
     return absl::FailedPreconditionError(
         "this MPI library was built without MPI_THREAD_MULTIPLE: use one that has it (Open MPI: "
@@ -137,16 +153,19 @@ StatusOr<std::unique_ptr<MpiSession>> MpiSession::Start(MpiOptions options) {
   }
   // By default MPI ends all ranks at an error. Returned instead, it becomes a message that says
   // what was being done, and the other ranks learn the cause.
-  PEPNET_RETURN_IF_ERROR(
-      MpiStatus(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "set the error handler"));
+  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN),
+                                   "set the error handler"));
   std::unique_ptr<MpiSession> session(new MpiSession());
-  PEPNET_ASSIGN_OR_RETURN(session->state_->transport, MpiTransport::Create(MPI_COMM_WORLD, {options.split_bytes}));
+  PEPNET_ASSIGN_OR_RETURN(session->state_->transport,
+                          MpiTransport::Create(MPI_COMM_WORLD, {options.split_bytes}));
   return session;
 }
 
 MpiSession::~MpiSession() {
-  if (state_->transport == nullptr) return;  // Start() failed half way: the process ends with its error
-  const Status flushed = state_->transport->Flush(After(std::chrono::duration<double>(kLastMessagesSeconds)));
+  // Start() failed half way: the process ends with its error
+  if (state_->transport == nullptr) return;
+  const Status flushed =
+      state_->transport->Flush(After(std::chrono::duration<double>(kLastMessagesSeconds)));
   // The thread "mpi-send" ends here: no thread may call MPI beside or behind MPI_Finalize.
   state_->transport.reset();
   if (!flushed.ok()) {
@@ -163,8 +182,8 @@ MpiSession::~MpiSession() {
     while (!done && changed.WaitUntil(&mutex, deadline)) {
     }
     if (done) return;
-    LOG(ERROR) << "this rank has done its part, but another has not ended within " << kFinalizeSeconds
-               << " s (MPI_Finalize)";
+    LOG(ERROR) << "this rank has done its part, but another has not ended within "
+               << kFinalizeSeconds << " s (MPI_Finalize)";
     // exit() would run destructors while the main thread is still inside MPI_Finalize.
     std::_Exit(1);
   };
@@ -190,16 +209,19 @@ Transport* MpiSession::transport() { return state_->transport.get(); }
 StatusOr<Layout> MpiSession::ExchangeRoles(const RoleRequest& request, Transport* transport) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  const WireRoleRequest mine{request.wants_to_serve ? 1 : 0, request.num_servers, request.colocated ? 1 : 0};
+  const WireRoleRequest mine{request.wants_to_serve ? 1 : 0, request.num_servers,
+                             request.colocated ? 1 : 0};
   PEPNET_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
       MakeCollective(transport, Channel::kControl, ranks, kRoleExchangeSeconds)
-          ->Allgather(std::string(reinterpret_cast<const char*>(&mine), sizeof(mine)), "roles of the ranks"));
+          ->Allgather(std::string(reinterpret_cast<const char*>(&mine), sizeof(mine)),
+                      "roles of the ranks"));
   std::vector<RoleRequest> requests;
   for (size_t r = 0; r < all.size(); ++r) {
     WireRoleRequest other;
     if (all[r].size() != sizeof(other)) {
-      return InvalidInput("rank ", r, " runs another version of pepnet: start all ranks with the same build");
+      return InvalidInput("rank ", r,
+                          " runs another version of pepnet: start all ranks with the same build");
     }
     // The struct travels as it lies in memory. Ranks of one job have one build, which the size
     // checks roughly here and CheckStart() (common/health) exactly.

@@ -75,7 +75,8 @@ struct Call {
   // The sequence number tells calls of the same name apart: a worker that has left one out would
   // else add numbers of another step without an error (law L7).
   bool operator==(const Call& o) const {
-    return operation == o.operation && sequence == o.sequence && elements == o.elements && what == o.what;
+    return operation == o.operation && sequence == o.sequence && elements == o.elements &&
+           what == o.what;
   }
   std::string Text() const {
     std::string text = absl::StrCat(Name(operation), " '", what, "' (call ", sequence);
@@ -85,7 +86,8 @@ struct Call {
 };
 
 size_t PayloadOffset(size_t what_bytes) {
-  return (sizeof(CallHeader) + what_bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+  return (sizeof(CallHeader) + what_bytes + kBufferAlignment - 1) / kBufferAlignment *
+         kBufferAlignment;
 }
 
 Bytes Pack(const Call& call, const void* payload, size_t payload_bytes) {
@@ -115,15 +117,19 @@ template <typename T>
 void AddTo(T* __restrict sum, const T* __restrict piece, size_t n) {
   using Word = typename std::conditional<std::is_same_v<T, int64_t>, std::make_unsigned<int64_t>,
                                          std::type_identity<T>>::type::type;
-  for (size_t i = 0; i < n; ++i) sum[i] = static_cast<T>(static_cast<Word>(sum[i]) + static_cast<Word>(piece[i]));
+  for (size_t i = 0; i < n; ++i) {
+    sum[i] = static_cast<T>(static_cast<Word>(sum[i]) + static_cast<Word>(piece[i]));
+  }
 }
 
 class CollectiveOverTransport : public Collective {
  public:
-  CollectiveOverTransport(Transport* transport, Channel channel, std::vector<int> ranks, double timeout_s)
+  CollectiveOverTransport(Transport* transport, Channel channel, std::vector<int> ranks,
+                          double timeout_s)
       : transport_(transport), channel_(channel), ranks_(std::move(ranks)), timeout_s_(timeout_s) {
     const auto me = std::find(ranks_.begin(), ranks_.end(), transport_->rank());
-    CHECK(me != ranks_.end()) << "rank " << transport_->rank() << " is not one of the collective's workers";
+    CHECK(me != ranks_.end()) << "rank " << transport_->rank()
+                              << " is not one of the collective's workers";
     index_ = static_cast<int>(me - ranks_.begin());
   }
 
@@ -140,14 +146,16 @@ class CollectiveOverTransport : public Collective {
     return Sum(Operation::kSumInt64, data, what);
   }
 
-  StatusOr<std::vector<std::string>> Allgather(const std::string& mine, const std::string& what) override {
+  StatusOr<std::vector<std::string>> Allgather(const std::string& mine,
+                                               const std::string& what) override {
     return Guarded([&]() -> StatusOr<std::vector<std::string>> {
       const Call call = Begin(Operation::kAllgather, 0, what);
       return Exchange(call, mine);
     });
   }
 
-  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine,
+                                                   const std::string& what) override {
     return Guarded([&]() -> StatusOr<std::vector<std::string>> {
       const Call call = Begin(Operation::kGather, 0, what);
       std::vector<std::string> all;
@@ -164,14 +172,17 @@ class CollectiveOverTransport : public Collective {
     });
   }
 
-  StatusOr<std::string> BroadcastFromFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::string> BroadcastFromFirst(const std::string& mine,
+                                           const std::string& what) override {
     return Guarded([&]() -> StatusOr<std::string> {
       const Call call = Begin(Operation::kBroadcast, 0, what);
       if (index_ > 0) {
         PEPNET_ASSIGN_OR_RETURN(const Piece piece, ReceiveFrom(0, call));
         return piece.text();
       }
-      for (int w = 1; w < count(); ++w) PEPNET_RETURN_IF_ERROR(SendTo(w, call, mine.data(), mine.size()));
+      for (int w = 1; w < count(); ++w) {
+        PEPNET_RETURN_IF_ERROR(SendTo(w, call, mine.data(), mine.size()));
+      }
       return mine;
     });
   }
@@ -187,7 +198,8 @@ class CollectiveOverTransport : public Collective {
   // Every worker counts its calls alike, whatever they are, so that the numbers agree as long as
   // the calls do.
   Call Begin(Operation operation, uint64_t elements, const std::string& what) {
-    return Call{operation, ++sequence_, elements, what, After(std::chrono::duration<double>(timeout_s_))};
+    return Call{operation, ++sequence_, elements, what,
+                After(std::chrono::duration<double>(timeout_s_))};
   }
 
   // After an error the messages of the broken call may still arrive, and a later call would take
@@ -201,13 +213,15 @@ class CollectiveOverTransport : public Collective {
     return Send(worker, call, Pack(call, payload, bytes));
   }
   Status Send(int worker, const Call& call, Bytes message) {
-    return Annotate(transport_->Send(channel_, ranks_[static_cast<size_t>(worker)], std::move(message)),
-                    absl::StrCat(call.Text(), ", sending to worker ", worker));
+    return Annotate(
+        transport_->Send(channel_, ranks_[static_cast<size_t>(worker)], std::move(message)),
+        absl::StrCat(call.Text(), ", sending to worker ", worker));
   }
 
   StatusOr<Piece> ReceiveFrom(int worker, const Call& call) {
-    auto received = transport_->Receive(channel_, ranks_[static_cast<size_t>(worker)], call.deadline,
-                                        absl::StrCat(call.Text(), ", the part of worker ", worker));
+    auto received =
+        transport_->Receive(channel_, ranks_[static_cast<size_t>(worker)], call.deadline,
+                            absl::StrCat(call.Text(), ", the part of worker ", worker));
     if (!received.ok()) return received.status();
     Piece piece{std::move(received->body), 0};
     CallHeader header;
@@ -219,27 +233,32 @@ class CollectiveOverTransport : public Collective {
     }
     piece.offset = PayloadOffset(header.what_bytes);
     const char* what = reinterpret_cast<const char*>(piece.message.data()) + sizeof(header);
-    const Call theirs{header.operation, header.sequence, header.elements, std::string(what, header.what_bytes), {}};
+    const Call theirs{header.operation,
+                      header.sequence,
+                      header.elements,
+                      std::string(what, header.what_bytes),
+                      {}};
     // Messages between two ranks keep their order, so the next one of a worker belongs to this call
     // unless the workers have come apart.
     if (!(theirs == call)) {
-      return absl::FailedPreconditionError(absl::StrCat("the workers are in different calls: worker ", index_, " in ",
-                                                        call.Text(), ", worker ", worker, " in ", theirs.Text()));
+      return absl::FailedPreconditionError(
+          absl::StrCat("the workers are in different calls: worker ", index_, " in ", call.Text(),
+                       ", worker ", worker, " in ", theirs.Text()));
     }
     return piece;
   }
 
   Status Garbled(int worker, const Call& call) const {
-    return absl::DataLossError(
-        absl::StrCat(call.Text(), ": the message of worker ", worker, " is not one of a collective"));
+    return absl::DataLossError(absl::StrCat(call.Text(), ": the message of worker ", worker,
+                                            " is not one of a collective"));
   }
 
   // As ReceiveFrom(), for a payload whose size this worker knows.
   StatusOr<Piece> ReceiveExactly(int worker, const Call& call, size_t bytes) {
     PEPNET_ASSIGN_OR_RETURN(Piece piece, ReceiveFrom(worker, call));
     if (piece.bytes() != bytes) {
-      return absl::DataLossError(
-          absl::StrCat(call.Text(), ": worker ", worker, " sent ", piece.bytes(), " bytes instead of ", bytes));
+      return absl::DataLossError(absl::StrCat(call.Text(), ": worker ", worker, " sent ",
+                                              piece.bytes(), " bytes instead of ", bytes));
     }
     return piece;
   }
@@ -262,7 +281,9 @@ class CollectiveOverTransport : public Collective {
 
   // Starts with the next worker, so that not everybody sends to worker 0 first.
   Status SendToOthers(const Call& call, const void* payload, size_t bytes) {
-    for (int k = 1; k < count(); ++k) PEPNET_RETURN_IF_ERROR(SendTo((index_ + k) % count(), call, payload, bytes));
+    for (int k = 1; k < count(); ++k) {
+      PEPNET_RETURN_IF_ERROR(SendTo((index_ + k) % count(), call, payload, bytes));
+    }
     return absl::OkStatus();
   }
 
@@ -271,7 +292,8 @@ class CollectiveOverTransport : public Collective {
     if (count() == 1) return first_error_.status();
     return Guarded([&]() -> Status {
       const Call call = Begin(operation, data.size(), what);
-      return data.size_bytes() <= kOneRoundBytes ? SumInOneRound(call, data) : SumInTwoRounds(call, data);
+      return data.size_bytes() <= kOneRoundBytes ? SumInOneRound(call, data)
+                                                 : SumInTwoRounds(call, data);
     });
   }
 
@@ -361,7 +383,8 @@ class CollectiveOverTransport : public Collective {
     PEPNET_RETURN_IF_ERROR(Send(last, call, std::move(sum.message)));
     for (int k = 1; k < count(); ++k) {
       const int from = (index_ + k) % count();
-      PEPNET_ASSIGN_OR_RETURN(const Piece piece, ReceiveExactly(from, call, block(from).size_bytes()));
+      PEPNET_ASSIGN_OR_RETURN(const Piece piece,
+                              ReceiveExactly(from, call, block(from).size_bytes()));
       if (piece.bytes() > 0) std::memcpy(block(from).data(), piece.data(), piece.bytes());
     }
     return absl::OkStatus();
@@ -378,8 +401,8 @@ class CollectiveOverTransport : public Collective {
 
 }  // namespace
 
-std::unique_ptr<Collective> MakeCollective(Transport* transport, Channel channel, std::vector<int> ranks,
-                                           double timeout_s) {
+std::unique_ptr<Collective> MakeCollective(Transport* transport, Channel channel,
+                                           std::vector<int> ranks, double timeout_s) {
   return std::make_unique<CollectiveOverTransport>(transport, channel, std::move(ranks), timeout_s);
 }
 

@@ -34,7 +34,9 @@ void FaultyTransport::MeetStep(Channel channel, const Bytes& body) {
   step_ = header->step;
   for (const Fault& fault : step_faults_) {
     if (header->step < fault.step) continue;
-    if (fault.kind == FaultKind::kKill) KillThisProcess(absl::StrCat("in step ", header->step, " (", fault.text, ")"));
+    if (fault.kind == FaultKind::kKill) {
+      KillThisProcess(absl::StrCat("in step ", header->step, " (", fault.text, ")"));
+    }
     LOG(WARNING) << "injected fault: SIGSTOP in step " << header->step << " (" << fault.text << ")";
     ::kill(::getpid(), SIGSTOP);
   }
@@ -43,11 +45,14 @@ void FaultyTransport::MeetStep(Channel channel, const Bytes& body) {
 bool FaultyTransport::LosesReply(const Bytes& body) {
   if (losses_.empty()) return false;
   const StatusOr<FrameHeader> header = ParseHeader(body);
-  if (!header.ok() || (header->type != MessageType::kRows && header->type != MessageType::kAck)) return false;
+  if (!header.ok() || (header->type != MessageType::kRows && header->type != MessageType::kAck)) {
+    return false;
+  }
   const int64_t number = ++replies_;
   for (const Fault& fault : losses_) {
     if (fault.nth != number) continue;
-    LOG(WARNING) << "injected fault: the reply of step " << header->step << " is lost (" << fault.text << ")";
+    LOG(WARNING) << "injected fault: the reply of step " << header->step << " is lost ("
+                 << fault.text << ")";
     return true;
   }
   return false;
@@ -60,7 +65,8 @@ void FaultyTransport::Delay() {
     if (step_ < fault.step) continue;
     // The draw depends on seed, rank and number of the message alone, so that a rehearsal can be
     // repeated.
-    const uint64_t draw = HashCombine(HashCombine(fault.seed, static_cast<uint64_t>(rank())), number);
+    const uint64_t draw =
+        HashCombine(HashCombine(fault.seed, static_cast<uint64_t>(rank())), number);
     const auto most_us = static_cast<uint64_t>(fault.max_ms) * 1000;
     std::this_thread::sleep_for(std::chrono::microseconds(draw % (most_us + 1)));
   }
@@ -73,7 +79,8 @@ Status FaultyTransport::Send(Channel channel, int rank, Bytes body) {
   return inner_->Send(channel, rank, std::move(body));
 }
 
-StatusOr<Message> FaultyTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
+StatusOr<Message> FaultyTransport::Receive(Channel channel, int source, Deadline deadline,
+                                           const std::string& what) {
   StatusOr<Message> message = inner_->Receive(channel, source, deadline, what);
   if (message.ok()) MeetStep(channel, message->body);
   return message;

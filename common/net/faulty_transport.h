@@ -1,10 +1,11 @@
-// FaultyTransport: a transport with the message faults of a fault plan in front of it: kill and stop by step, delays,
-// lost replies. The same for every transport beneath.
+// FaultyTransport: a transport with the message faults of a fault plan in front of it: kill and
+// stop by step, delays, lost replies. The same for every transport beneath.
 //
-// Kill, stop: when this rank sends or receives the first push of the step (or of a later one), so in the middle of the step: its
-//             rows are pulled, its update is not applied.
-// Delays:     the sending thread sleeps, so that the order between two ranks on one channel is kept. From a step on: from the first
-//             push of it (or of a later one) that this rank sends or receives.
+// Kill, stop: when this rank sends or receives the first push of the step (or of a later one), so
+//             in the middle of the step: its rows are pulled, its update is not applied.
+// Delays:     the sending thread sleeps, so that the order between two ranks on one channel is
+//             kept. From a step on: from the first push of it (or of a later one) that this rank
+//             sends or receives.
 // Ownership:  borrows the transport. Threads, order, failure: as the transport beneath.
 #pragma once
 
@@ -27,10 +28,13 @@ class FaultyTransport : public Transport {
   int size() const override { return inner_->size(); }
   bool shares_memory() const override { return inner_->shares_memory(); }
   Status Send(Channel channel, int rank, Bytes body) override;
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override;
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override;
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
   uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
-  uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+  uint64_t bytes_received(Channel channel) const override {
+    return inner_->bytes_received(channel);
+  }
 
  private:
   void MeetStep(Channel channel, const Bytes& body);

@@ -1,5 +1,5 @@
-// FirstError: keeps the first error of an object whose calls make no sense behind one: workers that no longer agree on what comes
-// next. Every later call returns it.
+// FirstError: keeps the first error of an object whose calls make no sense behind one: workers that
+// no longer agree on what comes next. Every later call returns it.
 //
 // Threads: one at a time.
 #pragma once
@@ -15,7 +15,8 @@ class FirstError {
   // OK: there is none.
   const Status& status() const { return status_; }
 
-  // What body() returns (Status or StatusOr), or the first error without calling it. on_error() is called when that comes.
+  // What body() returns (Status or StatusOr), or the first error without calling it. on_error() is
+  // called when that comes.
   template <typename Body, typename OnError>
   auto Guard(const Body& body, const OnError& on_error) -> decltype(body()) {
     if (!status_.ok()) return status_;

@@ -90,8 +90,10 @@ class InProcessTransport : public Transport {
     return absl::OkStatus();
   }
 
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
-    CHECK(source == kAnyRank || (source >= 0 && source < size())) << "receive from rank " << source << " of " << size();
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override {
+    CHECK(source == kAnyRank || (source >= 0 && source < size()))
+        << "receive from rank " << source << " of " << size();
     const Clock::time_point start = Clock::now();
     Mailbox& box = board_.mailbox(rank_, channel);
     MutexLock lock(&box.mutex);
@@ -118,21 +120,29 @@ class InProcessTransport : public Transport {
     }
   }
 
-  Status Flush(Deadline) override { return absl::OkStatus(); }  // Send() has handed the body over already
+  // Send() has handed the body over already
+  Status Flush(Deadline) override { return absl::OkStatus(); }
 
-  uint64_t bytes_sent(Channel channel) const override { return bytes_sent_[static_cast<size_t>(channel)]; }
-  uint64_t bytes_received(Channel channel) const override { return bytes_received_[static_cast<size_t>(channel)]; }
+  uint64_t bytes_sent(Channel channel) const override {
+    return bytes_sent_[static_cast<size_t>(channel)];
+  }
+  uint64_t bytes_received(Channel channel) const override {
+    return bytes_received_[static_cast<size_t>(channel)];
+  }
 
  private:
   Clock::duration Delay(Channel channel, int to, uint64_t number) const {
     if (board_.options.max_delay_us <= 0) return Clock::duration::zero();
     uint64_t h = HashCombine(board_.options.delay_seed, static_cast<uint64_t>(channel));
-    h = HashCombine(HashCombine(HashCombine(h, static_cast<uint64_t>(rank_)), static_cast<uint64_t>(to)), number);
+    h = HashCombine(
+        HashCombine(HashCombine(h, static_cast<uint64_t>(rank_)), static_cast<uint64_t>(to)),
+        number);
     return std::chrono::microseconds(h % (static_cast<uint64_t>(board_.options.max_delay_us) + 1));
   }
 
   // The source whose oldest message becomes visible first, or the end if the mailbox is empty.
-  static std::map<int, Source>::iterator EarliestSource(Mailbox& box) ABSL_EXCLUSIVE_LOCKS_REQUIRED(box.mutex) {
+  static std::map<int, Source>::iterator EarliestSource(Mailbox& box)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(box.mutex) {
     auto best = box.sources.end();
     for (auto source = box.sources.begin(); source != box.sources.end(); ++source) {
       if (source->second.items.empty()) continue;
@@ -141,7 +151,9 @@ class InProcessTransport : public Transport {
         continue;
       }
       const Item &item = source->second.items.front(), &first = best->second.items.front();
-      if (std::pair(item.visible_at, item.arrival) < std::pair(first.visible_at, first.arrival)) best = source;
+      if (std::pair(item.visible_at, item.arrival) < std::pair(first.visible_at, first.arrival)) {
+        best = source;
+      }
     }
     return best;
   }
@@ -164,13 +176,19 @@ InProcessHub::InProcessHub(int size, InProcessOptions options) : state_(std::mak
   Switchboard& board = state_->board;
   board.size = size;
   board.options = options;
-  for (int i = 0; i < size * kChannelCount; ++i) board.mailboxes.push_back(std::make_unique<Mailbox>());
-  for (int r = 0; r < size; ++r) state_->transports.push_back(std::make_unique<InProcessTransport>(&board, r));
+  for (int i = 0; i < size * kChannelCount; ++i) {
+    board.mailboxes.push_back(std::make_unique<Mailbox>());
+  }
+  for (int r = 0; r < size; ++r) {
+    state_->transports.push_back(std::make_unique<InProcessTransport>(&board, r));
+  }
 }
 
 InProcessHub::~InProcessHub() = default;
 
-Transport* InProcessHub::transport(int rank) { return state_->transports.at(static_cast<size_t>(rank)).get(); }
+Transport* InProcessHub::transport(int rank) {
+  return state_->transports.at(static_cast<size_t>(rank)).get();
+}
 
 void InProcessHub::Abort(const std::string& reason) {
   Switchboard& board = state_->board;
@@ -186,7 +204,8 @@ void InProcessHub::Abort(const std::string& reason) {
   }
 }
 
-Status RunRanks(int size, InProcessOptions options, const std::function<Status(int, Transport*)>& body) {
+Status RunRanks(int size, InProcessOptions options,
+                const std::function<Status(int, Transport*)>& body) {
   InProcessHub hub(size, options);
   Mutex mutex;
   // The errors that Abort() causes on other ranks come later, so the first is the cause.
@@ -202,8 +221,9 @@ Status RunRanks(int size, InProcessOptions options, const std::function<Status(i
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) {
     const Status started = Caught([&] {
-      threads.push_back(
-          StartThread(absl::StrCat("rank-", r), [&, r] { end(r, Caught([&] { return body(r, hub.transport(r)); })); }));
+      threads.push_back(StartThread(absl::StrCat("rank-", r), [&, r] {
+        end(r, Caught([&] { return body(r, hub.transport(r)); }));
+      }));
       return absl::OkStatus();
     });
     end(r, started);

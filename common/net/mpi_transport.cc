@@ -27,7 +27,8 @@ namespace {
 constexpr int kWholeTag = 0;
 constexpr int kLengthTag = 1;
 constexpr int kPieceTag = 2;
-constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 38;  // more is no message of ours, and no host has the memory for it
+// More is no message of ours, and no host has the memory for it.
+constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 38;
 
 // The interval at which "mpi-send" looks whether the threads that receive move the sends on.
 constexpr std::chrono::microseconds kLookAgain{200};
@@ -59,7 +60,8 @@ class Backoff {
     auto sleep = std::clamp(waited / 8, kShortestSleep, kLongestSleep);
     if (busy && waited < kBusy) sleep = kShortestSleep;
     // A deadline that is nearer than the next poll cuts the sleep short.
-    const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) + kResolution;
+    const auto left =
+        std::chrono::duration_cast<std::chrono::microseconds>(deadline - now) + kResolution;
     std::this_thread::sleep_for(std::clamp(left, kResolution, sleep));
   }
   // Without polling first: for a thread whose turn comes only if no other moves on.
@@ -69,11 +71,13 @@ class Backoff {
  private:
   using Microseconds = std::chrono::microseconds;
   static constexpr Microseconds kPolling{500}, kCoreWanted{100};
-  static constexpr Microseconds kShortestSleep{20}, kLongestSleep{500}, kBusy{50000}, kResolution{1};
+  static constexpr Microseconds kShortestSleep{20}, kLongestSleep{500}, kBusy{50000},
+      kResolution{1};
 
   // The system may wake a sleeper 50 us late, to save wake-ups, unless its thread asks for less.
   static void SleepPrecisely() {
-    thread_local const int asked = prctl(PR_SET_TIMERSLACK, 1000UL);  // ns; a system that refuses costs time alone
+    // Ns; a system that refuses costs time alone.
+    thread_local const int asked = prctl(PR_SET_TIMERSLACK, 1000UL);
     static_cast<void>(asked);
   }
 
@@ -84,8 +88,9 @@ class Backoff {
 // True once all requests are finished (they are MPI_REQUEST_NULL then).
 StatusOr<bool> AllFinished(std::vector<MPI_Request>& requests, const char* doing) {
   int finished = 0;
-  PEPNET_RETURN_IF_ERROR(MpiStatus(
-      MPI_Testall(static_cast<int>(requests.size()), requests.data(), &finished, MPI_STATUSES_IGNORE), doing));
+  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Testall(static_cast<int>(requests.size()), requests.data(),
+                                               &finished, MPI_STATUSES_IGNORE),
+                                   doing));
   return finished != 0;
 }
 
@@ -96,11 +101,12 @@ Status MpiStatus(int code, const char* doing) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
-  return absl::UnavailableError(
-      absl::StrCat("MPI cannot ", doing, ": ", absl::string_view(text, static_cast<size_t>(length))));
+  return absl::UnavailableError(absl::StrCat("MPI cannot ", doing, ": ",
+                                             absl::string_view(text, static_cast<size_t>(length))));
 }
 
-StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, MpiTransportOptions options) {
+StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world,
+                                                             MpiTransportOptions options) {
   CHECK(options.split_bytes > 0 && options.split_bytes <= INT_MAX);
   int rank = 0, size = 0;
   PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_rank(world, &rank), "tell the rank"));
@@ -109,8 +115,10 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world, Mpi
   for (ChannelState& state : transport->channels_) {
     // A communicator of its own for each channel: a wildcard receive on one never meets a message
     // of another, and each has its own lock.
-    PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_dup(world, &state.comm), "create the communicator of a channel"));
-    PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_set_errhandler(state.comm, MPI_ERRORS_RETURN), "set the error handler"));
+    PEPNET_RETURN_IF_ERROR(
+        MpiStatus(MPI_Comm_dup(world, &state.comm), "create the communicator of a channel"));
+    PEPNET_RETURN_IF_ERROR(
+        MpiStatus(MPI_Comm_set_errhandler(state.comm, MPI_ERRORS_RETURN), "set the error handler"));
     MutexLock lock(&state.mutex);
     state.incoming.resize(static_cast<size_t>(size));
   }
@@ -175,17 +183,19 @@ Status MpiTransport::Send(Channel channel, int rank, Bytes body) {
 Status MpiTransport::StartSend(ChannelState& state, int rank, Outgoing& outgoing) {
   const auto start = [&](const void* data, size_t bytes, int tag) {
     MPI_Request request = MPI_REQUEST_NULL;
-    const int code = MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, rank, tag, state.comm, &request);
+    const int code =
+        MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, rank, tag, state.comm, &request);
     outgoing.requests.push_back(request);
     return MpiStatus(code, "start a send");
   };
   const size_t bytes = outgoing.body.size();
   if (bytes <= options_.split_bytes) return start(outgoing.body.data(), bytes, kWholeTag);
   outgoing.total = bytes;
-  PEPNET_RETURN_IF_ERROR(start(&outgoing.total, sizeof(outgoing.total), kLengthTag));  // a list node: its address stays
+  // A list node: its address stays.
+  PEPNET_RETURN_IF_ERROR(start(&outgoing.total, sizeof(outgoing.total), kLengthTag));
   for (size_t offset = 0; offset < bytes; offset += options_.split_bytes) {
-    PEPNET_RETURN_IF_ERROR(
-        start(outgoing.body.data() + offset, std::min(options_.split_bytes, bytes - offset), kPieceTag));
+    PEPNET_RETURN_IF_ERROR(start(outgoing.body.data() + offset,
+                                 std::min(options_.split_bytes, bytes - offset), kPieceTag));
   }
   return absl::OkStatus();
 }
@@ -216,17 +226,20 @@ Status MpiTransport::PollArrivals(ChannelState& state, bool* progress) {
     int found = 0;
     MPI_Message message = MPI_MESSAGE_NULL;
     MPI_Status status;
-    PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, state.comm, &found, &message, &status),
-                                     "look for messages"));
+    PEPNET_RETURN_IF_ERROR(
+        MpiStatus(MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, state.comm, &found, &message, &status),
+                  "look for messages"));
     if (found == 0) return absl::OkStatus();
     *progress = true;
     PEPNET_RETURN_IF_ERROR(StartReceive(state, &message, status));
   }
 }
 
-Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, const MPI_Status& status) {
+Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message,
+                                  const MPI_Status& status) {
   int count = 0;
-  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Get_count(&status, MPI_BYTE, &count), "tell the size of a message"));
+  PEPNET_RETURN_IF_ERROR(
+      MpiStatus(MPI_Get_count(&status, MPI_BYTE, &count), "tell the size of a message"));
   const size_t bytes = static_cast<size_t>(count);
   std::deque<Incoming>& queue = state.incoming[static_cast<size_t>(status.MPI_SOURCE)];
   const auto broken = [&](const std::string& why) {
@@ -237,10 +250,11 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, con
     uint64_t total = 0;
     if (bytes != sizeof(total)) return broken(absl::StrCat("a length of ", bytes, " bytes"));
     // Eight bytes that are here already: this does not wait.
-    PEPNET_RETURN_IF_ERROR(
-        MpiStatus(MPI_Mrecv(&total, count, MPI_BYTE, message, MPI_STATUS_IGNORE), "receive a length"));
+    PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Mrecv(&total, count, MPI_BYTE, message, MPI_STATUS_IGNORE),
+                                     "receive a length"));
     if (total > kMaxBodyBytes) {
-      return broken(absl::StrCat("the length ", total, " of a message, expected at most ", kMaxBodyBytes));
+      return broken(
+          absl::StrCat("the length ", total, " of a message, expected at most ", kMaxBodyBytes));
     }
     queue.emplace_back();
     queue.back().body = Bytes(total);
@@ -255,13 +269,15 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message, con
     queue.back().body = Bytes(bytes);
     queue.back().arrival = state.arrivals++;
     ++state.in_flight;
-  } else if (queue.empty() || bytes == 0 || bytes > queue.back().body.size() - queue.back().claimed) {
+  } else if (queue.empty() || bytes == 0 ||
+             bytes > queue.back().body.size() - queue.back().claimed) {
     return broken(absl::StrCat("a piece of ", bytes, " bytes that belongs to no message"));
   }
   Incoming& incoming = queue.back();
   MPI_Request request = MPI_REQUEST_NULL;
   PEPNET_RETURN_IF_ERROR(MpiStatus(
-      MPI_Imrecv(incoming.body.data() + incoming.claimed, count, MPI_BYTE, message, &request), "start a receive"));
+      MPI_Imrecv(incoming.body.data() + incoming.claimed, count, MPI_BYTE, message, &request),
+      "start a receive"));
   incoming.requests.push_back(request);
   incoming.claimed += bytes;
   return absl::OkStatus();
@@ -274,7 +290,8 @@ Status MpiTransport::PollReceives(ChannelState& state, bool* progress) {
   for (std::deque<Incoming>& queue : state.incoming) {
     for (Incoming& incoming : queue) {
       if (incoming.requests.empty()) continue;  // finished, or nothing but its length has come
-      PEPNET_ASSIGN_OR_RETURN(const bool finished, AllFinished(incoming.requests, "finish a receive"));
+      PEPNET_ASSIGN_OR_RETURN(const bool finished,
+                              AllFinished(incoming.requests, "finish a receive"));
       if (!finished) continue;
       incoming.requests.clear();
       *progress = true;
@@ -289,7 +306,8 @@ bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* messag
     // Only the front counts: behind an unfinished body a finished one waits, which keeps the order
     // of messages of one source.
     const std::deque<Incoming>& queue = state.incoming[static_cast<size_t>(s)];
-    return !queue.empty() && queue.front().requests.empty() && queue.front().claimed == queue.front().body.size();
+    return !queue.empty() && queue.front().requests.empty() &&
+           queue.front().claimed == queue.front().body.size();
   };
   int best = -1;
   if (source != kAnyRank) {
@@ -313,8 +331,10 @@ bool MpiTransport::TakeComplete(ChannelState& state, int source, Message* messag
   return true;
 }
 
-StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline deadline, const std::string& what) {
-  CHECK(source == kAnyRank || (source >= 0 && source < size_)) << "receive from rank " << source << " of " << size_;
+StatusOr<Message> MpiTransport::Receive(Channel channel, int source, Deadline deadline,
+                                        const std::string& what) {
+  CHECK(source == kAnyRank || (source >= 0 && source < size_))
+      << "receive from rank " << source << " of " << size_;
   const Clock::time_point start = Clock::now();
   ChannelState& state = this->state(channel);
   Backoff backoff;
@@ -358,9 +378,10 @@ Status MpiTransport::Flush(Deadline deadline) {
     }
     if (waiting == 0) return absl::OkStatus();
     if (Clock::now() >= deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("waited ", absl::SixDigits(std::chrono::duration<double>(Clock::now() - start).count()),
-                       " s for ", waiting, " messages of rank ", rank_, " to leave: their receivers do not take them"));
+      return absl::DeadlineExceededError(absl::StrCat(
+          "waited ", absl::SixDigits(std::chrono::duration<double>(Clock::now() - start).count()),
+          " s for ", waiting, " messages of rank ", rank_,
+          " to leave: their receivers do not take them"));
     }
     backoff.Pause(true, deadline);
   }
@@ -388,7 +409,8 @@ void MpiTransport::MoveSendsOn() {
       MutexLock lock(&state.mutex);
       if (state.outgoing.empty()) continue;
       moved = true;
-      failed |= !PollSends(state).ok();  // kept in state.failure: the next caller of this channel returns it
+      // Kept in state.failure: the next caller of this channel returns it.
+      failed |= !PollSends(state).ok();
     }
     if (!moved) {
       std::this_thread::sleep_for(kLookAgain);

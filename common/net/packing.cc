@@ -12,7 +12,8 @@
 namespace pepnet {
 namespace {
 
-constexpr int kFloat16Top = 15;    // float16 holds values below 2^16; the largest one is scaled to below 2^15
+// float16 holds values below 2^16; the largest one is scaled to below 2^15
+constexpr int kFloat16Top = 15;
 constexpr int kFloat16Most = 200;  // no float needs more
 
 size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.table_count, 0); }
@@ -20,7 +21,8 @@ size_t CountsBytes(const FrameHeader& header) { return PullBodyBytes(header.tabl
 // Bytes of the marks behind a pull's ids. Precondition: the body holds the counts.
 size_t MarkBytes(const FrameHeader& header, const uint8_t* body) {
   if ((header.flags & FrameHeader::kMarked) == 0) return 0;
-  return MarkWords(IdCount({reinterpret_cast<const uint32_t*>(body), header.table_count})) * sizeof(uint64_t);
+  return MarkWords(IdCount({reinterpret_cast<const uint32_t*>(body), header.table_count})) *
+         sizeof(uint64_t);
 }
 
 FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
@@ -29,7 +31,8 @@ FrameHeader WithFlags(FrameHeader header, uint32_t flags) {
 }
 
 Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
-  if ((header.flags & FrameHeader::kByReference) != 0) return frame;  // it does not leave the process
+  // It does not leave the process.
+  if ((header.flags & FrameHeader::kByReference) != 0) return frame;
   const size_t counts = CountsBytes(header), marks = MarkBytes(header, FrameBody(frame));
   const size_t ids = (header.body_bytes - counts - marks) / sizeof(int64_t);
   const int64_t* in = reinterpret_cast<const int64_t*>(FrameBody(frame) + counts);
@@ -37,8 +40,8 @@ Bytes ShortenIds(const FrameHeader& header, Bytes frame) {
   for (size_t i = 0; i < ids; ++i) used |= static_cast<uint64_t>(in[i]);
   // A negative id has its upper bits set and does not fit either.
   if (used > std::numeric_limits<uint32_t>::max()) return frame;
-  Bytes packed =
-      MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds), counts + ids * sizeof(uint32_t) + marks);
+  Bytes packed = MakeFrame(WithFlags(header, header.flags | FrameHeader::kShortIds),
+                           counts + ids * sizeof(uint32_t) + marks);
   std::memcpy(FrameBody(packed), FrameBody(frame), counts);
   uint32_t* out = reinterpret_cast<uint32_t*>(FrameBody(packed) + counts);
   for (size_t i = 0; i < ids; ++i) out[i] = static_cast<uint32_t>(in[i]);
@@ -50,11 +53,14 @@ StatusOr<ParsedFrame> LengthenIds(const ParsedFrame& frame) {
   const FrameHeader& header = frame.header();
   const size_t counts = CountsBytes(header);
   const size_t marks = header.body_bytes < counts ? 0 : MarkBytes(header, frame.body());
-  if (header.body_bytes < counts + marks || (header.body_bytes - counts - marks) % sizeof(uint32_t) != 0) {
-    return InvalidInput("a packed pull of ", header.table_count, " tables has a body of ", header.body_bytes, " bytes");
+  if (header.body_bytes < counts + marks ||
+      (header.body_bytes - counts - marks) % sizeof(uint32_t) != 0) {
+    return InvalidInput("a packed pull of ", header.table_count, " tables has a body of ",
+                        header.body_bytes, " bytes");
   }
   const size_t ids = (header.body_bytes - counts - marks) / sizeof(uint32_t);
-  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kShortIds), counts + ids * sizeof(int64_t) + marks);
+  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kShortIds),
+                    counts + ids * sizeof(int64_t) + marks);
   std::memcpy(plain.body(), frame.body(), counts);
   const uint32_t* in = reinterpret_cast<const uint32_t*>(frame.body() + counts);
   int64_t* out = reinterpret_cast<int64_t*>(plain.body() + counts);
@@ -80,16 +86,18 @@ Bytes Narrow(const FrameHeader& header, Bytes frame) {
 
 StatusOr<ParsedFrame> Widen(const ParsedFrame& frame) {
   FrameHeader header = frame.header();
-  if (header.body_bytes % sizeof(uint16_t) != 0 || header.exponent < -300 || header.exponent > 300) {
-    return InvalidInput("packed floats of ", header.body_bytes, " bytes, scaled by 2^", header.exponent,
-                        ", expected 2 bytes each");
+  if (header.body_bytes % sizeof(uint16_t) != 0 || header.exponent < -300 ||
+      header.exponent > 300) {
+    return InvalidInput("packed floats of ", header.body_bytes, " bytes, scaled by 2^",
+                        header.exponent, ", expected 2 bytes each");
   }
   const size_t count = header.body_bytes / sizeof(uint16_t);
   const uint16_t* in = reinterpret_cast<const uint16_t*>(frame.body());
   const bool half = DtypeOf(header) == WireDtype::kFloat16;
   // Flags and exponent say how the frame travelled; the plain frame knows nothing of it.
   const int exponent = std::exchange(header.exponent, 0);
-  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kDtypeMask), count * sizeof(float));
+  ParsedFrame plain(WithFlags(header, header.flags & ~FrameHeader::kDtypeMask),
+                    count * sizeof(float));
   float* out = reinterpret_cast<float*>(plain.body());
   if (half) {
     // A power of two loses nothing on the way back but what lies below the least float32.
@@ -131,15 +139,21 @@ Bytes Pack(Bytes frame) {
   const StatusOr<FrameHeader> header = ParseHeader(frame);
   CHECK(header.ok()) << header.status();
   if (header->type == MessageType::kPull) return ShortenIds(*header, std::move(frame));
-  if (HasFloats(*header) && DtypeOf(*header) != WireDtype::kFloat32) return Narrow(*header, std::move(frame));
+  if (HasFloats(*header) && DtypeOf(*header) != WireDtype::kFloat32) {
+    return Narrow(*header, std::move(frame));
+  }
   return frame;
 }
 
 StatusOr<ParsedFrame> Unpack(Bytes received) {
   PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(received)));
   const FrameHeader& header = frame.header();
-  if (DtypeOf(header) > WireDtype::kFloat16) return InvalidInput("frame with unknown number format ", header.flags);
-  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0) return LengthenIds(frame);
+  if (DtypeOf(header) > WireDtype::kFloat16) {
+    return InvalidInput("frame with unknown number format ", header.flags);
+  }
+  if (header.type == MessageType::kPull && (header.flags & FrameHeader::kShortIds) != 0) {
+    return LengthenIds(frame);
+  }
   if (HasFloats(header) && DtypeOf(header) != WireDtype::kFloat32) return Widen(frame);
   return frame;
 }
@@ -150,7 +164,8 @@ StatusOr<ParsedFrame> Unpack(Bytes received) {
 // ties to even.
 uint16_t ToBFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN stays one
+  // NaN stays one
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
@@ -162,20 +177,25 @@ uint16_t ToFloat16(float value) {
   const uint32_t size = bits & 0x7fffffff;
   if (size > 0x7f800000) return sign | 0x7e00;   // NaN
   if (size >= 0x477ff000) return sign | 0x7c00;  // rounds to 2^16 or more
-  if (size < 0x38800000) {  // below 2^-14: a multiple of 2^-24; the addition rounds it to nearest even
+  // Below 2^-14: a multiple of 2^-24; the addition rounds it to nearest even.
+  if (size < 0x38800000) {
     const float shifted = std::bit_cast<float>(size) + 0.5f;
-    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5f));
+    return sign |
+           static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0.5f));
   }
   const uint32_t rounded = size + 0xfff + ((size >> 13) & 1);
-  return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);  // the exponent's bias falls from 127 to 15
+  // The exponent's bias falls from 127 to 15.
+  return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);
 }
 
 // As a float, the ten bits of the fraction stand 13 places higher and the exponent is 112 too
 // small.
 float FromFloat16(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16, rest = uint32_t{bits & 0x7fffu} << 13;
-  if ((bits & 0x7c00) == 0x7c00) return std::bit_cast<float>(sign | rest | 0x7f800000);  // infinite, or NaN
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(rest) * 0x1p112f));
+  // Infinite, or NaN.
+  if ((bits & 0x7c00) == 0x7c00) return std::bit_cast<float>(sign | rest | 0x7f800000);
+  return std::bit_cast<float>(sign |
+                              std::bit_cast<uint32_t>(std::bit_cast<float>(rest) * 0x1p112f));
 }
 
 }  // namespace pepnet

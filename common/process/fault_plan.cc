@@ -33,8 +33,9 @@ const std::vector<KindRule>& Kinds() {
 }
 
 const std::vector<std::string>& KillPoints() {
-  static const std::vector<std::string> points = {"before_write", "mid_write",     "after_write", "before_fsync",
-                                                  "after_fsync",  "before_rename", "after_rename"};
+  static const std::vector<std::string> points = {"before_write", "mid_write",   "after_write",
+                                                  "before_fsync", "after_fsync", "before_rename",
+                                                  "after_rename"};
   return points;
 }
 
@@ -55,7 +56,8 @@ StatusOr<int64_t> ByteCount(const std::string& key, const std::string& value) {
   const std::string units = " KMG";
   const size_t power = unit.empty() ? 0 : unit.size() == 1 ? units.find(unit) : std::string::npos;
   int64_t number = 0;
-  if (power >= units.size() || !absl::SimpleAtoi(value.substr(0, digits), &number) || number > int64_t{1} << 30) {
+  if (power >= units.size() || !absl::SimpleAtoi(value.substr(0, digits), &number) ||
+      number > int64_t{1} << 30) {
     return InvalidInput(key, "=", value, ": expected a size like 4096, 64k or 1MB");
   }
   // The product is at most 2^30 << 30, which fits.
@@ -77,7 +79,8 @@ Status SetKey(const std::string& key, const std::string& value, Fault* fault) {
     PEPNET_ASSIGN_OR_RETURN(fault->after_bytes, ByteCount(key, value));
     return absl::OkStatus();
   }
-  PEPNET_ASSIGN_OR_RETURN(const int64_t number, Number(key, value, key == "nth" || key == "step" ? 1 : 0));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t number,
+                          Number(key, value, key == "nth" || key == "step" ? 1 : 0));
   if (key == "rank") fault->rank = static_cast<int>(number);
   if (key == "step") fault->step = number;
   if (key == "nth") fault->nth = number;
@@ -89,10 +92,13 @@ Status SetKey(const std::string& key, const std::string& value, Fault* fault) {
 
 Status CheckComplete(const Fault& fault) {
   if (fault.kind == FaultKind::kKill && (fault.step < 0) == fault.point.empty()) {
-    return InvalidInput("expected either step=S or point=P (", absl::StrJoin(KillPoints(), ", "), ")");
+    return InvalidInput("expected either step=S or point=P (", absl::StrJoin(KillPoints(), ", "),
+                        ")");
   }
   if (fault.kind == FaultKind::kStop && fault.step < 0) return InvalidInput("expected step=S");
-  if (fault.kind == FaultKind::kDelay && fault.max_ms <= 0) return InvalidInput("expected max_ms of at least 1");
+  if (fault.kind == FaultKind::kDelay && fault.max_ms <= 0) {
+    return InvalidInput("expected max_ms of at least 1");
+  }
   return absl::OkStatus();
 }
 
@@ -100,10 +106,12 @@ StatusOr<Fault> ParseFault(const std::string& text) {
   const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
   const std::string name(absl::StripAsciiWhitespace(halves[0]));
   const auto& kinds = Kinds();
-  const auto rule = std::find_if(kinds.begin(), kinds.end(), [&](const KindRule& kind) { return name == kind.name; });
+  const auto rule = std::find_if(kinds.begin(), kinds.end(),
+                                 [&](const KindRule& kind) { return name == kind.name; });
   if (rule == kinds.end()) {
     const auto add_name = [](std::string* out, const KindRule& kind) { out->append(kind.name); };
-    return InvalidInput("there is no fault '", name, "'; known are ", absl::StrJoin(kinds, ", ", add_name));
+    return InvalidInput("there is no fault '", name, "'; known are ",
+                        absl::StrJoin(kinds, ", ", add_name));
   }
   Fault fault;
   fault.kind = rule->kind;
@@ -114,7 +122,8 @@ StatusOr<Fault> ParseFault(const std::string& text) {
     const std::vector<std::string> parts = absl::StrSplit(pair, absl::MaxSplits('=', 1));
     const std::string key(absl::StripAsciiWhitespace(parts[0]));
     if (key != "rank" && std::find(rule->keys.begin(), rule->keys.end(), key) == rule->keys.end()) {
-      return InvalidInput("there is no key '", key, "'; known are rank, ", absl::StrJoin(rule->keys, ", "));
+      return InvalidInput("there is no key '", key, "'; known are rank, ",
+                          absl::StrJoin(rule->keys, ", "));
     }
     if (parts.size() < 2) return InvalidInput("key '", key, "' has no value; write ", key, "=...");
     PEPNET_RETURN_IF_ERROR(SetKey(key, std::string(absl::StripAsciiWhitespace(parts[1])), &fault));

@@ -76,13 +76,17 @@ bool FileFaults::Counts(Armed& armed, const std::string& path) {
 void FileFaults::KillAt(const char* moment, FileOperation operation, const std::string& path) {
   const std::string point = absl::StrCat(moment, "_", NameOf(operation));
   for (Armed& armed : armed_) {
-    if (armed.fault.kind != FaultKind::kKill || armed.fault.point != point || !Counts(armed, path)) continue;
+    if (armed.fault.kind != FaultKind::kKill || armed.fault.point != point ||
+        !Counts(armed, path)) {
+      continue;
+    }
     ++fired_;
     KillThisProcess(absl::StrCat(point, " of ", path, " (", armed.fault.text, ")"));
   }
 }
 
-FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string& path, std::string_view data) {
+FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string& path,
+                                     std::string_view data) {
   MutexLock lock(&mutex_);
   KillAt("before", operation, path);
   Verdict verdict{0, data};
@@ -91,7 +95,8 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
     const auto act = [&](int error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       ++fired_;
       verdict.error = error;
-      LogWarning(absl::StrCat("injected fault: ", NameOf(operation), " of ", path, " (", fault.text, ")"));
+      LogWarning(
+          absl::StrCat("injected fault: ", NameOf(operation), " of ", path, " (", fault.text, ")"));
     };
     if ((fault.kind == FaultKind::kFailSync && operation == FileOperation::kSync) ||
         (fault.kind == FaultKind::kFailRename && operation == FileOperation::kRename)) {
@@ -116,7 +121,8 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
       const auto bit = static_cast<size_t>(fault.bit) % (8 * altered_.size());
       altered_[bit / 8] = static_cast<char>(altered_[bit / 8] ^ (1 << (bit % 8)));
       verdict.data = altered_;
-    } else if (fault.kind == FaultKind::kKill && fault.point == "mid_write" && Counts(armed, path)) {
+    } else if (fault.kind == FaultKind::kKill && fault.point == "mid_write" &&
+               Counts(armed, path)) {
       // The first half is written and then the process dies in After(): a torn write.
       torn_write_ = true;
       verdict.data = data.substr(0, data.size() / 2);

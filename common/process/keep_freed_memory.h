@@ -1,7 +1,9 @@
-// KeepFreedMemory: the process keeps memory that it has freed, up to 256 MB, instead of giving it back at once. Messages of
-// megabytes are made and freed in every step; memory that comes from the system each time is found and cleared page by page.
+// KeepFreedMemory: the process keeps memory that it has freed, up to 256 MB, instead of giving it
+// back at once. Messages of megabytes are made and freed in every step; memory that comes from the
+// system each time is found and cleared page by page.
 //
-// Called once, by main(), before anything else. Single blocks of more than 32 MB (tables) still go back when they are freed.
+// Called once, by main(), before anything else. Single blocks of more than 32 MB (tables) still go
+// back when they are freed.
 #pragma once
 
 #include <malloc.h>

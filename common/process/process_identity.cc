@@ -51,7 +51,9 @@ ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self) 
   char state = 0;
   uint64_t start_ticks = 0;
   // A pid serves again: a process with another start time is another one.
-  if (!ReadStat(other.pid, &state, &start_ticks) || start_ticks != other.start_ticks) return ProcessState::kGone;
+  if (!ReadStat(other.pid, &state, &start_ticks) || start_ticks != other.start_ticks) {
+    return ProcessState::kGone;
+  }
   switch (state) {
     case 'Z':
     case 'X':

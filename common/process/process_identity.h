@@ -1,4 +1,5 @@
-// ProcessIdentity: how the processes of one host learn about each other whether they run, are stopped, or are gone.
+// ProcessIdentity: how the processes of one host learn about each other whether they run, are
+// stopped, or are gone.
 //
 // Threads: any.
 #pragma once
@@ -10,7 +11,8 @@ namespace pepnet {
 
 struct ProcessIdentity {
   std::string host;  // its name, for people
-  // boot and pid namespace: two processes mean the same by a pid only if this is equal; "" = unknown
+  // boot and pid namespace: two processes mean the same by a pid only if this is equal; "" =
+  // unknown
   std::string space;
   int64_t pid = 0;
   uint64_t start_ticks = 0;  // when it started: a later process of the same pid is another one

@@ -26,7 +26,9 @@ sigset_t Signals(bool under_mpirun) {
   if (!under_mpirun) sigaddset(&set, SIGINT);
   // A closed terminal ends the run like SIGTERM; nohup asks that it does not.
   struct sigaction action;
-  if (sigaction(SIGHUP, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
+  if (sigaction(SIGHUP, nullptr, &action) == 0 && action.sa_handler != SIG_IGN) {
+    sigaddset(&set, SIGHUP);
+  }
   return set;
 }
 
@@ -62,7 +64,8 @@ void StopSignal::Listen() {
       end_now_(signal);
       return;
     }
-    LogInfo(absl::StrCat(SignalName(signal), ": training stops after the next step, with a checkpoint"));
+    LogInfo(absl::StrCat(SignalName(signal),
+                         ": training stops after the next step, with a checkpoint"));
     requested_ = signal;
   }
 }
@@ -73,7 +76,9 @@ Status StoppedOnRequest(const std::string& message) {
   return status;
 }
 
-bool IsStoppedOnRequest(const Status& status) { return status.GetPayload(kStoppedPayload).has_value(); }
+bool IsStoppedOnRequest(const Status& status) {
+  return status.GetPayload(kStoppedPayload).has_value();
+}
 
 void LingerBeforeExit() { usleep(300 * 1000); }
 

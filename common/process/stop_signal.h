@@ -1,12 +1,14 @@
-// StopSignal: turns signals into a request to stop that the training loop can ask for, instead of a sudden end.
+// StopSignal: turns signals into a request to stop that the training loop can ask for, instead of a
+// sudden end.
 //
-//   one process:   SIGUSR1, SIGTERM, SIGINT ask for a checkpoint at the next step boundary; a second SIGTERM or SIGINT ends
-//                  the process at once.
-//   under mpirun:  SIGUSR1 (which mpirun forwards) asks for the checkpoint. SIGTERM leaves 1 s before SIGKILL, so it ends the
-//                  process at once. SIGINT is mpirun's own: it answers with SIGTERM.
+//   one process:   SIGUSR1, SIGTERM, SIGINT ask for a checkpoint at the next step boundary; a
+//                  second SIGTERM or SIGINT ends the process at once.
+//   under mpirun:  SIGUSR1 (which mpirun forwards) asks for the checkpoint. SIGTERM leaves 1 s
+//                  before SIGKILL, so it ends the process at once. SIGINT is mpirun's own: it
+//                  answers with SIGTERM.
 //
-// Threads: owns one, "signals", the only one in which these signals are delivered: construct it before any other thread is
-//          started. requested() from any thread.
+// Threads: owns one, "signals", the only one in which these signals are delivered: construct it
+//          before any other thread is started. requested() from any thread.
 #pragma once
 
 #include <atomic>
@@ -18,12 +20,14 @@
 
 namespace pepnet {
 
-// Exit status of a job that a signal ended after its checkpoint (EX_TEMPFAIL: try again, with --continue_train).
+// Exit status of a job that a signal ended after its checkpoint (EX_TEMPFAIL: try again, with
+// --continue_train).
 inline constexpr int kStoppedExitStatus = 75;
 
 class StopSignal {
  public:
-  // `end_now(signal)` ends the process: called in the thread "signals" when there is no time for a checkpoint.
+  // `end_now(signal)` ends the process: called in the thread "signals" when there is no time for a
+  // checkpoint.
   StopSignal(bool under_mpirun, std::function<void(int)> end_now);
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
@@ -37,17 +41,20 @@ class StopSignal {
 
   const bool under_mpirun_;
   const std::function<void(int)> end_now_;
-  std::atomic<int> requested_ = 0;    // written by "signals"; only its own value matters
-  std::atomic<bool> ending_ = false;  // set before the signal that wakes "signals" for the last time
+  std::atomic<int> requested_ = 0;  // written by "signals"; only its own value matters
+  // Set before the signal that wakes "signals" for the last time.
+  std::atomic<bool> ending_ = false;
   std::thread listener_;
 };
 
-// "stopped by SIGUSR1 ...": what a command returns when it ends early on request. main() exits with kStoppedExitStatus.
+// "stopped by SIGUSR1 ...": what a command returns when it ends early on request. main() exits with
+// kStoppedExitStatus.
 Status StoppedOnRequest(const std::string& message);
 bool IsStoppedOnRequest(const Status& status);
 
-// What a process does between its last words and its exit when mpirun ends all ranks: it stays for the rest of the others' last
-// words, so that they do not take it for the one that died first. Well below mpirun's second.
+// What a process does between its last words and its exit when mpirun ends all ranks: it stays for
+// the rest of the others' last words, so that they do not take it for the one that died first. Well
+// below mpirun's second.
 void LingerBeforeExit();
 
 // "SIGUSR1", "SIGTERM", ...

@@ -26,7 +26,9 @@ struct TraceRecording::State {
   State(int rank, size_t max_events) : rank(rank), max_events(max_events) {}
 
   int64_t NowNs() const {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() -
+                                                                start)
+        .count();
   }
   void Add(const char* name, int64_t begin_ns);
   size_t ThisThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
@@ -35,7 +37,8 @@ struct TraceRecording::State {
   const size_t max_events;
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   const int64_t start_us =  // since 1970
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::system_clock::now().time_since_epoch())
           .count();
   Mutex mutex;
   std::vector<Event> events ABSL_GUARDED_BY(mutex);
@@ -73,7 +76,8 @@ void TraceScope::End() { state_->Add(name_, begin_ns_); }
 
 std::string TracePathOfRank(const std::string& path, int rank) {
   const size_t slash = path.rfind('/'), dot = path.rfind('.');
-  const bool has_ending = dot != std::string::npos && (slash == std::string::npos || dot > slash + 1) && dot > 0;
+  const bool has_ending =
+      dot != std::string::npos && (slash == std::string::npos || dot > slash + 1) && dot > 0;
   const size_t end = has_ending ? dot : path.size();
   return absl::StrCat(path.substr(0, end), "-", rank, path.substr(end));
 }
@@ -81,10 +85,13 @@ std::string TracePathOfRank(const std::string& path, int rank) {
 TraceRecording::TraceRecording(std::string path, int rank, size_t max_events)
     : path_(std::move(path)), state_(std::make_unique<State>(rank, max_events)) {}
 
-StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::string& path, int rank, size_t max_events) {
+StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::string& path, int rank,
+                                                                size_t max_events) {
   // Said before hours of work, not behind them.
-  PEPNET_RETURN_IF_ERROR(CheckReplaceable("--trace_path", path, {"{\"traceEvents\":", "{\"displayTimeUnit\":"}));
-  PEPNET_RETURN_IF_ERROR(Annotate(WriteFileAtomically(path, "{\"traceEvents\": []}\n"), "--trace_path"));
+  PEPNET_RETURN_IF_ERROR(
+      CheckReplaceable("--trace_path", path, {"{\"traceEvents\":", "{\"displayTimeUnit\":"}));
+  PEPNET_RETURN_IF_ERROR(
+      Annotate(WriteFileAtomically(path, "{\"traceEvents\": []}\n"), "--trace_path"));
   std::unique_ptr<TraceRecording> recording(new TraceRecording(path, rank, max_events));
   State* nobody = nullptr;
   // Pairs with the load of TraceScope: a scope that sees the state sees it whole.
@@ -105,21 +112,24 @@ StatusOr<int64_t> TraceRecording::Finish() {
   State& state = *state_;
   MutexLock lock(&state.mutex);
   std::string text = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
-  absl::StrAppendFormat(&text,
-                        R"({"ph": "M", "name": "process_name", "pid": %d, "tid": 0, "args": {"name": "rank %d"}})",
-                        state.rank, state.rank);
+  absl::StrAppendFormat(
+      &text,
+      R"({"ph": "M", "name": "process_name", "pid": %d, "tid": 0, "args": {"name": "rank %d"}})",
+      state.rank, state.rank);
   for (size_t t = 0; t < state.thread_names.size(); ++t) {
-    absl::StrAppendFormat(&text,
-                          ",\n"
-                          R"({"ph": "M", "name": "thread_name", "pid": %d, "tid": %d, "args": {"name": "%s"}})",
-                          state.rank, t, state.thread_names[t]);
+    absl::StrAppendFormat(
+        &text,
+        ",\n"
+        R"({"ph": "M", "name": "thread_name", "pid": %d, "tid": %d, "args": {"name": "%s"}})",
+        state.rank, t, state.thread_names[t]);
   }
   for (const State::Event& event : state.events) {
-    absl::StrAppendFormat(&text,
-                          ",\n"
-                          R"({"ph": "X", "name": "%s", "pid": %d, "tid": %d, "ts": %d.%03d, "dur": %d.%03d})",
-                          event.name, state.rank, event.thread, state.start_us + event.begin_ns / 1000,
-                          event.begin_ns % 1000, event.duration_ns / 1000, event.duration_ns % 1000);
+    absl::StrAppendFormat(
+        &text,
+        ",\n"
+        R"({"ph": "X", "name": "%s", "pid": %d, "tid": %d, "ts": %d.%03d, "dur": %d.%03d})",
+        event.name, state.rank, event.thread, state.start_us + event.begin_ns / 1000,
+        event.begin_ns % 1000, event.duration_ns / 1000, event.duration_ns % 1000);
   }
   text += "\n]}\n";
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(path_, text));

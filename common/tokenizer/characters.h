@@ -1,6 +1,6 @@
-// Characters as Unicode divides them, of those parts of it that texts of logs are mostly made of: Latin, Greek,
-// Cyrillic, Chinese, Japanese and Korean letters, and the usual punctuation. Others are kUnknown: a guess would make
-// other words than the reference's.
+// Characters as Unicode divides them, of those parts of it that texts of logs are mostly made of:
+// Latin, Greek, Cyrillic, Chinese, Japanese and Korean letters, and the usual punctuation. Others
+// are kUnknown: a guess would make other words than the reference's.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,8 @@ Status NotUtf8(std::string_view text) {
 
 // Characters, as far as they are UTF-8: a byte and the bytes 10xxxxxx behind it.
 int64_t CharactersIn(std::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
 }
 
 std::string Normalized(const TextNormalization& options, std::string_view text) {
@@ -38,13 +39,15 @@ std::string Normalized(const TextNormalization& options, std::string_view text) 
 
 }  // namespace
 
-WordTokenizer::WordTokenizer(Tokenizer description, const std::map<std::string, int64_t>* vocabulary)
+WordTokenizer::WordTokenizer(Tokenizer description,
+                             const std::map<std::string, int64_t>* vocabulary)
     : description_(std::move(description)), vocabulary_(*vocabulary) {}
 
 Status WordTokenizer::Append(std::string_view text, std::vector<std::string>* tokens) const {
   std::string normalized;
   const std::optional<TextNormalization>& options = description_.text;
-  if (options.has_value() && (options->most_characters == 0 || CharactersIn(text) <= options->most_characters)) {
+  if (options.has_value() &&
+      (options->most_characters == 0 || CharactersIn(text) <= options->most_characters)) {
     normalized = Normalized(*options, text);
     text = normalized;
   }
@@ -84,11 +87,16 @@ Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string
       kind = CharacterKind::kWord;
     }
     const auto unknown = [&](const char* what) {
-      return InvalidInput("the text \"", Printable(std::string(whole), 100), "\" holds the character U+",
-                          absl::StrFormat("%04X", character->code), ", ", what, " is not known here", kRemedy);
+      return InvalidInput("the text \"", Printable(std::string(whole), 100),
+                          "\" holds the character U+", absl::StrFormat("%04X", character->code),
+                          ", ", what, " is not known here", kRemedy);
     };
-    if (kind == CharacterKind::kUnknown) return unknown("of which the kind (letter or punctuation)");
-    if (description_.lower_case && !character->lower.has_value()) return unknown("of which the lower case");
+    if (kind == CharacterKind::kUnknown) {
+      return unknown("of which the kind (letter or punctuation)");
+    }
+    if (description_.lower_case && !character->lower.has_value()) {
+      return unknown("of which the lower case");
+    }
     if (kind != last) AppendWord(&word, tokens);
     last = kind;
     if (kind == CharacterKind::kBlank) continue;
@@ -99,7 +107,9 @@ Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string
 }
 
 void WordTokenizer::AppendWord(std::string* word, std::vector<std::string>* tokens) const {
-  if (!word->empty() && (description_.has_unknown || vocabulary_.count(*word) > 0)) tokens->push_back(*word);
+  if (!word->empty() && (description_.has_unknown || vocabulary_.count(*word) > 0)) {
+    tokens->push_back(*word);
+  }
   word->clear();
 }
 

@@ -1,16 +1,20 @@
-// WordTokenizer: cuts a text into words of a vocabulary, as Hugging Face's tokenizers do whose model is WordLevel
-// (docs/spec.md 3.11). In this order:
+// WordTokenizer: cuts a text into words of a vocabulary, as Hugging Face's tokenizers do whose
+// model is WordLevel (docs/spec.md 3.11). In this order:
 //
-//   TextNormalizer        of the feature: ASCII letters to upper or lower case, ASCII blanks removed
+//   TextNormalizer        of the feature: ASCII letters to upper or lower case, ASCII blanks
+//                         removed
 //   added tokens          cut out where they stand, the longest first; they are tokens as they are
 //   lower case            of what lies between them, if the tokenizer has it
-//   words                 WhitespaceSplit: between blanks. Whitespace: runs of \w, and of what is neither \w nor blank
-//   vocabulary            a word that is not in it is a token where the tokenizer has an unknown word, else dropped
+//   words                 WhitespaceSplit: between blanks. Whitespace: runs of \w, and of what is
+//                         neither \w nor blank
+//   vocabulary            a word that is not in it is a token where the tokenizer has an unknown
+//                         word, else dropped
 //
 // Source:    github.com/huggingface/tokenizers, whose answers are recorded in the tests.
 // Threads:   immutable. Ownership: borrows the vocabulary.
-// Failure:   InvalidArgument for a text that is not UTF-8, or of which a character's case or kind matters and is not
-//            known here (common/tokenizer/characters.h). The Status tells the character; the caller adds the place.
+// Failure:   InvalidArgument for a text that is not UTF-8, or of which a character's case or kind
+//            matters and is not known here (common/tokenizer/characters.h). The Status tells the
+//            character; the caller adds the place.
 #pragma once
 
 #include <cstdint>

@@ -10,8 +10,9 @@
 namespace pepnet {
 namespace {
 
-constexpr uint64_t kSalt = 0x61646d697373696f;  // else the places would follow from the bucket's bits
-constexpr size_t kPrefetchIds = 8;              // whose counters are asked for ahead of their use
+// Else the places would follow from the bucket's bits.
+constexpr uint64_t kSalt = 0x61646d697373696f;
+constexpr size_t kPrefetchIds = 8;  // whose counters are asked for ahead of their use
 
 }  // namespace
 
@@ -56,14 +57,18 @@ void AdmissionFilter::Count(std::span<const uint64_t> row_hashes) {
     if (i + kPrefetchIds < row_hashes.size()) {
       const uint64_t later = row_hashes[i + kPrefetchIds];
       if (const Words* const words = buckets_[BucketOf(later)].get(); words != nullptr) {
-        for (const uint64_t place : PlacesOf(later)) __builtin_prefetch(&(*words)[place / per_word_], 1);
+        for (const uint64_t place : PlacesOf(later)) {
+          __builtin_prefetch(&(*words)[place / per_word_], 1);
+        }
       }
     }
     Words& words = Writable(BucketOf(row_hashes[i]));
     // Counters stop at the limit, beyond which nobody asks, so that none carries into its neighbour
     // in the word.
     for (const uint64_t place : PlacesOf(row_hashes[i])) {
-      if (CounterAt(words, place) < limit_) words[place / per_word_] += uint64_t{1} << (place % per_word_ * bits_);
+      if (CounterAt(words, place) < limit_) {
+        words[place / per_word_] += uint64_t{1} << (place % per_word_ * bits_);
+      }
     }
   }
 }
@@ -97,7 +102,8 @@ void AdmissionFilter::Load(int bucket, std::span<const uint64_t> words) {
 }
 
 uint64_t AdmissionFilter::memory_bytes() const {
-  const auto used = std::count_if(buckets_.begin(), buckets_.end(), [](const auto& words) { return words != nullptr; });
+  const auto used = std::count_if(buckets_.begin(), buckets_.end(),
+                                  [](const auto& words) { return words != nullptr; });
   return static_cast<uint64_t>(used) * static_cast<uint64_t>(words_ * kFilterWordBytes);
 }
 

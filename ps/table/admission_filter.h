@@ -1,17 +1,19 @@
-// AdmissionFilter: how many steps have named ids that have no row, counted in memory of a fixed size: a counting Bloom
-// filter for each bucket of the table.
+// AdmissionFilter: how many steps have named ids that have no row, counted in memory of a fixed
+// size: a counting Bloom filter for each bucket of the table.
 //
-//   counters  of a bucket: 4 bits each where the policy counts to 15 at most, else 8, in 64-bit words, the first in
-//             the lowest bits
-//   place i   of an id, i = 0 .. kHashes - 1: with h = Mix64(row hash ^ kSalt), a = lower and b = upper half of h, b
-//             odd: ((a + i * b mod 2^32) * counters) >> 32
-//   count     of an id: the smallest of its counters. Never less than the steps that have named it, halved when the
-//             counters were; more where other ids share all its counters.
+//   counters  of a bucket: 4 bits each where the policy counts to 15 at most, else 8, in 64-bit
+//             words, the first in the lowest bits
+//   place i   of an id, i = 0 .. kHashes - 1: with h = Mix64(row hash ^ kSalt), a = lower and
+//             b = upper half of h, b odd: ((a + i * b mod 2^32) * counters) >> 32
+//   count     of an id: the smallest of its counters. Never less than the steps that have named it,
+//             halved when the counters were; more where other ids share all its counters.
 //
-// Order:    a step's ids are all counted before any is asked for, and counters stop at the same number, so that the
-//           order of ids does not matter.
-// Halving:  each bucket's counters once in filter_halve_steps steps, at steps that the bucket's number gives.
-// Copies:   an image of all counters costs nothing; a bucket that is changed while one may be held is copied first.
+// Order:    a step's ids are all counted before any is asked for, and counters stop at the same
+//           number, so that the order of ids does not matter.
+// Halving:  each bucket's counters once in filter_halve_steps steps, at steps that the bucket's
+//           number gives.
+// Copies:   an image of all counters costs nothing; a bucket that is changed while one may be held
+//           is copied first.
 // Memory:   a bucket has none before its first id.
 // Threads:  one. Images are read by any.
 #pragma once
@@ -30,8 +32,8 @@ class AdmissionFilter {
  public:
   static constexpr int kHashes = 4;
   using Words = std::vector<uint64_t>;
-  // The counters of a bucket, which stay as they are; null: all are 0. Shared by the filter and by images of it, which
-  // go when the last checkpoint is written, or when the filter ends.
+  // The counters of a bucket, which stay as they are; null: all are 0. Shared by the filter and by
+  // images of it, which go when the last checkpoint is written, or when the filter ends.
   using Image = std::vector<std::shared_ptr<const Words>>;  // by bucket
 
   // Precondition: policy.filters(), and RowPolicyFault() finds no fault.
@@ -64,7 +66,8 @@ class AdmissionFilter {
   int64_t words_, halve_steps_;
   uint64_t counters_;  // of a bucket
   std::vector<std::shared_ptr<Words>> buckets_;
-  mutable std::vector<bool> imaged_;  // an image may hold the words of the bucket; nobody sees that from outside
+  // An image may hold the words of the bucket; nobody sees that from outside.
+  mutable std::vector<bool> imaged_;
 };
 
 }  // namespace pepnet

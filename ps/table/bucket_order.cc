@@ -14,7 +14,8 @@ constexpr size_t kRadixRows = 64;     // fewer are sorted by comparing them
 
 }  // namespace
 
-BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash) : rows_(rows), begin_(kBucketCount + 1, 0) {
+BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
+    : rows_(rows), begin_(kBucketCount + 1, 0) {
   static_assert(kBucketCount < 1 << 16);
   constexpr uint16_t kNone = kBucketCount;
   // A counting sort by bucket: the first pass counts, the second deals the slots out. The buckets
@@ -31,13 +32,16 @@ BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash) : rows
   std::vector<int64_t> next(begin_.begin(), begin_.end() - 1);
   slots_.resize(static_cast<size_t>(begin_[kBucketCount]));
   for (size_t slot = 0; slot < bucket_of.size(); ++slot) {
-    if (bucket_of[slot] != kNone) slots_[static_cast<size_t>(next[bucket_of[slot]]++)] = static_cast<uint32_t>(slot);
+    if (bucket_of[slot] != kNone) {
+      slots_[static_cast<size_t>(next[bucket_of[slot]]++)] = static_cast<uint32_t>(slot);
+    }
   }
 }
 
 std::span<const uint32_t> BucketOrder::Slots(int64_t first, int64_t end) {
-  for (; sorted_buckets_ < kBucketCount && begin_[sorted_buckets_] < end; ++sorted_buckets_)
+  for (; sorted_buckets_ < kBucketCount && begin_[sorted_buckets_] < end; ++sorted_buckets_) {
     SortBucket(sorted_buckets_);
+  }
   return std::span(slots_).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
 }
 
@@ -58,7 +62,8 @@ void BucketOrder::SortBucket(int bucket) {
     different |= entries_[i].id ^ entries_[0].id;
   }
   if (count < kRadixRows) {
-    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.id < b.id; });
+    std::sort(entries_.begin(), entries_.end(),
+              [](const Entry& a, const Entry& b) { return a.id < b.id; });
   } else {
     // By one byte after the other, the lowest first, each pass keeping the order of the one before.
     // With the sign bit turned over, negative ids come first.

@@ -1,7 +1,7 @@
 // BucketOrder: the slots of the rows of a view by (bucket, id), the order of checkpoints.
 //
-// Cost:    4 bytes per row, 6 in the constructor; the rows are counted and dealt out by bucket at once, a bucket is sorted
-//          when it is asked for.
+// Cost:    4 bytes per row, 6 in the constructor; the rows are counted and dealt out by bucket at
+//          once, a bucket is sorted when it is asked for.
 // Threads: one. Reads nothing but the ids of the view, which never change.
 #pragma once
 
@@ -19,8 +19,8 @@ class BucketOrder {
   BucketOrder(const RowStore::View& rows, uint64_t table_hash);
 
   int64_t size() const { return static_cast<int64_t>(slots_.size()); }
-  // Places [first, end) of the order. Calls go from front to back; what they returned stays as it is, so that another thread
-  // may read it.
+  // Places [first, end) of the order. Calls go from front to back; what they returned stays as it
+  // is, so that another thread may read it.
   std::span<const uint32_t> Slots(int64_t first, int64_t end);
   // The first bucket that has a row at place `end` or later; kBucketCount if there is none.
   int BucketAt(int64_t end) const;

@@ -1,5 +1,6 @@
-// HugeMemory: a move-only block of uninitialised bytes. A block of several MiB starts on a 2 MiB boundary and asks for
-// 2 MiB pages: with 4 KiB pages half the time of a random row access goes into finding the page.
+// HugeMemory: a move-only block of uninitialised bytes. A block of several MiB starts on a 2 MiB
+// boundary and asks for 2 MiB pages: with 4 KiB pages half the time of a random row access goes
+// into finding the page.
 //
 // Pages that were never written take no memory.
 #pragma once
@@ -16,7 +17,8 @@ namespace pepnet {
 class HugeMemory {
  public:
   HugeMemory() = default;
-  explicit HugeMemory(size_t bytes) : data_(static_cast<uint8_t*>(AllocatePages(bytes))), bytes_(bytes) {}
+  explicit HugeMemory(size_t bytes)
+      : data_(static_cast<uint8_t*>(AllocatePages(bytes))), bytes_(bytes) {}
   HugeMemory(HugeMemory&& other) noexcept { *this = std::move(other); }
   HugeMemory& operator=(HugeMemory&& other) noexcept {
     if (this != &other) {

@@ -1,7 +1,8 @@
-// RowCopies: copies of rows of one table, made before the rows changed, found again by bucket and slot.
+// RowCopies: copies of rows of one table, made before the rows changed, found again by bucket and
+// slot.
 //
-// Memory:  blocks of kBlockRows copies, charged to a budget that several tables share. A copy that is freed serves again
-//          for the same table.
+// Memory:  blocks of kBlockRows copies, charged to a budget that several tables share. A copy that
+//          is freed serves again for the same table.
 // Threads: one at a time (the owner locks).
 #pragma once
 
@@ -36,9 +37,12 @@ class RowCopies {
   // The copies of a bucket, sorted by slot.
   std::span<const Ref> OfBucket(int bucket);
   const RowInfo& info(Ref ref) const { return *reinterpret_cast<const RowInfo*>(copy(ref.place)); }
-  const float* floats(Ref ref) const { return reinterpret_cast<const float*>(copy(ref.place) + sizeof(RowInfo)); }
+  const float* floats(Ref ref) const {
+    return reinterpret_cast<const float*>(copy(ref.place) + sizeof(RowInfo));
+  }
   void Free(int bucket);
-  // Empty afterwards. The memory is the caller's to free: it takes milliseconds, which need no lock.
+  // Empty afterwards. The memory is the caller's to free: it takes milliseconds, which need no
+  // lock.
   std::vector<AlignedBuffer<uint8_t>> Clear();
 
   int64_t added() const { return added_; }  // so far

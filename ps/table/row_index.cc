@@ -8,8 +8,9 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kGrowPercent = 70;     // full: then growth begins
-constexpr size_t kMovedPerInsert = 12;  // places, so that all are moved before the index is 79 % full
+constexpr size_t kGrowPercent = 70;  // full: then growth begins
+// Places, so that all are moved before the index is 79 % full.
+constexpr size_t kMovedPerInsert = 12;
 constexpr size_t kWrittenAtOnce = 1024;
 
 // Runs of 300 entries are rare among ten million rows.
@@ -20,7 +21,8 @@ size_t CapacityFor(int64_t count) { return static_cast<size_t>(count) * 100 / kG
 }  // namespace
 
 RowIndex::RowIndex(int64_t id_count)
-    : halves_are_ids_(id_count <= int64_t{1} << 32), places_(MakePlaces(kFirstCapacity, SpillOf(kFirstCapacity))) {
+    : halves_are_ids_(id_count <= int64_t{1} << 32),
+      places_(MakePlaces(kFirstCapacity, SpillOf(kFirstCapacity))) {
   WriteTo(places_.end(), &places_);
 }
 
@@ -51,7 +53,8 @@ bool RowIndex::Place(uint64_t hash, Entry entry, Places* places) {
 }
 
 void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
-  CHECK_LE(slot, kMostRows) << "one table has more rows on this server than an index can hold; add servers";
+  CHECK_LE(slot, kMostRows)
+      << "one table has more rows on this server than an index can hold; add servers";
   ++count_;
   if (!grows() && places_.capacity < CapacityFor(count_)) {
     // Growth by half leaves the index 52 % full when it ends; doubling would leave it 39 % full.
@@ -64,7 +67,8 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
   // A run that fills the spill is bad luck of the hashes, not fullness: more room behind the last
   // home cures it.
   while (!Place(hash, entry, places_.Home(hash) < moved_ ? &grown_ : &places_)) {
-    Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill), rows, table_hash);
+    Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill),
+            rows, table_hash);
   }
 }
 
@@ -100,7 +104,9 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
 void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
   const size_t capacity = CapacityFor(count);
   // All entries move at once: callers set tables up or load them, and no step waits meanwhile.
-  if (capacity > std::max(places_.capacity, grown_.capacity)) Rebuild(capacity, SpillOf(capacity), rows, table_hash);
+  if (capacity > std::max(places_.capacity, grown_.capacity)) {
+    Rebuild(capacity, SpillOf(capacity), rows, table_hash);
+  }
 }
 
 void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
@@ -127,7 +133,9 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
   }
   moved_ = at;
   // The homes of hashes before moved_, where a probe may end at once.
-  WriteTo(static_cast<size_t>(static_cast<unsigned __int128>(moved_) * grown_.capacity / places_.capacity) + 1,
+  WriteTo(static_cast<size_t>(static_cast<unsigned __int128>(moved_) * grown_.capacity /
+                              places_.capacity) +
+              1,
           &grown_);
   if (halves_are_ids_) return;
   // The next call asks the row store for these ids; an insertion lies between, time enough to fetch

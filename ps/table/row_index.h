@@ -1,26 +1,30 @@
-// RowIndex: finds the slot of an id. Open addressing with linear probing; an entry is 8 bytes: the slot and the lower half of
-// the id. In a table of up to 2^32 ids that is the whole id, and nothing else is read; in a larger one the row store, which has
-// all of it, is asked when the halves agree.
+// RowIndex: finds the slot of an id. Open addressing with linear probing; an entry is 8 bytes: the
+// slot and the lower half of the id. In a table of up to 2^32 ids that is the whole id, and nothing
+// else is read; in a larger one the row store, which has all of it, is asked when the halves agree.
 //
 //   hash     | bucket (10 bits, alike on a server) | home = the 54 bits below * capacity / 2^54 |
 //
-//   entries  |  ...  | half 32 | slot 32 | half 32 | kEmpty |  ...     a probe starts at home and ends at an empty entry
+//   entries  |  ...  | half 32 | slot 32 | half 32 | kEmpty |  ...
 //                          |        |
 //                     id mod 2^32   +--> row store: slot -> id, row, state, last step, updates
 //
-// Size:    at most 70 % full, 79 % at the end of growth, 52 % behind it: 10 to 16 bytes per row, and both arrays while it
-//          grows. It grows by half, not to double.
-// Growth:  in small steps, so that no row waits for all others. Homes have the order of hashes in an index of any size.
-//          So each insertion moves the next few entries, from the front, and stops at an empty place, which no probe
-//          passes:
+// A probe starts at home and ends at an empty entry.
+//
+// Size:    at most 70 % full, 79 % at the end of growth, 52 % behind it: 10 to 16 bytes per row,
+//          and both arrays while it grows. It grows by half, not to double.
+// Growth:  in small steps, so that no row waits for all others. Homes have the order of hashes in
+//          an index of any size. So each insertion moves the next few entries, from the front, and
+//          stops at an empty place, which no probe passes:
 //
 //            old   | moved ........ | moved_ , to be moved ..................... |
 //            grown | moved, and new ids with such hashes | not written yet ..................... |
 //
-//          A hash whose home in the old places lies before moved_ belongs to the grown ones, any other to the old ones:
-//          a probe looks in one of the two.
-// Spill:   behind the last home there is room for runs that begin before it, so that probes need not wrap around.
-// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the home comes from the bits below them.
+//          A hash whose home in the old places lies before moved_ belongs to the grown ones, any
+//          other to the old ones: a probe looks in one of the two.
+// Spill:   behind the last home there is room for runs that begin before it, so that probes need
+//          not wrap around.
+// Hash:    RowHash of the id. Its top bits (the bucket) are alike on one server; the home comes
+//          from the bits below them.
 // Threads: one thread changes; no other may read meanwhile.
 #pragma once
 
@@ -40,24 +44,29 @@ class RowIndex {
   static constexpr int64_t kNoSlot = -1;
   static constexpr int64_t kMostRows = 0xfffffffe;
 
-  // Up to an `id_count` of 2^32 for ids 0 <= id < id_count: others must not be asked for, since one may stand for
-  // another. Beyond it for any int64.
+  // Up to an `id_count` of 2^32 for ids 0 <= id < id_count: others must not be asked for, since one
+  // may stand for another. Beyond it for any int64.
   explicit RowIndex(int64_t id_count);
 
   // The slot of `id`, whose hash is `hash`, or kNoSlot.
-  int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const { return FindFrom(Start(hash), id, rows); }
-  // Calls visit(i, slot of ids[i] or kNoSlot) for each i in order. The memory accesses of many ids are under way together:
-  // while one block is visited the rows of the next are on their way, and the index entries of the one behind it.
-  // `prefetch(slot)` is called for a row that will most likely be visited soon.
+  int64_t Find(int64_t id, uint64_t hash, const RowStore& rows) const {
+    return FindFrom(Start(hash), id, rows);
+  }
+  // Calls visit(i, slot of ids[i] or kNoSlot) for each i in order. The memory accesses of many ids
+  // are under way together: while one block is visited the rows of the next are on their way, and
+  // the index entries of the one behind it. `prefetch(slot)` is called for a row that will most
+  // likely be visited soon.
   template <typename Prefetch, typename Visit>
-  void Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
-            const Visit& visit) const;
+  void Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows,
+            const Prefetch& prefetch, const Visit& visit) const;
   // Brings the home of an id into the cache.
   void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(Start(hash), 1); }
-  // Precondition: `slot` <= kMostRows is a row of `rows`; `hash` is that of its id, which is not there yet.
+  // Precondition: `slot` <= kMostRows is a row of `rows`; `hash` is that of its id, which is not
+  // there yet.
   void Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
-  // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a probe of any other id
-  // is as long as if the id had never been there. The row itself stays in `rows`.
+  // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a
+  // probe of any other id is as long as if the id had never been there. The row itself stays in
+  // `rows`.
   void Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash);
   // Makes room for `count` ids in all, at once.
   void Reserve(int64_t count, const RowStore& rows, uint64_t table_hash);
@@ -77,12 +86,14 @@ class RowIndex {
     Entry* entries() { return reinterpret_cast<Entry*>(memory.data()); }
     const Entry* entries() const { return reinterpret_cast<const Entry*>(memory.data()); }
     size_t Home(uint64_t hash) const {
-      return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity >> 64);
+      return static_cast<size_t>(static_cast<unsigned __int128>(hash << kBucketBits) * capacity >>
+                                 64);
     }
     size_t end() const { return capacity + spill; }
 
-    AlignedBuffer<uint8_t> memory;  // a cached block: many tables grow, and each leaves its old index to the next
-    size_t capacity = 0;            // homes
+    // A cached block: many tables grow, and each leaves its old index to the next.
+    AlignedBuffer<uint8_t> memory;
+    size_t capacity = 0;  // homes
     size_t spill = 0;
     size_t written = 0;  // entries that are set, be it to empty
   };
@@ -96,7 +107,9 @@ class RowIndex {
   int64_t FindFrom(const Entry* at, int64_t id, const RowStore& rows) const {
     for (;; ++at) {
       if (at->slot == kEmpty) return kNoSlot;
-      if (at->half == Half(id) && (halves_are_ids_ || rows.info(at->slot).id == id)) return at->slot;
+      if (at->half == Half(id) && (halves_are_ids_ || rows.info(at->slot).id == id)) {
+        return at->slot;
+      }
     }
   }
   int64_t IdOf(Entry entry, const RowStore& rows) const {
@@ -120,8 +133,8 @@ class RowIndex {
 };
 
 template <typename Prefetch, typename Visit>
-void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows, const Prefetch& prefetch,
-                    const Visit& visit) const {
+void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const RowStore& rows,
+                    const Prefetch& prefetch, const Visit& visit) const {
   const Entry* starts[3][kBlock];
   const size_t block_count = (ids.size() + kBlock - 1) / kBlock;
   const auto length = [&](size_t block) { return std::min(kBlock, ids.size() - block * kBlock); };
@@ -150,7 +163,9 @@ void RowIndex::Find(std::span<const int64_t> ids, uint64_t table_hash, const Row
     if (s >= 2) {
       const Entry* const* const block = starts[(s - 2) % 3];
       const size_t first = (s - 2) * kBlock;
-      for (size_t i = 0; i < length(s - 2); ++i) visit(first + i, FindFrom(block[i], ids[first + i], rows));
+      for (size_t i = 0; i < length(s - 2); ++i) {
+        visit(first + i, FindFrom(block[i], ids[first + i], rows));
+      }
     }
   }
 }

@@ -18,8 +18,8 @@ constexpr size_t kLanes = 8;        // counters at once
 // row ids[b / row_blocks]. Philox4x32 (common/base/random.h) and UnitFloat(), lane by lane: the
 // same bits.
 PEPNET_SIMD_CLONES
-void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks, size_t blocks,
-                   float* __restrict out) {
+void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks,
+                   size_t blocks, float* __restrict out) {
   for (size_t first = 0; first < blocks; first += kLanes) {
     // A counter of 128 bits, lowest word first: | block of the row | 0 | id low | id high |. The
     // arrays hold one word of kLanes counters each, so that every loop over `l` becomes vector
@@ -51,7 +51,8 @@ void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size
       for (size_t e = 0; e < kBlockFloats; ++e) {
         // 24 bits fit an int32, whose conversion to float all vector units have; that of uint32
         // came with AVX-512.
-        block[e] = low + span * (static_cast<float>(static_cast<int32_t>(words[e] >> 8)) * 0x1.0p-24f);
+        block[e] =
+            low + span * (static_cast<float>(static_cast<int32_t>(words[e] >> 8)) * 0x1.0p-24f);
       }
     }
   }
@@ -64,7 +65,8 @@ FloatRange UniformRange(const Table& table) {
     const double bound = std::sqrt(1.0 / static_cast<double>(table.rows));
     return {static_cast<float>(-bound), static_cast<float>(2 * bound)};
   }
-  return {static_cast<float>(table.initializer.a), static_cast<float>(table.initializer.b - table.initializer.a)};
+  return {static_cast<float>(table.initializer.a),
+          static_cast<float>(table.initializer.b - table.initializer.a)};
 }
 
 RowInitializer::RowInitializer(const Table& table, uint64_t seed)
@@ -105,7 +107,9 @@ void RowInitializer::FillUniform(int64_t id, std::span<float> out) const {
   for (size_t begin = 0; begin < out.size(); begin += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), begin / 4);
     const size_t count = std::min<size_t>(4, out.size() - begin);
-    for (size_t i = 0; i < count; ++i) out[begin + i] = range_.low + range_.span * UnitFloat(words[i]);
+    for (size_t i = 0; i < count; ++i) {
+      out[begin + i] = range_.low + range_.span * UnitFloat(words[i]);
+    }
   }
 }
 
@@ -126,7 +130,8 @@ void RowInitializer::FillTruncatedNormal(int64_t id, std::span<float> out) const
   const bool is_upper = low > mean;
   const double sign = is_upper ? -1 : 1;
   const double begin = NormalDistribution((is_upper ? mean - high : low - mean) / deviation);
-  const double share = NormalDistribution((is_upper ? mean - low : high - mean) / deviation) - begin;
+  const double share =
+      NormalDistribution((is_upper ? mean - low : high - mean) / deviation) - begin;
   for (size_t e = 0; e < out.size(); e += 4) {
     const auto words = Philox4x32(key_, static_cast<uint64_t>(id), e / 4);
     const size_t count = std::min<size_t>(4, out.size() - e);
@@ -145,7 +150,8 @@ void RowInitializer::FillSparse(int64_t id, std::span<float> out) const {
   for (size_t e = 0; e < out.size(); ++e) {
     // Column e has a permutation of its own: the id with place p < zeros is 0. No state is kept,
     // and any server finds the zeros of its rows alone (law L3).
-    const KeyedPermutation place(RandomKey(seed_, RandomPurpose::kTableInit, table_hash_, 1 + e), rows_);
+    const KeyedPermutation place(RandomKey(seed_, RandomPurpose::kTableInit, table_hash_, 1 + e),
+                                 rows_);
     if (place(static_cast<uint64_t>(id) % rows_) < zeros) out[e] = 0;
   }
 }
@@ -153,11 +159,13 @@ void RowInitializer::FillSparse(int64_t id, std::span<float> out) const {
 void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out) const {
   // Uniform values are the default, and early steps draw them for nearly every id: they go kLanes
   // counters at a time, the rest one by one. Both ways give the same bits.
-  const bool is_uniform = initializer_.kind == InitKind::kDefault || initializer_.kind == InitKind::kUniform;
+  const bool is_uniform =
+      initializer_.kind == InitKind::kDefault || initializer_.kind == InitKind::kUniform;
   size_t i = 0;
   if (is_uniform && dim % kBlockFloats == 0) {
     const size_t row_blocks = static_cast<size_t>(dim / kBlockFloats);
-    const size_t at_once = kLanes / std::gcd(kLanes, row_blocks);  // rows whose blocks fill the lanes
+    // rows whose blocks fill the lanes
+    const size_t at_once = kLanes / std::gcd(kLanes, row_blocks);
     for (; i + at_once <= ids.size(); i += at_once) {
       UniformBlocks(key_, range_.low, range_.span, ids.data() + i, row_blocks, at_once * row_blocks,
                     out + i * row_blocks * kBlockFloats);

@@ -1,18 +1,22 @@
-// The first value of a row: a function of (seed, table, id) alone (law L3). A table of fewer bits rounds it to nearest
-// (value_codec.h).
+// The first value of a row: a function of (seed, table, id) alone (law L3). A table of fewer bits
+// rounds it to nearest (value_codec.h).
 //
 //   kDefault  U(-sqrt(1/rows), sqrt(1/rows))              kUniform   U(a, b)
 //   kNormal   a + b * N(0, 1), Box-Muller                 kConstant  a
 //   kTruncatedNormal   a + b * N(0, 1) within low <= x <= high
 //   kEye               1 where element e == id, else 0
 //   kSparse            N(0, b) as kNormal, but 0 in ceil(a * rows) rows of each column
-// Element e of row `id` comes from word e % 4 of Philox4x32(RandomKey(seed, kTableInit, HashName(table)), id, e / 4).
-// Normal: elements 2k and 2k+1 share their two words, u1 = 1 - UnitFloat(word 2k), u2 = UnitFloat(word 2k+1):
+// Element e of row `id` comes from word e % 4 of Philox4x32(RandomKey(seed, kTableInit,
+// HashName(table)), id, e / 4).
+// Normal: elements 2k and 2k+1 share their two words, u1 = 1 - UnitFloat(word 2k) and
+//   u2 = UnitFloat(word 2k+1):
 //   z(2k) = sqrt(-2 ln u1) cos(2 pi u2),  z(2k+1) = sqrt(-2 ln u1) sin(2 pi u2), in double.
-// Truncated: with F the normal distribution function, u = (word + 1/2) / 2^32 and y the bounds as (bound - a) / b,
-//   z = F^-1( F(y_low) + u (F(y_high) - F(y_low)) ); where low > a computed for -x, and negated: F is precise below 0.
-// Sparse: element e of row `id` is 0 where P_e(id) < ceil(a * rows), P_e the KeyedPermutation of [0, rows) with the key
-//   RandomKey(seed, kTableInit, HashName(table), 1 + e). So each column has its exact number of zeros.
+// Truncated: with F the normal distribution function, u = (word + 1/2) / 2^32 and y the bounds as
+//   (bound - a) / b, z = F^-1( F(y_low) + u (F(y_high) - F(y_low)) ); where low > a computed for
+//   -x, and negated: F is precise below 0.
+// Sparse: element e of row `id` is 0 where P_e(id) < ceil(a * rows), P_e the KeyedPermutation of
+//   [0, rows) with the key RandomKey(seed, kTableInit, HashName(table), 1 + e). So each column has
+//   its exact number of zeros.
 #pragma once
 
 #include <cstdint>

@@ -19,7 +19,9 @@ Table CandidateTable(const Table& table, int64_t limit) {
   Table candidates = table;
   candidates.dim = 0;
   candidates.value_kind = ValueKind::kFp32;
-  candidates.policy = {.ttl_steps = table.policy.ttl_steps, .max_rows = limit, .ttl_seconds = table.policy.ttl_seconds};
+  candidates.policy = {.ttl_steps = table.policy.ttl_steps,
+                       .max_rows = limit,
+                       .ttl_seconds = table.policy.ttl_seconds};
   return candidates;
 }
 
@@ -33,7 +35,9 @@ RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
       admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
       share_(std::numeric_limits<size_t>::max()) {
   const int64_t limit = RowLimit(RowBytes(table.value_kind, table.dim, state_dim), policy_);
-  if (policy_.limits_rows()) share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
+  if (policy_.limits_rows()) {
+    share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
+  }
   if (policy_.removes_rows()) slots_.resize(kBucketCount);
   if (policy_.filters()) filter_ = std::make_unique<AdmissionFilter>(policy_);
   if (policy_.counts_candidates()) {
@@ -48,7 +52,8 @@ bool RowLifecycle::Draw(int64_t step, int64_t id) const {
   if (policy_.admit_probability >= 1) return true;
   // The draw is a function of seed, table, id and step, so it is the same on any server and after a
   // resume (laws L3, L4).
-  const uint32_t word = Philox4x32(admission_key_, static_cast<uint64_t>(id), static_cast<uint64_t>(step))[0];
+  const uint32_t word =
+      Philox4x32(admission_key_, static_cast<uint64_t>(id), static_cast<uint64_t>(step))[0];
   return UnitFloat(word) < policy_.admit_probability;
 }
 
@@ -105,7 +110,9 @@ void RowLifecycle::Added(int64_t slot, uint64_t hash) {
   // then finds the second time that nothing is left to do.
   const int bucket = ListOf(hash);
   slots_[bucket].push_back(static_cast<uint32_t>(slot));
-  if (slots_[bucket].size() > share_ && (grown_.empty() || grown_.back() != bucket)) grown_.push_back(bucket);
+  if (slots_[bucket].size() > share_ && (grown_.empty() || grown_.back() != bucket)) {
+    grown_.push_back(bucket);
+  }
 }
 
 void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
@@ -133,13 +140,15 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
     const RowInfo& info = rows->info(slots[i]);
-    ranks_.emplace_back(RankOf(policy_, info, rows->clicks(slots[i]), step, RowHash(rows->table_hash(), info.id)),
-                        slots[i]);
+    ranks_.emplace_back(
+        RankOf(policy_, info, rows->clicks(slots[i]), step, RowHash(rows->table_hash(), info.id)),
+        slots[i]);
   }
   // No two rows rank alike (row_rank.h), so the set that leaves does not depend on the order of the
   // list, which a resume changes (law L4): it reads rows by id.
   const size_t leave = slots.size() - (share_ - share_ / 16);
-  std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1), ranks_.end());
+  std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1),
+                   ranks_.end());
   slots.clear();
   for (size_t i = 0; i < ranks_.size(); ++i) {
     if (i < leave) {
@@ -167,7 +176,9 @@ void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
   slots.resize(kept);
 }
 
-int64_t RowLifecycle::SweepPeriod(int64_t ttl_steps) { return std::clamp<int64_t>(ttl_steps / 8, 1, 256); }
+int64_t RowLifecycle::SweepPeriod(int64_t ttl_steps) {
+  return std::clamp<int64_t>(ttl_steps / 8, 1, 256);
+}
 
 void RowLifecycle::Sweep(int64_t period, int64_t step, int64_t named_until, TableShard* rows) {
   for (int64_t bucket = step % period; bucket < kBucketCount; bucket += period) {
@@ -178,7 +189,9 @@ void RowLifecycle::Sweep(int64_t period, int64_t step, int64_t named_until, Tabl
 void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
   // Expiry comes before eviction: a row that is too old leaves as such and makes room for younger
   // ones.
-  if (policy_.ttl_steps > 0) Sweep(SweepPeriod(policy_.ttl_steps), step, step - policy_.ttl_steps, rows);
+  if (policy_.ttl_steps > 0) {
+    Sweep(SweepPeriod(policy_.ttl_steps), step, step - policy_.ttl_steps, rows);
+  }
   if (policy_.ttl_seconds > 0 && named_until >= 0) {
     const auto period = static_cast<uint64_t>(SweepPeriod(step - named_until));
     Sweep(static_cast<int64_t>(std::bit_floor(period)), step, named_until, rows);
@@ -194,8 +207,10 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
 }
 
 uint64_t RowLifecycle::memory_bytes() const {
-  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) + (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
-                   (filter_ != nullptr ? filter_->memory_bytes() : 0) + hashes_.capacity() * sizeof(uint64_t);
+  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) +
+                   (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
+                   (filter_ != nullptr ? filter_->memory_bytes() : 0) +
+                   hashes_.capacity() * sizeof(uint64_t);
   for (const std::vector<uint32_t>& slots : slots_) bytes += slots.capacity() * sizeof(uint32_t);
   return bytes;
 }

@@ -1,22 +1,24 @@
-// RowLifecycle: which rows one server has of a table with a RowPolicy: who is admitted, when a row expires, and which
-// rows leave when there are too many.
+// RowLifecycle: which rows one server has of a table with a RowPolicy: who is admitted, when a row
+// expires, and which rows leave when there are too many.
 //
 //   step t    Admit()    ids without a row are counted; who has been named often enough gets a row
 //             ...        the gradients of step t are applied to the rows there are
-//             Finish()   buckets with more rows than their share are brought below it; some buckets are swept: rows
-//                        that have not been named for their time to live leave
+//             Finish()   buckets with more rows than their share are brought below it; some buckets
+//                        are swept: rows that have not been named for their time to live leave
 //
-// Decisions: are made bucket by bucket, from the ids that the steps have named, taken as sets, from the config and the
-//            number of the step. So they are the same for any number of servers and workers and any order of messages.
-// Limits:    a table of L rows has L / 1024 in each bucket. Within a step a bucket may hold more: the rows that the
-//            step makes. Eviction leaves 15/16 of a share, so that a bucket is not ranked anew for every row.
-// Sweeps:    each bucket is looked through every SweepPeriod() steps, so that no step pays for all. For an age in event
-//            time the period is that of the steps of that age, cut to a power of two: it changes with the data, and
-//            powers of two leave no bucket out when it does.
-// Candidates: are ids that have been named and not yet admitted, rows without floats in a table of their own, which has
-//            the same limits; those that were not named for longest leave it.
-// Filter:    counts them in their place where the policy has one (admission_filter.h). It forgets by halving alone: an
-//            id whose row has left finds its count as it was.
+// Decisions: are made bucket by bucket, from the ids that the steps have named, taken as sets, from
+//            the config and the number of the step. So they are the same for any number of servers
+//            and workers and any order of messages.
+// Limits:    a table of L rows has L / 1024 in each bucket. Within a step a bucket may hold more:
+//            the rows that the step makes. Eviction leaves 15/16 of a share, so that a bucket is
+//            not ranked anew for every row.
+// Sweeps:    each bucket is looked through every SweepPeriod() steps, so that no step pays for all.
+//            For an age in event time the period is that of the steps of that age, cut to a power
+//            of two: it changes with the data, and powers of two leave no bucket out when it does.
+// Candidates: are ids that have been named and not yet admitted, rows without floats in a table of
+//            their own, which has the same limits; those that were not named for longest leave it.
+// Filter:    counts them in their place where the policy has one (admission_filter.h). It forgets
+//            by halving alone: an id whose row has left finds its count as it was.
 // Threads:   one.
 #pragma once
 
@@ -47,18 +49,19 @@ class RowLifecycle {
   // `state_dim`: floats of optimizer state of a row.
   RowLifecycle(const Table& table, int state_dim, uint64_t seed);
 
-  // Step `step` names `unseen`, which have no row in `rows`, in any order, an id as often as workers name it; they are
-  // sorted. Makes the rows of those that are admitted. `before_change` is called with the slot of each candidate before
-  // it changes.
+  // Step `step` names `unseen`, which have no row in `rows`, in any order, an id as often as
+  // workers name it; they are sorted. Makes the rows of those that are admitted. `before_change` is
+  // called with the slot of each candidate before it changes.
   void Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
              absl::FunctionRef<void(int64_t slot)> before_change);
-  // After the gradients of `step` are applied. `named_until`: rows that no later step has named are too old by their
-  // event time (ttl_seconds); -1: none is.
+  // After the gradients of `step` are applied. `named_until`: rows that no later step has named are
+  // too old by their event time (ttl_seconds); -1: none is.
   void Finish(int64_t step, TableShard* rows, int64_t named_until = -1);
   // A row has been made.
   void Added(int64_t slot, uint64_t hash);
 
-  // Ids that have been counted and have no row yet, as rows of width 0; null: none are counted, or in filter().
+  // Ids that have been counted and have no row yet, as rows of width 0; null: none are counted, or
+  // in filter().
   TableShard* candidates() { return candidates_.get(); }
   const TableShard* candidates() const { return candidates_.get(); }
   // Null: the policy has none.
@@ -86,7 +89,8 @@ class RowLifecycle {
   uint64_t admission_key_;
   size_t share_;                              // rows of a bucket; SIZE_MAX: no limit
   std::vector<std::vector<uint32_t>> slots_;  // by bucket
-  std::vector<int> grown_;                    // buckets that got rows since the last Finish() and have more than share_
+  // Buckets that got rows since the last Finish() and have more than share_.
+  std::vector<int> grown_;
   std::unique_ptr<TableShard> candidates_;
   std::unique_ptr<AdmissionFilter> filter_;
   std::vector<uint64_t> hashes_;  // of the ids that a step counts in it

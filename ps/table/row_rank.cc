@@ -12,13 +12,15 @@ double Decayed(double weight, int64_t age, int64_t half_life) {
   const int64_t halvings = age / half_life;
   if (halvings > 1000) return 0;
   const double within = static_cast<double>(age % half_life) / static_cast<double>(half_life);
-  const double power = std::bit_cast<double>(static_cast<uint64_t>(1023 - halvings) << 52);  // 2^-halvings
+  // 2^-halvings
+  const double power = std::bit_cast<double>(static_cast<uint64_t>(1023 - halvings) << 52);
   return weight * (1 - 0.5 * within) * power;
 }
 
 }  // namespace
 
-RowRank RankOf(const RowPolicy& policy, const RowInfo& info, double clicks, int64_t step, uint64_t hash) {
+RowRank RankOf(const RowPolicy& policy, const RowInfo& info, double clicks, int64_t step,
+               uint64_t hash) {
   RowRank rank{0, 0, hash};
   switch (policy.eviction) {
     case EvictionKind::kLru:
@@ -30,9 +32,11 @@ RowRank RankOf(const RowPolicy& policy, const RowInfo& info, double clicks, int6
       rank.second = info.last_step;
       break;
     case EvictionKind::kScore: {
-      const double weight = policy.show_weight * static_cast<double>(info.frequency) + policy.click_weight * clicks;
+      const double weight =
+          policy.show_weight * static_cast<double>(info.frequency) + policy.click_weight * clicks;
       // Doubles >= 0 have the order of their bits.
-      rank.first = std::bit_cast<int64_t>(Decayed(weight, step - info.last_step, policy.half_life_steps));
+      rank.first =
+          std::bit_cast<int64_t>(Decayed(weight, step - info.last_step, policy.half_life_steps));
       rank.second = info.last_step;
       break;
     }

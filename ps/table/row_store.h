@@ -1,11 +1,12 @@
-// RowStore: the rows of one table on one server, in memory that never moves: a slot and the pointers to its row stay good
-// as long as the store.
+// RowStore: the rows of one table on one server, in memory that never moves: a slot and the
+// pointers to its row stay good as long as the store.
 //
-// Layout:  slots count the rows by age. A chunk holds kChunkRows rows: first the floats of each row (value, then optimizer
-//          state; values of fewer bits take whole floats, value_codec.h), then the RowInfo of each. The first chunks are made one by one, so that a small table stays small;
-//          later ones are cut from slabs on huge pages.
-// Threads: one thread appends and changes. Floats and RowInfo of rows that are not being changed, and the ids of all
-//          rows, may be read through a View by another thread meanwhile.
+// Layout:  slots count the rows by age. A chunk holds kChunkRows rows: first the floats of each row
+//          (value, then optimizer state; values of fewer bits take whole floats, value_codec.h),
+//          then the RowInfo of each. The first chunks are made one by one, so that a small table
+//          stays small; later ones are cut from slabs on huge pages.
+// Threads: one thread appends and changes. Floats and RowInfo of rows that are not being changed,
+//          and the ids of all rows, may be read through a View by another thread meanwhile.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@
 namespace pepnet {
 
 struct RowInfo {
-  static constexpr int64_t kNoId = INT64_MIN;  // no row stands in this slot; no table has this id (IdsOf())
+  // No row stands in this slot; no table has this id (IdsOf()).
+  static constexpr int64_t kNoId = INT64_MIN;
 
   int64_t id;         // changes only where no view is read (TableShard::KeepErased)
   int64_t frequency;  // steps that have named the row
@@ -32,8 +34,12 @@ class RowStore {
   class View {
    public:
     int64_t size() const { return size_; }
-    const float* floats(int64_t slot) const { return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
-    const RowInfo& info(int64_t slot) const { return *InfoOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
+    const float* floats(int64_t slot) const {
+      return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_);
+    }
+    const RowInfo& info(int64_t slot) const {
+      return *InfoOf(chunks_[slot >> kChunkBits], slot, row_floats_);
+    }
 
    private:
     friend class RowStore;
@@ -49,9 +55,13 @@ class RowStore {
   int64_t Append();
   // Precondition: 0 <= slot < size().
   float* floats(int64_t slot) { return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
-  const float* floats(int64_t slot) const { return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
+  const float* floats(int64_t slot) const {
+    return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_);
+  }
   RowInfo& info(int64_t slot) { return *InfoOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
-  const RowInfo& info(int64_t slot) const { return *InfoOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
+  const RowInfo& info(int64_t slot) const {
+    return *InfoOf(chunks_[slot >> kChunkBits], slot, row_floats_);
+  }
   View view() const;
   uint64_t memory_bytes() const { return chunks_.size() * chunk_bytes(); }
 
@@ -67,7 +77,9 @@ class RowStore {
     uint8_t* const infos = chunk + kChunkRows * row_floats * sizeof(float);
     return reinterpret_cast<RowInfo*>(infos) + (slot & kChunkMask);
   }
-  size_t chunk_bytes() const { return kChunkRows * (row_floats_ * sizeof(float) + sizeof(RowInfo)); }
+  size_t chunk_bytes() const {
+    return kChunkRows * (row_floats_ * sizeof(float) + sizeof(RowInfo));
+  }
   void AddChunk();
 
   int64_t row_floats_;

@@ -21,7 +21,8 @@ inline __attribute__((always_inline)) void PrefetchRow(std::span<const RowUpdate
 // Calls update(value, state, gradient) for each row, with the rows to come on their way into the
 // cache.
 template <typename Update>
-inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate> rows, const Update& update) {
+inline __attribute__((always_inline)) void ForEachRow(std::span<const RowUpdate> rows,
+                                                      const Update& update) {
   for (size_t i = 0; i < rows.size(); ++i) {
     PrefetchRow(rows, i + kPrefetchRows);
     update(rows[i].value, rows[i].state, rows[i].gradient);
@@ -62,18 +63,21 @@ void Sgd(float lr, int dim, std::span<const RowUpdate> rows) {
 //   s = s + g^2                      per element
 //   w = w - lr g / (sqrt(s) + eps)
 template <int fixed_dim>  // 0: any
-inline __attribute__((always_inline)) void AdagradRows(float lr, int any_dim, std::span<const RowUpdate> rows) {
+inline __attribute__((always_inline)) void AdagradRows(float lr, int any_dim,
+                                                       std::span<const RowUpdate> rows) {
   const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
   ForEachRow(
-      rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) __attribute__((always_inline)) {
-        for (int e = 0; e < dim; ++e) {
-          s[e] += g[e] * g[e];
-          w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
-        }
-      });
+      rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g)
+                __attribute__((always_inline)) {
+                  for (int e = 0; e < dim; ++e) {
+                    s[e] += g[e] * g[e];
+                    w[e] -= lr * g[e] / (std::sqrt(s[e]) + kEpsilon);
+                  }
+                });
 }
 
-inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim, std::span<const RowUpdate> rows) {
+inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim,
+                                                             std::span<const RowUpdate> rows) {
   switch (dim) {
     case 8:
       return AdagradRows<8>(lr, dim, rows);
@@ -89,7 +93,8 @@ inline __attribute__((always_inline)) void AdagradOfAnyWidth(float lr, int dim, 
 // The usual optimizer has a version for wider vectors: the same operations on each element, so the
 // same bits.
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void AdagradAvx2(float lr, int dim, std::span<const RowUpdate> rows) {
+__attribute__((target("avx2"))) void AdagradAvx2(float lr, int dim,
+                                                 std::span<const RowUpdate> rows) {
   AdagradOfAnyWidth(lr, dim, rows);
 }
 #endif
@@ -109,7 +114,8 @@ void Adagrad(float lr, int dim, std::span<const RowUpdate> rows) {
 template <WeightDecayMode mode>
 void RowwiseAdagrad(float lr, float wd, int dim, std::span<const RowUpdate> rows) {
   ForEachRow(rows, [=](float* __restrict w, float* __restrict s, const float* __restrict g) {
-    *s += MeanOfSquares(dim, [=](int e) { return mode == WeightDecayMode::kL2 ? g[e] + wd * w[e] : g[e]; });
+    *s += MeanOfSquares(
+        dim, [=](int e) { return mode == WeightDecayMode::kL2 ? g[e] + wd * w[e] : g[e]; });
     const float m = lr / (std::sqrt(*s) + kEpsilon);
     if constexpr (mode == WeightDecayMode::kNone) {
       for (int e = 0; e < dim; ++e) w[e] -= m * g[e];
@@ -121,7 +127,9 @@ void RowwiseAdagrad(float lr, float wd, int dim, std::span<const RowUpdate> rows
 }
 
 // u = z without l1 of its size.
-inline float Shrunk(float z, float l1) { return std::abs(z) <= l1 ? 0.0f : z - std::copysign(l1, z); }
+inline float Shrunk(float z, float l1) {
+  return std::abs(z) <= l1 ? 0.0f : z - std::copysign(l1, z);
+}
 
 //   z  = -w (beta / lr + l2)                    before the first update of an element (s = 0): w is
 //                                               the minimiser there
@@ -145,11 +153,13 @@ void Ftrl(const SparseOptimizer& optimizer, float lr, int dim, std::span<const R
     }
     float kept = 1;
     if (group > 0) {
-      const float norm =
-          std::sqrt(MeanOfSquares(dim, [=](int e) { return Shrunk(z[e], l1); }) * static_cast<float>(dim));
+      const float norm = std::sqrt(MeanOfSquares(dim, [=](int e) { return Shrunk(z[e], l1); }) *
+                                   static_cast<float>(dim));
       kept = norm > group ? 1 - group / norm : 0;
     }
-    for (int e = 0; e < dim; ++e) w[e] = -kept * Shrunk(z[e], l1) / ((beta + std::sqrt(s[e])) / lr + l2);
+    for (int e = 0; e < dim; ++e) {
+      w[e] = -kept * Shrunk(z[e], l1) / ((beta + std::sqrt(s[e])) / lr + l2);
+    }
   });
 }
 
@@ -163,7 +173,9 @@ void AdagradDecay(const SparseOptimizer& optimizer, float lr, int64_t update, in
   ForEachRow(rows, [&](float* __restrict w, float* __restrict s, const float* __restrict g) {
     const float missing = decays - s[dim];
     const float factor =
-        missing == 0 ? 1 : static_cast<float>(std::pow(optimizer.decay_rate, static_cast<double>(missing)));
+        missing == 0
+            ? 1
+            : static_cast<float>(std::pow(optimizer.decay_rate, static_cast<double>(missing)));
     s[dim] = decays;
     for (int e = 0; e < dim; ++e) {
       s[e] = std::max(factor * s[e], floor) + g[e] * g[e];
@@ -197,13 +209,15 @@ void Adam(const AdamFactors& f, float lr, float wd, int dim, std::span<const Row
     for (int e = 0; e < dim; ++e) {
       m[e] = f.beta1 * m[e] + f.one_minus_beta1 * g[e];
       v[e] = f.beta2 * v[e] + f.one_minus_beta2 * (g[e] * g[e]);
-      w[e] -= lr * (m[e] / f.correction1 / (std::sqrt(v[e] / f.correction2) + kEpsilon) + wd * w[e]);
+      w[e] -=
+          lr * (m[e] / f.correction1 / (std::sqrt(v[e] / f.correction2) + kEpsilon) + wd * w[e]);
     }
   });
 }
 
 //   As adam, with one v per row: v = b2 v + (1 - b2) mean_e(g^2).
-void PartialRowwiseAdam(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+void PartialRowwiseAdam(const AdamFactors& f, float lr, float wd, int dim,
+                        std::span<const RowUpdate> rows) {
   ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict g) {
     float* __restrict m = state;
     float& v = state[dim];
@@ -243,7 +257,8 @@ void Lamb(const AdamFactors& f, float lr, float wd, int dim, std::span<const Row
 }
 
 //   As lamb, with one v per row: v = b2 v + (1 - b2) mean_e(g^2).
-void PartialRowwiseLamb(const AdamFactors& f, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+void PartialRowwiseLamb(const AdamFactors& f, float lr, float wd, int dim,
+                        std::span<const RowUpdate> rows) {
   std::vector<float> r(dim);
   ForEachRow(rows, [&](float* __restrict w, float* __restrict state, const float* __restrict g) {
     float* __restrict m = state;
@@ -261,7 +276,8 @@ void PartialRowwiseLamb(const AdamFactors& f, float lr, float wd, int dim, std::
 //   r = lr eta |w| / (|g| + wd |w|)             0 where that is 0 / 0
 //   m = mom m + r (g + wd w)
 //   w = w - m
-void LarsSgd(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+void LarsSgd(const SparseOptimizer& optimizer, float lr, float wd, int dim,
+             std::span<const RowUpdate> rows) {
   const auto momentum = static_cast<float>(optimizer.momentum);
   ForEachRow(rows, [=](float* __restrict w, float* __restrict m, const float* __restrict g) {
     const float length = std::sqrt(SumOfSquares(dim, [=](int e) { return w[e]; }));
@@ -279,27 +295,31 @@ void LarsSgd(const SparseOptimizer& optimizer, float lr, float wd, int dim, std:
 //   d  = sqrt(u + eps) / sqrt(v + eps) g'
 //   u  = rho u + (1 - rho) d^2
 //   w  = w - lr d
-void Adadelta(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
+void Adadelta(const SparseOptimizer& optimizer, float lr, float wd, int dim,
+              std::span<const RowUpdate> rows) {
   const auto rho = static_cast<float>(optimizer.rho), share = static_cast<float>(1 - optimizer.rho);
   const auto eps = static_cast<float>(optimizer.eps);
-  ForEachRow(rows, [=](float* __restrict w, float* __restrict state, const float* __restrict gradient) {
-    float* __restrict v = state;
-    float* __restrict u = state + dim;
-    for (int e = 0; e < dim; ++e) {
-      const float g = gradient[e] + wd * w[e];
-      v[e] = rho * v[e] + share * (g * g);
-      const float d = std::sqrt(u[e] + eps) / std::sqrt(v[e] + eps) * g;
-      u[e] = rho * u[e] + share * (d * d);
-      w[e] -= lr * d;
-    }
-  });
+  ForEachRow(rows,
+             [=](float* __restrict w, float* __restrict state, const float* __restrict gradient) {
+               float* __restrict v = state;
+               float* __restrict u = state + dim;
+               for (int e = 0; e < dim; ++e) {
+                 const float g = gradient[e] + wd * w[e];
+                 v[e] = rho * v[e] + share * (g * g);
+                 const float d = std::sqrt(u[e] + eps) / std::sqrt(v[e] + eps) * g;
+                 u[e] = rho * u[e] + share * (d * d);
+                 w[e] -= lr * d;
+               }
+             });
 }
 
 //   g' = g + wd w
 //   v  = alpha v + (1 - alpha) g'^2
 //   w  = w - lr g' / (sqrt(v) + eps)
-void Rmsprop(const SparseOptimizer& optimizer, float lr, float wd, int dim, std::span<const RowUpdate> rows) {
-  const auto alpha = static_cast<float>(optimizer.alpha), share = static_cast<float>(1 - optimizer.alpha);
+void Rmsprop(const SparseOptimizer& optimizer, float lr, float wd, int dim,
+             std::span<const RowUpdate> rows) {
+  const auto alpha = static_cast<float>(optimizer.alpha),
+             share = static_cast<float>(1 - optimizer.alpha);
   const auto eps = static_cast<float>(optimizer.eps);
   ForEachRow(rows, [=](float* __restrict w, float* __restrict v, const float* __restrict gradient) {
     for (int e = 0; e < dim; ++e) {
@@ -312,7 +332,8 @@ void Rmsprop(const SparseOptimizer& optimizer, float lr, float wd, int dim, std:
 
 }  // namespace
 
-void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int dim, std::span<const RowUpdate> rows) {
+void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int dim,
+                std::span<const RowUpdate> rows) {
   const float rate = static_cast<float>(lr);
   const float wd = static_cast<float>(optimizer.weight_decay);
   switch (optimizer.kind) {
@@ -352,7 +373,8 @@ void UpdateRows(const SparseOptimizer& optimizer, double lr, int64_t update, int
 }
 
 void FillInitialState(const SparseOptimizer& optimizer, std::span<float> state) {
-  std::fill(state.begin(), state.end(), static_cast<float>(TypeOf(optimizer.kind).initial_state(optimizer)));
+  std::fill(state.begin(), state.end(),
+            static_cast<float>(TypeOf(optimizer.kind).initial_state(optimizer)));
 }
 
 }  // namespace pepnet

@@ -29,18 +29,23 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       row_bytes_(static_cast<size_t>(RowBytes(optimizer.kind, table))),
       rows_(codec_.words() + state_dim_),
       index_(table.rows) {
-  if (table.policy.is_active()) lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
+  if (table.policy.is_active()) {
+    lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
+  }
 }
 TableShard::TableShard(TableShard&&) noexcept = default;
 TableShard& TableShard::operator=(TableShard&&) noexcept = default;
 TableShard::~TableShard() = default;
 
 uint64_t TableShard::memory_bytes() const {
-  return rows_.memory_bytes() + index_.memory_bytes() + (free_.capacity() + erased_.capacity()) * sizeof(uint32_t) +
+  return rows_.memory_bytes() + index_.memory_bytes() +
+         (free_.capacity() + erased_.capacity()) * sizeof(uint32_t) +
          (lifecycle_ != nullptr ? lifecycle_->memory_bytes() : 0);
 }
 
-int64_t TableShard::Find(int64_t id) const { return index_.Find(id, RowHash(table_hash_, id), rows_); }
+int64_t TableShard::Find(int64_t id) const {
+  return index_.Find(id, RowHash(table_hash_, id), rows_);
+}
 
 void TableShard::Find(std::span<const int64_t> ids, std::span<int64_t> slots) const {
   CHECK_EQ(ids.size(), slots.size());
@@ -54,7 +59,8 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
   CHECK_EQ(ids.size(), slots.size());
   const size_t dim = table_.dim;
   index_.Find(
-      ids, table_hash_, rows_, [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.words())); },
+      ids, table_hash_, rows_,
+      [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.words())); },
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
         if (slot == kNoSlot) {
@@ -65,7 +71,8 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
       });
 }
 
-void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const {
+void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots,
+                             float* out) const {
   if (codec_.is_float()) {
     const size_t dim = table_.dim;
     FindAndReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
@@ -74,7 +81,8 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
   }
 }
 
-size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const {
+size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots,
+                                const float** rows) const {
   CHECK_EQ(ids.size(), slots.size());
   // Rows are not prefetched: nobody reads them here, the worker reads them through the pointers.
   size_t unseen = 0;
@@ -91,8 +99,8 @@ size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t>
   return unseen;
 }
 
-void TableShard::ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots, const float** rows,
-                                   float* out) const {
+void TableShard::ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots,
+                                   const float** rows, float* out) const {
   std::vector<int64_t> unseen;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (slots[i] != kNoSlot) continue;
@@ -104,7 +112,8 @@ void TableShard::ReadInitialValues(std::span<const int64_t> ids, std::span<const
 
 int64_t TableShard::NewRow(int64_t id) {
   const uint64_t hash = RowHash(table_hash_, id);
-  CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot) << "row " << id << " of table " << table_.name << " exists";
+  CHECK_EQ(index_.Find(id, hash, rows_), kNoSlot)
+      << "row " << id << " of table " << table_.name << " exists";
   int64_t slot;
   // A free slot within a view stays free: its new id would show in the checkpoint of an earlier
   // step.
@@ -134,7 +143,9 @@ void TableShard::Erase(int64_t slot) {
 }
 
 void TableShard::KeepErased(bool keep) {
-  if (lifecycle_ != nullptr && lifecycle_->candidates() != nullptr) lifecycle_->candidates()->KeepErased(keep);
+  if (lifecycle_ != nullptr && lifecycle_->candidates() != nullptr) {
+    lifecycle_->candidates()->KeepErased(keep);
+  }
   keep_erased_ = keep;
   // The view is gone: nobody reads the ids of rows that were erased meanwhile.
   if (keep) return;
@@ -192,7 +203,8 @@ void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t>
   }
 }
 
-void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out) const {
+void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots,
+                            float* out) const {
   if (codec_.is_float()) {
     const size_t dim = table_.dim;
     ReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });

@@ -1,10 +1,11 @@
 // TableShard: the rows of one table that one server owns.
 //
-// Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot and the pointers to
-//            its row stay good until the row is erased or the shard is destroyed.
+// Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot
+//            and the pointers to its row stay good until the row is erased or the shard is
+//            destroyed.
 // Threads:   one thread.
-// Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing. Who is admitted and
-//            who leaves is the business of lifecycle().
+// Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing.
+//            Who is admitted and who leaves is the business of lifecycle().
 #pragma once
 
 #include <cstdint>
@@ -40,9 +41,12 @@ class TableShard {
   const Table& table() const { return table_; }
   uint64_t table_hash() const { return table_hash_; }
   int dim() const { return table_.dim; }
-  // Floats behind the values of a row: optimizer state, then the clicks where the policy counts them.
+  // Floats behind the values of a row: optimizer state, then the clicks where the policy counts
+  // them.
   int state_dim() const { return state_dim_; }
-  int64_t size() const { return rows_.size() - static_cast<int64_t>(free_.size() + erased_.size()); }
+  int64_t size() const {
+    return rows_.size() - static_cast<int64_t>(free_.size() + erased_.size());
+  }
   // Bytes of index and rows, and of what the lifecycle keeps.
   uint64_t memory_bytes() const;
   // Admission, expiry and eviction; null: every id that is trained has a row for ever.
@@ -54,9 +58,10 @@ class TableShard {
   int64_t Find(int64_t id) const;
   // Find() and ReadValues() in one pass: what a pull needs.
   void FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const;
-  // Find() and where the rows' values are: what a pull by reference needs. Leaves rows[i] of an id without a row as it is;
-  // returns how many there are. Precondition: codec().is_float().
-  size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots, const float** rows) const;
+  // Find() and where the rows' values are: what a pull by reference needs. Leaves rows[i] of an id
+  // without a row as it is; returns how many there are. Precondition: codec().is_float().
+  size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots,
+                      const float** rows) const;
   // Brings what Find(id) or Create(id) will touch of the index into the cache.
   void PrefetchIndex(int64_t id) const { index_.PrefetchEntry(RowHash(table_hash_, id)); }
   // The same for a row that is about to be updated.
@@ -65,34 +70,38 @@ class TableShard {
     const char* const row = reinterpret_cast<const char*>(floats(slot));
     for (size_t byte = 0; byte < row_bytes_; byte += 64) __builtin_prefetch(row + byte, 1);
   }
-  // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id` has no row.
+  // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id`
+  // has no row.
   int64_t Create(int64_t id);
-  // The same with this value (dim() floats, rounded to nearest) and state (state_dim() floats; null: the initial one).
+  // The same with this value (dim() floats, rounded to nearest) and state (state_dim() floats;
+  // null: the initial one).
   int64_t Create(int64_t id, const float* value, const float* state);
   // Removes a row.
   void Erase(int64_t slot);
-  // Whether rows that are erased from now on keep their slots and contents, because somebody reads a view(); then new
-  // rows are made behind the view, and SortedRows() may not be asked for. False: their slots serve again. Of the
-  // candidates, too.
+  // Whether rows that are erased from now on keep their slots and contents, because somebody reads
+  // a view(); then new rows are made behind the view, and SortedRows() may not be asked for. False:
+  // their slots serve again. Of the candidates, too.
   void KeepErased(bool keep);
   // Makes room in the index for `rows` rows in all.
   void Reserve(int64_t rows);
 
-  // Values of the rows, row after row; where slots[i] is kNoSlot the initial value of ids[i]. `out` has ids.size() *
-  // dim floats.
+  // Values of the rows, row after row; where slots[i] is kNoSlot the initial value of ids[i]. `out`
+  // has ids.size() * dim floats.
   void ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out) const;
-  // The values that Create() would give to ids that have no row, one after the other: those of ids[i] with slots[i] ==
-  // kNoSlot. rows[i] becomes where they are.
-  void ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots, const float** rows,
-                         float* out) const;
+  // The values that Create() would give to ids that have no row, one after the other: those of
+  // ids[i] with slots[i] == kNoSlot. rows[i] becomes where they are.
+  void ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots,
+                         const float** rows, float* out) const;
   // The value that Create(id) would give; out.size() == dim.
   void ReadInitialValue(int64_t id, std::span<float> out) const { initializer_.Fill(id, out); }
 
-  // Counts a step in which a row of the data with a positive label named this one; stays at 2^24, where floats end to
-  // count. Precondition: the policy counts clicks.
+  // Counts a step in which a row of the data with a positive label named this one; stays at 2^24,
+  // where floats end to count. Precondition: the policy counts clicks.
   void CountClick(int64_t slot) { state(slot)[state_dim_ - 1] += 1; }
   // 0 where the policy counts none.
-  float clicks(int64_t slot) const { return table_.policy.counts_clicks() ? state(slot)[state_dim_ - 1] : 0; }
+  float clicks(int64_t slot) const {
+    return table_.policy.counts_clicks() ? state(slot)[state_dim_ - 1] : 0;
+  }
   // Floats of optimizer state alone.
   int optimizer_state_dim() const { return state_dim_ - (table_.policy.counts_clicks() ? 1 : 0); }
 
@@ -103,7 +112,8 @@ class TableShard {
     return RandomKey(seed_, RandomPurpose::kRounding, table_hash_, static_cast<uint64_t>(step));
   }
 
-  // A row as it stands: what codec() reads and writes, then the state. Precondition: 0 <= slot < size().
+  // A row as it stands: what codec() reads and writes, then the state. Precondition: 0 <= slot <
+  // size().
   float* floats(int64_t slot) { return rows_.floats(slot); }
   float* state(int64_t slot) { return floats(slot) + codec_.words(); }
   const float* floats(int64_t slot) const { return rows_.floats(slot); }
@@ -124,12 +134,14 @@ class TableShard {
   std::vector<Row> SortedRows() const;
 
  private:
-  // Calls read(floats of a row, out) or fills in an initial value for each id; FindAndRead() and ReadValues() with a
-  // loop of its own for each way to read.
+  // Calls read(floats of a row, out) or fills in an initial value for each id; FindAndRead() and
+  // ReadValues() with a loop of its own for each way to read.
   template <typename Read>
-  void FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t> slots, float* out, const Read& read) const;
+  void FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t> slots, float* out,
+                       const Read& read) const;
   template <typename Read>
-  void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out, const Read& read) const;
+  void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,
+                const Read& read) const;
   // The state of a row that has never been updated or clicked.
   void FillInitialStateOf(int64_t slot);
   // Makes a row whose floats are not set.

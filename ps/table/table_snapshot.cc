@@ -15,14 +15,19 @@ constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 }  // namespace
 
 TableSnapshot::TableSnapshot(const TableShard* table, int64_t step, CopyBudget* budget)
-    : table_(table), step_(step), rows_(table->view()), copies_(table->codec().words() + table->state_dim(), budget) {}
+    : table_(table),
+      step_(step),
+      rows_(table->view()),
+      copies_(table->codec().words() + table->state_dim(), budget) {}
 
 const RowStore::View& TableSnapshot::rows() {
   if (MutantActive(Mutant::kSnapshotTakesLaterRows)) rows_ = table_->view();
   return rows_;
 }
 
-int TableSnapshot::BucketOfRow(const RowInfo& info) const { return BucketOf(RowHash(table_->table_hash(), info.id)); }
+int TableSnapshot::BucketOfRow(const RowInfo& info) const {
+  return BucketOf(RowHash(table_->table_hash(), info.id));
+}
 
 bool TableSnapshot::Protect(int64_t slot) {
   const RowInfo& info = table_->info(slot);
@@ -57,13 +62,15 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
         copies_bucket = row_bucket;
         copies = copies_.OfBucket(row_bucket);
       }
-      const auto found = std::lower_bound(copies.begin(), copies.end(), RowCopies::Ref{slots[i], 0});
+      const auto found =
+          std::lower_bound(copies.begin(), copies.end(), RowCopies::Ref{slots[i], 0});
       if (found != copies.end() && found->slot == slots[i]) {
         info = &copies_.info(*found);
         floats = copies_.floats(*found);
       } else {
         CHECK(MutantActive(Mutant::kSnapshotTakesLaterRows))
-            << "row " << info->id << " of table " << table_->table().name << " changed and was not copied";
+            << "row " << info->id << " of table " << table_->table().name
+            << " changed and was not copied";
       }
     }
     image->ids[row] = info->id;

@@ -1,10 +1,13 @@
-// TableSnapshot: the rows of one table as they were after one step, while the table goes on changing. They are taken in the
-// order of checkpoints, run by run; a row that is about to change and has not been taken is copied first.
+// TableSnapshot: the rows of one table as they were after one step, while the table goes on
+// changing. They are taken in the order of checkpoints, run by run; a row that is about to change
+// and has not been taken is copied first.
 //
-// Which rows: a row has changed since if its last_step is later, so the check costs one comparison of a number that the
-//             change rewrites anyway, and rows whose buckets have been taken are not copied. Rows that are made later
-//             stand behind the size of the view and are not seen.
-// Threads:    the thread that changes rows and the one that takes them, never both at once (the owner locks).
+// Which rows: a row has changed since if its last_step is later, so the check costs one comparison
+//             of a number that the change rewrites anyway, and rows whose buckets have been taken
+//             are not copied. Rows that are made later stand behind the size of the view and are
+//             not seen.
+// Threads:    the thread that changes rows and the one that takes them, never both at once (the
+//             owner locks).
 #pragma once
 
 #include <cstdint>
@@ -30,7 +33,9 @@ struct RowImage {
     values.Resize(rows * dim);
     states.Resize(rows * state_dim);
   }
-  RowColumns columns() const { return {ids.span(), values.span(), states.span(), frequency.span(), last_step.span()}; }
+  RowColumns columns() const {
+    return {ids.span(), values.span(), states.span(), frequency.span(), last_step.span()};
+  }
 };
 
 class TableSnapshot {
@@ -41,17 +46,23 @@ class TableSnapshot {
   // The rows it holds; asked for once, before the first is taken.
   const RowStore::View& rows();
 
-  // To be called before a row is changed. False if it must be copied and the budget is used up: the caller waits until
-  // more rows are taken, and asks again.
-  bool BeforeChange(int64_t slot) { return slot >= rows_.size() || Changed(table_->info(slot)) || Protect(slot); }
+  // To be called before a row is changed. False if it must be copied and the budget is used up: the
+  // caller waits until more rows are taken, and asks again.
+  bool BeforeChange(int64_t slot) {
+    return slot >= rows_.size() || Changed(table_->info(slot)) || Protect(slot);
+  }
 
-  // Adds the rows of `slots` (the next run of the order) to `image`. Afterwards all buckets before `bucket` are taken.
+  // Adds the rows of `slots` (the next run of the order) to `image`. Afterwards all buckets before
+  // `bucket` are taken.
   void Take(std::span<const uint32_t> slots, int bucket, RowImage* image);
-  // Nothing more is to be taken: no more copies are made; what they stood in is returned, to be freed without the lock.
+  // Nothing more is to be taken: no more copies are made; what they stood in is returned, to be
+  // freed without the lock.
   std::vector<AlignedBuffer<uint8_t>> Close();
 
   int64_t copied_rows() const { return copies_.added(); }
-  uint64_t copied_bytes() const { return static_cast<uint64_t>(copies_.added()) * copies_.copy_bytes(); }
+  uint64_t copied_bytes() const {
+    return static_cast<uint64_t>(copies_.added()) * copies_.copy_bytes();
+  }
 
  private:
   // A row that is being changed has a negative last_step (step_update.cc).

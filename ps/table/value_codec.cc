@@ -76,8 +76,9 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
   // A normal number loses 13 of its 23 mantissa bits; shifted up by 19 they are the rest in 2^-32.
   // The difference of the bits is the code, and a carry into the exponent gives the next code.
   // Below 2^-14 all quanta are 2^-24.
-  const Quanta quanta = magnitude < kLeastNormal ? QuantaOf(magnitude, kSubnormalQuantum)
-                                                 : Quanta{((magnitude - kLeastNormal) >> 13) + 0x400, magnitude << 19};
+  const Quanta quanta = magnitude < kLeastNormal
+                            ? QuantaOf(magnitude, kSubnormalQuantum)
+                            : Quanta{((magnitude - kLeastNormal) >> 13) + 0x400, magnitude << 19};
   const uint32_t code = (*round)(quanta, element);
   if (magnitude > kInfinity) return sign | 0x7E00;
   if (magnitude == kInfinity) return sign | 0x7C00;
@@ -85,7 +86,9 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
 }
 float FromFp16(uint16_t code) {
   const uint32_t sign = uint32_t{code & 0x8000u} << 16, magnitude = code & 0x7FFF;
-  if (magnitude >= 0x7C00) return std::bit_cast<float>(sign | kInfinity | (magnitude & 0x3FF) << 13);
+  if (magnitude >= 0x7C00) {
+    return std::bit_cast<float>(sign | kInfinity | (magnitude & 0x3FF) << 13);
+  }
   // The exponent is biased by 127 instead of 15. A subnormal number is `magnitude` quanta of 2^-24.
   if (magnitude >= 0x400) return std::bit_cast<float>(sign | ((magnitude << 13) + (112u << 23)));
   return std::bit_cast<float>(sign | BitsOf(static_cast<float>(magnitude) * 0x1.0p-24f));
@@ -95,7 +98,8 @@ float FromFp16(uint16_t code) {
 int ScaleOf(uint32_t largest) {
   // |x| = f 2^E with 1 <= f < 2, and 127 = 1.984375 * 2^6.
   const int exponent = static_cast<int>(largest >> 23) - 127;
-  return std::clamp(exponent - 6 + ((largest & 0x7FFFFF) > 0x7E0000 ? 1 : 0), kLeastScale, kLargestScale);
+  return std::clamp(exponent - 6 + ((largest & 0x7FFFFF) > 0x7E0000 ? 1 : 0), kLeastScale,
+                    kLargestScale);
 }
 
 template <typename Round>
@@ -118,14 +122,17 @@ void ToInt8(const float* values, size_t dim, Round* round, int8_t* out) {
 void FromInt8(const int8_t* row, size_t dim, float* values) {
   const int scale = row[dim];
   // 0 * NaN is NaN, so a row that is not finite reads NaN in every element.
-  const float factor = scale == kNotFinite ? std::bit_cast<float>(kInfinity | 0x400000)
-                                           : std::bit_cast<float>(static_cast<uint32_t>(scale + 127) << 23);
+  const float factor = scale == kNotFinite
+                           ? std::bit_cast<float>(kInfinity | 0x400000)
+                           : std::bit_cast<float>(static_cast<uint32_t>(scale + 127) << 23);
   for (size_t e = 0; e < dim; ++e) values[e] = static_cast<float>(row[e]) * factor;
 }
 
 template <typename Round>
-void WriteRow(ValueKind kind, const float* values, size_t dim, int64_t words, Round round, float* row) {
-  if (kind != ValueKind::kFp32 && words > 0) std::memset(row + words - 1, 0, sizeof(float));  // and so the padding
+void WriteRow(ValueKind kind, const float* values, size_t dim, int64_t words, Round round,
+              float* row) {
+  // And so the padding.
+  if (kind != ValueKind::kFp32 && words > 0) std::memset(row + words - 1, 0, sizeof(float));
   auto* const codes = reinterpret_cast<uint16_t*>(row);
   switch (kind) {
     case ValueKind::kFp32:

@@ -1,19 +1,23 @@
-// ValueCodec: how the values of a row stand in a server's table, and how float32 is rounded to them.
+// ValueCodec: how the values of a row stand in a server's table, and how float32 is rounded to
+//             them.
 //
 // Row:     value words, then state floats, in words of 4 bytes. The value words are
 //            FP32        dim floats
 //            FP16, BF16  dim x 2 bytes, padded with 0 to a word
-//            INT8        dim x int8 q, a byte k, padded with 0 to a word: element e is q[e] 2^k. 2^k is the row's scale;
-//                        k = -128: the row holds a number that is not finite, and reads NaN in all elements
-// Scale:   k is the least in [-126, 121] with max_e |x[e]| <= 127 * 2^k. So q 2^k is exact in float32, and what a row
-//          reads is rounded to itself: a smaller scale is found only where all elements are its multiples.
-// Rounding: |x| = (u + f) quanta, u whole, 0 <= f < 1 (the quantum: to the next number of the type, 2^k of INT8).
+//            INT8        dim x int8 q, a byte k, padded with 0 to a word: element e is q[e] 2^k.
+//                        2^k is the row's scale; k = -128: the row holds a number that is not
+//                        finite, and reads NaN in all elements
+// Scale:   k is the least in [-126, 121] with max_e |x[e]| <= 127 * 2^k. So q 2^k is exact in
+//          float32, and what a row reads is rounded to itself: a smaller scale is found only where
+//          all elements are its multiples.
+// Rounding: |x| = (u + f) quanta, u whole, 0 <= f < 1 (the quantum: to the next number of the type,
+// 2^k of INT8).
 //            to nearest     u + 1 if f > 1/2, or f = 1/2 and u is odd, else u
-//            stochastic     u + 1 if word < 2^32 f, else u: x in the mean. Element e of row `id` has word e % 4 of
-//                           Philox4x32(key, id, e / 4)
-//          f counts in steps of 2^-32, rounded down: that matters only where |x| < 2^-9 quanta. Sign and what is exact
-//          stay; INT8 has no -0. A finite number beyond the type's largest becomes the largest, as in FP16 65504;
-//          infinities and NaN stay in FP16 and BF16.
+//            stochastic     u + 1 if word < 2^32 f, else u: x in the mean. Element e of row `id`
+//                           has word e % 4 of Philox4x32(key, id, e / 4)
+//          f counts in steps of 2^-32, rounded down: that matters only where |x| < 2^-9 quanta.
+//          Sign and what is exact stay; INT8 has no -0. A finite number beyond the type's largest
+//          becomes the largest, as in FP16 65504; infinities and NaN stay in FP16 and BF16.
 // Bits:    integer arithmetic alone, so the same on every CPU.
 // Threads: constant after construction.
 #pragma once
@@ -30,7 +34,9 @@ namespace pepnet {
 class ValueCodec {
  public:
   ValueCodec(ValueKind kind, int dim)
-      : kind_(kind), dim_(static_cast<size_t>(dim)), words_(TypeOf(kind).value_bytes(dim) / sizeof(float)) {}
+      : kind_(kind),
+        dim_(static_cast<size_t>(dim)),
+        words_(TypeOf(kind).value_bytes(dim) / sizeof(float)) {}
 
   // Values are float32: they are read and changed where they stand.
   bool is_float() const { return kind_ == ValueKind::kFp32; }

@@ -1,7 +1,8 @@
-// What a checkpoint costs while it is written: one server and one worker as threads, rows of 16 floats with Adagrad.
-//   snapshot_bench [--rows 2000000] [--keys 20000] [--compute_ms 20] [--directory /tmp]
-// The worker pulls and pushes `keys` random rows a step and computes for compute_ms between. Steps are timed without and with
-// a checkpoint being written.
+// What a checkpoint costs while it is written: one server and one worker as threads, rows of 16
+//   floats with Adagrad. snapshot_bench [--rows 2000000] [--keys 20000] [--compute_ms 20]
+//   [--directory /tmp]
+// The worker pulls and pushes `keys` random rows a step and computes for compute_ms between. Steps
+// are timed without and with a checkpoint being written.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,7 +26,9 @@ struct Options {
   std::string directory = "/tmp";
 };
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void Compute(double seconds) {
   const auto start = Clock::now();
@@ -47,16 +50,21 @@ JobConfig MakeConfig(const Options& options) {
 class Driver {
  public:
   Driver(const Options& options, Transport* transport)
-      : options_(options), config_(MakeConfig(options)), client_(transport, &config_, {1}, 0, 300) {}
+      : options_(options),
+        config_(MakeConfig(options)),
+        client_(transport, &config_, {1}, 0, 300) {}
 
   Status Run() {
     PEPNET_RETURN_IF_ERROR(client_.Configure({0}, 1, 0));
     for (int64_t first = 0; first < options_.rows; first += options_.keys) {
       ids_.clear();
-      for (int64_t id = first; id < std::min(first + options_.keys, options_.rows); ++id) ids_.push_back(id);
+      for (int64_t id = first; id < std::min(first + options_.keys, options_.rows); ++id) {
+        ids_.push_back(id);
+      }
       PEPNET_RETURN_IF_ERROR(Step(0));
     }
-    std::printf("%-10s %10s %10s %10s %12s %12s\n", "saving", "steps", "mean ms", "longest", "write s", "MB/s");
+    std::printf("%-10s %10s %10s %10s %12s %12s\n", "saving", "steps", "mean ms", "longest",
+                "write s", "MB/s");
     for (int round = 0; round < 4; ++round) PEPNET_RETURN_IF_ERROR(Round(round > 0));
     std::printf("%s\n", delays_.Report().c_str());
     return client_.Shutdown();
@@ -84,14 +92,17 @@ class Driver {
     int64_t steps = 0;
     double seconds = 0, longest = 0;
     const auto begin = Clock::now();
-    const auto running = [&] { return saved.wait_for(std::chrono::seconds(0)) != std::future_status::ready; };
+    const auto running = [&] {
+      return saved.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+    };
     while (saving ? steps == 0 || running() : steps < 100) {
       RandomIds();
       const auto start = Clock::now();
       if (saving && steps == 0) {
         std::filesystem::create_directories(directory);
         PEPNET_RETURN_IF_ERROR(client_.StartSave(directory, step_));
-        saved = std::async(std::launch::async, [&, step = step_] { return client_.FinishSave(step, cancelled); });
+        saved = std::async(std::launch::async,
+                           [&, step = step_] { return client_.FinishSave(step, cancelled); });
       }
       PEPNET_RETURN_IF_ERROR(Step(options_.compute_ms / 1e3));
       const double took = SecondsSince(start);
@@ -105,15 +116,18 @@ class Driver {
       PEPNET_ASSIGN_OR_RETURN(const SavedTables tables, saved.get());
       write_seconds = SecondsSince(begin);
       for (const PartEntry& part : tables.parts) megabytes += static_cast<double>(part.bytes) / 1e6;
-      std::printf("  %lld rows saved, %lld (%.1f MB) copied, peak %.1f MB, %lld waits, held up at most %.2f ms\n",
-                  static_cast<long long>(tables.rows), static_cast<long long>(tables.copied_rows),
-                  static_cast<double>(tables.copied_bytes) / 1e6, static_cast<double>(tables.peak_bytes) / 1e6,
-                  static_cast<long long>(tables.waits), tables.longest_hold_seconds * 1e3);
+      std::printf(
+          "  %lld rows saved, %lld (%.1f MB) copied, peak %.1f MB, %lld waits, held up at most "
+          "%.2f ms\n",
+          static_cast<long long>(tables.rows), static_cast<long long>(tables.copied_rows),
+          static_cast<double>(tables.copied_bytes) / 1e6,
+          static_cast<double>(tables.peak_bytes) / 1e6, static_cast<long long>(tables.waits),
+          tables.longest_hold_seconds * 1e3);
       std::filesystem::remove_all(directory);
     }
-    std::printf("%-10s %10lld %10.2f %10.2f %12.2f %12.1f\n", saving ? "yes" : "no", static_cast<long long>(steps),
-                1e3 * seconds / static_cast<double>(steps), 1e3 * longest, write_seconds,
-                write_seconds > 0 ? megabytes / write_seconds : 0.0);
+    std::printf("%-10s %10lld %10.2f %10.2f %12.2f %12.1f\n", saving ? "yes" : "no",
+                static_cast<long long>(steps), 1e3 * seconds / static_cast<double>(steps),
+                1e3 * longest, write_seconds, write_seconds > 0 ? megabytes / write_seconds : 0.0);
     return absl::OkStatus();
   }
 
@@ -122,8 +136,8 @@ class Driver {
     const uint64_t offset = random_();
     const int64_t stride = options_.rows / options_.keys;
     for (int64_t i = 0; i < options_.keys; ++i) {
-      ids_.push_back(i * stride +
-                     static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride)));
+      ids_.push_back(i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) %
+                                                       static_cast<uint64_t>(stride)));
     }
     std::shuffle(ids_.begin(), ids_.end(), random_);
   }

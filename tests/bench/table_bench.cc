@@ -1,8 +1,9 @@
-// How fast one core serves rows of 16 floats with Adagrad: what a server does for a pull and for a push, without the wire.
-//   table_bench [--keys 20000] [--policy none|limit|expiry|candidates|filter] [--new 0] [rows ...]
+// How fast one core serves rows of 16 floats with Adagrad: what a server does for a pull and for a
+//   push, without the wire. table_bench [--keys 20000] [--policy
+//   none|limit|expiry|candidates|filter] [--new 0] [rows ...]
 //                                              default rows: 1000000 10000000 20000000
-// --policy: of a dynamic_table; none, the default, is a table whose rows stay. --new: so many of a hundred ids of a
-// push have no row. The rows that were updated are counted in the same run.
+// --policy: of a dynamic_table; none, the default, is a table whose rows stay. --new: so many of a
+// hundred ids of a push have no row. The rows that were updated are counted in the same run.
 #include <time.h>
 #include <unistd.h>
 
@@ -43,13 +44,16 @@ RowPolicy PolicyOf(const std::string& name, int64_t rows) {
   if (name == "limit") return {.max_rows = 2 * rows};
   if (name == "expiry") return {.ttl_steps = 1'000'000};
   if (name == "candidates") return {.admit_after_steps = 2};
-  if (name == "filter") return {.admit_after_steps = 2, .filter_bytes = 64 << 20, .filter_halve_steps = 1000};
-  std::fprintf(stderr, "--policy %s: expected none, limit, expiry, candidates or filter\n", name.c_str());
+  if (name == "filter") {
+    return {.admit_after_steps = 2, .filter_bytes = 64 << 20, .filter_halve_steps = 1000};
+  }
+  std::fprintf(stderr, "--policy %s: expected none, limit, expiry, candidates or filter\n",
+               name.c_str());
   std::exit(1);
 }
 
-// A pull frame of `count` distinct random ids below `rows`, the first of them replaced by new_ids others from *next_new
-// on.
+// A pull frame of `count` distinct random ids below `rows`, the first of them replaced by new_ids
+// others from *next_new on.
 Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random, int64_t new_ids = 0,
                     int64_t* next_new = nullptr) {
   FrameHeader header;
@@ -61,8 +65,8 @@ Ticket RandomTicket(int64_t rows, int64_t count, std::mt19937_64* random, int64_
   const int64_t stride = rows / count;
   const uint64_t offset = (*random)();
   for (int64_t i = 0; i < count; ++i) {
-    ids[i] =
-        i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) % static_cast<uint64_t>(stride));
+    ids[i] = i * stride + static_cast<int64_t>(Mix64(offset + static_cast<uint64_t>(i)) %
+                                               static_cast<uint64_t>(stride));
   }
   for (int64_t i = 0; i < new_ids; ++i) ids[i] = (*next_new)++;
   std::shuffle(ids, ids + count, *random);
@@ -77,9 +81,10 @@ void EvictCache() {
   for (size_t i = 0; i < other.size(); i += 64) ++other[i];
 }
 
-// The limits: random rows of 128 bytes in one array on huge pages; half of each is read (`change` false), or all of it is read
-// and written. Seconds by message.
-std::vector<double> LimitSeconds(bool change, int64_t rows, int64_t keys, int messages, std::mt19937_64* random) {
+// The limits: random rows of 128 bytes in one array on huge pages; half of each is read (`change`
+// false), or all of it is read and written. Seconds by message.
+std::vector<double> LimitSeconds(bool change, int64_t rows, int64_t keys, int messages,
+                                 std::mt19937_64* random) {
   constexpr size_t kAhead = 24;
   HugeMemory memory(static_cast<size_t>(rows) * 128);
   std::memset(memory.data(), 0, memory.bytes());
@@ -88,7 +93,8 @@ std::vector<double> LimitSeconds(bool change, int64_t rows, int64_t keys, int me
   float sum = 0;
   for (int message = 0; message < messages; ++message) {
     for (float*& place : places) {
-      place = reinterpret_cast<float*>(memory.data()) + (*random)() % static_cast<uint64_t>(rows) * 32;
+      place =
+          reinterpret_cast<float*>(memory.data()) + (*random)() % static_cast<uint64_t>(rows) * 32;
     }
     EvictCache();
     const double start = CpuSeconds();
@@ -151,28 +157,37 @@ void Measure(int64_t rows, int64_t keys, const std::string& policy, int64_t new_
     EvictCache();
     const PushedGradients pushed{0, &ticket, gradients};
     start = CpuSeconds();
-    if (!update.Apply(optimizer, 0.1, message + 1, message + 1, {&pushed, 1}, &tables).ok()) std::abort();
+    if (!update.Apply(optimizer, 0.1, message + 1, message + 1, {&pushed, 1}, &tables).ok()) {
+      std::abort();
+    }
     push.push_back(CpuSeconds() - start);
   }
-  // A row that is admitted counts the steps before, in which it was refused or, by a full filter, was not named.
+  // A row that is admitted counts the steps before, in which it was refused or, by a full filter,
+  // was not named.
   int64_t changed = 0;
   if (const RowLifecycle* const lifecycle = tables[0].lifecycle(); lifecycle != nullptr) {
-    changed = lifecycle->counts().refused - lifecycle->counts().admitted * (description.policy.admit_after_steps - 1);
+    changed = lifecycle->counts().refused -
+              lifecycle->counts().admitted * (description.policy.admit_after_steps - 1);
   }
-  for (const TableShard::Row& row : tables[0].SortedRows()) changed += tables[0].frequency(row.slot);
-  if (changed != messages * keys || read_sum != read_sum) std::abort();  // NaN: rows that were never made
+  for (const TableShard::Row& row : tables[0].SortedRows()) {
+    changed += tables[0].frequency(row.slot);
+  }
+  // NaN: rows that were never made
+  if (changed != messages * keys || read_sum != read_sum) std::abort();
   // Median, and the best tenth: what is left when nothing else disturbs the caches.
   const auto rate = [&](std::vector<double> seconds, int part) {
     std::sort(seconds.begin(), seconds.end());
     return static_cast<double>(keys) / seconds[seconds.size() / part] / 1e6;
   };
-  std::printf("%10lld %8.1f", static_cast<long long>(rows), static_cast<double>(rows) / create_seconds / 1e6);
+  std::printf("%10lld %8.1f", static_cast<long long>(rows),
+              static_cast<double>(rows) / create_seconds / 1e6);
   const std::vector<double> read_limit = LimitSeconds(false, rows, keys, messages, &random);
   const std::vector<double> change_limit = LimitSeconds(true, rows, keys, messages, &random);
   for (const std::vector<double>& seconds : {find, read, pull, push, read_limit, change_limit}) {
     std::printf(" %8.1f %8.1f", rate(seconds, 2), rate(seconds, 10));
   }
-  std::printf(" %10.1f %10.1f\n", static_cast<double>(tables[0].memory_bytes()) / static_cast<double>(rows),
+  std::printf(" %10.1f %10.1f\n",
+              static_cast<double>(tables[0].memory_bytes()) / static_cast<double>(rows),
               resident / static_cast<double>(rows));
 }
 
@@ -194,11 +209,12 @@ int Main(int argc, char** argv) {
   }
   if (sizes.empty()) sizes = {1'000'000, 10'000'000, 20'000'000};
   std::printf(
-      "million rows/s of computing time, median and best tenth of the messages; limits: random 64 bytes read, 128 "
+      "million rows/s of computing time, median and best tenth of the messages; limits: random 64 "
+      "bytes read, 128 "
       "bytes "
       "changed; memory: bytes/row\n");
-  std::printf("%10s %8s %17s %17s %17s %17s %17s %17s %10s %10s\n", "rows", "create", "find", "read", "pull", "push",
-              "limit: read", "limit: change", "memory", "resident");
+  std::printf("%10s %8s %17s %17s %17s %17s %17s %17s %10s %10s\n", "rows", "create", "find",
+              "read", "pull", "push", "limit: read", "limit: change", "memory", "resident");
   for (int64_t rows : sizes) Measure(rows, keys, policy, new_percent);
   return 0;
 }

@@ -1,4 +1,5 @@
-// Bad input ends in one sentence and a non-zero status: never a crash, a hang or something half written.
+// Bad input ends in one sentence and a non-zero status: never a crash, a hang or something half
+// written.
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
@@ -25,11 +26,16 @@ class BadInput : public ::testing::Test {
     WriteConfig(text_);
   }
 
-  void WriteConfig(const std::string& text) { ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text)); }
-  void AppendRow(const std::string& row) { ASSERT_OK(AppendToFile(directory_ / "train-0.csv", row + "\n")); }
+  void WriteConfig(const std::string& text) {
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text));
+  }
+  void AppendRow(const std::string& row) {
+    ASSERT_OK(AppendToFile(directory_ / "train-0.csv", row + "\n"));
+  }
 
   ProcessResult Train(const std::string& flags = "", const std::string& launch = "") {
-    return RunShell(absl::StrCat(launch, " $PEPNET train --pipeline_config_path ", directory_ / "job.config ", flags),
+    return RunShell(absl::StrCat(launch, " $PEPNET train --pipeline_config_path ",
+                                 directory_ / "job.config ", flags),
                     60);
   }
 
@@ -38,7 +44,9 @@ class BadInput : public ::testing::Test {
     EXPECT_EQ(result.exit_status, 1) << result.err;
     const std::string cause = result.Cause();
     EXPECT_NE(cause, "") << result.err;
-    for (const char* part : parts) EXPECT_TRUE(absl::StrContains(cause, part)) << "no '" << part << "' in: " << cause;
+    for (const char* part : parts) {
+      EXPECT_TRUE(absl::StrContains(cause, part)) << "no '" << part << "' in: " << cause;
+    }
     auto steps = ListCheckpoints(directory_ / "model");
     EXPECT_TRUE(!steps.ok() || steps->empty()) << "a refused run must leave no checkpoint";
   }
@@ -59,7 +67,8 @@ TEST_F(BadInput, UnsupportedConfigField) {
 }
 
 TEST_F(BadInput, MissingConfigFile) {
-  const ProcessResult result = RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "absent.config"), 60);
+  const ProcessResult result =
+      RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "absent.config"), 60);
   ExpectRefused(result, {"absent.config"});
 }
 
@@ -89,7 +98,8 @@ TEST_F(BadInput, NanInARawFeature) {
 }
 
 TEST_F(BadInput, EmptyInput) {
-  ASSERT_OK(WriteFileAtomically(directory_ / "train-0.csv", "clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
+  ASSERT_OK(WriteFileAtomically(directory_ / "train-0.csv",
+                                "clk,buy,uid,iid,hist,tags,word,dom,price,score\n"));
   ExpectRefused(Train(), {"train-"});
 }
 
@@ -101,7 +111,8 @@ TEST_F(BadInput, TruncatedParquet) {
   ASSERT_OK(WriteFileAtomically(directory_ / "cut.parquet", "PAR1 and then nothing"));
   WriteConfig(absl::StrReplaceAll(text_, {{"CsvDataset", "ParquetDataset"}}));
   const std::string cut = directory_ / "cut.parquet";
-  ExpectRefused(Train(absl::StrCat("--train_input_path ", cut, " --eval_input_path ", cut)), {"cut.parquet"});
+  ExpectRefused(Train(absl::StrCat("--train_input_path ", cut, " --eval_input_path ", cut)),
+                {"cut.parquet"});
 }
 
 TEST_F(BadInput, MissingEvaluationDataIsFoundBeforeTheTraining) {
@@ -119,8 +130,9 @@ TEST_F(BadInput, CheckpointOfAnotherConfig) {
   ASSERT_EQ(Train().exit_status, 0);
   WriteConfig(absl::StrReplaceAll(text_, {{"num_buckets: 50", "num_buckets: 60"}}));
   for (const char* command : {"train --continue_train", "eval"}) {
-    const ProcessResult result =
-        RunShell(absl::StrCat("$PEPNET ", command, " --pipeline_config_path ", directory_ / "job.config"), 60);
+    const ProcessResult result = RunShell(
+        absl::StrCat("$PEPNET ", command, " --pipeline_config_path ", directory_ / "job.config"),
+        60);
     EXPECT_EQ(result.exit_status, 1);
     EXPECT_TRUE(absl::StrContains(result.Cause(), "uid")) << result.err;
   }
@@ -141,14 +153,18 @@ TEST_F(BadInput, MoreServersThanRanks) {
   ExpectRefused(Train("--num_servers=3", "$MPIRUN -n 2"), {"--num_servers=3", "2"});
 }
 
-TEST_F(BadInput, NoWorkerLeft) { ExpectRefused(Train("--num_servers=2", "$MPIRUN -n 2"), {"no worker"}); }
+TEST_F(BadInput, NoWorkerLeft) {
+  ExpectRefused(Train("--num_servers=2", "$MPIRUN -n 2"), {"no worker"});
+}
 
-TEST_F(BadInput, SeveralRanksWithoutServers) { ExpectRefused(Train("", "$MPIRUN -n 2"), {"--num_servers"}); }
+TEST_F(BadInput, SeveralRanksWithoutServers) {
+  ExpectRefused(Train("", "$MPIRUN -n 2"), {"--num_servers"});
+}
 
 TEST_F(BadInput, WorkersOfDifferentFlags) {
-  const ProcessResult result =
-      RunShell(absl::StrCat("train=\"$PEPNET train --pipeline_config_path ", directory_ / "job.config",
-                            "\"\n$MPIRUN -n 1 $PEPNET_PS : -n 1 $train : -n 1 $train --seed=9"));
+  const ProcessResult result = RunShell(
+      absl::StrCat("train=\"$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                   "\"\n$MPIRUN -n 1 $PEPNET_PS : -n 1 $train : -n 1 $train --seed=9"));
   EXPECT_NE(result.exit_status, 0);
   EXPECT_TRUE(absl::StrContains(result.err, "rank 1 (worker 0 on host ") &&
               absl::StrContains(result.err, "different configs or flags"))

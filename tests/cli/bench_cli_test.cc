@@ -1,4 +1,5 @@
-// `pepnet bench` at tiny sizes: every subcommand runs, checks itself, and leaves a report that a program can read.
+// `pepnet bench` at tiny sizes: every subcommand runs, checks itself, and leaves a report that a
+// program can read.
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
@@ -19,8 +20,8 @@ class BenchCliTest : public testing::Test {
   // Runs `launcher pepnet bench arguments` and returns its report.
   nlohmann::json Bench(const std::string& arguments, const std::string& launcher = "") {
     const std::string report = directory_ / "report.json";
-    const ProcessResult result =
-        RunShell(absl::StrCat(launcher, " $PEPNET bench ", arguments, " --quick --rounds 2 --json ", report));
+    const ProcessResult result = RunShell(absl::StrCat(launcher, " $PEPNET bench ", arguments,
+                                                       " --quick --rounds 2 --json ", report));
     EXPECT_EQ(result.exit_status, 0) << result.err;
     const auto text = ReadFile(report);
     EXPECT_OK(text);
@@ -94,9 +95,11 @@ TEST_F(BenchCliTest, AllreduceAsThreadsAndUnderMpirun) {
 }
 
 TEST_F(BenchCliTest, SparseMeasuresEveryStageOfRowsBeingMadeAndOfRowsThatExist) {
-  const auto json = Bench("sparse --threads 2 --batch_sizes 4,8" + Config("seq_pooling") + Data("seq_pooling"));
+  const auto json =
+      Bench("sparse --threads 2 --batch_sizes 4,8" + Config("seq_pooling") + Data("seq_pooling"));
   ASSERT_EQ(json["rows"].size(), 10u);
-  for (const char* stage : {"dedup: lookups", "find: rows", "pool: lookups", "scatter: lookups", "update: rows"}) {
+  for (const char* stage :
+       {"dedup: lookups", "find: rows", "pool: lookups", "scatter: lookups", "update: rows"}) {
     EXPECT_EQ(std::count_if(json["rows"].begin(), json["rows"].end(),
                             [&](const nlohmann::json& row) { return row["stage"] == stage; }),
               2)
@@ -105,13 +108,14 @@ TEST_F(BenchCliTest, SparseMeasuresEveryStageOfRowsBeingMadeAndOfRowsThatExist) 
 }
 
 TEST_F(BenchCliTest, Reader) {
-  const auto json = Bench("reader --batch_sizes 5 --num_workers 1,3" + Config("features") + Data("features"));
+  const auto json =
+      Bench("reader --batch_sizes 5 --num_workers 1,3" + Config("features") + Data("features"));
   ASSERT_EQ(json["rows"].size(), 2u);
   EXPECT_EQ(json["rows"][1]["decoding threads"], 3);
   // The first two of three workers, alone and together; bench itself compares their ids.
-  const auto shared =
-      Bench("reader --batch_sizes 2 --num_workers 1 --workers 3 --local_workers 2 --share_reader off,on" +
-            Config("features") + Data("features"));
+  const auto shared = Bench(
+      "reader --batch_sizes 2 --num_workers 1 --workers 3 --local_workers 2 --share_reader off,on" +
+      Config("features") + Data("features"));
   ASSERT_EQ(shared["rows"].size(), 2u);
   EXPECT_EQ(shared["rows"][0]["sharing"], "off");
   EXPECT_EQ(shared["rows"][1]["sharing"], "on");
@@ -124,12 +128,14 @@ TEST_F(BenchCliTest, Checkpoint) {
   const auto json = Bench(absl::StrCat("checkpoint --rows 1000 --directory ", directory_.path()));
   ASSERT_EQ(json["rows"].size(), 1u);
   EXPECT_GE(json["rows"][0]["size"], 1000 * 128 * 1e-6);
-  EXPECT_EQ(*ListDirectory(directory_.path()), (std::vector<std::string>{"report.json"})) << "it leaves nothing behind";
+  EXPECT_EQ(*ListDirectory(directory_.path()), (std::vector<std::string>{"report.json"}))
+      << "it leaves nothing behind";
 }
 
 TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
-  const std::string arguments = absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --scratch_dir ",
-                                             directory_ / "model", Config("multi_domain"), Data("multi_domain"));
+  const std::string arguments =
+      absl::StrCat("train --threads 1 --steps 3 --warmup_steps 1 --scratch_dir ",
+                   directory_ / "model", Config("multi_domain"), Data("multi_domain"));
   const auto one = Bench(arguments + " --batch_sizes 4,8");
   ASSERT_EQ(one["rows"].size(), 2u);
   EXPECT_EQ(one["settings"]["workers"], "1");
@@ -139,15 +145,18 @@ TEST_F(BenchCliTest, TrainInOneProcessAndUnderMpirun) {
   EXPECT_EQ(four["settings"]["workers"], "2");
   EXPECT_GE(four["rows"][0]["its work"], 1.0);  // of the slowest
   EXPECT_LE(four["rows"][0]["its work"], 2.0);
-  const auto colocated = Bench(arguments + " --batch_sizes 4,8 --placement colocated", "$MPIRUN -n 2");
+  const auto colocated =
+      Bench(arguments + " --batch_sizes 4,8 --placement colocated", "$MPIRUN -n 2");
   ASSERT_EQ(colocated["rows"].size(), 2u);
   EXPECT_EQ(colocated["settings"]["workers"], "2");
   EXPECT_FALSE(PathExists(directory_ / "model"));
   // A directory that is there may hold someone's model.
   ASSERT_OK(MakeDirectories(directory_ / "model"));
-  const ProcessResult refused = RunShell("$MPIRUN -n 4 $PEPNET bench " + arguments + " --quick --num_servers 2");
+  const ProcessResult refused =
+      RunShell("$MPIRUN -n 4 $PEPNET bench " + arguments + " --quick --num_servers 2");
   EXPECT_NE(refused.exit_status, 0);
-  EXPECT_NE(refused.err.find("exists; name a directory that does not"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("exists; name a directory that does not"), std::string::npos)
+      << refused.err;
   EXPECT_TRUE(PathExists(directory_ / "model"));
 }
 
@@ -157,10 +166,14 @@ TEST_F(BenchCliTest, RefusesWhatItCannotMeasure) {
     EXPECT_NE(result.exit_status, 0);
     return result.Cause();
   };
-  EXPECT_EQ(cause("$PEPNET bench table --rows 10 --keys 20"), "pepnet: --rows 10 is less than --keys 20");
-  EXPECT_EQ(cause("$PEPNET bench checkpoint --directory nowhere"), "pepnet: --directory nowhere is not a directory");
-  EXPECT_NE(cause("$MPIRUN -n 2 $PEPNET bench table").find("bench table runs as one process"), std::string::npos);
-  EXPECT_NE(cause("$MPIRUN -n 3 $PEPNET bench service --rows 3000 --keys 10 --quick").find("mpirun -n 2, not -n 3"),
+  EXPECT_EQ(cause("$PEPNET bench table --rows 10 --keys 20"),
+            "pepnet: --rows 10 is less than --keys 20");
+  EXPECT_EQ(cause("$PEPNET bench checkpoint --directory nowhere"),
+            "pepnet: --directory nowhere is not a directory");
+  EXPECT_NE(cause("$MPIRUN -n 2 $PEPNET bench table").find("bench table runs as one process"),
+            std::string::npos);
+  EXPECT_NE(cause("$MPIRUN -n 3 $PEPNET bench service --rows 3000 --keys 10 --quick")
+                .find("mpirun -n 2, not -n 3"),
             std::string::npos);
 }
 

@@ -1,4 +1,5 @@
-// --device, --deterministic and mixed_precision from the command line, on machines with a GPU and without.
+// --device, --deterministic and mixed_precision from the command line, on machines with a GPU and
+// without.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -21,13 +22,18 @@ using testing::Not;
 class DeviceCliTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
+    ASSERT_OK(
+        WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
   }
-  ProcessResult Train(const std::string& name, const std::string& flags, const std::string& launcher = "") const {
+  ProcessResult Train(const std::string& name, const std::string& flags,
+                      const std::string& launcher = "") const {
     return RunShell(absl::StrCat(launcher, " $PEPNET train --threads 1 --pipeline_config_path ",
-                                 directory_ / "job.config", " --model_dir ", directory_ / name, " ", flags));
+                                 directory_ / "job.config", " --model_dir ", directory_ / name, " ",
+                                 flags));
   }
-  std::string Trained(const std::string& name) const { return *ResolveCheckpoint(directory_ / name); }
+  std::string Trained(const std::string& name) const {
+    return *ResolveCheckpoint(directory_ / name);
+  }
 
   TemporaryDirectory directory_;
 };
@@ -35,7 +41,8 @@ class DeviceCliTest : public testing::Test {
 TEST_F(DeviceCliTest, TheDefaultIsTheCpuWhereThereIsNoGpuAndSaysWhy) {
   const TorchGpus gpus = FindTorchGpus();
   if (gpus.count > 0) GTEST_SKIP() << "this machine has a GPU";
-  const ProcessResult automatic = Train("auto", "--deterministic"), cpu = Train("cpu", "--device=cpu");
+  const ProcessResult automatic = Train("auto", "--deterministic"),
+                      cpu = Train("cpu", "--device=cpu");
   ASSERT_EQ(automatic.exit_status, 0) << automatic.err;
   ASSERT_EQ(cpu.exit_status, 0) << cpu.err;
   EXPECT_THAT(automatic.err, HasSubstr("computing on the CPU: " + gpus.reason));
@@ -49,7 +56,8 @@ TEST_F(DeviceCliTest, AGpuThatIsNotThereEndsTheJobWithTheReason) {
   if (gpus.count > 0) GTEST_SKIP() << "this machine has a GPU";
   const ProcessResult one = Train("one", "--device gpu");
   EXPECT_EQ(one.exit_status, 1);
-  EXPECT_THAT(one.Cause(), HasSubstr("--device=gpu, but " + gpus.reason + "; docs/gpu.md says what GPUs need"));
+  EXPECT_THAT(one.Cause(),
+              HasSubstr("--device=gpu, but " + gpus.reason + "; docs/gpu.md says what GPUs need"));
   EXPECT_FALSE(PathExists(directory_ / "one/pipeline.config"));
   const ProcessResult two = Train("two", "--device gpu --num_servers 1", "$MPIRUN -n 3");
   EXPECT_NE(two.exit_status, 0);

@@ -1,5 +1,5 @@
-// export's promises: what is written, what is refused, and that nothing half written stays. How other programs read the files:
-// tests/tools.
+// export's promises: what is written, what is refused, and that nothing half written stays. How
+// other programs read the files: tests/tools.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -29,21 +29,26 @@ class ExportCli : public ::testing::Test {
     options.num_epochs = 2;
     text_ = WriteRandomJob(directory_.path(), options);
     WriteConfig(text_);
-    const ProcessResult trained =
-        RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
-                              " --edit_config_json '{\"train_config.save_checkpoints_steps\": 4}'"));
+    const ProcessResult trained = RunShell(
+        absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                     " --edit_config_json '{\"train_config.save_checkpoints_steps\": 4}'"));
     ASSERT_EQ(trained.exit_status, 0) << trained.err;
   }
 
-  void WriteConfig(const std::string& text) { ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text)); }
+  void WriteConfig(const std::string& text) {
+    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", text));
+  }
   ProcessResult Export(const std::string& flags = "") {
-    return RunShell(absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config", " --export_dir ",
-                                 directory_ / "out ", flags));
+    return RunShell(absl::StrCat("$PEPNET export --pipeline_config_path ",
+                                 directory_ / "job.config", " --export_dir ", directory_ / "out ",
+                                 flags));
   }
   void ExpectRefused(const ProcessResult& result, std::initializer_list<std::string> parts) {
     EXPECT_EQ(result.exit_status, 1) << result.err;
-    for (const std::string& part : parts)
-      EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << "no '" << part << "' in: " << result.Cause();
+    for (const std::string& part : parts) {
+      EXPECT_TRUE(absl::StrContains(result.Cause(), part))
+          << "no '" << part << "' in: " << result.Cause();
+    }
     EXPECT_FALSE(PathExists(directory_ / "out"));
     ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDirectory(directory_.path()));
     for (const std::string& name : names) {
@@ -72,8 +77,8 @@ TEST_F(ExportCli, EveryFileIsInTheListWithItsSum) {
   EXPECT_EQ(names.size(), 3 + 7 + 1u) << "three files of whole models, seven tables, dense.parquet";
   EXPECT_EQ(json["step"], 14);
   const std::string card = *ReadFile(directory_ / "out/README.md");
-  for (const char* part :
-       {"step 14", "equal within 1e-5 on 40 rows", "auc_ctr", "probs_cvr", "uid_emb", "| word | int64 | hash |"}) {
+  for (const char* part : {"step 14", "equal within 1e-5 on 40 rows", "auc_ctr", "probs_cvr",
+                           "uid_emb", "| word | int64 | hash |"}) {
     EXPECT_TRUE(absl::StrContains(card, part)) << part << "\n" << card;
   }
   EXPECT_TRUE(PathExists(directory_ / "out/pipeline.config"));
@@ -91,7 +96,8 @@ TEST_F(ExportCli, InspectVerifiesItsFiles) {
   for (const char* whole : {"out", "out/model.safetensors"}) {
     const ProcessResult result = verify(whole);
     EXPECT_EQ(result.exit_status, 0) << result.err;
-    EXPECT_TRUE(absl::StrContains(result.out, "out: every file is as export.json says")) << result.out;
+    EXPECT_TRUE(absl::StrContains(result.out, "out: every file is as export.json says"))
+        << result.out;
   }
   for (const char* file : {"model.safetensors", "dense.parquet"}) {
     const std::string path = absl::StrCat(directory_ / "out/", file);
@@ -100,7 +106,8 @@ TEST_F(ExportCli, InspectVerifiesItsFiles) {
     ASSERT_OK(WriteFileAtomically(path, bytes));
     const ProcessResult result = verify("out");
     EXPECT_EQ(result.exit_status, 1);
-    EXPECT_TRUE(absl::StrContains(result.Cause(), absl::StrCat(file, ": expected crc32c"))) << result.Cause();
+    EXPECT_TRUE(absl::StrContains(result.Cause(), absl::StrCat(file, ": expected crc32c")))
+        << result.Cause();
     bytes[bytes.size() / 2] ^= 1;
     ASSERT_OK(WriteFileAtomically(path, bytes));
   }
@@ -112,10 +119,13 @@ TEST_F(ExportCli, InspectVerifiesItsFiles) {
 TEST_F(ExportCli, AssetFilesAreCopiedAndListed) {
   ASSERT_OK(WriteFileAtomically(directory_ / "words.txt", "red\n"));
   const std::string words = directory_ / "words.txt";
-  ExpectRefused(Export("--asset_files " + (directory_ / "absent.txt")), {"--asset_files", "absent.txt is not a file"});
-  ExpectRefused(Export(absl::StrCat("--asset_files ", words, ",", words)), {"has another file named words.txt"});
+  ExpectRefused(Export("--asset_files " + (directory_ / "absent.txt")),
+                {"--asset_files", "absent.txt is not a file"});
+  ExpectRefused(Export(absl::StrCat("--asset_files ", words, ",", words)),
+                {"has another file named words.txt"});
   ASSERT_OK(WriteFileAtomically(directory_ / "export.json", "{}"));
-  ExpectRefused(Export("--asset_files " + (directory_ / "export.json")), {"has another file named export.json"});
+  ExpectRefused(Export("--asset_files " + (directory_ / "export.json")),
+                {"has another file named export.json"});
   const ProcessResult result = Export("--asset_files " + words);
   ASSERT_EQ(result.exit_status, 0) << result.err;
   EXPECT_EQ(*ReadFile(directory_ / "out/words.txt"), "red\n");
@@ -125,16 +135,19 @@ TEST_F(ExportCli, AssetFilesAreCopiedAndListed) {
 }
 
 TEST_F(ExportCli, UnknownFormatsAreRefused) {
-  ExpectRefused(Export("--format torchscript"), {"torchscript", "expected safetensors, parquet, onnx"});
+  ExpectRefused(Export("--format torchscript"),
+                {"torchscript", "expected safetensors, parquet, onnx"});
   ExpectRefused(Export("--format onnx,onnx"), {"names onnx twice"});
 }
 
 TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   const std::string results = directory_ / "model/train_eval_result.txt";
-  ASSERT_OK(WriteFileAtomically(results,
-                                "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
-                                "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n"));
-  const std::string best = "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {";
+  ASSERT_OK(WriteFileAtomically(
+      results,
+      "{\"global_step\":4,\"auc_ctr\":0.6}\n{\"global_step\":8,\"auc_ctr\":0.7}\n"
+      "{\"global_step\":12,\"auc_ctr\":0.65}\n{\"global_step\":14,\"auc_ctr\":null}\n"));
+  const std::string best =
+      "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {";
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
   ASSERT_EQ(Export().exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 8);
@@ -144,12 +157,14 @@ TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
   ASSERT_OK(RemoveTree(directory_ / "out"));
   WriteConfig(absl::StrReplaceAll(
       text_,
-      {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
+      {{"data_config {",
+        absl::StrReplaceAll(best, {{"auc_ctr'", "auc_ctr' metric_larger_is_better: false"}})}}));
   ASSERT_EQ(Export().exit_status, 0);
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 4);
   ASSERT_OK(RemoveTree(directory_ / "out"));
 
-  WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr", "auc"}})}}));
+  WriteConfig(absl::StrReplaceAll(
+      text_, {{"data_config {", absl::StrReplaceAll(best, {{"auc_ctr", "auc"}})}}));
   ExpectRefused(Export(), {"best_exporter_metric: \"auc\"", "expected one of auc_ctr"});
   WriteConfig(absl::StrReplaceAll(text_, {{"data_config {", best}}));
   ASSERT_OK(RemoveTree(results));
@@ -159,24 +174,30 @@ TEST_F(ExportCli, BestTakesTheCheckpointWithTheBestEvaluation) {
 TEST_F(ExportCli, TheBestCheckpointOutlivesTheNewestOnes) {
   WriteConfig(absl::StrReplaceAll(
       text_,
-      {{"data_config {", "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {"}}));
+      {{"data_config {",
+        "export_config { exporter_type: 'best' best_exporter_metric: 'auc_ctr' } data_config {"}}));
   const std::string kept = directory_ / "kept";
-  const std::string start =
-      absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config", " --model_dir ", kept,
-                   " --edit_config_json '{\"train_config.keep_checkpoint_max\": 1, ");
-  const ProcessResult first = RunShell(start + "\"train_config.num_epochs\": 0, \"train_config.num_steps\": 2}'");
+  const std::string start = absl::StrCat(
+      "$PEPNET train --pipeline_config_path ", directory_ / "job.config", " --model_dir ", kept,
+      " --edit_config_json '{\"train_config.keep_checkpoint_max\": 1, ");
+  const ProcessResult first =
+      RunShell(start + "\"train_config.num_epochs\": 0, \"train_config.num_steps\": 2}'");
   ASSERT_EQ(first.exit_status, 0) << first.err;
   EXPECT_TRUE(absl::StrContains(first.err, "the newest 1 and the best are kept")) << first.err;
   // Step 2 was the best by far.
-  ASSERT_OK(WriteFileAtomically(kept + "/train_eval_result.txt", "{\"global_step\":2,\"auc_ctr\":2.5}\n"));
-  const ProcessResult second = RunShell(start + "\"train_config.save_checkpoints_steps\": 4}' --continue_train");
+  ASSERT_OK(WriteFileAtomically(kept + "/train_eval_result.txt",
+                                "{\"global_step\":2,\"auc_ctr\":2.5}\n"));
+  const ProcessResult second =
+      RunShell(start + "\"train_config.save_checkpoints_steps\": 4}' --continue_train");
   ASSERT_EQ(second.exit_status, 0) << second.err;
   EXPECT_EQ(*ListCheckpoints(kept), (std::vector<int64_t>{2, 14})) << second.err;
 
-  const std::string from_kept = absl::StrCat("--edit_config_json '{\"model_dir\": \"", kept, "\"}'");
+  const std::string from_kept =
+      absl::StrCat("--edit_config_json '{\"model_dir\": \"", kept, "\"}'");
   const ProcessResult there = Export(from_kept);
   ASSERT_EQ(there.exit_status, 0) << there.err;
-  EXPECT_TRUE(absl::StrContains(there.err, "step 2 was the best by auc_ctr (2.5000), and model.ckpt-2 is there"))
+  EXPECT_TRUE(absl::StrContains(
+      there.err, "step 2 was the best by auc_ctr (2.5000), and model.ckpt-2 is there"))
       << there.err;
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(directory_ / "out/export.json"))["step"], 2);
   ASSERT_OK(RemoveTree(directory_ / "out"));
@@ -191,11 +212,13 @@ TEST_F(ExportCli, WithoutEvalDataItSaysThatNothingWasCompared) {
   const ProcessResult result = Export("--edit_config_json '{\"eval_input_path\": \"gone.csv\"}'");
   ASSERT_EQ(result.exit_status, 0) << result.err;
   EXPECT_TRUE(absl::StrContains(result.err, "not compared with eval")) << result.err;
-  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/README.md"), "| compared with eval | no |"));
+  EXPECT_TRUE(
+      absl::StrContains(*ReadFile(directory_ / "out/README.md"), "| compared with eval | no |"));
 }
 
 TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
-  // A row of the newest checkpoint, behind the checksums' back: --no_verify lets it through to the export.
+  // A row of the newest checkpoint, behind the checksums' back: --no_verify lets it through to the
+  // export.
   const std::string checkpoint = *ResolveCheckpoint(directory_ / "model");
   const Manifest manifest = *ReadManifest(checkpoint);
   const PartEntry& part = manifest.parts.front();
@@ -216,10 +239,11 @@ TEST_F(ExportCli, AWeightThatIsNotFiniteIsRefused) {
 }
 
 TEST_F(ExportCli, AFullDiskLeavesNothing) {
-  ExpectRefused(RunShell(absl::StrCat("trap '' XFSZ\nulimit -f 16\n$PEPNET export --pipeline_config_path ",
-                                      directory_ / "job.config", " --export_dir ",
-                                      directory_ / "out --format parquet,onnx,safetensors")),
-                {"out.tmp"});
+  ExpectRefused(
+      RunShell(absl::StrCat("trap '' XFSZ\nulimit -f 16\n$PEPNET export --pipeline_config_path ",
+                            directory_ / "job.config", " --export_dir ",
+                            directory_ / "out --format parquet,onnx,safetensors")),
+      {"out.tmp"});
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Real processes that die, hang and fall behind: every rank ends within seconds, and model_dir/job_report.json says who was to blame.
+// Real processes that die, hang and fall behind: every rank ends within seconds, and
+// model_dir/job_report.json says who was to blame.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +62,8 @@ TEST_F(FailureReport, AWorkerThatHangsIsNamed) {
   ExpectCause(Report(), "hung", 1, "worker 1");
 }
 
-// mpirun ends the others within seconds and leaves them one for their last words; on a busy machine they may miss it.
+// mpirun ends the others within seconds and leaves them one for their last words; on a busy machine
+// they may miss it.
 TEST_F(FailureReport, ARankThatIsKilledIsDead) {
   for (int attempt = 1;; ++attempt) {
     const ProcessResult result = Run(kFourRanks, "--num_servers=2 --inject kill:rank=2,step=25");
@@ -74,7 +76,8 @@ TEST_F(FailureReport, ARankThatIsKilledIsDead) {
 }
 
 TEST_F(FailureReport, ARankThatFallsBehindIsSlow) {
-  const ProcessResult result = Run(kFourRanks, "--num_servers=2 --inject 'delay:rank=1,max_ms=60000,seed=2,step=25'");
+  const ProcessResult result =
+      Run(kFourRanks, "--num_servers=2 --inject 'delay:rank=1,max_ms=60000,seed=2,step=25'");
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
   ExpectCause(Report(), "slow", 1, "worker 1");
@@ -84,7 +87,8 @@ TEST_F(FailureReport, ARankThatFallsBehindIsSlow) {
 // Nobody but the server waits for the only worker.
 TEST_F(FailureReport, AServerNoticesThatTheOnlyWorkerHangs) {
   const std::string plan = "--inject stop:rank=1,step=25";
-  const ProcessResult result = Run(absl::StrCat("$MPIRUN -n 1 $PEPNET_PS ", plan, " : -n 1 $PEPNET"), plan);
+  const ProcessResult result =
+      Run(absl::StrCat("$MPIRUN -n 1 $PEPNET_PS ", plan, " : -n 1 $PEPNET"), plan);
   EXPECT_NE(result.exit_status, 0);
   ASSERT_NE(result.exit_status, 124) << result.err;
   EXPECT_THAT(result.Cause(), HasSubstr("pepnet_ps: server 0: "));
@@ -95,7 +99,8 @@ TEST_F(FailureReport, AServerNoticesThatTheOnlyWorkerHangs) {
 
 TEST_F(FailureReport, OneProcessReportsToo) {
   const ProcessResult done =
-      Run("$PEPNET", "--edit_config_json '{\"train_config.num_epochs\": 0, \"train_config.num_steps\": 3}'");
+      Run("$PEPNET",
+          "--edit_config_json '{\"train_config.num_epochs\": 0, \"train_config.num_steps\": 3}'");
   ASSERT_EQ(done.exit_status, 0) << done.err;
   EXPECT_EQ(Report()["status"], "done");
   Clean();
@@ -108,12 +113,13 @@ TEST_F(FailureReport, OneProcessReportsToo) {
 
 // A job that the lock refuses must not speak for the one that runs.
 TEST_F(FailureReport, ARefusedJobLeavesTheReportAlone) {
-  const ProcessResult both = RunShell(absl::StrCat(
-      "train() { exec ", job_.Command("$PEPNET", "train", "model"),
-      " --edit_config_json '{\"train_config.num_epochs\": 100000}' $*; }\n",
-      "train & job=$!\nfor i in $(seq 600); do [ -e ", job_ / "model/metrics.jsonl", " ] && break; sleep 0.05; done\n",
-      "(train --continue_train); echo second $?\ncp ", job_ / "model/job_report.json ", job_ / "seen.json",
-      "\nkill -USR1 $job\nwait $job; echo first $?\n"));
+  const ProcessResult both = RunShell(
+      absl::StrCat("train() { exec ", job_.Command("$PEPNET", "train", "model"),
+                   " --edit_config_json '{\"train_config.num_epochs\": 100000}' $*; }\n",
+                   "train & job=$!\nfor i in $(seq 600); do [ -e ", job_ / "model/metrics.jsonl",
+                   " ] && break; sleep 0.05; done\n",
+                   "(train --continue_train); echo second $?\ncp ", job_ / "model/job_report.json ",
+                   job_ / "seen.json", "\nkill -USR1 $job\nwait $job; echo first $?\n"));
   EXPECT_THAT(both.out, testing::AllOf(HasSubstr("second 1"), HasSubstr("first 75"))) << both.err;
   EXPECT_EQ(nlohmann::json::parse(*ReadFile(job_ / "seen.json"))["status"], "running");
   EXPECT_EQ(Report()["status"], "stopped");

@@ -17,23 +17,27 @@ class FineTuneCli : public ::testing::Test {
   void SetUp() override {
     RandomJobOptions options;
     options.num_epochs = 1;
-    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
+    ASSERT_OK(
+        WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
     first_ = Train("first", "");
     ASSERT_EQ(first_.exit_status, 0) << first_.err;
   }
   ProcessResult Train(const std::string& model_dir, const std::string& flags) {
-    return RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config", " --model_dir ",
-                                 directory_ / model_dir, " ", flags));
+    return RunShell(absl::StrCat("$PEPNET train --pipeline_config_path ", directory_ / "job.config",
+                                 " --model_dir ", directory_ / model_dir, " ", flags));
   }
   // "auc_ctr":0.5,... without the step in front.
-  static std::string Metrics(const ProcessResult& result) { return result.out.substr(result.out.find(',')); }
+  static std::string Metrics(const ProcessResult& result) {
+    return result.out.substr(result.out.find(','));
+  }
 
   TemporaryDirectory directory_;
   ProcessResult first_;
 };
 
 TEST_F(FineTuneCli, StartsFromTheOtherRunsWeightsAtStepZero) {
-  // One step with rate 0 changes nothing: the new run must evaluate like the old one, with another seed and more servers.
+  // One step with rate 0 changes nothing: the new run must evaluate like the old one, with another
+  // seed and more servers.
   const ProcessResult tuned = Train(
       "tuned",
       absl::StrCat(
@@ -48,8 +52,9 @@ TEST_F(FineTuneCli, StartsFromTheOtherRunsWeightsAtStepZero) {
 TEST_F(FineTuneCli, AnUnknownNameInTheMapIsRefused) {
   const ProcessResult tuned = Train(
       "tuned",
-      absl::StrCat("--fine_tune_checkpoint ", directory_ / "first",
-                   R"( --edit_config_json '{"train_config.fine_tune_ckpt_param_map": "model.no.such\tmodel.other"}')"));
+      absl::StrCat(
+          "--fine_tune_checkpoint ", directory_ / "first",
+          R"( --edit_config_json '{"train_config.fine_tune_ckpt_param_map": "model.no.such\tmodel.other"}')"));
   EXPECT_EQ(tuned.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(tuned.Cause(), "model.no.such")) << tuned.err;
 }

@@ -1,5 +1,5 @@
-// The golden cases through the command line: import, predict, eval, train, export; as one process, with 1 server and 1 worker,
-// and with 2 servers and several workers under mpirun.
+// The golden cases through the command line: import, predict, eval, train, export; as one process,
+// with 1 server and 1 worker, and with 2 servers and several workers under mpirun.
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <gtest/gtest.h>
@@ -34,8 +34,9 @@ class GoldenCli : public ::testing::TestWithParam<std::tuple<std::string, Launch
     const auto& [golden_case, shape] = GetParam();
     case_ = golden_case;
     const JobConfig config = LoadGoldenJob(case_, "unused", "");
-    workers_ = shape.workers == 2 && config.data.batch_size % 2 != 0 ? static_cast<int>(config.data.batch_size)
-                                                                     : shape.workers;
+    workers_ = shape.workers == 2 && config.data.batch_size % 2 != 0
+                   ? static_cast<int>(config.data.batch_size)
+                   : shape.workers;
     launch_ = absl::StrCat(shape.launch);
     auto replace = [&](const char* from, int to) {
       const size_t at = launch_.find(from);
@@ -44,12 +45,13 @@ class GoldenCli : public ::testing::TestWithParam<std::tuple<std::string, Launch
     replace("%W", workers_);
     replace("%N", workers_ + 2);
     flags_ = shape.flags;
-    edits_ = absl::StrCat(" --edit_config_json '{\"data_config.batch_size\": ", config.data.batch_size / workers_,
-                          ", \"train_config.log_step_count_steps\": 1}'");
-    config_ = absl::StrCat(" --pipeline_config_path ", GoldenPath(case_, "pipeline.config"), edits_, " --model_dir ",
-                           directory_ / "model");
-    const ProcessResult imported =
-        RunShell(absl::StrCat("$PEPNET import", config_, " --weights ", GoldenPath(case_, "init.safetensors")));
+    edits_ = absl::StrCat(
+        " --edit_config_json '{\"data_config.batch_size\": ", config.data.batch_size / workers_,
+        ", \"train_config.log_step_count_steps\": 1}'");
+    config_ = absl::StrCat(" --pipeline_config_path ", GoldenPath(case_, "pipeline.config"), edits_,
+                           " --model_dir ", directory_ / "model");
+    const ProcessResult imported = RunShell(absl::StrCat("$PEPNET import", config_, " --weights ",
+                                                         GoldenPath(case_, "init.safetensors")));
     ASSERT_EQ(imported.exit_status, 0) << imported.err;
   }
 
@@ -80,7 +82,9 @@ std::vector<double> ReadColumn(const std::string& directory, const std::string& 
     EXPECT_NE(chunks, nullptr) << column;
     if (chunks == nullptr) return values;
     for (const auto& chunk : chunks->chunks()) {
-      auto flat = chunk->type_id() == arrow::Type::LIST ? static_cast<const arrow::ListArray&>(*chunk).values() : chunk;
+      auto flat = chunk->type_id() == arrow::Type::LIST
+                      ? static_cast<const arrow::ListArray&>(*chunk).values()
+                      : chunk;
       const auto& floats = static_cast<const arrow::FloatArray&>(*flat);
       for (int64_t i = 0; i < floats.length(); ++i) values.push_back(floats.Value(i));
     }
@@ -89,15 +93,19 @@ std::vector<double> ReadColumn(const std::string& directory, const std::string& 
 }
 
 TEST_P(GoldenCli, ImportPredictEvalTrainExport) {
-  const ProcessResult predicted = Run("predict", absl::StrCat("--predict_input_path ", GoldenPath(case_, "train.csv"),
-                                                              " --predict_output_path ", directory_ / "out"));
+  const ProcessResult predicted =
+      Run("predict", absl::StrCat("--predict_input_path ", GoldenPath(case_, "train.csv"),
+                                  " --predict_output_path ", directory_ / "out"));
   ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
-  ASSERT_OK_AND_ASSIGN(auto forward, SafetensorsReader::Open(GoldenPath(case_, "forward_f64.safetensors")));
+  ASSERT_OK_AND_ASSIGN(auto forward,
+                       SafetensorsReader::Open(GoldenPath(case_, "forward_f64.safetensors")));
   for (const auto& [name, info] : forward->tensors()) {
-    const std::vector<double> want = *forward->ReadDoubles(name), got = ReadColumn(directory_ / "out", name);
+    const std::vector<double> want = *forward->ReadDoubles(name),
+                              got = ReadColumn(directory_ / "out", name);
     ASSERT_EQ(got.size(), want.size()) << name;
-    for (size_t i = 0; i < want.size(); ++i)
+    for (size_t i = 0; i < want.size(); ++i) {
       ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-4 * std::abs(want[i])) << name << "[" << i << "]";
+    }
   }
 
   const std::string input = GoldenPath(case_, "train.csv");
@@ -110,47 +118,54 @@ TEST_P(GoldenCli, ImportPredictEvalTrainExport) {
     const double want = value;
     const bool is_auc = absl::StrContains(name, "auc") || absl::StrContains(name, "accuracy");
     ASSERT_TRUE(metrics.contains(name)) << name << " in " << evaluated.out;
-    EXPECT_NEAR(metrics[name].get<double>(), want, is_auc ? 1e-5 : 1e-5 + 1e-4 * std::abs(want)) << name;
+    EXPECT_NEAR(metrics[name].get<double>(), want, is_auc ? 1e-5 : 1e-5 + 1e-4 * std::abs(want))
+        << name;
   }
 
-  const ProcessResult trained =
-      Run("train", absl::StrCat("--continue_train --train_input_path ", input, " --eval_input_path ", input));
+  const ProcessResult trained = Run("train", absl::StrCat("--continue_train --train_input_path ",
+                                                          input, " --eval_input_path ", input));
   ASSERT_EQ(trained.exit_status, 0) << trained.err;
   const ProcessResult exported =
       RunShell(absl::StrCat("$PEPNET export", config_, " --export_dir ", directory_ / "export"));
   ASSERT_EQ(exported.exit_status, 0) << exported.err;
-  EXPECT_EQ(CompareTensors(directory_ / "export/model.safetensors", GoldenPath(case_, "after_steps_f64.safetensors"),
-                           1e-5, 1e-4),
+  EXPECT_EQ(CompareTensors(directory_ / "export/model.safetensors",
+                           GoldenPath(case_, "after_steps_f64.safetensors"), 1e-5, 1e-4),
             "");
 
-  const nlohmann::json steps = nlohmann::json::parse(*ReadFile(GoldenPath(case_, "loss.json")))["float64"]["steps"];
+  const nlohmann::json steps =
+      nlohmann::json::parse(*ReadFile(GoldenPath(case_, "loss.json")))["float64"]["steps"];
   std::istringstream lines(*ReadFile(directory_ / "model/metrics.jsonl"));
   size_t step = 0;
   for (std::string line; std::getline(lines, line); ++step) {
     const double want = steps[step]["total"];
-    EXPECT_NEAR(nlohmann::json::parse(line)["total_loss"].get<double>(), want, 1e-5 + 1e-4 * std::abs(want))
+    EXPECT_NEAR(nlohmann::json::parse(line)["total_loss"].get<double>(), want,
+                1e-5 + 1e-4 * std::abs(want))
         << "step " << step;
   }
   EXPECT_EQ(step, steps.size());
 }
 
 TEST(GoldenCliNotes, CheckConfigTellsOfAPartOptimizerWithoutParameters) {
-  const ProcessResult checked =
-      RunShell(absl::StrCat("$PEPNET check-config --pipeline_config_path ", GoldenPath("optim", "pipeline.config")));
+  const ProcessResult checked = RunShell(absl::StrCat(
+      "$PEPNET check-config --pipeline_config_path ", GoldenPath("optim", "pipeline.config")));
   EXPECT_EQ(checked.exit_status, 0) << checked.err;
-  EXPECT_TRUE(absl::StrContains(checked.err, "part_optimizers[2] is ignored: regex_pattern \"nothing\" matches"))
+  EXPECT_TRUE(absl::StrContains(checked.err,
+                                "part_optimizers[2] is ignored: regex_pattern \"nothing\" matches"))
       << checked.err;
   EXPECT_FALSE(absl::StrContains(checked.err, "part_optimizers[1] is ignored")) << checked.err;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, GoldenCli,
-    ::testing::Combine(::testing::ValuesIn(GoldenCases()),
-                       ::testing::Values(LaunchShape{"one_process", 1, "", ""},
-                                         LaunchShape{"mpi_1s1w", 1, "$MPIRUN -n 2", "--num_servers=1"},
-                                         LaunchShape{"mpi_2s2w", 2, "$MPIRUN -n %N", "--num_servers=2"},
-                                         LaunchShape{"mpmd_2s2w", 2, "$MPIRUN -n 2 $PEPNET_PS : -n %W", ""})),
-    [](const auto& info) { return absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param).name); });
+    ::testing::Combine(
+        ::testing::ValuesIn(GoldenCases()),
+        ::testing::Values(LaunchShape{"one_process", 1, "", ""},
+                          LaunchShape{"mpi_1s1w", 1, "$MPIRUN -n 2", "--num_servers=1"},
+                          LaunchShape{"mpi_2s2w", 2, "$MPIRUN -n %N", "--num_servers=2"},
+                          LaunchShape{"mpmd_2s2w", 2, "$MPIRUN -n 2 $PEPNET_PS : -n %W", ""})),
+    [](const auto& info) {
+      return absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param).name);
+    });
 
 }  // namespace
 }  // namespace pepnet

@@ -29,26 +29,34 @@ class OwnershipCli : public ::testing::Test {
   void Write(const std::string& name, const std::string& text) {
     ASSERT_OK(WriteFileAtomically(directory_ / name, text));
   }
-  std::string Read(const std::string& name) { return ReadFile(directory_ / name).value_or("(absent)"); }
+  std::string Read(const std::string& name) {
+    return ReadFile(directory_ / name).value_or("(absent)");
+  }
   void Make(const std::string& name) { ASSERT_OK(MakeDirectories(directory_ / name)); }
 
-  ProcessResult Run(const std::string& command, const std::string& flags = "", const std::string& launch = "") {
+  ProcessResult Run(const std::string& command, const std::string& flags = "",
+                    const std::string& launch = "") {
     return RunShell(absl::StrCat("cd ", directory_.path(), "\n", launch, " $PEPNET ", command,
                                  " --pipeline_config_path job.config ", flags));
   }
   ProcessResult Predict(const std::string& flags = "", const std::string& launch = "") {
-    return Run("predict", "--predict_input_path train-0.csv --predict_output_path out " + flags, launch);
+    return Run("predict", "--predict_input_path train-0.csv --predict_output_path out " + flags,
+               launch);
   }
-  static void ExpectRefused(const ProcessResult& result, std::initializer_list<const char*> parts, int status = 1) {
+  static void ExpectRefused(const ProcessResult& result, std::initializer_list<const char*> parts,
+                            int status = 1) {
     EXPECT_EQ(result.exit_status, status) << result.err;
-    for (const char* part : parts) EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << part << ": " << result.err;
+    for (const char* part : parts) {
+      EXPECT_TRUE(absl::StrContains(result.Cause(), part)) << part << ": " << result.err;
+    }
   }
 
   TemporaryDirectory directory_;
 };
 
 TEST_F(OwnershipCli, PredictRefusesADirectoryWithAnythingElseInIt) {
-  for (const char* foreign : {"part-00001.csv", "part-00007.parquet", ".tmp.part-mine", "notes.txt"}) {
+  for (const char* foreign :
+       {"part-00001.csv", "part-00007.parquet", ".tmp.part-mine", "notes.txt"}) {
     Make("out");
     Write(absl::StrCat("out/", foreign), "mine");
     ExpectRefused(Predict(), {foreign, "--predict_output_path"});
@@ -67,7 +75,8 @@ TEST_F(OwnershipCli, OverwriteReplacesWhatAnEarlierPredictionMadeAndNothingElse)
   ExpectRefused(Predict(), {"earlier prediction", "--overwrite"});
   ASSERT_TRUE(PathExists(directory_ / "out/part-00001.parquet"));
   ASSERT_EQ(Predict("--overwrite").exit_status, 0);
-  EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
+  EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet"))
+      << "a part of more workers must not stay behind";
   const auto manifest = nlohmann::json::parse(Read("out/_pepnet_prediction.json"));
   EXPECT_EQ(manifest["complete"], true);
   EXPECT_EQ(manifest["writing"], "");
@@ -99,22 +108,25 @@ TEST_F(OwnershipCli, ExportKeepsWhatStandsBesideIt) {
   EXPECT_EQ(Read("ex.tmp/notes"), "mine");
   ExpectRefused(Run("export", "--export_dir ''"), {"--export_dir", "empty"}, 2);
   EXPECT_EQ(Read(".tmp/notes"), "mine");
-  ExpectRefused(RunShell(absl::StrCat("cd ", directory_.path(), "; ln -s nowhere dangling\n",
-                                      "$PEPNET export --pipeline_config_path job.config --export_dir dangling")),
+  ExpectRefused(RunShell(absl::StrCat(
+                    "cd ", directory_.path(), "; ln -s nowhere dangling\n",
+                    "$PEPNET export --pipeline_config_path job.config --export_dir dangling")),
                 {"dangling", "exists"});
   ExpectRefused(Run("export", "--export_dir new/.."), {"new/..", "name"});
   const std::string checkpoint = *ResolveCheckpoint(directory_ / "model");
   ExpectRefused(Run("export", "--export_dir " + checkpoint + "/ex"), {"checkpoint"});
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> names, ListDirectory(directory_.path()));
   for (const std::string& name : names) {
-    EXPECT_FALSE(absl::StartsWith(name, "ex.tmp.") || absl::StartsWith(name, "dangling.")) << name << " is left";
+    EXPECT_FALSE(absl::StartsWith(name, "ex.tmp.") || absl::StartsWith(name, "dangling."))
+        << name << " is left";
   }
 }
 
 TEST_F(OwnershipCli, ReportsReplaceOnlyReportsOfTheirKind) {
   const std::string checkpoint = *ResolveCheckpoint(directory_ / "model");
   const auto inspect = [&](const std::string& report) {
-    return RunShell(absl::StrCat("cd ", directory_.path(), "; $PEPNET inspect ", checkpoint, " --report ", report));
+    return RunShell(absl::StrCat("cd ", directory_.path(), "; $PEPNET inspect ", checkpoint,
+                                 " --report ", report));
   };
   ASSERT_EQ(inspect("r.html").exit_status, 0);
   ASSERT_EQ(inspect("r.html").exit_status, 0) << "its own";
@@ -132,7 +144,8 @@ TEST_F(OwnershipCli, ImportTakesTheLockOfTheModelDir) {
   ASSERT_EQ(Run("export", "--export_dir ex").exit_status, 0);
   const ProcessResult locked = RunShell(absl::StrCat(
       "cd ", directory_.path(), "; mkdir new\nexec 9>new/.lock; flock 9\n",
-      "$PEPNET import --pipeline_config_path job.config --weights ex/model.safetensors", " --model_dir new"));
+      "$PEPNET import --pipeline_config_path job.config --weights ex/model.safetensors",
+      " --model_dir new"));
   ExpectRefused(locked, {"new", "another job"});
   ASSERT_EQ(Run("import", "--weights ex/model.safetensors --model_dir new").exit_status, 0);
 }
@@ -143,8 +156,10 @@ TEST_F(OwnershipCli, AFailedImportLeavesNothing) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::memcpy(bytes.data() + bytes.size() - sizeof(nan), &nan, sizeof(nan));  // the last tensor
   Write("nan.safetensors", bytes);
-  ExpectRefused(Run("import", "--weights nan.safetensors --model_dir new"), {"nan", "nan.safetensors", "not finite"});
-  EXPECT_THAT(ListDirectory(directory_ / "new").value_or(std::vector<std::string>()), testing::Each(".lock"));
+  ExpectRefused(Run("import", "--weights nan.safetensors --model_dir new"),
+                {"nan", "nan.safetensors", "not finite"});
+  EXPECT_THAT(ListDirectory(directory_ / "new").value_or(std::vector<std::string>()),
+              testing::Each(".lock"));
 }
 
 }  // namespace

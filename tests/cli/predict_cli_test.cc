@@ -33,29 +33,35 @@ class PredictCli : public ::testing::Test {
     options.files = 1;
     options.rows = 23;
     options.num_epochs = 1;
-    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
-    ASSERT_EQ(RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "job.config")).exit_status, 0);
+    ASSERT_OK(
+        WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), options)));
+    ASSERT_EQ(
+        RunShell("$PEPNET train --pipeline_config_path " + (directory_ / "job.config")).exit_status,
+        0);
   }
 
   ProcessResult Predict(const std::string& flags, const std::string& launch = "") {
-    return RunShell(
-        absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config ", flags));
+    return RunShell(absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ",
+                                 directory_ / "job.config ", flags));
   }
   std::string Paths(const std::string& input = "train-0.csv") {
-    return absl::StrCat("--predict_input_path ", directory_ / input, " --predict_output_path ", directory_ / "out ");
+    return absl::StrCat("--predict_input_path ", directory_ / input, " --predict_output_path ",
+                        directory_ / "out ");
   }
 
   TemporaryDirectory directory_;
 };
 
 TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
-  const ProcessResult two = Predict(Paths() + "--reserved_columns uid,word --num_servers=1", "$MPIRUN -n 3");
+  const ProcessResult two =
+      Predict(Paths() + "--reserved_columns uid,word --num_servers=1", "$MPIRUN -n 3");
   ASSERT_EQ(two.exit_status, 0) << two.err;
   const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
              second = ReadPart(directory_ / "out/part-00001.parquet");
   EXPECT_EQ(first->num_rows() + second->num_rows(), 23);
   EXPECT_EQ(first->schema()->field_names(),
-            (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid", "word"}));
+            (std::vector<std::string>{"logits_ctr", "logits_cvr", "probs_ctr", "probs_cvr", "uid",
+                                      "word"}));
   EXPECT_TRUE(second->schema()->Equals(first->schema()));
 
   const ProcessResult one = Predict(Paths() + "--output_columns probs_cvr --overwrite");
@@ -63,7 +69,8 @@ TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
   const auto whole = ReadPart(directory_ / "out/part-00000.parquet");
   EXPECT_EQ(whole->num_rows(), 23);
   EXPECT_EQ(whole->schema()->field_names(), std::vector<std::string>{"probs_cvr"});
-  EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet")) << "a part of more workers must not stay behind";
+  EXPECT_FALSE(PathExists(directory_ / "out/part-00001.parquet"))
+      << "a part of more workers must not stay behind";
 }
 
 TEST_F(PredictCli, StepsAndTheKindOfFilesAreFlags) {
@@ -74,7 +81,8 @@ TEST_F(PredictCli, StepsAndTheKindOfFilesAreFlags) {
   EXPECT_EQ(wrong.exit_status, 1) << wrong.err;
   const ProcessResult unknown = Predict(Paths() + "--overwrite --dataset_type Csv");
   EXPECT_EQ(unknown.exit_status, 1);
-  EXPECT_NE(unknown.Cause().find("--dataset_type: \"Csv\"; expected"), std::string::npos) << unknown.Cause();
+  EXPECT_NE(unknown.Cause().find("--dataset_type: \"Csv\"; expected"), std::string::npos)
+      << unknown.Cause();
   const ProcessResult right = Predict(Paths() + "--overwrite --dataset_type CsvDataset");
   ASSERT_EQ(right.exit_status, 0) << right.err;
   EXPECT_EQ(ReadPart(directory_ / "out/part-00000.parquet")->num_rows(), 23);
@@ -84,7 +92,8 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
   const std::string text = *ReadFile(directory_ / "train-0.csv");
   const size_t header = text.find('\n'), row = text.find('\n', header + 1);
   ASSERT_OK(WriteFileAtomically(directory_ / "one.csv", text.substr(0, row + 1)));
-  const ProcessResult result = Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3");
+  const ProcessResult result =
+      Predict(Paths("one.csv") + "--reserved_columns uid --num_servers=1", "$MPIRUN -n 3");
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto first = ReadPart(directory_ / "out/part-00000.parquet"),
              second = ReadPart(directory_ / "out/part-00001.parquet");
@@ -93,11 +102,13 @@ TEST_F(PredictCli, AWorkerWithoutRowsWritesAnEmptyPartWithTheSameColumns) {
 }
 
 TEST_F(PredictCli, CsvHasAHeaderAndTheRowsOfParquet) {
-  ASSERT_EQ(Predict(Paths() + "--writer_type CsvWriter --reserved_columns ALL_COLUMNS").exit_status, 0);
+  ASSERT_EQ(Predict(Paths() + "--writer_type CsvWriter --reserved_columns ALL_COLUMNS").exit_status,
+            0);
   const std::string text = *ReadFile(directory_ / "out/part-00000.csv");
-  EXPECT_TRUE(absl::StartsWith(text,
-                               "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,"
-                               "score,click__iid,click__age\n"));
+  EXPECT_TRUE(absl::StartsWith(
+      text,
+      "logits_ctr,logits_cvr,probs_ctr,probs_cvr,clk,buy,uid,iid,hist,tags,word,dom,price,"
+      "score,click__iid,click__age\n"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 24);
 }
 
@@ -111,8 +122,9 @@ TEST_F(PredictCli, LabelColumnsAreNotNeeded) {
 
 TEST_F(PredictCli, TheInputIsNeverWrittenOver) {
   const std::string before = *ReadFile(directory_ / "train-0.csv");
-  const ProcessResult result = Predict(
-      absl::StrCat("--predict_input_path ", directory_ / "train-0.csv", " --predict_output_path ", directory_.path()));
+  const ProcessResult result =
+      Predict(absl::StrCat("--predict_input_path ", directory_ / "train-0.csv",
+                           " --predict_output_path ", directory_.path()));
   EXPECT_EQ(result.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(result.Cause(), "train-0.csv")) << result.err;
   EXPECT_EQ(*ReadFile(directory_ / "train-0.csv"), before);
@@ -125,10 +137,12 @@ TEST_F(PredictCli, AFailedPredictionLeavesTheEarlierOne) {
   EXPECT_EQ(Predict(Paths() + "--overwrite").exit_status, 1);
   EXPECT_EQ(*ReadFile(directory_ / "out/part-00000.parquet"), before);
   EXPECT_EQ(ListDirectory(directory_ / "out")->size(), 2u) << "the part and the manifest";
-  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/_pepnet_prediction.json"), "\"complete\": true"));
+  EXPECT_TRUE(absl::StrContains(*ReadFile(directory_ / "out/_pepnet_prediction.json"),
+                                "\"complete\": true"));
 }
 
-// The golden case with towers for 3 domains, whose domain column no feature reads: it may be missing.
+// The golden case with towers for 3 domains, whose domain column no feature reads: it may be
+// missing.
 class OwnDomainCli : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -144,26 +158,32 @@ class OwnDomainCli : public ::testing::Test {
       ASSERT_EQ(cells.size(), 6u);
       const bool is_header = cells[4] == "dom";
       if (!is_header) domains_.push_back(std::stoi(cells[4]));
-      const std::string others = absl::StrJoin({cells[0], cells[1], cells[2], cells[3], cells[5]}, ",");
+      const std::string others =
+          absl::StrJoin({cells[0], cells[1], cells[2], cells[3], cells[5]}, ",");
       const std::string place = is_header ? "place" : cells[4];
       absl::StrAppend(&with, others, ",", place, ",", cells[4], "\n");
       absl::StrAppend(&without, others, ",", place, "\n");
-      absl::StrAppend(&wrong, others, ",", place, ",", is_header ? "dom" : domains_.size() == 3 ? "3" : cells[4], "\n");
+      absl::StrAppend(&wrong, others, ",", place, ",",
+                      is_header              ? "dom"
+                      : domains_.size() == 3 ? "3"
+                                             : cells[4],
+                      "\n");
     }
     ASSERT_OK(WriteFileAtomically(directory_ / "with.csv", with));
     ASSERT_OK(WriteFileAtomically(directory_ / "without.csv", without));
     ASSERT_OK(WriteFileAtomically(directory_ / "wrong.csv", wrong));
-    const ProcessResult imported =
-        RunShell(absl::StrCat("$PEPNET import --pipeline_config_path ", directory_ / "job.config", " --model_dir ",
-                              directory_ / "model", " --weights ", GoldenPath("multi_domain", "init.safetensors")));
+    const ProcessResult imported = RunShell(absl::StrCat(
+        "$PEPNET import --pipeline_config_path ", directory_ / "job.config", " --model_dir ",
+        directory_ / "model", " --weights ", GoldenPath("multi_domain", "init.safetensors")));
     ASSERT_EQ(imported.exit_status, 0) << imported.err;
   }
 
-  ProcessResult Predict(const std::string& input, const std::string& flags = "", const std::string& launch = "") {
-    return RunShell(absl::StrCat(launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config",
-                                 " --checkpoint_path ", directory_ / "model", " --predict_input_path ",
-                                 directory_ / input, " --predict_output_path ", directory_ / "out --overwrite ",
-                                 flags));
+  ProcessResult Predict(const std::string& input, const std::string& flags = "",
+                        const std::string& launch = "") {
+    return RunShell(absl::StrCat(
+        launch, " $PEPNET predict --pipeline_config_path ", directory_ / "job.config",
+        " --checkpoint_path ", directory_ / "model", " --predict_input_path ", directory_ / input,
+        " --predict_output_path ", directory_ / "out --overwrite ", flags));
   }
   std::vector<float> Column(const std::string& name) const {
     std::vector<float> values;
@@ -171,7 +191,8 @@ class OwnDomainCli : public ::testing::Test {
     EXPECT_OK(parts);
     for (const std::string& part : *parts) {
       if (!absl::EndsWith(part, ".parquet")) continue;
-      const auto column = ReadPart(absl::StrCat(directory_ / "out", "/", part))->GetColumnByName(name);
+      const auto column =
+          ReadPart(absl::StrCat(directory_ / "out", "/", part))->GetColumnByName(name);
       if (column == nullptr) return {};
       for (const auto& chunk : column->chunks()) {
         const auto& floats = static_cast<const arrow::FloatArray&>(*chunk);
@@ -205,8 +226,8 @@ TEST_F(OwnDomainCli, TheValueIsThatOfTheColumnThatTheRowsDomainNames) {
 TEST_F(OwnDomainCli, WithoutTheColumnThereAreTheOutputsOfEveryDomainAlone) {
   const ProcessResult result = Predict("without.csv");
   ASSERT_EQ(result.exit_status, 0) << result.err;
-  EXPECT_TRUE(
-      absl::StrContains(result.err, "the input has no column 'dom' (domain_input_name), so no output is chosen"))
+  EXPECT_TRUE(absl::StrContains(
+      result.err, "the input has no column 'dom' (domain_input_name), so no output is chosen"))
       << result.err;
   EXPECT_EQ(Column("probs_ctr_0").size(), domains_.size());
   EXPECT_TRUE(Column("probs_ctr").empty());
@@ -225,8 +246,9 @@ TEST_F(OwnDomainCli, ADomainOutOfRangeIsAnErrorUnlessNoOutputIsChosenByIt) {
 }
 
 TEST_F(OwnDomainCli, ExportsSayWhatTheyCannotChoose) {
-  const std::string config = absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config",
-                                          " --model_dir ", directory_ / "model --export_dir ", directory_ / "ex ");
+  const std::string config =
+      absl::StrCat("$PEPNET export --pipeline_config_path ", directory_ / "job.config",
+                   " --model_dir ", directory_ / "model --export_dir ", directory_ / "ex ");
   const ProcessResult format = RunShell(config + "--own_domain");
   EXPECT_EQ(format.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(format.Cause(), "--own_domain is of model.onnx")) << format.Cause();

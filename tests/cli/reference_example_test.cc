@@ -1,5 +1,5 @@
-// The reference's public example, unchanged (its inputs are ODPS tables): trains, evaluates and predicts with input paths given
-// on the command line.
+// The reference's public example, unchanged (its inputs are ODPS tables): trains, evaluates and
+// predicts with input paths given on the command line.
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <gtest/gtest.h>
@@ -21,12 +21,16 @@
 namespace pepnet {
 namespace {
 
-// A column of `rows` random values that fit the feature: integers for ids, text for hashed tokens, numbers for raw features.
-std::shared_ptr<arrow::Array> RandomColumn(const Feature& feature, int rows, std::mt19937_64& random) {
+// A column of `rows` random values that fit the feature: integers for ids, text for hashed tokens,
+// numbers for raw features.
+std::shared_ptr<arrow::Array> RandomColumn(const Feature& feature, int rows,
+                                           std::mt19937_64& random) {
   std::shared_ptr<arrow::Array> column;
   if (feature.kind == FeatureKind::kRaw) {
     arrow::DoubleBuilder builder;
-    for (int i = 0; i < rows; ++i) EXPECT_OK(builder.Append(static_cast<double>(random() % 30000) / 7));
+    for (int i = 0; i < rows; ++i) {
+      EXPECT_OK(builder.Append(static_cast<double>(random() % 30000) / 7));
+    }
     EXPECT_OK(builder.Finish(&column));
   } else if (feature.bucketizer == Bucketizer::kHash) {
     arrow::StringBuilder builder;
@@ -34,7 +38,9 @@ std::shared_ptr<arrow::Array> RandomColumn(const Feature& feature, int rows, std
     EXPECT_OK(builder.Finish(&column));
   } else {
     arrow::Int64Builder builder;
-    for (int i = 0; i < rows; ++i) EXPECT_OK(builder.Append(static_cast<int64_t>(random() % feature.rows)));
+    for (int i = 0; i < rows; ++i) {
+      EXPECT_OK(builder.Append(static_cast<int64_t>(random() % feature.rows)));
+    }
     EXPECT_OK(builder.Finish(&column));
   }
   return column;
@@ -44,7 +50,9 @@ std::shared_ptr<arrow::Array> RandomColumn(const Feature& feature, int rows, std
 void WriteRandomParquet(const JobConfig& config, int rows, const std::string& path) {
   std::mt19937_64 random(11);
   std::map<std::string, std::shared_ptr<arrow::Array>> columns;
-  for (const Feature& feature : config.features) columns[feature.column] = RandomColumn(feature, rows, random);
+  for (const Feature& feature : config.features) {
+    columns[feature.column] = RandomColumn(feature, rows, random);
+  }
   for (const std::string& label : config.data.labels) {
     if (columns.count(label) > 0) continue;  // a label that is a feature as well
     arrow::Int64Builder builder;
@@ -58,8 +66,8 @@ void WriteRandomParquet(const JobConfig& config, int rows, const std::string& pa
     arrays.push_back(array);
   }
   ASSERT_OK_AND_ASSIGN(auto file, arrow::io::FileOutputStream::Open(path));
-  ASSERT_OK(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays), arrow::default_memory_pool(),
-                                       file));
+  ASSERT_OK(parquet::arrow::WriteTable(*arrow::Table::Make(arrow::schema(fields), arrays),
+                                       arrow::default_memory_pool(), file));
   ASSERT_OK(file->Close());
 }
 
@@ -71,25 +79,29 @@ TEST_P(ReferenceExample, RunsUnchangedWithPathsOnTheCommandLine) {
   TemporaryDirectory directory;
   const std::string data = directory / "rows.parquet", model_dir = directory / "model";
   WriteRandomParquet(config, 150, data);
-  const std::string command = absl::StrCat(" --pipeline_config_path ", path, " --model_dir ", model_dir);
+  const std::string command =
+      absl::StrCat(" --pipeline_config_path ", path, " --model_dir ", model_dir);
 
   const ProcessResult refused = RunShell(absl::StrCat("$PEPNET train", command));
   EXPECT_EQ(refused.exit_status, 1);
   EXPECT_TRUE(absl::StrContains(refused.Cause(), "OdpsDataset")) << refused.err;
 
-  const ProcessResult trained =
-      RunShell(absl::StrCat("$PEPNET train", command, " --train_input_path ", data, " --eval_input_path ", data));
+  const ProcessResult trained = RunShell(absl::StrCat(
+      "$PEPNET train", command, " --train_input_path ", data, " --eval_input_path ", data));
   ASSERT_EQ(trained.exit_status, 0) << trained.err;
   EXPECT_TRUE(absl::StrContains(trained.out, "auc_ctr")) << trained.out;
-  const ProcessResult predicted = RunShell(absl::StrCat("$PEPNET predict", command, " --predict_input_path ", data,
-                                                        " --predict_output_path ", directory / "out"));
+  const ProcessResult predicted =
+      RunShell(absl::StrCat("$PEPNET predict", command, " --predict_input_path ", data,
+                            " --predict_output_path ", directory / "out"));
   ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
   EXPECT_TRUE(PathExists(directory / "out/part-00000.parquet"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, ReferenceExample,
                          ::testing::Values("pepnet_taobao.config", "pepnet_taobao_older.config"),
-                         [](const auto& info) { return info.param == "pepnet_taobao.config" ? "today" : "older"; });
+                         [](const auto& info) {
+                           return info.param == "pepnet_taobao.config" ? "today" : "older";
+                         });
 
 }  // namespace
 }  // namespace pepnet

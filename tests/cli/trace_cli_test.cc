@@ -21,9 +21,11 @@ using testing::IsSupersetOf;
 class TraceCliTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
+    ASSERT_OK(
+        WriteFileAtomically(directory_ / "job.config", WriteRandomJob(directory_.path(), {})));
   }
-  ProcessResult Train(const std::string& launcher, const std::string& flags, int threads = 1) const {
+  ProcessResult Train(const std::string& launcher, const std::string& flags,
+                      int threads = 1) const {
     return RunShell(absl::StrCat(launcher, " $PEPNET train --pipeline_config_path ",
                                  directory_ / "job.config --threads ", threads, " ", flags));
   }
@@ -48,7 +50,8 @@ class TraceCliTest : public testing::Test {
     return names;
   }
 
-  // Those of all threads whose name begins with `prefix`: on a busy machine one of them may do all the work.
+  // Those of all threads whose name begins with `prefix`: on a busy machine one of them may do all
+  // the work.
   static std::set<std::string> NamesOf(const std::map<std::string, std::set<std::string>>& names,
                                        const std::string& prefix) {
     std::set<std::string> all;
@@ -58,14 +61,15 @@ class TraceCliTest : public testing::Test {
     return all;
   }
 
-  const std::vector<std::string> kStages = {"read",      "wait for rows", "agree",      "dedup",   "pull",
-                                            "pool",      "forward",       "backward",   "compute", "push",
-                                            "allreduce", "update",        "checkpoint", "eval"};
+  const std::vector<std::string> kStages = {
+      "read",     "wait for rows", "agree", "dedup",     "pull",   "pool",       "forward",
+      "backward", "compute",       "push",  "allreduce", "update", "checkpoint", "eval"};
   TemporaryDirectory directory_;
 };
 
 TEST_F(TraceCliTest, OneProcessShowsWorkerServersAndReaders) {
-  const ProcessResult result = Train("", "--num_servers 2 --trace_path " + (directory_ / "trace.json"));
+  const ProcessResult result =
+      Train("", "--num_servers 2 --trace_path " + (directory_ / "trace.json"));
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto names = Names(directory_ / "trace.json", 0);
   EXPECT_THAT(names.at("worker"), IsSupersetOf(kStages));
@@ -77,7 +81,8 @@ TEST_F(TraceCliTest, OneProcessShowsWorkerServersAndReaders) {
 }
 
 TEST_F(TraceCliTest, ComputingThreadsComputeAtTheSameTime) {
-  const ProcessResult result = Train("", "--trace_path " + (directory_ / "trace.json"), /*threads=*/3);
+  const ProcessResult result =
+      Train("", "--trace_path " + (directory_ / "trace.json"), /*threads=*/3);
   ASSERT_EQ(result.exit_status, 0) << result.err;
   const auto names = Names(directory_ / "trace.json", 0);
   EXPECT_THAT(NamesOf(names, "compute-"), IsSupersetOf({"forward", "backward"}));
@@ -85,18 +90,21 @@ TEST_F(TraceCliTest, ComputingThreadsComputeAtTheSameTime) {
 
 TEST_F(TraceCliTest, EveryRankOfMpirunWritesItsOwn) {
   const ProcessResult result =
-      Train("$MPIRUN -n 4", "--num_servers 2 --dense_engine reference --trace_path " + (directory_ / "trace.json"));
+      Train("$MPIRUN -n 4",
+            "--num_servers 2 --dense_engine reference --trace_path " + (directory_ / "trace.json"));
   ASSERT_EQ(result.exit_status, 0) << result.err;
   EXPECT_FALSE(PathExists(directory_ / "trace.json"));
   for (int rank = 0; rank < 4; ++rank) {
     std::set<std::string> all;
-    for (const auto& [thread, names] : Names(directory_ / absl::StrCat("trace-", rank, ".json"), rank)) {
+    for (const auto& [thread, names] :
+         Names(directory_ / absl::StrCat("trace-", rank, ".json"), rank)) {
       all.insert(names.begin(), names.end());
     }
     if (rank < 2) {
       EXPECT_THAT(all, IsSupersetOf(kStages)) << "rank " << rank;
     } else {
-      EXPECT_THAT(all, testing::UnorderedElementsAre("answer pull", "apply step", "write rows")) << "rank " << rank;
+      EXPECT_THAT(all, testing::UnorderedElementsAre("answer pull", "apply step", "write rows"))
+          << "rank " << rank;
     }
   }
 }

@@ -1,5 +1,5 @@
-// A training that goes on and its files, through the command line: each row of each file is trained num_epochs
-// times, or the program says why not.
+// A training that goes on and its files, through the command line: each row of each file is trained
+// num_epochs times, or the program says why not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,8 +31,8 @@ RandomJobOptions Options() {
   return options;
 }
 
-// A job whose training files are written by the test, each row with a user of its own: how often a user's row was
-// updated is how often that row was trained.
+// A job whose training files are written by the test, each row with a user of its own: how often a
+// user's row was updated is how often that row was trained.
 class TrainingFilesCli : public ::testing::Test {
  protected:
   // Writes rows of the users [first, last) to `name`.
@@ -46,15 +46,18 @@ class TrainingFilesCli : public ::testing::Test {
     }
   }
 
-  // Trains into `model` on `files`, a comma list within the directory, with further fields of the config.
-  ProcessResult Train(const std::string& model, const std::string& files, const std::string& flags = "",
-                      const std::string& fields = "", const std::string& start = "$PEPNET") const {
-    const std::string input =
-        absl::StrCat(job_.path(), "/", absl::StrReplaceAll(files, {{",", "," + job_.path() + "/"}}));
-    return job_.Run(start, "train", model,
-                    absl::StrCat("--continue_train --train_input_path '", input, "' --edit_config_json '{",
-                                 "\"feature_configs[0].id_feature.num_buckets\": 1000", fields.empty() ? "" : ", ",
-                                 fields, "}' ", flags));
+  // Trains into `model` on `files`, a comma list within the directory, with further fields of the
+  // config.
+  ProcessResult Train(const std::string& model, const std::string& files,
+                      const std::string& flags = "", const std::string& fields = "",
+                      const std::string& start = "$PEPNET") const {
+    const std::string input = absl::StrCat(
+        job_.path(), "/", absl::StrReplaceAll(files, {{",", "," + job_.path() + "/"}}));
+    return job_.Run(
+        start, "train", model,
+        absl::StrCat("--continue_train --train_input_path '", input, "' --edit_config_json '{",
+                     "\"feature_configs[0].id_feature.num_buckets\": 1000",
+                     fields.empty() ? "" : ", ", fields, "}' ", flags));
   }
   // The same, stopped after `steps` steps of 4 rows in all.
   ProcessResult TrainSteps(const std::string& model, const std::string& files, int steps,
@@ -73,18 +76,24 @@ class TrainingFilesCli : public ::testing::Test {
     if (!manifest.ok()) return manifest.status().ToString();
     for (const PartEntry& part : manifest->parts) {
       if (part.table != "uid_emb") continue;
-      const Status read = (*TablePartReader::Open(*checkpoint, part))->Read(0, part.rows, [&](const RowColumns& rows) {
-        for (size_t i = 0; i < rows.ids.size(); ++i) times[rows.ids[i]] += rows.frequency[i];
-        return absl::OkStatus();
-      });
+      const Status read = (*TablePartReader::Open(*checkpoint, part))
+                              ->Read(0, part.rows, [&](const RowColumns& rows) {
+                                for (size_t i = 0; i < rows.ids.size(); ++i) {
+                                  times[rows.ids[i]] += rows.frequency[i];
+                                }
+                                return absl::OkStatus();
+                              });
       if (!read.ok()) return read.ToString();
     }
     std::string text;
     for (auto run = times.begin(); run != times.end();) {
       auto last = run;
       auto next = std::next(run);
-      while (next != times.end() && next->first == last->first + 1 && next->second == run->second) last = next++;
-      absl::StrAppend(&text, text.empty() ? "" : " ", run->first, "-", last->first, ":", run->second);
+      while (next != times.end() && next->first == last->first + 1 && next->second == run->second) {
+        last = next++;
+      }
+      absl::StrAppend(&text, text.empty() ? "" : " ", run->first, "-", last->first, ":",
+                      run->second);
       run = next;
     }
     return text;
@@ -93,7 +102,7 @@ class TrainingFilesCli : public ::testing::Test {
   const CliJob job_{Options()};
 };
 
-// ---- the same data ------------------------------------------------------------------------------------------------
+// ---- the same data ------------------------------------------------------------------------------
 
 TEST_F(TrainingFilesCli, MovedFilesGoOnToTheBitsOfTheUndisturbedRun) {
   for (const char* shuffle : {"\"data_config.shuffle\": false", "\"data_config.shuffle\": true"}) {
@@ -143,7 +152,7 @@ TEST_F(TrainingFilesCli, ACheckpointNamesItsFilesAndOneWithoutThemGoesOnByItsPos
   EXPECT_EQ(job_.Difference("undisturbed", "old"), "");
 }
 
-// ---- other data inside a pass -------------------------------------------------------------------------------------
+// ---- other data inside a pass -------------------------------------------------------------------
 
 TEST_F(TrainingFilesCli, AChangedFileIsRefusedOnceItsRowsWereRead) {
   Write("a.csv", 0, 18);
@@ -197,7 +206,8 @@ TEST_F(TrainingFilesCli, AnInsertedAndAnAppendedFileAreTrainedOnceBehindTheRunni
 TEST_F(TrainingFilesCli, SeveralWorkersGoOnWithNewFilesTogether) {
   Write("day/b.csv", 0, 37);
   const std::string start = "$MPIRUN -n 4 $PEPNET", servers = "--num_servers=1 --share_reader=on";
-  ASSERT_EQ(Train("model", "day/*.csv", servers, "\"train_config.num_epochs\": 0, \"train_config.num_steps\": 2", start)
+  ASSERT_EQ(Train("model", "day/*.csv", servers,
+                  "\"train_config.num_epochs\": 0, \"train_config.num_steps\": 2", start)
                 .exit_status,
             0);
   Write("day/a.csv", 100, 121);
@@ -211,20 +221,21 @@ TEST_F(TrainingFilesCli, AnotherOrderIsRefusedInsideAPass) {
   ASSERT_EQ(TrainSteps("model", "a.csv", 3, "\"data_config.shuffle\": true").exit_status, 0);
   const ProcessResult unshuffled = Train("model", "a.csv");
   EXPECT_EQ(unshuffled.exit_status, 1);
-  EXPECT_THAT(unshuffled.Cause(), HasSubstr("a shuffle within 8 rows before, no shuffle now, at row 12"));
+  EXPECT_THAT(unshuffled.Cause(),
+              HasSubstr("a shuffle within 8 rows before, no shuffle now, at row 12"));
   const ProcessResult wider =
       Train("model", "a.csv", "", "\"data_config.shuffle\": true, \"data_config.batch_size\": 5");
   EXPECT_EQ(wider.exit_status, 1);
   EXPECT_THAT(wider.Cause(), HasSubstr("batch_size * workers = 8"));
   // Another batch in the same windows: the same order of rows.
-  const ProcessResult same =
-      Train("model", "a.csv", "",
-            "\"data_config.shuffle\": true, \"data_config.batch_size\": 2, \"data_config.shuffle_buffer_size\": 4");
+  const ProcessResult same = Train("model", "a.csv", "",
+                                   "\"data_config.shuffle\": true, \"data_config.batch_size\": 2, "
+                                   "\"data_config.shuffle_buffer_size\": 4");
   ASSERT_EQ(same.exit_status, 0) << same.err;
   EXPECT_EQ(Trained("model"), "0-39:1");
 }
 
-// ---- daily training -----------------------------------------------------------------------------------------------
+// ---- daily training -----------------------------------------------------------------------------
 
 TEST_F(TrainingFilesCli, DailyTrainingBackFillAndRollBack) {
   Write("day=1/part-0.csv", 0, 18);
@@ -233,7 +244,8 @@ TEST_F(TrainingFilesCli, DailyTrainingBackFillAndRollBack) {
   ASSERT_EQ(Train("model", "day=1/*.csv").exit_status, 0);
   const ProcessResult day2 = Train("model", "day=2/*.csv");
   ASSERT_EQ(day2.exit_status, 0) << day2.err;
-  EXPECT_THAT(day2.err, HasSubstr("had not been read before and will be trained once (num_epochs)"));
+  EXPECT_THAT(day2.err,
+              HasSubstr("had not been read before and will be trained once (num_epochs)"));
   EXPECT_EQ(Trained("model"), "0-17:1 100-120:1");
   const std::string yesterday = *ResolveCheckpoint(job_ / "model");
 
@@ -251,8 +263,8 @@ TEST_F(TrainingFilesCli, DailyTrainingBackFillAndRollBack) {
   ASSERT_EQ(Train("model", "day=0/*.csv").exit_status, 0);
   EXPECT_EQ(Trained("model"), "0-17:1 100-120:1 200-208:1 300-309:1");
 
-  // Back to yesterday, because day 3 was wrong: its repaired file is new to that checkpoint, as it would have been
-  // then.
+  // Back to yesterday, because day 3 was wrong: its repaired file is new to that checkpoint, as it
+  // would have been then.
   Write("day=3/part-0.csv", 400, 409);
   const ProcessResult back = Train("model", "day=3/*.csv", "--checkpoint_path " + yesterday);
   ASSERT_EQ(back.exit_status, 0) << back.err;

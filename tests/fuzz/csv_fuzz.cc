@@ -1,5 +1,5 @@
-// A CSV file through the reader and the feature and label encoders. The first byte chooses delimiter, header and hash,
-// the rest is the file.
+// A CSV file through the reader and the feature and label encoders. The first byte chooses
+// delimiter, header and hash, the rest is the file.
 #include "tests/fuzz/fuzz_job.h"
 #include "tests/fuzz/fuzz_support.h"
 

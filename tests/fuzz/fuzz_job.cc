@@ -146,7 +146,8 @@ group_name:
   pepnet { task_towers { tower_name: "ctr" label_name: "clk" losses { binary_cross_entropy {} } metrics { auc {} } } }
 }
 )config";
-constexpr char kTokenizer[] = R"({"normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
+constexpr char kTokenizer[] =
+    R"({"normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
   "added_tokens": [{"id": 3, "content": "[X]", "normalized": false}],
   "model": {"type": "WordLevel", "vocab": {"red": 0, "shoes": 1, "[UNK]": 2}, "unk_token": "[UNK]"}})";
 constexpr int64_t kRowsAtOnce = 3;
@@ -159,7 +160,8 @@ void CheckBatch(const JobConfig& config, const Batch& batch) {
     size_t cells = rows;  // rows, or elements of a sequence
     if (feature.sequence.has_value()) {
       const std::vector<int32_t>& elements = batch.elements[f];
-      Expect(elements.size() == rows + 1 && elements.front() == 0, "an offset of elements for each row");
+      Expect(elements.size() == rows + 1 && elements.front() == 0,
+             "an offset of elements for each row");
       for (size_t row = 0; row < rows; ++row) {
         Expect(elements[row] <= elements[row + 1], "offsets of elements that rise");
         const int most = feature.sequence->max_elements;
@@ -169,21 +171,31 @@ void CheckBatch(const JobConfig& config, const Batch& batch) {
       cells = static_cast<size_t>(elements.back());
     }
     if (feature.bucketizer == Bucketizer::kNone) {
-      Expect(batch.values[f].size() == cells * static_cast<size_t>(feature.dim), "values for each cell");
+      Expect(batch.values[f].size() == cells * static_cast<size_t>(feature.dim),
+             "values for each cell");
     }
     if (!column.offsets.empty() || !column.ids.empty()) {
-      Expect(column.offsets.size() == cells + 1 && column.offsets.front() == 0, "an offset for each cell");
+      Expect(column.offsets.size() == cells + 1 && column.offsets.front() == 0,
+             "an offset for each cell");
       for (size_t cell = 0; cell < cells; ++cell) {
         Expect(column.offsets[cell] <= column.offsets[cell + 1], "offsets that rise");
       }
-      Expect(column.offsets.back() == static_cast<int64_t>(column.ids.size()), "offsets that end with the ids");
+      Expect(column.offsets.back() == static_cast<int64_t>(column.ids.size()),
+             "offsets that end with the ids");
     }
-    for (const int64_t id : column.ids) Expect(id >= 0 && id < feature.rows, "ids within the table");
-    Expect(column.weights.empty() || column.weights.size() == column.ids.size(), "a weight for each id");
+    for (const int64_t id : column.ids) {
+      Expect(id >= 0 && id < feature.rows, "ids within the table");
+    }
+    Expect(column.weights.empty() || column.weights.size() == column.ids.size(),
+           "a weight for each id");
     for (const float value : batch.values[f].span()) Expect(std::isfinite(value), "finite values");
   }
-  for (const LabelColumn& label : batch.labels) Expect(label.values.size() == rows, "a label for each row");
-  for (const auto& weights : batch.sample_weights) Expect(weights.size() == rows, "a weight for each row");
+  for (const LabelColumn& label : batch.labels) {
+    Expect(label.values.size() == rows, "a label for each row");
+  }
+  for (const auto& weights : batch.sample_weights) {
+    Expect(weights.size() == rows, "a weight for each row");
+  }
 }
 
 }  // namespace
@@ -201,8 +213,8 @@ JobConfig MakeFuzzJob(DatasetType type, bool with_header) {
 
 JobConfig MakeFuzzSequenceJob(FgMode mode) {
   static const MemoryFile tokenizer(kTokenizer);
-  const std::string text =
-      absl::Substitute(kSequenceConfig, mode == FgMode::kNone ? "FG_NONE" : "FG_DAG", tokenizer.path());
+  const std::string text = absl::Substitute(
+      kSequenceConfig, mode == FgMode::kNone ? "FG_NONE" : "FG_DAG", tokenizer.path());
   StatusOr<JobConfig> config = ParseJobConfig(text, "job.config", {});
   Expect(config.ok(), std::string(config.status().message()).c_str());
   return *std::move(config);
@@ -221,14 +233,16 @@ Status DecodeChunk(const RowChunk& chunk, const JobConfig& config, const BatchDe
   return absl::OkStatus();
 }
 
-Status DecodeFile(const std::string& path, const JobConfig& config, char delimiter, bool farm_hash) {
+Status DecodeFile(const std::string& path, const JobConfig& config, char delimiter,
+                  bool farm_hash) {
   const DatasetType type = *config.data.dataset_type;
   FileFormat format = FormatOf(config.data, type);
   format.delimiter = delimiter;
   LoaderOptions options;
   options.farm_hash = farm_hash;
   const ColumnPlan plan = PlanColumns(config, LabelSet::kAll, {});
-  PEPNET_ASSIGN_OR_RETURN(const auto decoder, BatchDecoder::Create(config, options, type, plan, nullptr));
+  PEPNET_ASSIGN_OR_RETURN(const auto decoder,
+                          BatchDecoder::Create(config, options, type, plan, nullptr));
   PEPNET_ASSIGN_OR_RETURN(const auto reader, OpenRowReader(path, format, plan.names));
   while (true) {
     PEPNET_ASSIGN_OR_RETURN(const RowChunk chunk, reader->Read(kRowsAtOnce));

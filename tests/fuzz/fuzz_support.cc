@@ -20,7 +20,8 @@ std::string FuzzInput::TakeBytes(size_t bytes) {
   return taken;
 }
 
-MemoryFile::MemoryFile(const std::string& contents) : fd_(memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+MemoryFile::MemoryFile(const std::string& contents)
+    : fd_(memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
   size_t written = 0;
   while (fd_.valid() && written < contents.size()) {
     const ssize_t count = write(fd_.get(), contents.data() + written, contents.size() - written);
@@ -38,8 +39,8 @@ void ExpectClear(const Status& status) {
   if (status.ok()) return;
   const size_t bytes = status.message().size();
   if (bytes > 0 && bytes <= kMaxMessageBytes) return;
-  std::fprintf(stderr, "an error message of %zu bytes, expected 1 to %zu: %.200s\n", bytes, kMaxMessageBytes,
-               std::string(status.message()).c_str());
+  std::fprintf(stderr, "an error message of %zu bytes, expected 1 to %zu: %.200s\n", bytes,
+               kMaxMessageBytes, std::string(status.message()).c_str());
   std::abort();
 }
 

@@ -1,9 +1,10 @@
-// The common part of the fuzz targets: an input taken apart, a file without a place, and what every refusal must look
-// like.
+// The common part of the fuzz targets: an input taken apart, a file without a place, and what every
+// refusal must look like.
 //
-// A target is a file NAME_fuzz.cc with LLVMFuzzerTestOneInput(). It is deterministic, knows nothing of the inputs
-// before, and leaves no files behind. Its corpus is tests/fuzz/corpus/NAME. Two programs are made of it: libFuzzer's
-// (preset `fuzz`, scripts/fuzz.sh) and, in every test build, one with replay_main.cc.
+// A target is a file NAME_fuzz.cc with LLVMFuzzerTestOneInput(). It is deterministic, knows nothing
+// of the inputs before, and leaves no files behind. Its corpus is tests/fuzz/corpus/NAME. Two
+// programs are made of it: libFuzzer's (preset `fuzz`, scripts/fuzz.sh) and, in every test build,
+// one with replay_main.cc.
 #pragma once
 
 #include <cstddef>
@@ -59,8 +60,8 @@ class MemoryFile {
   OwnedFd fd_;
 };
 
-// Ends the process, which is a finding, unless `status` is OK or one sentence: not empty, and of a length that can be
-// read.
+// Ends the process, which is a finding, unless `status` is OK or one sentence: not empty, and of a
+// length that can be read.
 void ExpectClear(const Status& status);
 // Ends the process, which is a finding, if `holds` is false; `what` says what should have held.
 void Expect(bool holds, const char* what);

@@ -10,8 +10,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ExpectClear(ManifestFromText(text).status());
   ExpectClear(PartEntriesFromJson(text).status());
 
-  const std::string tail =
-      absl::StrCat(",\n  \"checksum\": \"", Crc32cToHex(ExtendCrc32c(0, text.data(), text.size())), "\"\n}\n");
+  const std::string tail = absl::StrCat(
+      ",\n  \"checksum\": \"", Crc32cToHex(ExtendCrc32c(0, text.data(), text.size())), "\"\n}\n");
   const auto manifest = ManifestFromText(text + tail);
   ExpectClear(manifest.status());
   if (!manifest.ok()) return 0;

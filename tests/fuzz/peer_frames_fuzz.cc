@@ -1,5 +1,6 @@
-// Messages that the other ranks of a job may send to a worker: answers of servers, parts of collectives, descriptions
-// of ranks. The first byte chooses who listens; then each message is a byte for its form and what that form takes.
+// Messages that the other ranks of a job may send to a worker: answers of servers, parts of
+// collectives, descriptions of ranks. The first byte chooses who listens; then each message is a
+// byte for its form and what that form takes.
 #include <atomic>
 
 #include "common/base/logging.h"
@@ -32,7 +33,8 @@ Bytes Frame(FuzzInput* input) {
   return MakeFrame(header, input->TakeBytes(bytes));
 }
 
-// A part of a collective: the header that common/net/collective.cc draws, for the call `what`, with any payload.
+// A part of a collective: the header that common/net/collective.cc draws, for the call `what`, with
+// any payload.
 Bytes Part(FuzzInput* input, const std::string& what) {
   struct {
     uint32_t magic = 0x43504550, operation;
@@ -74,7 +76,8 @@ void AskServers(Transport* transport) {
     std::vector<AlignedBuffer<float>> rows;
     const Status pulled = client.FinishPull(*ticket, &rows);
     ExpectClear(pulled);
-    Expect(!pulled.ok() || (rows.size() == 2 && rows[0].size() == 12 && rows[1].size() == 4), "rows of the ids");
+    Expect(!pulled.ok() || (rows.size() == 2 && rows[0].size() == 12 && rows[1].size() == 4),
+           "rows of the ids");
   }
   ExpectClear(client.Stats().status());
   const std::atomic<bool> cancelled = false;
@@ -102,7 +105,9 @@ void TakeApart(Bytes bytes) {
   if (pull.ok()) {
     for (const int64_t id : pull->ids) sum ^= id;
   }
-  if (frame->header().type == MessageType::kError) Expect(!ParseErrorFrame(*frame).ok(), "an error frame is an error");
+  if (frame->header().type == MessageType::kError) {
+    Expect(!ParseErrorFrame(*frame).ok(), "an error frame is an error");
+  }
   Expect(sum == 0 || pull.ok(), "ids of a pull");
 }
 

@@ -2,9 +2,9 @@
 //
 //   NAME_replay [--mutations N] [--seed S] CORPUS
 //
-// The same arguments give the same inputs. A finding ends the process by its signal; the input that was under way is
-// on stderr then, in hexadecimal (`xxd -r -p` makes a file of it). So does an input that takes longer than
-// kSecondsPerInput.
+// The same arguments give the same inputs. A finding ends the process by its signal; the input that
+// was under way is on stderr then, in hexadecimal (`xxd -r -p` makes a file of it). So does an
+// input that takes longer than kSecondsPerInput.
 #include <dirent.h>
 #include <signal.h>
 #include <unistd.h>
@@ -63,7 +63,9 @@ void EndBySignal(int signal) {
 void WatchForFindings() {
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM}) {
     // A sanitizer has handlers of its own, which say more, and calls back when it ends the process.
-    if (const auto before = ::signal(signal, EndBySignal); before != SIG_DFL) ::signal(signal, before);
+    if (const auto before = ::signal(signal, EndBySignal); before != SIG_DFL) {
+      ::signal(signal, before);
+    }
   }
   if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(ShowFinding);
 }
@@ -104,7 +106,9 @@ void MutateOnce(Draws* draws, const std::string& other, std::string* input) {
   const size_t length = 1 + draws->Below(std::min<size_t>(64, input->size() - at + 1));
   switch (draws->Below(8)) {
     case 0:  // flip one bit
-      if (at < input->size()) (*input)[at] = static_cast<char>((*input)[at] ^ (1 << draws->Below(8)));
+      if (at < input->size()) {
+        (*input)[at] = static_cast<char>((*input)[at] ^ (1 << draws->Below(8)));
+      }
       break;
     case 1:  // another byte
       if (at < input->size()) (*input)[at] = static_cast<char>(draws->Below(256));
@@ -125,12 +129,14 @@ void MutateOnce(Draws* draws, const std::string& other, std::string* input) {
       break;
     }
     case 6: {  // the same as decimal text
-      const std::string edge = std::to_string(static_cast<int64_t>(kEdges[draws->Below(std::size(kEdges))]));
+      const std::string edge =
+          std::to_string(static_cast<int64_t>(kEdges[draws->Below(std::size(kEdges))]));
       input->replace(at, draws->Below(4), edge);
       break;
     }
     default:  // the beginning of this, the end of another
-      input->replace(at, std::string::npos, other, draws->Below(other.size() + 1), std::string::npos);
+      input->replace(at, std::string::npos, other, draws->Below(other.size() + 1),
+                     std::string::npos);
       break;
   }
 }
@@ -165,7 +171,8 @@ std::vector<std::string> ReadCorpus(const std::string& directory) {
 int Replay(const std::string& directory, uint64_t mutations, uint64_t seed) {
   const std::vector<std::string> corpus = ReadCorpus(directory);
   if (corpus.empty()) {
-    std::fprintf(stderr, "%s holds no inputs; there would be nothing to replay\n", directory.c_str());
+    std::fprintf(stderr, "%s holds no inputs; there would be nothing to replay\n",
+                 directory.c_str());
     return 2;
   }
   WatchForFindings();
@@ -182,9 +189,11 @@ int Replay(const std::string& directory, uint64_t mutations, uint64_t seed) {
     input.resize(std::min(input.size(), kMaxInputBytes));
     RunInput(std::move(input));
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("%zu inputs of the corpus and %llu mutations with seed %llu in %.1f s: no finding\n", corpus.size(),
-              static_cast<unsigned long long>(mutations), static_cast<unsigned long long>(seed), seconds);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::printf("%zu inputs of the corpus and %llu mutations with seed %llu in %.1f s: no finding\n",
+              corpus.size(), static_cast<unsigned long long>(mutations),
+              static_cast<unsigned long long>(seed), seconds);
   return 0;
 }
 

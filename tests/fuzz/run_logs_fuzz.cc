@@ -1,5 +1,5 @@
-// The files of a run that `pepnet report` reads: the first byte chooses one, the rest is the file. What is accepted makes
-// a page and a table, whatever its numbers and names.
+// The files of a run that `pepnet report` reads: the first byte chooses one, the rest is the file.
+// What is accepted makes a page and a table, whatever its numbers and names.
 #include <filesystem>
 
 #include "cli/report/compare.h"
@@ -12,9 +12,10 @@
 namespace pepnet {
 namespace {
 
-constexpr const char* kFiles[] = {"metrics.jsonl",   "train_eval_result.txt", "train_eval_slices.jsonl",
-                                  "job_report.json", "best_checkpoint.json",  "pipeline.config",
-                                  "warnings.jsonl",  "train_slices.jsonl",    "explained.json"};
+constexpr const char* kFiles[] = {
+    "metrics.jsonl",   "train_eval_result.txt", "train_eval_slices.jsonl",
+    "job_report.json", "best_checkpoint.json",  "pipeline.config",
+    "warnings.jsonl",  "train_slices.jsonl",    "explained.json"};
 
 size_t CountOf(const std::string& text, const std::string& word) {
   size_t count = 0;
@@ -25,10 +26,12 @@ size_t CountOf(const std::string& text, const std::string& word) {
 // Every digit that a chart is drawn with is a number.
 void CheckCharts(const std::string& page) {
   for (const char* attribute : {" points=\"", " cx=\"", " cy=\"", " x=\"", " width=\""}) {
-    for (size_t at = page.find(attribute); at != std::string::npos; at = page.find(attribute, at + 1)) {
+    for (size_t at = page.find(attribute); at != std::string::npos;
+         at = page.find(attribute, at + 1)) {
       const size_t from = at + std::string(attribute).size();
       const std::string value = page.substr(from, page.find('"', from) - from);
-      Expect(value.find_first_not_of("0123456789.,- ") == std::string::npos, "coordinates are numbers");
+      Expect(value.find_first_not_of("0123456789.,- ") == std::string::npos,
+             "coordinates are numbers");
     }
   }
 }
@@ -53,7 +56,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!run.ok()) return 0;
   const std::string page = ReportPage({*run});
   Expect(IsUtf8(page), "a page is UTF-8");
-  Expect(CountOf(page, "<script") == 1 && CountOf(page, "</script") == 1, "a page has one script element, its data");
+  Expect(CountOf(page, "<script") == 1 && CountOf(page, "</script") == 1,
+         "a page has one script element, its data");
   Expect(CountOf(page, "<img") == 0, "no element that the page does not make");
   CheckCharts(page);
   Expect(!CompareText({*run, *run}, 80).empty(), "a table has text");

@@ -9,10 +9,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ExpectClear(reader.status());
   if (!reader.ok()) return 0;
   for (const auto& [name, info] : (*reader)->tensors()) {
-    Expect(info.elements() >= 0 && info.begin <= info.end && info.end <= size, "a tensor lies within the file");
+    Expect(info.elements() >= 0 && info.begin <= info.end && info.end <= size,
+           "a tensor lies within the file");
     ExpectClear((*reader)->ReadFloats(name).status());
     const auto doubles = (*reader)->ReadDoubles(name);
-    Expect(!doubles.ok() || static_cast<int64_t>(doubles->size()) == info.elements(), "as many values as elements");
+    Expect(!doubles.ok() || static_cast<int64_t>(doubles->size()) == info.elements(),
+           "as many values as elements");
     ExpectClear((*reader)->ReadIntegers(name).status());
     const auto view = (*reader)->ViewFloats(name);
     double sum = 0;

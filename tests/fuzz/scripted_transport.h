@@ -13,9 +13,9 @@
 
 namespace pepnet {
 
-// Hands out the messages of a script in their order, each as from the rank that is waited for, or from its own source
-// where any is. What is sent must be addressed to a rank of the job and goes nowhere. Behind the script the transport
-// is lost.
+// Hands out the messages of a script in their order, each as from the rank that is waited for, or
+// from its own source where any is. What is sent must be addressed to a rank of the job and goes
+// nowhere. Behind the script the transport is lost.
 class ScriptedTransport : public Transport {
  public:
   ScriptedTransport(int rank, int size, std::deque<Message> script)

@@ -1,7 +1,7 @@
-// Cells of sequences and of computed features through a CSV file and the encoders. The first byte chooses whether the
-// cells are computed or read as they are (FG_NONE). Each line of the rest is one cell, column by column of
-// MakeFuzzSequenceJob(), and stands in the file in quotes, so that what is mutated is cells. They hold "|" between
-// values and ";" between elements.
+// Cells of sequences and of computed features through a CSV file and the encoders. The first byte
+// chooses whether the cells are computed or read as they are (FG_NONE). Each line of the rest is
+// one cell, column by column of MakeFuzzSequenceJob(), and stands in the file in quotes, so that
+// what is mutated is cells. They hold "|" between values and ";" between elements.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +18,8 @@ constexpr size_t kMostRows = 8;
 
 std::string FileOf(const std::vector<std::string>& columns, const std::vector<std::string>& cells) {
   std::string text = absl::StrCat(absl::StrJoin(columns, ","), "\n");
-  const size_t rows = std::min(kMostRows, (cells.size() + columns.size() - 2) / (columns.size() - 1));
+  const size_t rows =
+      std::min(kMostRows, (cells.size() + columns.size() - 2) / (columns.size() - 1));
   size_t next = 0;
   for (size_t row = 0; row < rows; ++row) {
     for (size_t column = 0; column < columns.size(); ++column) {
@@ -28,7 +29,8 @@ std::string FileOf(const std::vector<std::string>& columns, const std::vector<st
       } else if (next < cells.size()) {
         cell = cells[next++];
       }
-      absl::StrAppend(&text, column > 0 ? "," : "", "\"", absl::StrReplaceAll(cell, {{"\"", "\"\""}}), "\"");
+      absl::StrAppend(&text, column > 0 ? "," : "", "\"",
+                      absl::StrReplaceAll(cell, {{"\"", "\"\""}}), "\"");
     }
     text += "\n";
   }

@@ -1,5 +1,6 @@
-// A live server and what its workers may send: right and wrong frames in any order, from ranks that are workers and
-// ranks that are not. An input is a list of messages, each a byte for its kind and then what that kind takes.
+// A live server and what its workers may send: right and wrong frames in any order, from ranks that
+// are workers and ranks that are not. An input is a list of messages, each a byte for its kind and
+// then what that kind takes.
 #include <bit>
 #include <deque>
 
@@ -23,8 +24,8 @@ constexpr size_t kMaxIds = 64;
 constexpr size_t kMaxMessages = 64;
 
 wire::ServerPlan Plan(FuzzInput* input) {
-  static constexpr SparseOptimizerKind kKinds[] = {SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad,
-                                                   SparseOptimizerKind::kAdam};
+  static constexpr SparseOptimizerKind kKinds[] = {
+      SparseOptimizerKind::kSgd, SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kAdam};
   wire::ServerPlan plan = TwoTablePlan(kKinds[input->Take<uint8_t>() % 3], 2);
   plan.set_server_count(1 + input->Take<uint8_t>() % 2);
   return plan;
@@ -92,7 +93,8 @@ Bytes AnyBytes(FuzzInput* input) {
 
 // Directories of saves and loads lie in the scratch directory, whatever the input says.
 template <typename Request>
-Bytes WithDirectory(MessageType type, FrameHeader header, Request request, const std::string& scratch) {
+Bytes WithDirectory(MessageType type, FrameHeader header, Request request,
+                    const std::string& scratch) {
   header.type = type;
   request.set_directory(scratch);
   return MakeFrame(header, request.SerializeAsString());
@@ -137,9 +139,12 @@ Message NextMessage(FuzzInput* input, const std::string& scratch) {
       message.body = WithDirectory(MessageType::kLoad, header, request, scratch + "/loaded");
       break;
     }
-    case 8: {  // any header, any body: of a save or load the body is no message that names a directory
+    // Any header, any body: of a save or load the body is no message that names a directory.
+    case 8: {
       header.type = static_cast<MessageType>(input->Take<uint8_t>() % 12);
-      if (header.type == MessageType::kSave || header.type == MessageType::kLoad) header.type = MessageType::kStats;
+      if (header.type == MessageType::kSave || header.type == MessageType::kLoad) {
+        header.type = MessageType::kStats;
+      }
       header.table_count = input->Take<uint32_t>();
       header.exponent = input->Take<int32_t>();
       header.step = input->Take<int64_t>();
@@ -169,7 +174,8 @@ void SaveRows(const std::string& directory) {
     wire::SaveRequest request;
     request.set_directory(directory);
     request.set_step(1);
-    PEPNET_ASSIGN_OR_RETURN(const auto replies, worker.Call(MessageType::kSave, request.SerializeAsString()));
+    PEPNET_ASSIGN_OR_RETURN(const auto replies,
+                            worker.Call(MessageType::kSave, request.SerializeAsString()));
     wire::SaveReply reply;
     if (!reply.ParseFromString(replies[0])) return absl::InternalError("no SaveReply");
     Manifest manifest;
@@ -201,7 +207,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Scratch kScratch;
   FuzzInput input(data, size);
   std::deque<Message> script;
-  while (!input.empty() && script.size() < kMaxMessages) script.push_back(NextMessage(&input, kScratch.path()));
+  while (!input.empty() && script.size() < kMaxMessages) {
+    script.push_back(NextMessage(&input, kScratch.path()));
+  }
   const std::string saved = kScratch.path() + "/saved";
   Expect(MakeDirectories(saved).ok(), "a directory for what is saved");
   ScriptedTransport transport(kServer, kRanks, std::move(script));

@@ -1,8 +1,10 @@
-// Things that another worker of the host may give in place of decoded rows: packets of any bytes, with or without a
-// descriptor, which may be rows in shared memory, no rows, no memory, or shorter than the packet says.
+// Things that another worker of the host may give in place of decoded rows: packets of any bytes,
+// with or without a descriptor, which may be rows in shared memory, no rows, no memory, or shorter
+// than the packet says.
 //
-// An input: a byte for what comes with the packet, the packet's length and bytes, and then the file's contents. The
-// header of the packet is set right where a bit says so, or the search would hardly get past it.
+// An input: a byte for what comes with the packet, the packet's length and bytes, and then the
+// file's contents. The header of the packet is set right where a bit says so, or the search would
+// hardly get past it.
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -44,7 +46,8 @@ class HostilePeer {
     Expect(listener.ok(), "the peer can listen");
     std::thread peer([&] {
       while (!to_member_.open()) {
-        auto connected = FdChannel::Connect(absl::StrCat("pepnet-", group.name, "-0"), BytesOf(Hello()));
+        auto connected =
+            FdChannel::Connect(absl::StrCat("pepnet-", group.name, "-0"), BytesOf(Hello()));
         Expect(connected.ok(), "the peer can connect");
         if (connected->has_value()) to_member_ = *std::move(*connected);
       }
@@ -78,14 +81,18 @@ class HostilePeer {
 void ReadRows(SharedChunk* chunk) {
   static const JobConfig kConfig = MakeFuzzJob(DatasetType::kParquet, false);
   static const std::unique_ptr<BatchDecoder> kDecoder = [] {
-    return *BatchDecoder::Create(kConfig, {}, DatasetType::kParquet, PlanColumns(kConfig, LabelSet::kAll, {}), nullptr);
+    return *BatchDecoder::Create(kConfig, {}, DatasetType::kParquet,
+                                 PlanColumns(kConfig, LabelSet::kAll, {}), nullptr);
   }();
   const Status opened = chunk->Open();
   ExpectClear(opened);
   if (!opened.ok()) return;
   Expect(chunk->rows->num_rows() == chunk->row_count, "as many rows as the packet says");
-  if (chunk->rows->num_columns() != static_cast<int>(PlanColumns(kConfig, LabelSet::kAll, {}).names.size())) return;
-  const RowChunk rows{chunk->rows, std::make_shared<const std::string>("a.parquet"), chunk->first_row, nullptr};
+  if (chunk->rows->num_columns() !=
+      static_cast<int>(PlanColumns(kConfig, LabelSet::kAll, {}).names.size()))
+    return;
+  const RowChunk rows{chunk->rows, std::make_shared<const std::string>("a.parquet"),
+                      chunk->first_row, nullptr};
   ExpectClear(DecodeChunk(rows, kConfig, *kDecoder));
 }
 
@@ -115,7 +122,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   StatusOr<SharedChunk> chunk = peer.Give(packet, fd);
   ExpectClear(chunk.status());
   if (!chunk.ok()) return 0;
-  if (chunk->kind == SharedChunk::Kind::kError) Expect(!chunk->error.ok(), "an error chunk holds an error");
+  if (chunk->kind == SharedChunk::Kind::kError) {
+    Expect(!chunk->error.ok(), "an error chunk holds an error");
+  }
   if (chunk->kind == SharedChunk::Kind::kRows) ReadRows(&*chunk);
   return 0;
 }

@@ -1,5 +1,6 @@
-// Small languages inside strings: expressions of the config, patterns of names, plans of --inject, numbers, cells,
-// vocabulary files, tokenizers, JSON. The first byte chooses one, the rest is the text.
+// Small languages inside strings: expressions of the config, patterns of names, plans of --inject,
+// numbers, cells, vocabulary files, tokenizers, JSON. The first byte chooses one, the rest is the
+// text.
 #include "common/base/text.h"
 #include "common/checkpoint/strict_json.h"
 #include "common/config/values/tokenizer_file.h"
@@ -21,9 +22,12 @@ void CheckPrintable(const std::string& text) {
   const std::string shown = Printable(text, 100);
   Expect(IsUtf8(shown), "printable text is UTF-8");
   Expect(shown.size() <= 4 * 100 + 3, "printable text is cut");
-  for (const char c : shown) Expect(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f, "no control characters");
+  for (const char c : shown) {
+    Expect(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f, "no control characters");
+  }
   const std::string message = PrintableMessage(text, false);
-  Expect(IsUtf8(message) && message.find('\n') == std::string::npos, "a message is one line of UTF-8");
+  Expect(IsUtf8(message) && message.find('\n') == std::string::npos,
+         "a message is one line of UTF-8");
   Expect(MarkdownText(text).find('<') == std::string::npos, "no tag in Markdown");
   Expect(!QuoteCell(text).empty(), "a cell has quotes");
 }
@@ -56,7 +60,8 @@ void CheckPattern(const std::string& text) {
   ExpectClear(pattern.status());
   if (!pattern.ok()) return;
   const bool once = pattern->Matches("model.epnet.gate_nu.dense_layers.0.weight");
-  Expect(once == pattern->Matches("model.epnet.gate_nu.dense_layers.0.weight"), "a match is a function of the name");
+  Expect(once == pattern->Matches("model.epnet.gate_nu.dense_layers.0.weight"),
+         "a match is a function of the name");
   pattern->Matches(text);
   pattern->Matches(std::string(300, 'a'));
 }
@@ -75,7 +80,8 @@ void CheckWords(const std::string& text) {
     ExpectClear(status);
     size_t bytes = 0;
     for (const std::string& token : tokens) {
-      Expect(!token.empty() && token.find_first_of(" \t\n") == std::string::npos, "a word without blanks");
+      Expect(!token.empty() && token.find_first_of(" \t\n") == std::string::npos,
+             "a word without blanks");
       bytes += token.size();
     }
     Expect(!status.ok() || bytes <= text.size(), "no word that is not in the text");

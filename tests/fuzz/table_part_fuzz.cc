@@ -1,5 +1,5 @@
-// A part of a table as an Arrow IPC file, with a manifest's entry that need not fit: the first 12 bytes are rows, dim
-// and state_dim, the rest is the file.
+// A part of a table as an Arrow IPC file, with a manifest's entry that need not fit: the first 12
+// bytes are rows, dim and state_dim, the rest is the file.
 #include "common/checkpoint/table_part.h"
 #include "tests/fuzz/fuzz_support.h"
 
@@ -21,14 +21,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   int64_t rows = 0;
   const Status read = (*reader)->Read(0, entry.rows, [&](const RowColumns& columns) -> Status {
     const size_t count = columns.ids.size();
-    const auto dim = static_cast<size_t>(entry.dim), state_dim = static_cast<size_t>(entry.state_dim);
+    const auto dim = static_cast<size_t>(entry.dim),
+               state_dim = static_cast<size_t>(entry.state_dim);
     Expect(columns.values.size() == count * dim && columns.states.size() == count * state_dim &&
                columns.frequency.size() == count && columns.last_step.size() == count,
            "columns of one length");
     for (size_t row = 0; row < count; ++row) {
-      const auto state = state_dim == 0 ? columns.states : columns.states.subspan(row * state_dim, state_dim);
-      DigestOfRow(columns.ids[row], columns.values.subspan(row * dim, dim), state, columns.frequency[row],
-                  columns.last_step[row]);
+      const auto state =
+          state_dim == 0 ? columns.states : columns.states.subspan(row * state_dim, state_dim);
+      DigestOfRow(columns.ids[row], columns.values.subspan(row * dim, dim), state,
+                  columns.frequency[row], columns.last_step[row]);
     }
     rows += static_cast<int64_t>(count);
     return absl::OkStatus();

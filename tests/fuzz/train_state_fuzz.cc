@@ -1,5 +1,5 @@
-// The worker's part of a checkpoint: trainer.json, or dense.safetensors beside a trainer.json that is right. The
-// first byte chooses, the rest is the file.
+// The worker's part of a checkpoint: trainer.json, or dense.safetensors beside a trainer.json that
+// is right. The first byte chooses, the rest is the file.
 #include "tests/fuzz/fuzz_job.h"
 #include "tests/fuzz/fuzz_support.h"
 #include "tests/support/temporary_directory.h"
@@ -17,9 +17,11 @@ class DenseDirectory {
     CopyDenseState(state, &image);
     auto writer = CheckpointWriter::Begin(scratch_ / "model", 1);
     std::vector<FileEntry> files;
-    Expect(writer.ok() && WriteDenseFiles(image, *writer, &files).ok(), "the right files can be written");
+    Expect(writer.ok() && WriteDenseFiles(image, *writer, &files).ok(),
+           "the right files can be written");
     for (const char* name : {"trainer.json", "dense.safetensors"}) {
-      right_.emplace_back(ReadFile(absl::StrCat(writer->temporary_directory(), "/", name)).value_or(""));
+      right_.emplace_back(
+          ReadFile(absl::StrCat(writer->temporary_directory(), "/", name)).value_or(""));
     }
   }
   const std::string& path() const { return scratch_.path(); }
@@ -58,7 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Status read = ReadDenseFiles(directory.path(), &state);
   ExpectClear(read);
   if (read.ok()) {
-    Expect(state.counters.finished_steps >= 0 && state.counters.position.rows_in_epoch >= 0, "counters from 0");
+    Expect(state.counters.finished_steps >= 0 && state.counters.position.rows_in_epoch >= 0,
+           "counters from 0");
     DenseImage image;
     CopyDenseState(state, &image);  // what was read can be saved again
   }

@@ -1,5 +1,6 @@
-// Law L6: every kind of wait ends at its deadline with a sentence that names the wait and the peer. One test per row of the table
-// "Every wait has a deadline" in docs/reliability.md; heartbeats and the watchdog have theirs in peer_watch_test.
+// Law L6: every kind of wait ends at its deadline with a sentence that names the wait and the peer.
+// One test per row of the table "Every wait has a deadline" in docs/reliability.md; heartbeats and
+// the watchdog have theirs in peer_watch_test.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -38,7 +39,7 @@ void ExpectDeadline(const Status& status, const std::string& what, const std::st
   EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr(what), HasSubstr(peer))));
 }
 
-// ---- a worker waits for a server ------------------------------------------------------------------------------------
+// ---- a worker waits for a server ----------------------------------------------------------------
 
 struct ClientWait {
   const char* name;
@@ -59,27 +60,31 @@ TEST_P(ClientDeadline, ASilentServerIsNamed) {
 
 INSTANTIATE_TEST_SUITE_P(
     Waits, ClientDeadline,
-    testing::Values(
-        ClientWait{"plan", [](PsClient& c) { return c.Configure({0}, 0, 0); }, "acknowledgement of the server plan"},
-        ClientWait{"pull",
-                   [](PsClient& c) -> Status {
-                     PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, c.StartPull(SomeIds(), 7, false));
-                     std::vector<AlignedBuffer<float>> rows;
-                     return c.FinishPull(ticket, &rows);
-                   },
-                   "rows of step 7"},
-        ClientWait{"save",
-                   [](PsClient& c) -> Status {
-                     PEPNET_RETURN_IF_ERROR(c.StartSave("/nowhere", 7));
-                     return c.FinishSave(7, false).status();
-                   },
-                   "saved rows of step 7"},
-        ClientWait{"load", [](PsClient& c) { return c.Load("/nowhere", 7, true, {}); }, "rows of /nowhere"},
-        ClientWait{"statistics", [](PsClient& c) { return c.Stats().status(); }, "server statistics"},
-        ClientWait{"shutdown", [](PsClient& c) { return c.Shutdown(); }, "acknowledgement of the shutdown"}),
+    testing::Values(ClientWait{"plan", [](PsClient& c) { return c.Configure({0}, 0, 0); },
+                               "acknowledgement of the server plan"},
+                    ClientWait{"pull",
+                               [](PsClient& c) -> Status {
+                                 PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
+                                                         c.StartPull(SomeIds(), 7, false));
+                                 std::vector<AlignedBuffer<float>> rows;
+                                 return c.FinishPull(ticket, &rows);
+                               },
+                               "rows of step 7"},
+                    ClientWait{"save",
+                               [](PsClient& c) -> Status {
+                                 PEPNET_RETURN_IF_ERROR(c.StartSave("/nowhere", 7));
+                                 return c.FinishSave(7, false).status();
+                               },
+                               "saved rows of step 7"},
+                    ClientWait{"load", [](PsClient& c) { return c.Load("/nowhere", 7, true, {}); },
+                               "rows of /nowhere"},
+                    ClientWait{"statistics", [](PsClient& c) { return c.Stats().status(); },
+                               "server statistics"},
+                    ClientWait{"shutdown", [](PsClient& c) { return c.Shutdown(); },
+                               "acknowledgement of the shutdown"}),
     [](const auto& info) { return info.param.name; });
 
-// ---- a worker waits for a worker ------------------------------------------------------------------------------------
+// ---- a worker waits for a worker ----------------------------------------------------------------
 
 struct CollectiveWait {
   const char* name;
@@ -90,11 +95,14 @@ std::ostream& operator<<(std::ostream& out, const CollectiveWait& wait) { return
 
 class CollectiveDeadline : public testing::TestWithParam<CollectiveWait> {};
 
-// Worker 1 waits for worker 0, which never joins: the end of data, the gradients, a save, the roles at the start.
+// Worker 1 waits for worker 0, which never joins: the end of data, the gradients, a save, the roles
+// at the start.
 TEST_P(CollectiveDeadline, ASilentWorkerIsNamed) {
   InProcessHub hub(2);
-  const std::unique_ptr<Collective> collective = MakeCollective(hub.transport(1), Channel::kControl, {0, 1}, kTimeout);
-  ExpectDeadline(GetParam().call(*collective), "'the occasion'", "the part of worker 0 from rank 0");
+  const std::unique_ptr<Collective> collective =
+      MakeCollective(hub.transport(1), Channel::kControl, {0, 1}, kTimeout);
+  ExpectDeadline(GetParam().call(*collective), "'the occasion'",
+                 "the part of worker 0 from rank 0");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -110,24 +118,31 @@ INSTANTIATE_TEST_SUITE_P(
                          std::vector<float> values(10000);
                          return c.AllreduceSum(std::span<float>(values), "the occasion");
                        }},
-        CollectiveWait{"allgather", [](Collective& c) { return c.Allgather("x", "the occasion").status(); }},
-        CollectiveWait{"broadcast", [](Collective& c) { return c.BroadcastFromFirst("", "the occasion").status(); }},
+        CollectiveWait{"allgather",
+                       [](Collective& c) { return c.Allgather("x", "the occasion").status(); }},
+        CollectiveWait{
+            "broadcast",
+            [](Collective& c) { return c.BroadcastFromFirst("", "the occasion").status(); }},
         CollectiveWait{"barrier", [](Collective& c) { return c.Barrier("the occasion"); }}),
     [](const auto& info) { return info.param.name; });
 
 TEST(GatherDeadline, ASilentWorkerIsNamed) {
   InProcessHub hub(2);
-  const std::unique_ptr<Collective> collective = MakeCollective(hub.transport(0), Channel::kControl, {0, 1}, kTimeout);
+  const std::unique_ptr<Collective> collective =
+      MakeCollective(hub.transport(0), Channel::kControl, {0, 1}, kTimeout);
   ExpectDeadline(collective->GatherToFirst("x", "the occasion").status(), "'the occasion'",
                  "the part of worker 1 from rank 1");
 }
 
-// ---- a server waits for workers ---------------------------------------------------------------------------------------
+// ---- a server waits for workers -----------------------------------------------------------------
 
 class ServerDeadline : public testing::Test {
  protected:
   ServerDeadline()
-      : config_(OneTable()), hub_(2), worker_(hub_.transport(0), 2, nullptr), server_(hub_.transport(1), 2, nullptr) {
+      : config_(OneTable()),
+        hub_(2),
+        worker_(hub_.transport(0), 2, nullptr),
+        server_(hub_.transport(1), 2, nullptr) {
     worker_.peers()->SetRole("worker 0");
     transport_ = server_.Watched(hub_.transport(1));
     thread_ = std::thread([this] {
@@ -140,8 +155,8 @@ class ServerDeadline : public testing::Test {
     if (thread_.joinable()) thread_.join();
   }
   Status Configure(double timeout_s, double phase_timeout_s) {
-    client_ =
-        std::make_unique<PsClient>(hub_.transport(0), &config_, std::vector<int>{1}, 0, timeout_s, phase_timeout_s);
+    client_ = std::make_unique<PsClient>(hub_.transport(0), &config_, std::vector<int>{1}, 0,
+                                         timeout_s, phase_timeout_s);
     return client_->Configure({0}, 0, 0);
   }
   Status End() {
@@ -169,7 +184,9 @@ TEST_F(ServerDeadline, AWorkerThatBeatsButAsksNothingIsSlow) {
 
 TEST_F(ServerDeadline, AnAnnouncedPhaseHasItsOwnDeadline) {
   RankStatus::Phase phase(worker_.status(), "evaluation");
-  while (!server_.peers()->PhaseAnnounced()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (!server_.peers()->PhaseAnnounced()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   const auto start = Clock::now();
   ASSERT_OK(Configure(0.8, 2));
   ExpectDeadline(End(), "for the next request", "(evaluation)");

@@ -27,8 +27,8 @@
 namespace pepnet {
 namespace {
 
-// A job of 101 rows, trained, so that its predictions differ; the last global batch of any of these has another size
-// than the others.
+// A job of 101 rows, trained, so that its predictions differ; the last global batch of any of these
+// has another size than the others.
 JobConfig TrainedJob(const std::string& directory) {
   RandomJobOptions options;
   options.batch_size = 12;
@@ -38,7 +38,8 @@ JobConfig TrainedJob(const std::string& directory) {
 }
 
 // What worker 0 of so many says.
-std::string TextOfFirst(int workers, const std::function<StatusOr<std::string>(int rank, Collective*)>& work) {
+std::string TextOfFirst(int workers,
+                        const std::function<StatusOr<std::string>(int rank, Collective*)>& work) {
   std::string text;
   std::vector<int> ranks(static_cast<size_t>(workers));
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -75,15 +76,19 @@ TEST(L2Measures, ExplainFindsTheSameBitsForAnyNumberOfWorkers) {
   const JobConfig config = TrainedJob(directory.path());
   const auto explained = [&](int workers) {
     std::string text;
-    EXPECT_OK(RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      PEPNET_ASSIGN_OR_RETURN(InferenceModel inference,
-                              OpenForInference(context, config.model_dir, DenseValues::kWeights));
-      PEPNET_ASSIGN_OR_RETURN(RowBlocks rows, ReadRowBlocks(context, config.eval_input_path, 95));
-      PEPNET_ASSIGN_OR_RETURN(const Importance importance,
-                              ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, 5));
-      if (context.first()) text = ExplanationJson({}, importance, {});
-      return absl::OkStatus();
-    }));
+    EXPECT_OK(RunCluster(
+        config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          PEPNET_ASSIGN_OR_RETURN(
+              InferenceModel inference,
+              OpenForInference(context, config.model_dir, DenseValues::kWeights));
+          PEPNET_ASSIGN_OR_RETURN(RowBlocks rows,
+                                  ReadRowBlocks(context, config.eval_input_path, 95));
+          PEPNET_ASSIGN_OR_RETURN(
+              const Importance importance,
+              ExplainFeatures(context, inference.model.get(), &rows, inference.finished_steps, 5));
+          if (context.first()) text = ExplanationJson({}, importance, {});
+          return absl::OkStatus();
+        }));
     return text;
   };
   const std::string alone = explained(1);
@@ -91,7 +96,8 @@ TEST(L2Measures, ExplainFindsTheSameBitsForAnyNumberOfWorkers) {
   for (int workers : {2, 3, 4}) EXPECT_EQ(explained(workers), alone) << workers;
 }
 
-// Of predictions that are made up, and so the same to the bit for any number of workers, as in the next test.
+// Of predictions that are made up, and so the same to the bit for any number of workers, as in the
+// next test.
 TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
   JobConfig config;
   config.data.labels = {"y"};
@@ -102,7 +108,8 @@ TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
   const auto intervals = [&](int workers) {
     return TextOfFirst(workers, [&](int rank, Collective* collective) -> StatusOr<std::string> {
       BootstrapSet set(&config, /*rounds=*/40, /*seed=*/3);
-      for (int64_t begin = 0; begin < 101; begin += 12) {  // global batches, of which each worker has a slice
+      // Global batches, of which each worker has a slice.
+      for (int64_t begin = 0; begin < 101; begin += 12) {
         Batch batch;
         batch.global_rows = std::min<int64_t>(12, 101 - begin);
         const int64_t share = (12 + workers - 1) / workers;
@@ -110,7 +117,8 @@ TEST(L2Measures, BootstrapIntervalsAreTheSameBitsForAnyNumberOfWorkers) {
         batch.rows = std::min(batch.global_rows, share * (rank + 1)) - batch.first_row;
         LabelColumn& label = batch.labels.emplace_back();
         std::vector<float> scores;
-        for (int64_t row = begin + batch.first_row; row < begin + batch.first_row + batch.rows; ++row) {
+        for (int64_t row = begin + batch.first_row; row < begin + batch.first_row + batch.rows;
+             ++row) {
           label.values.push_back(static_cast<float>(row * 7 % 3 == 0));
           scores.push_back(static_cast<float>(row * 5 % 17) / 17);
         }
@@ -178,9 +186,10 @@ TEST(L2Measures, TrainMetricsBySliceAreTheSameBitsForAnyNumberOfWorkers) {
       }
       std::string text;
       for (const TrainSlice& slice : metrics.Slices()) {
-        absl::StrAppendFormat(&text, "%s%d %d %a %d %a\n", slice.value, static_cast<int>(slice.kind),
-                              slice.windows.window.rows, slice.windows.window.value.value_or(-1),
-                              slice.windows.lifetime.rows, slice.windows.lifetime.value.value_or(-1));
+        absl::StrAppendFormat(&text, "%s%d %d %a %d %a\n", slice.value,
+                              static_cast<int>(slice.kind), slice.windows.window.rows,
+                              slice.windows.window.value.value_or(-1), slice.windows.lifetime.rows,
+                              slice.windows.lifetime.value.value_or(-1));
       }
       return text;
     });

@@ -24,10 +24,13 @@
 namespace pepnet {
 namespace {
 
-// Largest difference of any weight, relative to 1e-5 + 1e-4 |x|, after exporting through a one-worker reading of both.
+// Largest difference of any weight, relative to 1e-5 + 1e-4 |x|, after exporting through a
+// one-worker reading of both.
 void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, double relative) {
   const std::string ckpt_a = Newest(a), ckpt_b = Newest(b);
-  EXPECT_EQ(CompareTensors(ckpt_a + "/dense.safetensors", ckpt_b + "/dense.safetensors", absolute, relative), "");
+  EXPECT_EQ(CompareTensors(ckpt_a + "/dense.safetensors", ckpt_b + "/dense.safetensors", absolute,
+                           relative),
+            "");
   const Manifest manifest_a = *ReadManifest(ckpt_a), manifest_b = *ReadManifest(ckpt_b);
   auto read = [](const std::string& checkpoint, const Manifest& manifest) {
     std::map<std::pair<std::string, int64_t>, std::vector<float>> rows;
@@ -61,7 +64,8 @@ void ExpectSameWeights(const JobConfig& a, const JobConfig& b, double absolute, 
   }
 }
 
-// The last evaluations name the same step and metrics, and agree on the losses (a row may cross a bin of the AUC).
+// The last evaluations name the same step and metrics, and agree on the losses (a row may cross a
+// bin of the AUC).
 void ExpectSameEvaluation(const JobConfig& a, const JobConfig& b) {
   auto last_line = [](const JobConfig& config) {
     const std::string text = *ReadFile(config.model_dir + "/train_eval_result.txt");
@@ -85,7 +89,9 @@ struct WorldCase {
   bool all_value_kinds = false;
 };
 
-std::ostream& operator<<(std::ostream& out, const WorldCase& world_case) { return out << world_case.name; }
+std::ostream& operator<<(std::ostream& out, const WorldCase& world_case) {
+  return out << world_case.name;
+}
 
 class L2WorldSize : public ::testing::TestWithParam<WorldCase> {};
 
@@ -98,7 +104,8 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
     const JobConfig config = MakeRandomJob(directory.path(), options, name);
     return GetParam().all_value_kinds ? OfAllValueKinds(config) : config;
   };
-  // A gradient that differs in its last bits may take an element to the other neighbour: a quantum of BF16 or INT8.
+  // A gradient that differs in its last bits may take an element to the other neighbour: a quantum
+  // of BF16 or INT8.
   const bool is_narrow = GetParam().all_value_kinds;
   const JobConfig one = job("one");
   const Status trained = Train(one, {1, 1, {}}, TestOptions());
@@ -116,7 +123,9 @@ TEST_P(L2WorldSize, AnyNumberOfWorkersTrainsLikeOne) {
 std::vector<WorldCase> WorldCases() {
   std::vector<WorldCase> cases;
   RandomJobOptions
-      base;  // 101 rows: the last global batch has 5, so that a slice of three workers is short and one is empty
+      // 101 rows: the last global batch has 5, so that a slice of three workers is short and one is
+      // empty
+      base;
   base.dense_optimizer = "sgd_optimizer { lr: 0.1 momentum: 0.5 }";
   cases.push_back({"sgd_dropout_shuffle", base});
   RandomJobOptions clipped = base;
@@ -188,8 +197,8 @@ TEST(L2WorldSize, GradientsOfAStepAreThoseOfOneWorker) {
   for (int workers : {1, 2, 3}) {
     options.batch_size = 12 / workers;
     const JobConfig config = MakeRandomJob(directory.path(), options, absl::StrCat("w", workers));
-    const Status status =
-        RunCluster(config, {workers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+    const Status status = RunCluster(
+        config, {workers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
           Trainer trainer(context);
           PEPNET_RETURN_IF_ERROR(trainer.Start());
           PEPNET_RETURN_IF_ERROR(trainer.Step().status());

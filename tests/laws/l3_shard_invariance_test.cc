@@ -27,12 +27,14 @@ TEST(L3ShardInvariance, ServersDelaysAndReaderThreadsDoNotChangeABit) {
     int servers, num_workers, max_delay_us;
     uint64_t seed;
   };
-  for (const Variant& variant : {Variant{2, 4, 0, 0}, Variant{3, 1, 0, 0}, Variant{1, 1, 800, 1}, Variant{2, 2, 800, 2},
-                                 Variant{3, 4, 2000, 3}}) {
+  for (const Variant& variant : {Variant{2, 4, 0, 0}, Variant{3, 1, 0, 0}, Variant{1, 1, 800, 1},
+                                 Variant{2, 2, 800, 2}, Variant{3, 4, 2000, 3}}) {
     options.num_workers = variant.num_workers;
-    const std::string name = absl::StrCat("s", variant.servers, "-", variant.seed, "-", variant.num_workers);
+    const std::string name =
+        absl::StrCat("s", variant.servers, "-", variant.seed, "-", variant.num_workers);
     const JobConfig other = OfAllValueKinds(MakeRandomJob(directory.path(), options, name));
-    ASSERT_OK(Train(other, {3, variant.servers, {variant.seed, variant.max_delay_us}}, TestOptions()));
+    ASSERT_OK(
+        Train(other, {3, variant.servers, {variant.seed, variant.max_delay_us}}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << name;
   }
 }
@@ -42,7 +44,8 @@ TEST(L3ShardInvariance, RanksThatWorkAndServeDoNotChangeABit) {
   options.batch_size = 4;
   options.sparse_optimizer = "adagrad_optimizer { lr: 0.05 }";
   TemporaryDirectory directory;
-  const JobConfig dedicated = OfAllValueKinds(MakeRandomJob(directory.path(), options, "dedicated"));
+  const JobConfig dedicated =
+      OfAllValueKinds(MakeRandomJob(directory.path(), options, "dedicated"));
   ASSERT_OK(Train(dedicated, {3, 2, {}}, TestOptions()));
   for (const InProcessOptions& network : {InProcessOptions{}, {4, 800}, {5, 2000}}) {
     const std::string name = absl::StrCat("colocated-", network.delay_seed);
@@ -63,7 +66,8 @@ TEST(L3ShardInvariance, RowsAreAdmittedAndLeaveAlikeOnAnyNumberOfServers) {
   ASSERT_EQ(manifest.candidates.size(), 1u);
   EXPECT_GT(manifest.candidates[0].rows, 0);
   for (const int servers : {2, 3, 5}) {
-    const JobConfig other = OfAllValueKinds(MakeRandomJob(directory.path(), options, absl::StrCat("s", servers)));
+    const JobConfig other =
+        OfAllValueKinds(MakeRandomJob(directory.path(), options, absl::StrCat("s", servers)));
     ASSERT_OK(Train(other, {2, servers, {static_cast<uint64_t>(servers), 800}}, TestOptions()));
     EXPECT_EQ(CheckpointDifference(Newest(first), Newest(other)), "") << servers;
   }
@@ -109,7 +113,8 @@ TEST(L3ShardInvariance, RoundedRowsOnTheWireAreTheSameForAnyNumberOfServers) {
   RunOptions run = TestOptions();
   const JobConfig exact = MakeRandomJob(directory.path(), options, "exact");
   ASSERT_OK(Train(exact, {2, 1, {}}, run));
-  for (const auto& [name, dtype] : {std::pair("bfloat16", WireDtype::kBFloat16), {"float16", WireDtype::kFloat16}}) {
+  for (const auto& [name, dtype] :
+       {std::pair("bfloat16", WireDtype::kBFloat16), {"float16", WireDtype::kFloat16}}) {
     run.wire_dtype = dtype;
     const JobConfig one = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-1"));
     const JobConfig three = MakeRandomJob(directory.path(), options, absl::StrCat(name, "-3"));

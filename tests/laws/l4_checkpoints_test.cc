@@ -1,4 +1,5 @@
-// Law L4 where checkpoints are written while training goes on, and where another number of servers reads them.
+// Law L4 where checkpoints are written while training goes on, and where another number of servers
+// reads them.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -17,8 +18,8 @@
 namespace pepnet {
 namespace {
 
-// Holds back the first fsync of each server's first table until step 8 is trained: the tables behind it change before they
-// are saved.
+// Holds back the first fsync of each server's first table until step 8 is trained: the tables
+// behind it change before they are saved.
 class SlowDisk : public FileHook {
  public:
   static constexpr int64_t kReleaseAfter = 8;
@@ -27,7 +28,8 @@ class SlowDisk : public FileHook {
   Verdict Before(FileOperation operation, const std::string& path, std::string_view data) override {
     const Deadline deadline = Clock::now() + std::chrono::seconds(30);
     while (operation == FileOperation::kSync && absl::StrContains(path, ".tmp.model.ckpt-5.tmp.") &&
-           absl::StrContains(path, "/tables/") && finished_steps < kReleaseAfter && Clock::now() < deadline) {
+           absl::StrContains(path, "/tables/") && finished_steps < kReleaseAfter &&
+           Clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return {0, data};
@@ -55,25 +57,28 @@ TEST(L4Snapshot, ACheckpointIsTheStateOfItsStepThoughTrainingGoesOn) {
     busy.train.save_checkpoints_steps = 5;
     const std::string checkpoint = busy.model_dir + "/model.ckpt-5";
     SlowDisk disk;
-    const Status trained = RunCluster(busy, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      Trainer trainer(context);
-      PEPNET_RETURN_IF_ERROR(trainer.Start());
-      for (int64_t step = 1; step <= SlowDisk::kReleaseAfter; ++step) {
-        PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-        const bool disk_was_slow = !PathExists(checkpoint);
-        EXPECT_TRUE(disk_was_slow);
-        if (context.first()) disk.finished_steps = step;
-      }
-      return trainer.FinishSave();
-    });
+    const Status trained =
+        RunCluster(busy, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          Trainer trainer(context);
+          PEPNET_RETURN_IF_ERROR(trainer.Start());
+          for (int64_t step = 1; step <= SlowDisk::kReleaseAfter; ++step) {
+            PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+            const bool disk_was_slow = !PathExists(checkpoint);
+            EXPECT_TRUE(disk_was_slow);
+            if (context.first()) disk.finished_steps = step;
+          }
+          return trainer.FinishSave();
+        });
     ASSERT_OK(trained);
-    EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(at_rest.model_dir), checkpoint), "") << optimizer;
-    EXPECT_EQ(*ReadFile(at_rest.model_dir + "/model.ckpt-5/trainer.json"), *ReadFile(checkpoint + "/trainer.json"));
+    EXPECT_EQ(CheckpointDifference(*ResolveCheckpoint(at_rest.model_dir), checkpoint), "")
+        << optimizer;
+    EXPECT_EQ(*ReadFile(at_rest.model_dir + "/model.ckpt-5/trainer.json"),
+              *ReadFile(checkpoint + "/trainer.json"));
   }
 }
 
-// Every number of servers that saved, every number that loads: equal digests of every bucket, and after 10 more steps the bits
-// of the run that was never saved.
+// Every number of servers that saved, every number that loads: equal digests of every bucket, and
+// after 10 more steps the bits of the run that was never saved.
 TEST(L4Servers, AnyNumberGoesOnWhereAnyNumberSaved) {
   RandomJobOptions options;
   options.batch_size = 4;
@@ -98,7 +103,8 @@ TEST(L4Servers, AnyNumberGoesOnWhereAnyNumberSaved) {
     EXPECT_EQ(CheckpointDifference(first_saved, saved), "") << saving << " servers saved";
     for (int loading : {1, 2, 3, 4}) {
       const JobConfig whole = job(absl::StrCat("saved-by-", saving, "-loaded-by-", loading), 15);
-      std::filesystem::copy(half.model_dir, whole.model_dir, std::filesystem::copy_options::recursive);
+      std::filesystem::copy(half.model_dir, whole.model_dir,
+                            std::filesystem::copy_options::recursive);
       const Status status = Train(whole, {2, loading, {}}, TestOptions(/*continue_train=*/true));
       ASSERT_OK(status) << saving << " saved, " << loading << " loaded: ";
       EXPECT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(whole.model_dir)), "")

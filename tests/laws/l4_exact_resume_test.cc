@@ -19,7 +19,8 @@
 namespace pepnet {
 namespace {
 
-// Trains `steps` steps with two workers and two servers, and ends as if killed, when no save is under way.
+// Trains `steps` steps with two workers and two servers, and ends as if killed, when no save is
+// under way.
 Status TrainAndKill(const JobConfig& config, int64_t steps) {
   return RunCluster(config, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
@@ -30,10 +31,12 @@ Status TrainAndKill(const JobConfig& config, int64_t steps) {
   });
 }
 
-// What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it writes undisturbed.
+// What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it
+// writes undisturbed.
 void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   TemporaryDirectory directory;
-  const JobConfig undisturbed = OfAllValueKinds(MakeRandomJob(directory.path(), job, "undisturbed"));
+  const JobConfig undisturbed =
+      OfAllValueKinds(MakeRandomJob(directory.path(), job, "undisturbed"));
   ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
 
   JobConfig disturbed = OfAllValueKinds(MakeRandomJob(directory.path(), job, "disturbed"));
@@ -41,7 +44,8 @@ void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
   EXPECT_EQ(CheckpointDifference(Newest(undisturbed), Newest(disturbed)), "");
-  // The end of the run is reported alike, too (a stop before the first checkpoint leaves nothing to compare with).
+  // The end of the run is reported alike, too (a stop before the first checkpoint leaves nothing to
+  // compare with).
   auto last_line = [](const JobConfig& config) {
     const std::string text = *ReadFile(config.model_dir + "/train_eval_result.txt");
     return text.substr(text.rfind('\n', text.size() - 2) + 1);
@@ -62,8 +66,9 @@ TEST_P(L4Resume, ARunThatStopsAndContinuesEndsInTheSameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Stops, L4Resume,
-                         ::testing::Values(std::tuple(3, true, 1), std::tuple(7, true, 1), std::tuple(13, false, 1),
-                                           std::tuple(14, true, 1), std::tuple(21, true, 1), std::tuple(7, true, 3),
+                         ::testing::Values(std::tuple(3, true, 1), std::tuple(7, true, 1),
+                                           std::tuple(13, false, 1), std::tuple(14, true, 1),
+                                           std::tuple(21, true, 1), std::tuple(7, true, 3),
                                            std::tuple(12, false, 4)));
 
 TEST(L4Resume, PartOptimizersAndAveragesGoOnAsIfNothingHadHappened) {
@@ -71,7 +76,8 @@ TEST(L4Resume, PartOptimizersAndAveragesGoOnAsIfNothingHadHappened) {
   options.batch_size = 4;
   options.dense_optimizer =
       "adam_optimizer { lr: 0.01 } ema { decay: 0.8 } "
-      "part_optimizers { regex_pattern: '.*_task_tower.*' sgd_optimizer { lr: 0.1 momentum: 0.7 } } "
+      "part_optimizers { regex_pattern: '.*_task_tower.*' sgd_optimizer { lr: 0.1 momentum: 0.7 } "
+      "} "
       "part_optimizers { regex_pattern: '.*bias' adagrad_optimizer { lr: 0.05 } "
       "exponential_decay_learning_rate { decay_size: 3 } }";
   for (const int window : {1, 3}) {
@@ -122,20 +128,23 @@ TEST(L4Resume, TrainMetricsBySliceGoOnAsIfNothingHadHappened) {
     disturbed.train.save_checkpoints_steps = 5;
     ASSERT_FALSE(TrainAndKill(disturbed, steps).ok());
     ASSERT_OK(Train(disturbed, {2, 2, {}}, Continue()));
-    EXPECT_EQ(*ReadFile(Newest(disturbed) + "/trainer.json"), *ReadFile(Newest(undisturbed) + "/trainer.json"))
+    EXPECT_EQ(*ReadFile(Newest(disturbed) + "/trainer.json"),
+              *ReadFile(Newest(undisturbed) + "/trainer.json"))
         << steps;
     EXPECT_EQ(*ReadFile(disturbed.model_dir + "/train_slices.jsonl"), slices) << steps;
   }
 }
 
-// Labels that have nothing to do with the features: the loss on other rows soon rises, and patience runs out.
+// Labels that have nothing to do with the features: the loss on other rows soon rises, and patience
+// runs out.
 TEST(L4Resume, ARunThatStopsForWantOfABetterEvaluationStopsBehindTheSameStep) {
   RandomJobOptions options;
   options.rows = 96;
   options.batch_size = 4;
   options.num_epochs = 40;
   options.dropout = 0;
-  options.train_extra = "keep_best { metric: 'binary_cross_entropy_ctr' } patience: 3 keep_checkpoint_max: 2";
+  options.train_extra =
+      "keep_best { metric: 'binary_cross_entropy_ctr' } patience: 3 keep_checkpoint_max: 2";
   TemporaryDirectory directory, other;
   RandomJobOptions other_rows = options;
   other_rows.data_seed = 2;

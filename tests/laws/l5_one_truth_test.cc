@@ -26,7 +26,8 @@ std::map<std::string, double> WithSlices(const EvaluationResult& result) {
   std::map<std::string, double> values = result.values;
   for (size_t s = 0; s < result.slices.size(); ++s) {
     const Slice& slice = result.slices[s];
-    const std::string name = absl::StrCat(s, ": ", slice.column, "=", slice.value, " of ", slice.task, ": ");
+    const std::string name =
+        absl::StrCat(s, ": ", slice.column, "=", slice.value, " of ", slice.task, ": ");
     values[name + "rows"] = static_cast<double>(slice.quality.rows);
     values[name + "positives"] = static_cast<double>(slice.quality.positives);
     values[name + "logloss"] = slice.quality.logloss.value_or(-1);
@@ -35,7 +36,8 @@ std::map<std::string, double> WithSlices(const EvaluationResult& result) {
   return values;
 }
 
-// With averages of the weights, which stand in place of the weights for an evaluation only, and without.
+// With averages of the weights, which stand in place of the weights for an evaluation only, and
+// without.
 class L5Evaluation : public ::testing::TestWithParam<bool> {};
 
 TEST_P(L5Evaluation, InTrainingEqualsThatOfTheCheckpoint) {
@@ -46,35 +48,40 @@ TEST_P(L5Evaluation, InTrainingEqualsThatOfTheCheckpoint) {
   TemporaryDirectory directory;
   JobConfig config = OfAllValueKinds(MakeRandomJob(directory.path(), options));
   config.train.num_epochs = 0;
-  config.train.num_steps = 3;       // many ids stay unseen and must read their initial value everywhere
+  // Many ids stay unseen and must read their initial value everywhere.
+  config.train.num_steps = 3;
   config.data.eval_batch_size = 8;  // of all workers together; does not divide by 3
   config.eval.slice_by = {{config.features[0].name, /*feature=*/0, /*label=*/-1}};
   config.eval.slice_top = 3;
   std::map<std::string, double> in_training, afterwards;
-  const Status trained = RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-    Trainer trainer(context);
-    PEPNET_RETURN_IF_ERROR(trainer.Run());
-    EXPECT_FALSE(trainer.evaluation().slices.empty());
-    in_training = WithSlices(trainer.evaluation());
-    return absl::OkStatus();
-  });
+  const Status trained =
+      RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+        Trainer trainer(context);
+        PEPNET_RETURN_IF_ERROR(trainer.Run());
+        EXPECT_FALSE(trainer.evaluation().slices.empty());
+        in_training = WithSlices(trainer.evaluation());
+        return absl::OkStatus();
+      });
   ASSERT_OK(trained);
   for (int workers : {1, 3}) {
     std::mutex mutex;
-    const Status evaluated =
-        RunCluster(config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-          PEPNET_ASSIGN_OR_RETURN(InferenceModel model,
-                                  OpenForInference(context, config.model_dir, ValuesFor(config.eval.uses_averages)));
-          PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
-                                  Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
+    const Status evaluated = RunCluster(
+        config, {workers, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          PEPNET_ASSIGN_OR_RETURN(
+              InferenceModel model,
+              OpenForInference(context, config.model_dir, ValuesFor(config.eval.uses_averages)));
+          PEPNET_ASSIGN_OR_RETURN(
+              const EvaluationResult result,
+              Evaluate(context, model.model.get(), config.eval_input_path, model.finished_steps));
           std::lock_guard<std::mutex> lock(mutex);
           if (context.first()) afterwards = WithSlices(result);
           return absl::OkStatus();
         });
     ASSERT_OK(evaluated);
     ASSERT_EQ(in_training.size(), afterwards.size());
-    for (const auto& [name, value] : in_training)
+    for (const auto& [name, value] : in_training) {
       EXPECT_NEAR(value, afterwards[name], 1e-5) << name << ", " << workers << " workers";
+    }
   }
 }
 
@@ -86,7 +93,8 @@ class L5Export : public ::testing::TestWithParam<bool> {};
 TEST_P(L5Export, GivesEvalsProbabilitiesOrIsRefused) {
   RandomJobOptions options;
   if (GetParam()) options.dense_optimizer += " ema { decay: 0.5 }";
-  options.word_rows = absl::StrCat("hash_bucket_size: 15 data_type: '", GetParam() ? "BF16" : "FP32", "'");
+  options.word_rows =
+      absl::StrCat("hash_bucket_size: 15 data_type: '", GetParam() ? "BF16" : "FP32", "'");
   TemporaryDirectory directory;
   JobConfig config = MakeRandomJob(directory.path(), options);
   config.train.num_epochs = 0;
@@ -94,7 +102,8 @@ TEST_P(L5Export, GivesEvalsProbabilitiesOrIsRefused) {
   ASSERT_OK(Train(config, {1, 1, {}}, TestOptions()));
   ExportFlags flags;
   flags.config.pipeline_config_path = directory / "job.config";
-  ASSERT_OK(WriteFileAtomically(flags.config.pipeline_config_path, WriteRandomJob(directory.path(), options)));
+  ASSERT_OK(WriteFileAtomically(flags.config.pipeline_config_path,
+                                WriteRandomJob(directory.path(), options)));
   flags.format = "safetensors,onnx";
   // As it was trained, and by a config that reads fewer bits of the checkpoint's values.
   for (const std::string name : {"export", "export-int8"}) {
@@ -103,7 +112,8 @@ TEST_P(L5Export, GivesEvalsProbabilitiesOrIsRefused) {
     EXPECT_OK(exported) << name;
     EXPECT_EQ(exported.ok(), PathExists(flags.export_dir));
     options.word_rows = "hash_bucket_size: 15 data_type: 'INT8'";
-    ASSERT_OK(WriteFileAtomically(flags.config.pipeline_config_path, WriteRandomJob(directory.path(), options)));
+    ASSERT_OK(WriteFileAtomically(flags.config.pipeline_config_path,
+                                  WriteRandomJob(directory.path(), options)));
   }
 }
 
@@ -120,12 +130,15 @@ TEST(L5OneTruth, AveragesAreEvaluatedAndNotTrained) {
     options.dense_optimizer += " ema { decay: 0.9 }";
     JobConfig config = MakeRandomJob(directory.path(), options, averages ? "averages" : "weights");
     config.eval.uses_averages = averages;
-    const Status trained = RunCluster(config, {2, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-      Trainer trainer(context);
-      PEPNET_RETURN_IF_ERROR(trainer.Run());
-      if (context.first()) loss[averages] = trainer.evaluation().values.at("binary_cross_entropy_ctr");
-      return absl::OkStatus();
-    });
+    const Status trained =
+        RunCluster(config, {2, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          Trainer trainer(context);
+          PEPNET_RETURN_IF_ERROR(trainer.Run());
+          if (context.first()) {
+            loss[averages] = trainer.evaluation().values.at("binary_cross_entropy_ctr");
+          }
+          return absl::OkStatus();
+        });
     ASSERT_OK(trained);
     dense[averages] = *ReadFile(*ResolveCheckpoint(config.model_dir) + "/dense.safetensors");
   }

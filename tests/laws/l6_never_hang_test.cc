@@ -1,5 +1,5 @@
-// Law L6, never hang, never half: a wait ends at its deadline, an incomplete checkpoint does not exist.
-// Mutants under which a test here must fail are named in common/base/mutant.h.
+// Law L6, never hang, never half: a wait ends at its deadline, an incomplete checkpoint does not
+// exist. Mutants under which a test here must fail are named in common/base/mutant.h.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -47,7 +47,8 @@ TEST(L6NeverHang, ARankWithoutHeartbeatsEndsEveryWaitOfTheOthers) {
   JobWatch first(hub.transport(0), 0.8, nullptr), second(hub.transport(1), 0.8, nullptr);
   const std::unique_ptr<Transport> transport = first.Watched(hub.transport(0));
   const Status status =
-      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3").status();
+      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(6)), "rows of step 3")
+          .status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(status, IsError(testing::HasSubstr("rank 2 hangs")));
 }

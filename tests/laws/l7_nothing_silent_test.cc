@@ -23,8 +23,9 @@ TEST(L7NothingSilent, AnIdOutOfRangeIsAnErrorThatNamesItsPlace) {
   const Status status = Train(config, {1, 1, {}}, TestOptions());
   ASSERT_FALSE(status.ok());
   const std::string message(status.message());
-  for (const char* part : {"train-0.csv", "row 6", "uid", "50"})
+  for (const char* part : {"train-0.csv", "row 6", "uid", "50"}) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
 }
 
 // A row number alone would be looked for in whatever stands there now.
@@ -42,7 +43,8 @@ TEST(L7NothingSilent, AFileThatChangedSinceItsRowsWereTrainedIsAnError) {
   config.train.num_steps = 6;
   const Status status = Train(config, {1, 1, {}}, TestOptions(/*continue_train=*/true));
   ASSERT_FALSE(status.ok()) << "rows would be lost or trained twice";
-  EXPECT_NE(status.message().find("train-0.csv' has changed"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("train-0.csv' has changed"), std::string::npos)
+      << status.message();
 }
 
 }  // namespace

@@ -15,7 +15,9 @@ inline RunOptions Continue() { return TestOptions(/*continue_train=*/true); }
 // The job with tables of all kinds of values, by turns.
 inline JobConfig OfAllValueKinds(JobConfig config) {
   const std::vector<ValueKind> kinds = AllKinds<ValueKind>();
-  for (size_t t = 0; t < config.tables.size(); ++t) config.tables[t].value_kind = kinds[t % kinds.size()];
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    config.tables[t].value_kind = kinds[t % kinds.size()];
+  }
   return config;
 }
 

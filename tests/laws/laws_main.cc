@@ -1,4 +1,5 @@
-// The law tests' main: --mutant=NAME runs them under a deliberate fault (they must turn red), --list_mutants lists the names.
+// The law tests' main: --mutant=NAME runs them under a deliberate fault (they must turn red),
+// --list_mutants lists the names.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -25,7 +26,8 @@ int main(int argc, char** argv) {
         return 2;
       }
       if (!pepnet::kMutantsCompiledIn) {
-        std::fputs("this program has no mutants; scripts/dev/mutants.sh builds one that has\n", stderr);
+        std::fputs("this program has no mutants; scripts/dev/mutants.sh builds one that has\n",
+                   stderr);
         return 2;
       }
       pepnet::SetMutantForTest(mutant);

@@ -1,5 +1,7 @@
-// Laws L3 and L6 over many seeded schedules: ranks as threads, messages delayed and so overtaking each other, answers lost.
-//   schedules_test [--seeds N] [--first_seed S]      a seed that fails is printed; replay it with --seeds 1 --first_seed S
+// Laws L3 and L6 over many seeded schedules: ranks as threads, messages delayed and so overtaking
+// each other, answers lost.
+//   schedules_test [--seeds N] [--first_seed S]
+// A seed that fails is printed; replay it with --seeds 1 --first_seed S.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -38,18 +40,22 @@ TEST(L3Schedules, NoScheduleChangesABit) {
   const std::string expected = *ResolveCheckpoint(first.model_dir);
   for (int seed = RunSeeds().first; seed < RunSeeds().first + RunSeeds().count; ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
-    ClusterShape shape{
-        3, static_cast<int>(1 + random() % 4), {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)}, {}};
+    ClusterShape shape{3,
+                       static_cast<int>(1 + random() % 4),
+                       {static_cast<uint64_t>(seed), static_cast<int>(random() % 1500)},
+                       {}};
     const JobConfig config = Job(directory, absl::StrCat("seed", seed));
     const Status status = Train(config, shape, TestOptions());
     ASSERT_OK(status) << "seed " << seed;
-    ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
+    ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "")
+        << "seed " << seed;
   }
-  std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first << ", 0 differences\n";
+  std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first
+            << ", 0 differences\n";
 }
 
-// A lost answer ends the job at its deadline with a sentence that names the wait; what has been saved is whole and the resumed
-// run ends in the same bits.
+// A lost answer ends the job at its deadline with a sentence that names the wait; what has been
+// saved is whole and the resumed run ends in the same bits.
 TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
   TemporaryDirectory directory;
   const JobConfig first = Job(directory, "first");
@@ -60,8 +66,9 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     const int servers = static_cast<int>(1 + random() % 3);
     ClusterShape shape{2, servers, {static_cast<uint64_t>(seed), 200}, {}};
-    shape.faults =
-        ParseFaultPlan(absl::StrCat("drop-reply:rank=", 2 + random() % servers, ",nth=", 1 + random() % 16)).value();
+    shape.faults = ParseFaultPlan(absl::StrCat("drop-reply:rank=", 2 + random() % servers,
+                                               ",nth=", 1 + random() % 16))
+                       .value();
     RunOptions options = TestOptions();
     options.timeout_s = 0.7;
     JobConfig config = Job(directory, absl::StrCat("seed", seed));
@@ -77,7 +84,8 @@ TEST(L6Schedules, ALostAnswerEndsTheJobAtTheDeadlineAndLosesNothing) {
     options.continue_train = true;
     status = Train(config, {2, servers, {}, {}}, options);
     ASSERT_OK(status) << "seed " << seed;
-    ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "") << "seed " << seed;
+    ASSERT_EQ(CheckpointDifference(expected, *ResolveCheckpoint(config.model_dir)), "")
+        << "seed " << seed;
   }
   EXPECT_GT(lost, 0);
   std::cout << lost << " lost answers, each ended its job by name\n";

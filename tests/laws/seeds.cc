@@ -24,7 +24,9 @@ int RunSeededTests(int argc, char** argv, int count) {
   g_seeds.count = count;
   for (int i = 1; i < argc; i += 2) {
     const std::string_view flag = argv[i];
-    int* const value = flag == "--seeds" ? &g_seeds.count : flag == "--first_seed" ? &g_seeds.first : nullptr;
+    int* const value = flag == "--seeds"        ? &g_seeds.count
+                       : flag == "--first_seed" ? &g_seeds.first
+                                                : nullptr;
     if (value == nullptr || i + 1 == argc || !absl::SimpleAtoi(argv[i + 1], value)) {
       std::cerr << "expected --seeds N or --first_seed S, not " << flag << "\n";
       return 2;

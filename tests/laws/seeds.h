@@ -1,5 +1,6 @@
 // The flags and the main program of tests over many seeded schedules.
-//   PROGRAM [--seeds N] [--first_seed S]      a seed that fails is printed; replay it with --seeds 1 --first_seed S
+//   PROGRAM [--seeds N] [--first_seed S]
+// A seed that fails is printed; replay it with --seeds 1 --first_seed S.
 #pragma once
 
 namespace pepnet {

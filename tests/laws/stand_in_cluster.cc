@@ -24,15 +24,18 @@ JobConfig TwoTables() {
   return config;
 }
 
-// The ids of a worker's slice of a step: few, so that workers meet in most rows. Worker 1 has an empty slice now and then.
+// The ids of a worker's slice of a step: few, so that workers meet in most rows. Worker 1 has an
+// empty slice now and then.
 UniqueIds IdsOf(int worker, int64_t step) {
   UniqueIds ids;
   ids.ids.resize(2);
   if (worker == 1 && step % 3 == 0) return ids;
   for (uint64_t t = 0; t < 2; ++t) {
     for (int64_t id = 0; id < (t == 0 ? kUsers : kItems); ++id) {
-      if (Philox4x32(RandomKey(3, RandomPurpose::kTest, t), worker * 1000 + step, id)[0] % 100 < 60)
+      if (Philox4x32(RandomKey(3, RandomPurpose::kTest, t), worker * 1000 + step, id)[0] % 100 <
+          60) {
         ids.ids[t].push_back(id);
+      }
     }
   }
   return ids;
@@ -47,14 +50,17 @@ class MortalTransport : public Transport {
   Status Send(Channel channel, int rank, Bytes body) override {
     return dead_ ? absl::OkStatus() : inner_->Send(channel, rank, std::move(body));
   }
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override {
     dead_ = dead_ || ++receives_ == dies_at_;
     if (dead_) return absl::CancelledError("killed");
     return inner_->Receive(channel, source, deadline, what);
   }
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
   uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
-  uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+  uint64_t bytes_received(Channel channel) const override {
+    return inner_->bytes_received(channel);
+  }
   bool dead() const { return dead_; }
 
  private:
@@ -66,13 +72,14 @@ class MortalTransport : public Transport {
 
 class StandInWorker {
  public:
-  StandInWorker(const StandInJob& job, const JobConfig& config, Transport* transport, std::vector<int> workers,
-                std::vector<int> servers)
+  StandInWorker(const StandInJob& job, const JobConfig& config, Transport* transport,
+                std::vector<int> workers, std::vector<int> servers)
       : job_(job),
         config_(config),
         workers_(workers),
         collective_(MakeCollective(transport, Channel::kDense, workers, job.timeout_s)),
-        client_(transport, &config, std::move(servers), transport->rank(), job.timeout_s, job.timeout_s),
+        client_(transport, &config, std::move(servers), transport->rank(), job.timeout_s,
+                job.timeout_s),
         weights_(kDenseWeights, 1.0f) {}
 
   // Worker 0 gets the text.
@@ -92,7 +99,8 @@ class StandInWorker {
   Status Prepare(int64_t step) {
     next_ids_ = IdsOf(collective_->index(), step);
     std::vector<double> sums = {static_cast<double>(next_ids_.ids[0].size()), 0};
-    PEPNET_RETURN_IF_ERROR(collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
+    PEPNET_RETURN_IF_ERROR(
+        collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
     PEPNET_ASSIGN_OR_RETURN(next_ticket_, client_.StartPull(next_ids_, step, /*read_only=*/false));
     return absl::OkStatus();
   }
@@ -111,7 +119,8 @@ class StandInWorker {
       gradients[t].ResizeZeroed(rows[t].size());
       for (size_t i = 0; i < rows[t].size(); ++i) {
         const size_t k = (i * 7 + t) % kDenseWeights;
-        gradients[t][i] = scale * (rows[t][i] * weights_[k] + 0.3f * weights_[(k + 1) % kDenseWeights]);
+        gradients[t][i] =
+            scale * (rows[t][i] * weights_[k] + 0.3f * weights_[(k + 1) % kDenseWeights]);
         dense[k] += scale * (rows[t][i] * rows[t][i] - 0.1f * weights_[k]);
       }
     }
@@ -122,22 +131,29 @@ class StandInWorker {
   }
 
   StatusOr<std::string> Text() {
-    const std::string mine(reinterpret_cast<const char*>(weights_.data()), weights_.size() * sizeof(float));
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all, collective_->Allgather(mine, "dense weights"));
+    const std::string mine(reinterpret_cast<const char*>(weights_.data()),
+                           weights_.size() * sizeof(float));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                            collective_->Allgather(mine, "dense weights"));
     std::string text;
     for (size_t w = 1; w < all.size(); ++w) {
       if (all[w] != all[0]) absl::StrAppend(&text, "worker ", w, " has other dense weights; ");
     }
-    for (float weight : weights_) absl::StrAppend(&text, absl::Hex(std::bit_cast<uint32_t>(weight)), " ");
+    for (float weight : weights_) {
+      absl::StrAppend(&text, absl::Hex(std::bit_cast<uint32_t>(weight)), " ");
+    }
     UniqueIds ids;
     ids.ids.resize(2);
     for (int64_t id = 0; id < kUsers; ++id) ids.ids[0].push_back(id);
     for (int64_t id = 0; id < kItems; ++id) ids.ids[1].push_back(id);
-    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket, client_.StartPull(ids, job_.steps, /*read_only=*/true));
+    PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
+                            client_.StartPull(ids, job_.steps, /*read_only=*/true));
     std::vector<AlignedBuffer<float>> rows;
     PEPNET_RETURN_IF_ERROR(client_.FinishPull(ticket, &rows));
     for (const AlignedBuffer<float>& table : rows) {
-      for (float value : table) absl::StrAppend(&text, absl::Hex(std::bit_cast<uint32_t>(value)), " ");
+      for (float value : table) {
+        absl::StrAppend(&text, absl::Hex(std::bit_cast<uint32_t>(value)), " ");
+      }
     }
     return text;
   }
@@ -160,19 +176,21 @@ StatusOr<std::string> RunStandIn(const StandInJob& job) {
   for (int w = 0; w < job.workers; ++w) workers.push_back(w);
   for (int s = 0; s < job.servers; ++s) servers.push_back(job.workers + s);
   std::string result;  // of worker 0
-  const Status status = RunRanks(job.workers + job.servers, job.network, [&](int rank, Transport* plain) -> Status {
-    MortalTransport mortal(plain, rank == job.killed_rank ? job.killed_at : 0);
-    FaultyTransport transport(&mortal, job.faults);
-    Status ended;
-    if (rank >= job.workers) {
-      ended = Server(&transport).Run();
-    } else {
-      StatusOr<std::string> text = StandInWorker(job, config, &transport, workers, servers).Run();
-      if (text.ok() && rank == 0) result = *text;
-      ended = text.status();
-    }
-    return mortal.dead() ? absl::OkStatus() : ended;  // a killed process says nothing
-  });
+  const Status status =
+      RunRanks(job.workers + job.servers, job.network, [&](int rank, Transport* plain) -> Status {
+        MortalTransport mortal(plain, rank == job.killed_rank ? job.killed_at : 0);
+        FaultyTransport transport(&mortal, job.faults);
+        Status ended;
+        if (rank >= job.workers) {
+          ended = Server(&transport).Run();
+        } else {
+          StatusOr<std::string> text =
+              StandInWorker(job, config, &transport, workers, servers).Run();
+          if (text.ok() && rank == 0) result = *text;
+          ended = text.status();
+        }
+        return mortal.dead() ? absl::OkStatus() : ended;  // a killed process says nothing
+      });
   if (!status.ok()) return status;
   return result;
 }

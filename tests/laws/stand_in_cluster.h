@@ -1,6 +1,6 @@
-// A training job with everything but the dense network: real servers, clients and collectives, and for the network a few floats
-// whose gradients depend on every row and every order of summation. Torch-free and without files, so that thousands of schedules
-// run in seconds.
+// A training job with everything but the dense network: real servers, clients and collectives, and
+// for the network a few floats whose gradients depend on every row and every order of summation.
+// Torch-free and without files, so that thousands of schedules run in seconds.
 #pragma once
 
 #include <string>
@@ -16,7 +16,8 @@ struct StandInJob {
   int workers = 3;
   int servers = 1;
   int64_t steps = 5;
-  InProcessOptions network;        // seeded delays: messages of different senders overtake each other
+  // Seeded delays: messages of different senders overtake each other.
+  InProcessOptions network;
   std::vector<Fault> faults = {};  // message faults, by rank: workers first, then servers
   int killed_rank = -1;            // vanishes without a word ...
   int killed_at = 0;               // ... at its n-th receive

@@ -1,5 +1,7 @@
-// Laws L3 and L6 over thousands of schedules, with a stand-in for the dense network (stand_in_cluster.h).
-//   stand_in_schedules_test [--seeds N] [--first_seed S]     a failing seed is printed; replay it with --seeds 1 --first_seed S
+// Laws L3 and L6 over thousands of schedules, with a stand-in for the dense network
+// (stand_in_cluster.h).
+//   stand_in_schedules_test [--seeds N] [--first_seed S]
+// A seed that fails is printed; replay it with --seeds 1 --first_seed S.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -18,7 +20,8 @@
 namespace pepnet {
 namespace {
 
-// Runs `one(seed)` for `count` seeds, several at a time (they mostly wait); `one` returns "" or what is wrong.
+// Runs `one(seed)` for `count` seeds, several at a time (they mostly wait); `one` returns "" or
+// what is wrong.
 void ForSeeds(int count, int at_once, const std::function<std::string(int)>& one) {
   std::atomic<int> next = RunSeeds().first;
   std::atomic<int> failures = 0;
@@ -31,7 +34,8 @@ void ForSeeds(int count, int at_once, const std::function<std::string(int)>& one
         if (wrong.empty()) continue;
         ++failures;
         const std::lock_guard lock(mutex);
-        ADD_FAILURE() << "seed " << seed << " (replay: --seeds 1 --first_seed " << seed << "): " << wrong;
+        ADD_FAILURE() << "seed " << seed << " (replay: --seeds 1 --first_seed " << seed
+                      << "): " << wrong;
       }
     });
   }
@@ -72,7 +76,8 @@ TEST(L3StandIn, NoScheduleAndNoNumberOfServersChangesABit) {
   std::cout << RunSeeds().count << " schedules from seed " << RunSeeds().first << "\n";
 }
 
-// The test above can fail: sums in arrival order, and initial values that depend on the server, are seen.
+// The test above can fail: sums in arrival order, and initial values that depend on the server, are
+// seen.
 TEST(L3StandIn, FaultsAreSeen) {
   PEPNET_NEEDS_MUTANTS();
   const std::vector<std::string> expected = Undisturbed();
@@ -88,16 +93,21 @@ TEST(L3StandIn, FaultsAreSeen) {
   }
 }
 
-// Runs a job with a fault. "" if it ended at its deadline with an error that names a rank and what was waited for, or was done
-// before the fault and has the right bits.
-std::string EndsByName(const StandInJob& job, const std::vector<std::string>& expected, std::atomic<int>* ended) {
+// Runs a job with a fault. "" if it ended at its deadline with an error that names a rank and what
+// was waited for, or was done before the fault and has the right bits.
+std::string EndsByName(const StandInJob& job, const std::vector<std::string>& expected,
+                       std::atomic<int>* ended) {
   const auto start = Clock::now();
   const StatusOr<std::string> text = RunStandIn(job);
   const double took_s = std::chrono::duration<double>(Clock::now() - start).count();
   if (took_s > 20) return absl::StrCat("took ", took_s, " s");
-  if (text.ok()) return *text == expected[static_cast<size_t>(job.workers)] ? "" : "it ended well, with other bits";
+  if (text.ok()) {
+    return *text == expected[static_cast<size_t>(job.workers)] ? ""
+                                                               : "it ended well, with other bits";
+  }
   ++*ended;
-  if (absl::IsDeadlineExceeded(text.status()) && text.status().message().find("from rank") != std::string::npos)
+  if (absl::IsDeadlineExceeded(text.status()) &&
+      text.status().message().find("from rank") != std::string::npos)
     return "";
   return absl::StrCat("not a deadline by name: ", text.status().ToString());
 }
@@ -111,8 +121,9 @@ TEST(L6StandIn, ALostAnswerEndsTheJobByName) {
     StandInJob job = DrawJob(seed, &random);
     job.timeout_s = 0.4;
     const auto server = static_cast<int>(random() % static_cast<uint64_t>(job.servers));
-    job.faults =
-        ParseFaultPlan(absl::StrCat("drop-reply:rank=", job.workers + server, ",nth=", 1 + random() % 20)).value();
+    job.faults = ParseFaultPlan(absl::StrCat("drop-reply:rank=", job.workers + server,
+                                             ",nth=", 1 + random() % 20))
+                     .value();
     return EndsByName(job, expected, &ended);
   });
   EXPECT_GT(ended, count / 2);

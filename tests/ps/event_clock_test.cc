@@ -5,7 +5,9 @@
 
 namespace pepnet {
 
-void PrintTo(const EventPoint& point, std::ostream* out) { *out << point.step << ":" << point.time; }
+void PrintTo(const EventPoint& point, std::ostream* out) {
+  *out << point.step << ":" << point.time;
+}
 
 namespace {
 
@@ -33,9 +35,11 @@ TEST(EventClockTest, PointsAreAtMostA64thOfTheTimeToLiveApart) {
   EventClock clock(kDay, {0, 6400, 12'800});  // 100 s
   const int64_t times[] = {1000, 1030, 1090, 1130, 1180, 1181, 1500, 1501};
   for (int64_t step = 1; step <= 8; ++step) clock.Advance(step, times[step - 1]);
-  // 1030 is within 100 s of 1000, and so is 1090; from there 1130 to 1181; 1500 is further than that.
-  EXPECT_THAT(clock.points(), ElementsAre(EventPoint{1, 1000}, EventPoint{3, 1090}, EventPoint{6, 1181},
-                                          EventPoint{7, 1500}, EventPoint{8, 1501}));
+  // 1030 is within 100 s of 1000, and so is 1090; from there 1130 to 1181; 1500 is further than
+  // that.
+  EXPECT_THAT(clock.points(),
+              ElementsAre(EventPoint{1, 1000}, EventPoint{3, 1090}, EventPoint{6, 1181},
+                          EventPoint{7, 1500}, EventPoint{8, 1501}));
 }
 
 TEST(EventClockTest, RowsAreTooOldUpToTheLastStepThatIsLongAgo) {
@@ -66,7 +70,8 @@ TEST(EventClockTest, PointsThatNoTableNeedsAnyMoreAreDropped) {
   EventClock clock(kDay, {640, 1280});
   for (int64_t step = 1; step <= 100; ++step) clock.Advance(step, 1000 * step);
   // 98000 is the latest that is 1280 s ago.
-  EXPECT_THAT(clock.points(), ElementsAre(EventPoint{98, 98'000}, EventPoint{99, 99'000}, EventPoint{100, 100'000}));
+  EXPECT_THAT(clock.points(), ElementsAre(EventPoint{98, 98'000}, EventPoint{99, 99'000},
+                                          EventPoint{100, 100'000}));
   EXPECT_EQ(clock.LastStepBefore(1280), 98);
 }
 
@@ -99,9 +104,9 @@ TEST(EventClockTest, TheNumberOfPointsIsBoundedAndARunThatStopsHasTheSame) {
 TEST(EventClockTest, WithoutATimeToLiveThePointsAreAnHourApart) {
   EventClock clock(kDay, {0});
   for (int64_t step = 1; step <= 240; ++step) clock.Advance(step, 1'000'000 + 60 * step);
-  EXPECT_THAT(clock.points(),
-              ElementsAre(EventPoint{1, 1'000'060}, EventPoint{61, 1'003'660}, EventPoint{121, 1'007'260},
-                          EventPoint{181, 1'010'860}, EventPoint{240, 1'014'400}));
+  EXPECT_THAT(clock.points(), ElementsAre(EventPoint{1, 1'000'060}, EventPoint{61, 1'003'660},
+                                          EventPoint{121, 1'007'260}, EventPoint{181, 1'010'860},
+                                          EventPoint{240, 1'014'400}));
 }
 
 }  // namespace

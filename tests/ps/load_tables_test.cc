@@ -25,7 +25,8 @@ Table MakeTable(const std::string& name, int64_t rows, int dim) {
 
 ServerPlan MakePlan(int index, int count) {
   ServerPlan plan;
-  plan.tables = {MakeTable("user/id", 30'000, 3), MakeTable("item", 10, 2), MakeTable("never used", 10, 1)};
+  plan.tables = {MakeTable("user/id", 30'000, 3), MakeTable("item", 10, 2),
+                 MakeTable("never used", 10, 1)};
   plan.optimizer.kind = SparseOptimizerKind::kAdagrad;
   plan.optimizer.initial_accumulator_value = 0.5;
   plan.seed = 21;
@@ -37,7 +38,8 @@ ServerPlan MakePlan(int index, int count) {
   return plan;
 }
 
-// The shards of one server with every second id of "user/id" and all of "item", each row with contents of its own.
+// The shards of one server with every second id of "user/id" and all of "item", each row with
+// contents of its own.
 std::vector<TableShard> FilledTables(const ServerPlan& plan) {
   std::vector<TableShard> tables = MakeTables(plan);
   for (int t = 0; t < 2; ++t) {
@@ -79,7 +81,9 @@ std::string RowText(const TableShard& table, int64_t id) {
   const int64_t slot = table.Find(id);
   if (slot == TableShard::kNoSlot) return "none";
   std::string text;
-  for (int e = 0; e < table.dim(); ++e) absl::StrAppend(&text, table.value(slot)[e], "/", table.state(slot)[e], " ");
+  for (int e = 0; e < table.dim(); ++e) {
+    absl::StrAppend(&text, table.value(slot)[e], "/", table.state(slot)[e], " ");
+  }
   return absl::StrCat(text, "f", table.frequency(slot), " s", table.last_step(slot));
 }
 
@@ -98,8 +102,9 @@ TEST(LoadTablesTest, RowsOfAnyNumberOfServersLoadIntoAnyNumber) {
         for (size_t t = 0; t < 3; ++t) {
           ASSERT_EQ(tables[t].size(), expected[t].size());
           rows += expected[t].size();
-          for (const auto& [id, slot] : expected[t].SortedRows())
+          for (const auto& [id, slot] : expected[t].SortedRows()) {
             ASSERT_EQ(RowText(tables[t], id), RowText(expected[t], id));
+          }
         }
       }
       EXPECT_EQ(rows, 15'010);
@@ -112,7 +117,8 @@ TEST(LoadTablesTest, ClicksLoadWhereTheTableCountsThemAndBeginAtZeroWhereTheFile
     ServerPlan plan = MakePlan(0, 1);
     plan.tables.resize(1);
     if (!counts) return plan;
-    plan.tables[0].policy = {.max_rows = 1 << 20, .eviction = EvictionKind::kScore, .half_life_steps = 4};
+    plan.tables[0].policy = {
+        .max_rows = 1 << 20, .eviction = EvictionKind::kScore, .half_life_steps = 4};
     plan.tables[0].policy.click_weight = 1;
     return plan;
   };
@@ -126,7 +132,8 @@ TEST(LoadTablesTest, ClicksLoadWhereTheTableCountsThemAndBeginAtZeroWhereTheFile
     }
     TemporaryDirectory directory;
     ASSERT_OK_AND_ASSIGN(auto writer, CheckpointWriter::Begin(directory.path(), 9));
-    ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, std::move(tables), 9, writer.temporary_directory()));
+    ASSERT_OK_AND_ASSIGN(const auto parts,
+                         SaveNow(plan, std::move(tables), 9, writer.temporary_directory()));
     EXPECT_EQ(parts.rows[0].counts_clicks, saved);
     Manifest manifest;
     manifest.step = 9;
@@ -154,10 +161,11 @@ TEST(LoadTablesTest, PartsOfSeveralServersHoldTheRowsOfOneInTheSameOrder) {
     ASSERT_OK_AND_ASSIGN(const auto manifest, ReadManifest(paths[i]));
     for (const PartEntry& part : manifest.parts) {
       if (part.table != "user/id") continue;
-      const Status status = (*TablePartReader::Open(paths[i], part))->Read(0, part.rows, [&](const RowColumns& rows) {
-        ids[i].insert(ids[i].end(), rows.ids.begin(), rows.ids.end());
-        return absl::OkStatus();
-      });
+      const Status status =
+          (*TablePartReader::Open(paths[i], part))->Read(0, part.rows, [&](const RowColumns& rows) {
+            ids[i].insert(ids[i].end(), rows.ids.begin(), rows.ids.end());
+            return absl::OkStatus();
+          });
       ASSERT_OK(status);
     }
   }
@@ -205,7 +213,8 @@ TEST(LoadTablesTest, RenamedTablesAreReadWholeAndCutByTheirNewBuckets) {
 TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
   TemporaryDirectory directory;
   const std::string path = WriteCheckpoint(directory, 1);
-  auto error = [&](const std::function<void(ServerPlan*)>& change, const LoadOptions& options = {}) {
+  auto error = [&](const std::function<void(ServerPlan*)>& change,
+                   const LoadOptions& options = {}) {
     ServerPlan plan = MakePlan(0, 1);
     change(&plan);
     return std::string(LoadTables(plan, path, options).status().message());
@@ -214,13 +223,16 @@ TEST(LoadTablesTest, WhatDoesNotFitIsRefusedByTableAndNumbers) {
   EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].dim = 4; }),
               HasSubstr("table item has width 4, table item of the checkpoint 2"));
   EXPECT_THAT(error([](ServerPlan* plan) { plan->optimizer.kind = SparseOptimizerKind::kAdam; }),
-              HasSubstr("table user/id has 6 floats of optimizer state per row, table user/id of the checkpoint 3"));
-  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }), HasSubstr("expected 0 to 4"));
+              HasSubstr("table user/id has 6 floats of optimizer state per row, table user/id of "
+                        "the checkpoint 3"));
+  EXPECT_THAT(error([](ServerPlan* plan) { plan->tables[1].rows = 5; }),
+              HasSubstr("expected 0 to 4"));
   EXPECT_THAT(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }),
               HasSubstr("table new is to be loaded from table new"));
   LoadOptions fresh;
   fresh.with_state = false;
-  EXPECT_EQ(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }, fresh), "");
+  EXPECT_EQ(error([](ServerPlan* plan) { plan->tables.push_back(MakeTable("new", 5, 1)); }, fresh),
+            "");
   EXPECT_FALSE(LoadTables(MakePlan(0, 1), directory / "model.ckpt-10", {}).ok());
 }
 
@@ -234,7 +246,8 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
     for (Table& table : plan.tables) table.value_kind = from;
     std::vector<TableShard> tables = MakeTables(plan);
     for (int64_t id = 0; id < 600; ++id) {
-      const std::vector<float> value = {static_cast<float>(id) * 0.37f, 1, -2}, state = {1.1f, 2.2f, 3.3f};
+      const std::vector<float> value = {static_cast<float>(id) * 0.37f, 1, -2},
+                               state = {1.1f, 2.2f, 3.3f};
       tables[0].Create(id, value.data(), state.data());
     }
     ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, tables, 9, writer->temporary_directory()));
@@ -256,7 +269,8 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
         RoundToNearest(to, expected);
         const int64_t slot = loaded[0].Find(id);
         loaded[0].codec().Read(loaded[0].floats(slot), value.data());
-        ASSERT_EQ(value, expected) << TypeOf(from).name << " read as " << TypeOf(to).name << ", row " << id;
+        ASSERT_EQ(value, expected)
+            << TypeOf(from).name << " read as " << TypeOf(to).name << ", row " << id;
         ASSERT_THAT(std::vector<float>(loaded[0].state(slot), loaded[0].state(slot) + 3),
                     testing::ElementsAre(1.1f, 2.2f, 3.3f));
       }
@@ -267,8 +281,9 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
 TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnotherSize) {
   const auto plan_of = [](int64_t words, int64_t most, int index, int count) {
     ServerPlan plan = MakePlan(index, count);
-    plan.tables[0].policy = {
-        .admit_after_steps = most, .filter_bytes = words * kBucketCount * kFilterWordBytes, .filter_halve_steps = 1000};
+    plan.tables[0].policy = {.admit_after_steps = most,
+                             .filter_bytes = words * kBucketCount * kFilterWordBytes,
+                             .filter_halve_steps = 1000};
     return plan;
   };
   std::vector<uint64_t> hashes;
@@ -281,7 +296,8 @@ TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnothe
     filled[0].lifecycle()->filter()->Count(hashes);
     return filled;
   }();
-  ASSERT_OK_AND_ASSIGN(const SavedParts parts, SaveNow(one, tables, 9, writer.temporary_directory()));
+  ASSERT_OK_AND_ASSIGN(const SavedParts parts,
+                       SaveNow(one, tables, 9, writer.temporary_directory()));
   Manifest manifest;
   manifest.step = 9;
   manifest.parts = parts.rows;
@@ -298,24 +314,29 @@ TEST(LoadTablesTest, AFilterIsLoadedBucketByBucketAndStartsEmptyWhereItHasAnothe
     }
   }
   for (const auto& [words, most] : {std::pair(4, 3), {2, 16}}) {  // more words; counters of 8 bits
-    ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk, LoadTables(plan_of(words, most, 0, 1), path, {}));
+    ASSERT_OK_AND_ASSIGN(const LoadedTables from_disk,
+                         LoadTables(plan_of(words, most, 0, 1), path, {}));
     const std::vector<TableShard>& loaded = from_disk.tables;
-    EXPECT_EQ(loaded[0].lifecycle()->filter()->memory_bytes(), 0u) << words << " words, to " << most;
+    EXPECT_EQ(loaded[0].lifecycle()->filter()->memory_bytes(), 0u)
+        << words << " words, to " << most;
   }
 }
 
 TEST(LoadTablesTest, ARowFromTheFutureIsRefused) {
   TemporaryDirectory directory;
-  auto writer = CheckpointWriter::Begin(directory.path(), 5);  // rows say that they last changed in step 6
+  // rows say that they last changed in step 6
+  auto writer = CheckpointWriter::Begin(directory.path(), 5);
   ASSERT_OK(writer);
   const ServerPlan plan = MakePlan(0, 1);
-  ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory()));
+  ASSERT_OK_AND_ASSIGN(const auto parts,
+                       SaveNow(plan, FilledTables(plan), 9, writer->temporary_directory()));
   Manifest manifest;
   manifest.step = 5;
   manifest.server_count = 1;
   manifest.parts = parts.rows;
   ASSERT_OK_AND_ASSIGN(const auto path, writer->Commit(manifest));
-  EXPECT_THAT(LoadTables(plan, path, {}), IsError(HasSubstr("says that it last changed in step 6, expected 0 to 5")));
+  EXPECT_THAT(LoadTables(plan, path, {}),
+              IsError(HasSubstr("says that it last changed in step 6, expected 0 to 5")));
 }
 
 TEST(LoadTablesTest, SavingWhereThereIsNoDirectoryIsAnErrorAndMakesNone) {

@@ -7,12 +7,13 @@
 
 namespace pepnet {
 
-inline StatusOr<SavedParts> SaveNow(const ServerPlan& plan, const std::vector<TableShard>& tables, int64_t step,
-                                    const std::string& directory) {
+inline StatusOr<SavedParts> SaveNow(const ServerPlan& plan, const std::vector<TableShard>& tables,
+                                    int64_t step, const std::string& directory) {
   std::promise<StatusOr<SavedParts>> result;
   auto future = result.get_future();
-  Snapshot snapshot(plan, tables, step, directory, Snapshot::DefaultCopyBytes(tables),
-                    [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
+  Snapshot snapshot(
+      plan, tables, step, directory, Snapshot::DefaultCopyBytes(tables),
+      [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
   return future.get();
 }
 

@@ -1,6 +1,6 @@
-// Laws L2 to L4 as far as they are the servers': the rows do not depend on the number of servers, on the order in which
-// messages arrive, on who reads, or on a restart. Whole jobs of worker threads and servers; each law also with the
-// mutant that breaks it.
+// Laws L2 to L4 as far as they are the servers': the rows do not depend on the number of servers,
+// on the order in which messages arrive, on who reads, or on a restart. Whole jobs of worker
+// threads and servers; each law also with the mutant that breaks it.
 #include <initializer_list>
 #include <map>
 #include <set>
@@ -28,13 +28,16 @@ struct JobShape {
   SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
   uint64_t delay_seed = 0;  // 0: no delays
   int64_t first_step = 1, last_step = 6;
-  bool evaluate = false;       // worker 0 reads all rows after each step
-  bool exact_sums = false;     // gradients are small multiples of 1/8: their sums do not depend on order or grouping
-  int workers_of_data = 0;     // cut the data of this many workers among `workers` (0: `workers` itself)
-  std::string load_directory;  // resume from here at first_step - 1
-  RowPolicy policy;            // of the first table
+  bool evaluate = false;  // worker 0 reads all rows after each step
+  // Gradients are small multiples of 1/8: their sums do not depend on order or grouping.
+  bool exact_sums = false;
+  // Cut the data of this many workers among `workers` (0: `workers` itself).
+  int workers_of_data = 0;
+  std::string load_directory;               // resume from here at first_step - 1
+  RowPolicy policy;                         // of the first table
   ValueKind value_kind = ValueKind::kFp32;  // of both tables
-  int64_t user_ids = 40;                    // few, so that workers meet in most rows; those beyond 40 are named rarely
+  // Few, so that workers meet in most rows; those beyond 40 are named rarely.
+  int64_t user_ids = 40;
 };
 
 // A slice of the global batch of a step: which ids it names.
@@ -52,23 +55,26 @@ TableIds IdsOf(int slice, int64_t step, int64_t user_ids) {
 }
 
 float GradientIn(int slice, int64_t step, size_t table, int64_t id, int e, bool exact) {
-  const auto words = Philox4x32(RandomKey(4, RandomPurpose::kTest, table * 8 + e), slice * 1000 + step, id);
+  const auto words =
+      Philox4x32(RandomKey(4, RandomPurpose::kTest, table * 8 + e), slice * 1000 + step, id);
   if (exact) return static_cast<float>(static_cast<int>(words[0] % 33) - 16) / 8;
   return (UnitFloat(words[0]) - 0.5f) *
          (words[1] % 2 == 0 ? 1.0f : 1000.0f);  // different magnitudes: order shows in the sum
 }
 
-// A thousand seconds a step, give or take: now this slice is ahead and now that one, also of later steps.
+// A thousand seconds a step, give or take: now this slice is ahead and now that one, also of later
+// steps.
 int64_t EventTimeOf(int slice, int64_t step) {
-  const auto words =
-      Philox4x32(RandomKey(5, RandomPurpose::kTest, 0), static_cast<uint64_t>(slice), static_cast<uint64_t>(step));
+  const auto words = Philox4x32(RandomKey(5, RandomPurpose::kTest, 0), static_cast<uint64_t>(slice),
+                                static_cast<uint64_t>(step));
   return 1'600'000'000 + 1000 * step + words[0] % 3000;
 }
 
 // Whether the slice has a row with a positive label that names the id.
 bool ClickedIn(int slice, int64_t step, size_t table, int64_t id) {
-  const auto words = Philox4x32(RandomKey(6, RandomPurpose::kTest, table), static_cast<uint64_t>(slice * 1000 + step),
-                                static_cast<uint64_t>(id));
+  const auto words =
+      Philox4x32(RandomKey(6, RandomPurpose::kTest, table),
+                 static_cast<uint64_t>(slice * 1000 + step), static_cast<uint64_t>(id));
   return words[0] % 4 == 0;
 }
 
@@ -106,7 +112,8 @@ Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
   const auto pull = [&](int64_t step) {
     const Work work = WorkOf(shape, index, step);
     if (shape.policy.counts_clicks()) {
-      worker->set_clicked([&work](size_t table, int64_t id) { return work.clicked[table].contains(id); });
+      worker->set_clicked(
+          [&work](size_t table, int64_t id) { return work.clicked[table].contains(id); });
     }
     return worker->SendPull(step, work.ids);
   };
@@ -121,18 +128,21 @@ Status RunWorker(const JobShape& shape, int index, TestWorker* worker) {
     if (step < shape.last_step) PEPNET_RETURN_IF_ERROR(pull(step + 1));
     worker->set_event_time(work.event_time);
     PEPNET_RETURN_IF_ERROR(worker->SendPush(
-        step, work.ids, [&](size_t t, int64_t id, int e) { return work.gradients[t].at(id)[e]; }, 0.05));
+        step, work.ids, [&](size_t t, int64_t id, int e) { return work.gradients[t].at(id)[e]; },
+        0.05));
   }
   return absl::OkStatus();
 }
 
 // Saves through the servers and commits a checkpoint.
 Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* worker) {
-  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir, shape.last_step));
+  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer,
+                          CheckpointWriter::Begin(model_dir, shape.last_step));
   wire::SaveRequest save;
   save.set_directory(writer.temporary_directory());
   save.set_step(shape.last_step);
-  PEPNET_ASSIGN_OR_RETURN(const auto replies, worker->Call(MessageType::kSave, save.SerializeAsString()));
+  PEPNET_ASSIGN_OR_RETURN(const auto replies,
+                          worker->Call(MessageType::kSave, save.SerializeAsString()));
   Manifest manifest;
   manifest.step = shape.last_step;
   manifest.server_count = shape.servers;
@@ -140,29 +150,35 @@ Status SaveJob(const JobShape& shape, const std::string& model_dir, TestWorker* 
   for (const std::string& body : replies) {
     wire::SaveReply reply;
     if (!reply.ParseFromString(body)) return absl::DataLossError("not a SaveReply");
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> parts, PartEntriesFromJson(reply.parts_json()));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> parts,
+                            PartEntriesFromJson(reply.parts_json()));
     manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
     if (!reply.event_times_json().empty()) {
       PEPNET_ASSIGN_OR_RETURN(manifest.event_times, EventPointsFromJson(reply.event_times_json()));
     }
     if (!reply.filters_json().empty()) {
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters, FilterEntriesFromJson(reply.filters_json()));
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters,
+                              FilterEntriesFromJson(reply.filters_json()));
       manifest.filters.insert(manifest.filters.end(), filters.begin(), filters.end());
     }
     if (reply.candidates_json().empty()) continue;
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> counted, PartEntriesFromJson(reply.candidates_json()));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<PartEntry> counted,
+                            PartEntriesFromJson(reply.candidates_json()));
     manifest.candidates.insert(manifest.candidates.end(), counted.begin(), counted.end());
   }
   return writer.Commit(manifest).status();
 }
 
-// All rows of a checkpoint in one text; floats as their bits. `values_only`: without state, frequency and last step.
+// All rows of a checkpoint in one text; floats as their bits. `values_only`: without state,
+// frequency and last step.
 std::string TextOf(const std::string& directory, bool values_only) {
   const StatusOr<Manifest> manifest = ReadManifest(directory);
   if (!manifest.ok()) return manifest.status().ToString();
   std::map<std::pair<std::string, int64_t>, std::string> lines;
   std::vector<PartEntry> parts = manifest->parts;
-  if (!values_only) parts.insert(parts.end(), manifest->candidates.begin(), manifest->candidates.end());
+  if (!values_only) {
+    parts.insert(parts.end(), manifest->candidates.begin(), manifest->candidates.end());
+  }
   for (const PartEntry& part : parts) {
     const auto reader = TablePartReader::Open(directory, part);
     if (!reader.ok()) return reader.status().ToString();
@@ -170,12 +186,15 @@ std::string TextOf(const std::string& directory, bool values_only) {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         std::string& line = lines[{part.table, rows.ids[i]}];
         if (part.dim == 0) absl::StrAppend(&line, " candidate");
-        for (int e = 0; e < part.dim; ++e)
-          absl::StrAppend(&line, " ", absl::Hex(std::bit_cast<uint32_t>(rows.values[i * part.dim + e])));
+        for (int e = 0; e < part.dim; ++e) {
+          absl::StrAppend(&line, " ",
+                          absl::Hex(std::bit_cast<uint32_t>(rows.values[i * part.dim + e])));
+        }
         if (values_only) continue;
         absl::StrAppend(&line, " |");
         for (int e = 0; e < part.state_dim; ++e) {
-          absl::StrAppend(&line, " ", absl::Hex(std::bit_cast<uint32_t>(rows.states[i * part.state_dim + e])));
+          absl::StrAppend(&line, " ",
+                          absl::Hex(std::bit_cast<uint32_t>(rows.states[i * part.state_dim + e])));
         }
         absl::StrAppend(&line, " | ", rows.frequency[i], " ", rows.last_step[i]);
       }
@@ -184,21 +203,27 @@ std::string TextOf(const std::string& directory, bool values_only) {
     if (!status.ok()) return status.ToString();
   }
   std::string text;
-  for (const auto& [key, line] : lines) absl::StrAppend(&text, key.first, " ", key.second, ":", line, "\n");
+  for (const auto& [key, line] : lines) {
+    absl::StrAppend(&text, key.first, " ", key.second, ":", line, "\n");
+  }
   if (values_only) return text;
   std::map<int, std::string> filters;  // by bucket
   for (const FilterEntry& filter : manifest->filters) {
-    const Status status = ReadFilter(directory, filter, [&](int bucket, std::span<const uint64_t> words) {
-      for (const uint64_t word : words) absl::StrAppend(&filters[bucket], " ", absl::Hex(word));
-    });
+    const Status status =
+        ReadFilter(directory, filter, [&](int bucket, std::span<const uint64_t> words) {
+          for (const uint64_t word : words) absl::StrAppend(&filters[bucket], " ", absl::Hex(word));
+        });
     if (!status.ok()) return status.ToString();
   }
-  for (const auto& [bucket, words] : filters) absl::StrAppend(&text, "filter ", bucket, ":", words, "\n");
+  for (const auto& [bucket, words] : filters) {
+    absl::StrAppend(&text, "filter ", bucket, ":", words, "\n");
+  }
   return text;
 }
 
 // Runs a whole job and returns the text of its rows; with `directory` the checkpoint stays there.
-std::string RunJob(const JobShape& shape, bool values_only = false, const std::string& directory = "") {
+std::string RunJob(const JobShape& shape, bool values_only = false,
+                   const std::string& directory = "") {
   TemporaryDirectory temporary;
   const std::string model_dir = directory.empty() ? temporary.path() : directory;
   std::vector<int> server_ranks;
@@ -219,43 +244,50 @@ std::string RunJob(const JobShape& shape, bool values_only = false, const std::s
     policy->set_click_weight(shape.policy.click_weight);
     if (shape.policy.ttl_seconds > 0) plan.set_max_event_time_jump(86400);
   }
-  for (wire::TablePlan& table : *plan.mutable_tables()) table.set_data_type(TypeOf(shape.value_kind).name);
+  for (wire::TablePlan& table : *plan.mutable_tables()) {
+    table.set_data_type(TypeOf(shape.value_kind).name);
+  }
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
-  const Status status = RunRanks(shape.workers + shape.servers, options, [&](int rank, Transport* transport) -> Status {
-    if (rank >= shape.workers) return Server(transport).Run();
-    TestWorker worker(transport, rank, server_ranks, plan);
-    auto barrier = [&](const char* what) -> Status {  // worker 0 hears from all others, then tells them
-      for (int pass = 0; pass < 2; ++pass) {
-        for (int other = 1; other < shape.workers; ++other) {
-          if (rank == (pass == 0 ? other : 0)) {
-            PEPNET_RETURN_IF_ERROR(transport->Send(Channel::kControl, pass == 0 ? 0 : other, Bytes(1)));
-          } else if (rank == (pass == 0 ? 0 : other)) {
+  const Status status = RunRanks(
+      shape.workers + shape.servers, options, [&](int rank, Transport* transport) -> Status {
+        if (rank >= shape.workers) return Server(transport).Run();
+        TestWorker worker(transport, rank, server_ranks, plan);
+        // Worker 0 hears from all others, then tells them.
+        auto barrier = [&](const char* what) -> Status {
+          for (int pass = 0; pass < 2; ++pass) {
+            for (int other = 1; other < shape.workers; ++other) {
+              if (rank == (pass == 0 ? other : 0)) {
+                PEPNET_RETURN_IF_ERROR(
+                    transport->Send(Channel::kControl, pass == 0 ? 0 : other, Bytes(1)));
+              } else if (rank == (pass == 0 ? 0 : other)) {
+                PEPNET_RETURN_IF_ERROR(transport
+                                           ->Receive(Channel::kControl, pass == 0 ? other : 0,
+                                                     After(std::chrono::seconds(30)), what)
+                                           .status());
+              }
+            }
+          }
+          return absl::OkStatus();
+        };
+        if (rank == 0) {
+          PEPNET_RETURN_IF_ERROR(worker.Configure());
+          if (!shape.load_directory.empty()) {
+            wire::LoadRequest load;
+            load.set_directory(shape.load_directory);
+            load.set_finished_steps(shape.first_step - 1);
+            load.set_with_state(true);
             PEPNET_RETURN_IF_ERROR(
-                transport->Receive(Channel::kControl, pass == 0 ? other : 0, After(std::chrono::seconds(30)), what)
-                    .status());
+                worker.Call(MessageType::kLoad, load.SerializeAsString()).status());
           }
         }
-      }
-      return absl::OkStatus();
-    };
-    if (rank == 0) {
-      PEPNET_RETURN_IF_ERROR(worker.Configure());
-      if (!shape.load_directory.empty()) {
-        wire::LoadRequest load;
-        load.set_directory(shape.load_directory);
-        load.set_finished_steps(shape.first_step - 1);
-        load.set_with_state(true);
-        PEPNET_RETURN_IF_ERROR(worker.Call(MessageType::kLoad, load.SerializeAsString()).status());
-      }
-    }
-    PEPNET_RETURN_IF_ERROR(barrier("the start"));
-    PEPNET_RETURN_IF_ERROR(RunWorker(shape, rank, &worker));
-    if (rank == 0) PEPNET_RETURN_IF_ERROR(SaveJob(shape, model_dir, &worker));
-    PEPNET_RETURN_IF_ERROR(barrier("the end"));
-    return rank == 0 ? worker.Call(MessageType::kShutdown, "").status() : absl::OkStatus();
-  });
+        PEPNET_RETURN_IF_ERROR(barrier("the start"));
+        PEPNET_RETURN_IF_ERROR(RunWorker(shape, rank, &worker));
+        if (rank == 0) PEPNET_RETURN_IF_ERROR(SaveJob(shape, model_dir, &worker));
+        PEPNET_RETURN_IF_ERROR(barrier("the end"));
+        return rank == 0 ? worker.Call(MessageType::kShutdown, "").status() : absl::OkStatus();
+      });
   if (!status.ok()) return status.ToString();
   return TextOf(absl::StrCat(model_dir, "/", CheckpointName(shape.last_step)), values_only);
 }
@@ -273,9 +305,10 @@ void ExpectTheRowsOfOneWorker(JobShape shape) {
   }
 }
 
-// A job that is stopped and saved after `saved_step` goes on, on these numbers of servers, to the rows of one that is
-// not.
-void ExpectExactResume(JobShape shape, int64_t saved_step, std::initializer_list<int> server_counts) {
+// A job that is stopped and saved after `saved_step` goes on, on these numbers of servers, to the
+// rows of one that is not.
+void ExpectExactResume(JobShape shape, int64_t saved_step,
+                       std::initializer_list<int> server_counts) {
   const std::string expected = RunJob(shape);
   const int64_t last_step = shape.last_step;
   TemporaryDirectory directory;
@@ -384,7 +417,8 @@ class NarrowInvariance : public testing::TestWithParam<ValueKind> {
   JobShape shape_;
 };
 
-INSTANTIATE_TEST_SUITE_P(All, NarrowInvariance, testing::Values(ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8),
+INSTANTIATE_TEST_SUITE_P(All, NarrowInvariance,
+                         testing::Values(ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8),
                          [](const auto& info) { return std::string(TypeOf(info.param).name); });
 
 TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
@@ -407,7 +441,9 @@ TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
 
 TEST_P(NarrowInvariance, TheRowsAreThoseOfOneWorker) { ExpectTheRowsOfOneWorker(shape_); }
 
-TEST_P(NarrowInvariance, ResumeOnAnotherNumberOfServersIsExact) { ExpectExactResume(shape_, 3, {1, 2, 3}); }
+TEST_P(NarrowInvariance, ResumeOnAnotherNumberOfServersIsExact) {
+  ExpectExactResume(shape_, 3, {1, 2, 3});
+}
 
 TEST_P(NarrowInvariance, ReadingChangesNothing) { ExpectReadingChangesNothing(shape_); }
 
@@ -424,7 +460,8 @@ constexpr int64_t kSmallFilter = kBucketCount * kFilterWordBytes;
 
 // Rows leave by a score of shows and clicks.
 RowPolicy ByClicks() {
-  RowPolicy policy{.max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  RowPolicy policy{
+      .max_rows = kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
   policy.show_weight = 0.125;
   policy.click_weight = 1;
   return policy;
@@ -480,7 +517,9 @@ TEST_P(PolicyInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
 
 TEST_P(PolicyInvariance, TheRowsAreThoseOfOneWorker) { ExpectTheRowsOfOneWorker(shape_); }
 
-TEST_P(PolicyInvariance, ResumeOnAnotherNumberOfServersIsExact) { ExpectExactResume(shape_, 4, {1, 3}); }
+TEST_P(PolicyInvariance, ResumeOnAnotherNumberOfServersIsExact) {
+  ExpectExactResume(shape_, 4, {1, 3});
+}
 
 TEST_P(PolicyInvariance, ReadingCountsNothing) { ExpectReadingChangesNothing(shape_); }
 
@@ -508,8 +547,9 @@ TEST(PolicyMutantsTest, EachIsSeen) {
   };
   shape.exact_sums = true;
   for (const int64_t filter_bytes : {int64_t{0}, 4 * kSmallFilter}) {
-    shape.policy = {
-        .admit_after_steps = 3, .filter_bytes = filter_bytes, .filter_halve_steps = filter_bytes > 0 ? 100 : 0};
+    shape.policy = {.admit_after_steps = 3,
+                    .filter_bytes = filter_bytes,
+                    .filter_halve_steps = filter_bytes > 0 ? 100 : 0};
     expect_workers_to_matter(Mutant::kCountByWorker);
   }
   shape.policy = {.ttl_seconds = 2500};
@@ -520,10 +560,12 @@ TEST(PolicyMutantsTest, EachIsSeen) {
 
 TEST(PolicyMutantsTest, WhatAResumedRunForgetsIsSeen) {
   PEPNET_NEEDS_MUTANTS();
-  const RowPolicy filters{.admit_after_steps = 3, .filter_bytes = kSmallFilter, .filter_halve_steps = 100};
-  for (const auto& [policy, forgets] : {std::pair(RowPolicy{.admit_after_steps = 3}, Mutant::kResumeForgetsCandidates),
-                                        {filters, Mutant::kResumeForgetsCandidates},
-                                        {RowPolicy{.ttl_seconds = 2500}, Mutant::kResumeForgetsEventTimes}}) {
+  const RowPolicy filters{
+      .admit_after_steps = 3, .filter_bytes = kSmallFilter, .filter_halve_steps = 100};
+  for (const auto& [policy, forgets] :
+       {std::pair(RowPolicy{.admit_after_steps = 3}, Mutant::kResumeForgetsCandidates),
+        {filters, Mutant::kResumeForgetsCandidates},
+        {RowPolicy{.ttl_seconds = 2500}, Mutant::kResumeForgetsEventTimes}}) {
     JobShape shape;
     shape.user_ids = 300;
     shape.policy = policy;

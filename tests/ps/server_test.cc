@@ -29,8 +29,11 @@ class ServerTest : public testing::Test {
   void Start(int workers) {
     plan_ = TwoTablePlan(kSgd, workers);
     hub_ = std::make_unique<InProcessHub>(workers + 1);
-    for (int w = 0; w < workers; ++w) workers_.emplace_back(hub_->transport(w), w, std::vector<int>{workers}, plan_);
-    thread_ = std::thread([this, workers] { run_status_ = Server(hub_->transport(workers)).Run(); });
+    for (int w = 0; w < workers; ++w) {
+      workers_.emplace_back(hub_->transport(w), w, std::vector<int>{workers}, plan_);
+    }
+    thread_ =
+        std::thread([this, workers] { run_status_ = Server(hub_->transport(workers)).Run(); });
   }
   void StartConfigured(int workers) {
     Start(workers);
@@ -115,12 +118,15 @@ TEST_F(ServerTest, PullOfTheNextStepWaitsUntilAllPushesAreApplied) {
     ASSERT_OK(worker(w).SendPull(2, ids));  // early
   }
   ASSERT_OK(worker(1).SendPush(1, ids, One));
-  EXPECT_EQ(Stats()["applied_steps"], 0);  // this reply would come after the rows, had they been sent
+  // This reply would come after the rows, had they been sent.
+  EXPECT_EQ(Stats()["applied_steps"], 0);
   ASSERT_OK(worker(0).SendPush(1, ids, [](size_t, int64_t id, int e) { return 0.25f * id + e; }));
   TableRows expected = InitialRows(ids);
   for (size_t t = 0; t < ids.size(); ++t) {
     const size_t dim = t == 0 ? 3 : 2;
-    for (size_t i = 0; i < expected[t].size(); ++i) expected[t][i] -= 0.5f * (0.25f * ids[t][i / dim] + i % dim + 1.0f);
+    for (size_t i = 0; i < expected[t].size(); ++i) {
+      expected[t][i] -= 0.5f * (0.25f * ids[t][i / dim] + i % dim + 1.0f);
+    }
   }
   for (int w = 0; w < 2; ++w) {
     ASSERT_OK_AND_ASSIGN(const auto rows, worker(w).ReceiveRows(ids));
@@ -179,7 +185,8 @@ TEST_F(ServerTest, IdOutOfRangeIsRefusedByTableIdAndRows) {
     const TableIds ids = {{1}, {2, id}};
     ASSERT_OK(worker().SendPull(1, ids));
     EXPECT_THAT(worker().ReceiveRows(ids),
-                IsError(HasSubstr(absl::StrCat("id ", id, " of table item is out of range, expected 0 to 49"))));
+                IsError(HasSubstr(
+                    absl::StrCat("id ", id, " of table item is out of range, expected 0 to 49"))));
   }
   const TableIds good = {{1}, {2}};  // the server lives on
   ASSERT_OK(worker().SendPull(1, good));
@@ -211,7 +218,8 @@ TEST_F(ServerTest, PullsThatDoNotFitThePlanAreRefused) {
   ASSERT_OK(worker().SendPull(1, ids));
   EXPECT_THAT(error(0, ids), HasSubstr("worker 0 pulls step 1 twice"));
   ASSERT_OK(worker().SendPull(0, ids));
-  EXPECT_THAT(error(0, ids), HasSubstr("the rows after step -1 are wanted, but 0 steps are applied"));
+  EXPECT_THAT(error(0, ids),
+              HasSubstr("the rows after step -1 are wanted, but 0 steps are applied"));
   TestWorker impostor(hub_->transport(1), 0, {2}, plan_);
   ASSERT_OK(impostor.SendPull(1, ids));
   EXPECT_THAT(error(1, ids), HasSubstr("rank 1 says it is worker 0"));
@@ -228,7 +236,8 @@ TEST_F(ServerTest, PullsThatDoNotFitThePlanAreRefused) {
 
 TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
   const TableIds ids = {{1}, {2}}, fewer = {{1}, {}};
-  auto push = [this](int w, const TableIds& rows, double lr = 0.5, int64_t update = 0, int64_t step = 1) {
+  auto push = [this](int w, const TableIds& rows, double lr = 0.5, int64_t update = 0,
+                     int64_t step = 1) {
     ASSERT_OK(workers_[w].SendPush(step, rows, One, lr, update));
   };
   const std::vector<std::pair<std::string, std::function<void()>>> cases = {
@@ -237,7 +246,8 @@ TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
       {"step 1 of worker 0: push with update -1", [&] { push(0, ids, 0.5, -1); }},
       {"step 1 of worker 0: push with event time -1, expected 0 to 99999999999 seconds since 1970",
        [&] { worker(0).set_event_time(-1), push(0, ids); }},
-      {"push with event time 100000000000", [&] { worker(0).set_event_time(100'000'000'000), push(0, ids); }},
+      {"push with event time 100000000000",
+       [&] { worker(0).set_event_time(100'000'000'000), push(0, ids); }},
       {"step 1 of worker 0: second push of this step", [&] { push(0, ids), push(0, ids); }},
       {"step 1 of worker 1: push with lr 0.25 and update 1, worker 0 sent lr 0.5 and update 1",
        [&] { push(0, ids), push(1, ids, 0.25); }},
@@ -259,8 +269,8 @@ TEST_F(ServerTest, APushThatCannotBeAppliedEndsTheServerAndTellsAllWorkers) {
 
 TEST_F(ServerTest, EverythingBeforeThePlanIsRefused) {
   Start(1);
-  for (MessageType type :
-       {MessageType::kPull, MessageType::kPush, MessageType::kSave, MessageType::kLoad, MessageType::kStats}) {
+  for (MessageType type : {MessageType::kPull, MessageType::kPush, MessageType::kSave,
+                           MessageType::kLoad, MessageType::kStats}) {
     EXPECT_THAT(ErrorOf(type, ""), HasSubstr("before kConfigure"));
   }
   EXPECT_OK(worker().Configure());
@@ -274,26 +284,32 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
     damage(&plan);
     return ErrorOf(MessageType::kConfigure, plan.SerializeAsString());
   };
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_rows(0); }), HasSubstr("table item has 0 rows"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_dim(-3); }), HasSubstr("table item has width -3"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_rows(0); }),
+              HasSubstr("table item has 0 rows"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_dim(-3); }),
+              HasSubstr("table item has width -3"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(1)->set_name("user"); }),
               HasSubstr("table user occurs twice"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }), HasSubstr("a table has no name"));
-  EXPECT_THAT(
-      error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
-      HasSubstr("init_kind is cauchy, expected default, uniform, normal, constant, truncated_normal, eye or sparse"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_name(""); }),
+              HasSubstr("a table has no name"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_init_kind("cauchy"); }),
+              HasSubstr("init_kind is cauchy, expected default, uniform, normal, constant, "
+                        "truncated_normal, eye or sparse"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_data_type("FP8"); }),
               HasSubstr("data_type is FP8, expected FP32, FP16, BF16 or INT8"));
-  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
-              HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, partial_rowwise_adam, "
-                        "ftrl, adagrad_decay, lars_sgd, lamb, partial_rowwise_lamb, adadelta or rmsprop"));
+  EXPECT_THAT(
+      error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
+      HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, "
+                "partial_rowwise_adam, "
+                "ftrl, adagrad_decay, lars_sgd, lamb, partial_rowwise_lamb, adadelta or rmsprop"));
   const auto parameter = [&](const std::string& kind, const std::string& name, double value) {
     return error([&](auto* plan) {
       plan->mutable_optimizer()->set_kind(kind);
       plan->mutable_optimizer()->clear_parameters();
       SparseOptimizer optimizer;
       optimizer.kind = *FindKind<SparseOptimizerKind>(&SparseOptimizerType::name, kind);
-      for (const auto& [key, number] : ParameterValues(TypeOf(optimizer.kind).parameters, optimizer)) {
+      for (const auto& [key, number] :
+           ParameterValues(TypeOf(optimizer.kind).parameters, optimizer)) {
         (*plan->mutable_optimizer()->mutable_parameters())[key] = number;
       }
       (*plan->mutable_optimizer()->mutable_parameters())[name] = value;
@@ -301,20 +317,26 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
   };
   EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", -1),
               HasSubstr("optimizer rowwise_adagrad: weight_decay_mode is -1"));
-  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 3), HasSubstr("weight_decay_mode is 3"));
-  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 0.5), HasSubstr("weight_decay_mode is 0.5"));
+  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 3),
+              HasSubstr("weight_decay_mode is 3"));
+  EXPECT_THAT(parameter("rowwise_adagrad", "weight_decay_mode", 0.5),
+              HasSubstr("weight_decay_mode is 0.5"));
   EXPECT_THAT(parameter("adam", "beta1", 1), HasSubstr("beta1 is 1, expected 0 <= value < 1"));
   EXPECT_THAT(parameter("adam", "beta2", std::nan("")), HasSubstr("beta2 is nan"));
-  EXPECT_THAT(parameter("sgd", "momentum", 0), HasSubstr("optimizer sgd: there is no parameter momentum"));
+  EXPECT_THAT(parameter("sgd", "momentum", 0),
+              HasSubstr("optimizer sgd: there is no parameter momentum"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->clear_parameters(); }),
               HasSubstr("optimizer sgd: lr is missing"));
   EXPECT_THAT(error([](auto* plan) { plan->set_server_index(1); }), HasSubstr("server 1 of 1"));
-  EXPECT_THAT(error([](auto* plan) { plan->set_server_count(2000); }), HasSubstr("server 0 of 2000"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_server_count(2000); }),
+              HasSubstr("server 0 of 2000"));
   EXPECT_THAT(error([](auto* plan) { plan->clear_worker_ranks(); }), HasSubstr("no workers"));
   EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(0); }), HasSubstr("worker rank 0"));
   EXPECT_THAT(error([](auto* plan) { plan->add_worker_ranks(2); }), HasSubstr("worker rank 2"));
-  EXPECT_THAT(error([](auto* plan) { plan->set_finished_steps(-1); }), HasSubstr("finished_steps is -1"));
-  EXPECT_THAT(error([](auto* plan) { plan->set_max_event_time_jump(-1); }), HasSubstr("max_event_time_jump is -1"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_finished_steps(-1); }),
+              HasSubstr("finished_steps is -1"));
+  EXPECT_THAT(error([](auto* plan) { plan->set_max_event_time_jump(-1); }),
+              HasSubstr("max_event_time_jump is -1"));
   const auto policy = [&](const std::function<void(wire::RowPolicyPlan*)>& set) {
     return error([&](auto* plan) {
       wire::RowPolicyPlan* const out = plan->mutable_tables(0)->mutable_policy();
@@ -325,13 +347,18 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
       set(out);
     });
   };
-  EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(5); }),
-              HasSubstr("table user has ttl_seconds 5, but max_event_time_jump is 0: rows have no time"));
+  EXPECT_THAT(
+      policy([](auto* plan) { plan->set_ttl_seconds(5); }),
+      HasSubstr("table user has ttl_seconds 5, but max_event_time_jump is 0: rows have no time"));
   EXPECT_THAT(policy([](auto* plan) { plan->set_ttl_seconds(-5); }), HasSubstr("ttl_seconds: -5"));
-  EXPECT_THAT(policy([](auto* plan) { plan->set_click_weight(1); }), HasSubstr("click_weight: 1; expected nothing"));
-  EXPECT_THAT(policy([](auto* plan) { plan->set_show_weight(std::nan("")); }), HasSubstr("show_weight: nan"));
-  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8191); }), HasSubstr("memory_mb is 8191 bytes"));
-  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8192); }), HasSubstr("halve_every_steps is 0"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_click_weight(1); }),
+              HasSubstr("click_weight: 1; expected nothing"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_show_weight(std::nan("")); }),
+              HasSubstr("show_weight: nan"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8191); }),
+              HasSubstr("memory_mb is 8191 bytes"));
+  EXPECT_THAT(policy([](auto* plan) { plan->set_filter_bytes(8192); }),
+              HasSubstr("halve_every_steps is 0"));
   EXPECT_THAT(policy([](auto* plan) {
                 plan->set_filter_bytes(8192);
                 plan->set_filter_halve_steps(5);
@@ -340,7 +367,8 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
               HasSubstr("counts up to admit_after_steps, which is 256; expected 2 to 255"));
   EXPECT_THAT(ErrorOf(MessageType::kConfigure, "\xff\xff"), HasSubstr("not a wire::ServerPlan"));
   EXPECT_OK(worker().Configure());
-  EXPECT_THAT(ErrorOf(MessageType::kConfigure, plan_.SerializeAsString()), HasSubstr("configured twice"));
+  EXPECT_THAT(ErrorOf(MessageType::kConfigure, plan_.SerializeAsString()),
+              HasSubstr("configured twice"));
 }
 
 TEST_F(ServerTest, DamagedControlRequestsAreRefused) {
@@ -400,7 +428,8 @@ TEST_F(ServerTest, StatisticsOfAStepWaitUntilItIsApplied) {
   for (int w = 0; w < 2; ++w) ASSERT_OK(worker(w).SendPush(2, ids, One));
   EXPECT_EQ(Stats()["applied_steps"], 2);
   ASSERT_OK(worker(0).Send(0, header, ""));
-  EXPECT_THAT(worker(0).Receive(0), IsError(HasSubstr("the rows after step 1 are wanted, but 2 steps are applied")));
+  EXPECT_THAT(worker(0).Receive(0),
+              IsError(HasSubstr("the rows after step 1 are wanted, but 2 steps are applied")));
 }
 
 TEST_F(ServerTest, ALostTransportEndsTheServer) {

@@ -1,4 +1,5 @@
-// A server's rows are saved while they change: the files hold the state of the step, whatever happens meanwhile.
+// A server's rows are saved while they change: the files hold the state of the step, whatever
+// happens meanwhile.
 #include "ps/snapshot.h"
 
 #include <filesystem>
@@ -79,11 +80,12 @@ class SnapshotTest : public testing::Test {
     parts_at_rest_ = SaveNow(plan_, tables_, kStep, at_rest_)->rows;
   }
   void Start(uint64_t copy_bytes) {
-    snapshot_ = std::make_unique<Snapshot>(plan_, tables_, kStep, training_, copy_bytes,
-                                           [this](const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
-                                             cost_ = cost;
-                                             result_.set_value(parts);
-                                           });
+    snapshot_ = std::make_unique<Snapshot>(
+        plan_, tables_, kStep, training_, copy_bytes,
+        [this](const StatusOr<SavedParts>& parts, const SnapshotCost& cost) {
+          cost_ = cost;
+          result_.set_value(parts);
+        });
   }
   // One step that changes `count` rows of the second table from row `first` on and makes new ones.
   void Step(int64_t step, int64_t first, int64_t count) {
@@ -103,7 +105,8 @@ class SnapshotTest : public testing::Test {
     ASSERT_EQ(parts.size(), parts_at_rest_.size());
     for (size_t i = 0; i < parts.size(); ++i) {
       EXPECT_EQ(parts[i].crc32c, parts_at_rest_[i].crc32c);
-      EXPECT_EQ(*ReadFile(training_ + "/" + parts[i].file), *ReadFile(at_rest_ + "/" + parts[i].file));
+      EXPECT_EQ(*ReadFile(training_ + "/" + parts[i].file),
+                *ReadFile(at_rest_ + "/" + parts[i].file));
     }
   }
 
@@ -155,7 +158,8 @@ TEST_F(SnapshotTest, RecordBatchesFollowEachOtherInTheOrderOfTheRows) {
     for (size_t i = 0; i < rows.ids.size(); ++i, ++at) {
       const int64_t slot = expected[at].slot;
       if (rows.ids[i] != expected[at].id || rows.last_step[i] != table.last_step(slot) ||
-          rows.values[i * 4 + 2] != table.value(slot)[2] || rows.states[i * 4 + 1] != table.state(slot)[1]) {
+          rows.values[i * 4 + 2] != table.value(slot)[2] ||
+          rows.states[i * 4 + 1] != table.state(slot)[1]) {
         return InvalidInput("row ", at, " is id ", rows.ids[i], ", expected ", expected[at].id);
       }
     }
@@ -205,7 +209,8 @@ TEST_F(SnapshotTest, GivenUpItSaysSo) {
   EXPECT_TRUE(parts.ok() || absl::IsCancelled(parts.status())) << parts.status();
 }
 
-// A step of a table with a policy, as ps/step_update.cc has it: old rows and candidates are named and new ids too.
+// A step of a table with a policy, as ps/step_update.cc has it: old rows and candidates are named
+// and new ids too.
 void LivingStep(int64_t step, TableShard* table, Snapshot* snapshot) {
   std::optional<Snapshot::Change> change;
   if (snapshot != nullptr && snapshot->open()) change.emplace(snapshot);
@@ -213,7 +218,8 @@ void LivingStep(int64_t step, TableShard* table, Snapshot* snapshot) {
   table->KeepErased(change.has_value());
   std::vector<int64_t> named, unseen;
   for (int64_t i = 0; i < 4'000; ++i) {
-    named.push_back(static_cast<int64_t>(Mix64(static_cast<uint64_t>((step / 2 + i % 3) * 4'000 + i)) >> 24));
+    named.push_back(
+        static_cast<int64_t>(Mix64(static_cast<uint64_t>((step / 2 + i % 3) * 4'000 + i)) >> 24));
   }
   for (const int64_t id : named) {
     if (table->Find(id) == TableShard::kNoSlot) unseen.push_back(id);
@@ -245,8 +251,9 @@ TEST_F(SnapshotTest, RowsAndCandidatesThatLeaveMeanwhileAreSavedAsTheyWere) {
 
   HeldSync held;
   std::promise<StatusOr<SavedParts>> result;
-  Snapshot snapshot(plan, tables, step, training_, 64 << 20,
-                    [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
+  Snapshot snapshot(
+      plan, tables, step, training_, 64 << 20,
+      [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
   held.WaitForSync();  // of the first table: nothing of the second is written
   const LifecycleCounts before = living.lifecycle()->counts();
   for (const int64_t end = step + 12; step < end;) LivingStep(++step, &living, &snapshot);
@@ -259,7 +266,8 @@ TEST_F(SnapshotTest, RowsAndCandidatesThatLeaveMeanwhileAreSavedAsTheyWere) {
     ASSERT_EQ(left->size(), right->size());
     for (size_t i = 0; i < left->size(); ++i) {
       EXPECT_EQ((*left)[i].rows, (*right)[i].rows);
-      EXPECT_TRUE(*ReadFile(training_ + "/" + (*left)[i].file) == *ReadFile(at_rest_ + "/" + (*right)[i].file))
+      EXPECT_TRUE(*ReadFile(training_ + "/" + (*left)[i].file) ==
+                  *ReadFile(at_rest_ + "/" + (*right)[i].file))
           << (*left)[i].file;
     }
   }
@@ -282,12 +290,14 @@ TEST_F(SnapshotTest, CountersOfAFilterThatChangeMeanwhileAreSavedAsTheyWere) {
   for (; step < 12; ++step) LivingStep(step, &living, nullptr);
   ASSERT_OK_AND_ASSIGN(const SavedParts expected, SaveNow(plan, tables, step, at_rest_));
   ASSERT_EQ(expected.filters.size(), 1u);
-  EXPECT_EQ(expected.filters[0].end_bucket - expected.filters[0].first_bucket, plan.end_bucket - plan.first_bucket);
+  EXPECT_EQ(expected.filters[0].end_bucket - expected.filters[0].first_bucket,
+            plan.end_bucket - plan.first_bucket);
 
   HeldSync held;
   std::promise<StatusOr<SavedParts>> result;
-  Snapshot snapshot(plan, tables, step, training_, 64 << 20,
-                    [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
+  Snapshot snapshot(
+      plan, tables, step, training_, 64 << 20,
+      [&](const StatusOr<SavedParts>& parts, const SnapshotCost&) { result.set_value(parts); });
   held.WaitForSync();  // of the first table: no filter is written
   for (const int64_t end = step + 9; step < end;) LivingStep(++step, &living, &snapshot);
   held.Release();

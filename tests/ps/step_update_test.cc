@@ -14,7 +14,8 @@ namespace {
 
 constexpr double kLr = 0.5;
 
-// Two tables (widths 2 and 1) under sgd with constant initial values, so that every number can be written down.
+// Two tables (widths 2 and 1) under sgd with constant initial values, so that every number can be
+// written down.
 class StepUpdateTest : public testing::Test {
  protected:
   StepUpdateTest() {
@@ -31,14 +32,16 @@ class StepUpdateTest : public testing::Test {
 
   // A push of `worker`: ids and gradients of both tables.
   // `marks`: bit i: a row with a positive label names the i-th id.
-  void Add(int worker, std::vector<int64_t> a_ids, std::vector<int64_t> b_ids, std::vector<float> gradients,
-           std::optional<uint64_t> marks = std::nullopt) {
+  void Add(int worker, std::vector<int64_t> a_ids, std::vector<int64_t> b_ids,
+           std::vector<float> gradients, std::optional<uint64_t> marks = std::nullopt) {
     FrameHeader header;
     header.type = MessageType::kPull;
     header.table_count = 2;
     header.flags = marks.has_value() ? FrameHeader::kMarked : 0;
-    Bytes bytes = MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size(), marks.has_value()));
-    const uint32_t counts[] = {static_cast<uint32_t>(a_ids.size()), static_cast<uint32_t>(b_ids.size())};
+    Bytes bytes =
+        MakeFrame(header, PullBodyBytes(2, a_ids.size() + b_ids.size(), marks.has_value()));
+    const uint32_t counts[] = {static_cast<uint32_t>(a_ids.size()),
+                               static_cast<uint32_t>(b_ids.size())};
     int64_t* out = WritePullCounts(bytes, counts);
     out = std::copy(a_ids.begin(), a_ids.end(), out);
     out = std::copy(b_ids.begin(), b_ids.end(), out);
@@ -66,7 +69,9 @@ class StepUpdateTest : public testing::Test {
     std::sort(rows.begin(), rows.end(), [](const auto& x, const auto& y) { return x.id < y.id; });
     for (const auto& [id, slot] : rows) {
       absl::StrAppend(&text, text.empty() ? "" : " ", id, ":[");
-      for (int e = 0; e < tables_[t].dim(); ++e) absl::StrAppend(&text, e == 0 ? "" : " ", tables_[t].value(slot)[e]);
+      for (int e = 0; e < tables_[t].dim(); ++e) {
+        absl::StrAppend(&text, e == 0 ? "" : " ", tables_[t].value(slot)[e]);
+      }
       absl::StrAppend(&text, "] f", tables_[t].frequency(slot), " s", tables_[t].last_step(slot));
     }
     return text;
@@ -139,7 +144,8 @@ TEST_F(StepUpdateTest, AnIdTwiceInOnePullIsAnError) {
 }
 
 TEST_F(StepUpdateTest, ManyRowsOverManySteps) {
-  // Row i of table b is named by worker w in step s iff (i + s) % (w + 2) == 0; every gradient is 1.
+  // Row i of table b is named by worker w in step s iff (i + s) % (w + 2) == 0; every gradient is
+  // 1.
   std::vector<float> expected(600, 1.0f);
   std::vector<int64_t> frequency(600, 0);
   for (int step = 1; step <= 5; ++step) {
@@ -195,10 +201,12 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   EXPECT_EQ(tables[0].frequency(slot), 1);
 }
 
-// One table under sgd whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this gradient.
+// One table under sgd whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this
+// gradient.
 class NarrowStep {
  public:
-  NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true) : ids_(static_cast<size_t>(ids)) {
+  NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true)
+      : ids_(static_cast<size_t>(ids)) {
     Table table;
     table.name = "a";
     table.rows = 1 << 20;
@@ -217,7 +225,8 @@ class NarrowStep {
     std::vector<PushedGradients> pushes;
     tickets.reserve(static_cast<size_t>(workers));
     for (int worker = 0; worker < workers; ++worker) {
-      tickets.push_back({ParsedFrame(FrameHeader(), 0), {counts, ids_, {}}, AlignedBuffer<int64_t>(ids_.size())});
+      tickets.push_back(
+          {ParsedFrame(FrameHeader(), 0), {counts, ids_, {}}, AlignedBuffer<int64_t>(ids_.size())});
       tables_[0].Find(ids_, tickets.back().slots.span());
       pushes.push_back({worker, &tickets.back(), gradients});
     }
@@ -240,21 +249,26 @@ class NarrowStep {
 // A sixteenth of a quantum a step: rounding to nearest would never move.
 TEST(StepUpdateNarrowTest, StepsBelowHalfAQuantumMoveByTheRightMean) {
   constexpr int kSteps = 64, kIds = 3000;
-  for (const auto& [kind, quantum] :
-       {std::pair(ValueKind::kFp16, 0x1p-10), {ValueKind::kBf16, 0x1p-7}, {ValueKind::kInt8, 0x1p-6}}) {
+  for (const auto& [kind, quantum] : {std::pair(ValueKind::kFp16, 0x1p-10),
+                                      {ValueKind::kBf16, 0x1p-7},
+                                      {ValueKind::kInt8, 0x1p-6}}) {
     for (const int workers : {1, 2}) {  // one gradient a row, and sums
       NarrowStep steps(kind, kIds);
       // Upwards from 1, where the quantum is that of [1, 2).
-      for (int step = 1; step <= kSteps; ++step) steps.Apply(step, quantum / 16 / workers, workers, -1.0f);
+      for (int step = 1; step <= kSteps; ++step) {
+        steps.Apply(step, quantum / 16 / workers, workers, -1.0f);
+      }
       double sum = 0;
       for (const float x : steps.Values()) {
         sum += x - 1;
         ASSERT_EQ(std::fmod(x, quantum), 0) << TypeOf(kind).name;
       }
       const double mean = sum / (kIds * 3);
-      // Each step's draw has a deviation of at most half a quantum; INT8's scale is that of the row's largest element.
+      // Each step's draw has a deviation of at most half a quantum; INT8's scale is that of the
+      // row's largest element.
       const double deviation = quantum / 2 * std::sqrt(kSteps / (kIds * 3.0));
-      EXPECT_NEAR(mean, kSteps * quantum / 16, 4.5 * deviation) << TypeOf(kind).name << ", " << workers << " workers";
+      EXPECT_NEAR(mean, kSteps * quantum / 16, 4.5 * deviation)
+          << TypeOf(kind).name << ", " << workers << " workers";
     }
   }
 }

@@ -29,15 +29,19 @@ wire::ServerPlan TwoTablePlan(SparseOptimizerKind kind, int workers) {
   return plan;
 }
 
-TestWorker::TestWorker(Transport* transport, int index, std::vector<int> server_ranks, const wire::ServerPlan& plan)
+TestWorker::TestWorker(Transport* transport, int index, std::vector<int> server_ranks,
+                       const wire::ServerPlan& plan)
     : transport_(transport), index_(index), server_ranks_(std::move(server_ranks)), plan_(plan) {}
 
-std::vector<size_t> TestWorker::Route(size_t table, const std::vector<int64_t>& ids, size_t server) const {
+std::vector<size_t> TestWorker::Route(size_t table, const std::vector<int64_t>& ids,
+                                      size_t server) const {
   std::vector<size_t> positions;
   const uint64_t hash = HashName(plan_.tables(static_cast<int>(table)).name());
   const int count = static_cast<int>(server_ranks_.size());
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ServerOfBucket(BucketOf(RowHash(hash, ids[i])), count) == static_cast<int>(server)) positions.push_back(i);
+    if (ServerOfBucket(BucketOf(RowHash(hash, ids[i])), count) == static_cast<int>(server)) {
+      positions.push_back(i);
+    }
   }
   return positions;
 }
@@ -48,9 +52,9 @@ Status TestWorker::Send(int server, FrameHeader header, const std::string& body)
 }
 
 StatusOr<ParsedFrame> TestWorker::Receive(int server, Channel channel) {
-  PEPNET_ASSIGN_OR_RETURN(
-      Message message,
-      transport_->Receive(channel, server_ranks_[server], After(std::chrono::seconds(20)), "a reply of the server"));
+  PEPNET_ASSIGN_OR_RETURN(Message message, transport_->Receive(channel, server_ranks_[server],
+                                                               After(std::chrono::seconds(20)),
+                                                               "a reply of the server"));
   PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(message.body)));
   if (frame.header().type == MessageType::kError) return ParseErrorFrame(frame);
   return frame;
@@ -80,7 +84,9 @@ Status TestWorker::SendPull(int64_t step, const TableIds& ids, bool read_only) {
       counts.push_back(static_cast<uint32_t>(route.size()));
       for (size_t position : route) {
         marks.resize(MarkWords(routed.size() + 1), 0);
-        if (marked && clicked_(t, ids[t][position])) marks.back() |= uint64_t{1} << routed.size() % 64;
+        if (marked && clicked_(t, ids[t][position])) {
+          marks.back() |= uint64_t{1} << routed.size() % 64;
+        }
         routed.push_back(ids[t][position]);
       }
     }
@@ -93,14 +99,17 @@ Status TestWorker::SendPull(int64_t step, const TableIds& ids, bool read_only) {
     Bytes frame = MakeFrame(header, PullBodyBytes(counts.size(), routed.size(), marked));
     int64_t* const behind = std::copy(routed.begin(), routed.end(), WritePullCounts(frame, counts));
     if (marked) std::copy(marks.begin(), marks.end(), reinterpret_cast<uint64_t*>(behind));
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame)));
+    PEPNET_RETURN_IF_ERROR(
+        transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame)));
   }
   return absl::OkStatus();
 }
 
 StatusOr<TableRows> TestWorker::ReceiveRows(const TableIds& ids) {
   TableRows rows(ids.size());
-  for (size_t t = 0; t < ids.size(); ++t) rows[t].resize(ids[t].size() * plan_.tables(static_cast<int>(t)).dim());
+  for (size_t t = 0; t < ids.size(); ++t) {
+    rows[t].resize(ids[t].size() * plan_.tables(static_cast<int>(t)).dim());
+  }
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
     PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, Receive(static_cast<int>(server)));
     const float* in = reinterpret_cast<const float*>(frame.body());
@@ -118,13 +127,15 @@ StatusOr<TableRows> TestWorker::ReceiveRows(const TableIds& ids) {
   return rows;
 }
 
-Status TestWorker::SendPush(int64_t step, const TableIds& ids, const GradientOf& gradient, double lr, int64_t update) {
+Status TestWorker::SendPush(int64_t step, const TableIds& ids, const GradientOf& gradient,
+                            double lr, int64_t update) {
   for (size_t server = 0; server < server_ranks_.size(); ++server) {
     std::vector<float> gradients;
     for (size_t t = 0; t < ids.size(); ++t) {
       for (size_t position : Route(t, ids[t], server)) {
-        for (int e = 0; e < plan_.tables(static_cast<int>(t)).dim(); ++e)
+        for (int e = 0; e < plan_.tables(static_cast<int>(t)).dim(); ++e) {
           gradients.push_back(gradient(t, ids[t][position], e));
+        }
       }
     }
     FrameHeader header;
@@ -134,7 +145,8 @@ Status TestWorker::SendPush(int64_t step, const TableIds& ids, const GradientOf&
     header.lr = lr;
     header.update = update == 0 ? step : update;
     header.event_time = event_time_;
-    const std::string body(reinterpret_cast<const char*>(gradients.data()), gradients.size() * sizeof(float));
+    const std::string body(reinterpret_cast<const char*>(gradients.data()),
+                           gradients.size() * sizeof(float));
     PEPNET_RETURN_IF_ERROR(Send(static_cast<int>(server), header, body));
   }
   return absl::OkStatus();
@@ -143,8 +155,9 @@ Status TestWorker::SendPush(int64_t step, const TableIds& ids, const GradientOf&
 StatusOr<std::vector<std::string>> TestWorker::Call(MessageType type, const std::string& body) {
   FrameHeader header;
   header.type = type;
-  for (size_t server = 0; server < server_ranks_.size(); ++server)
+  for (size_t server = 0; server < server_ranks_.size(); ++server) {
     PEPNET_RETURN_IF_ERROR(Send(static_cast<int>(server), header, body));
+  }
   const Channel channel = type == MessageType::kSave ? Channel::kSave : Channel::kRows;
   std::vector<std::string> replies;
   for (size_t server = 0; server < server_ranks_.size(); ++server) {

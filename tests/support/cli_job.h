@@ -1,4 +1,5 @@
-// A random job run by the built binaries, as a user would: what the command-line tests of training share.
+// A random job run by the built binaries, as a user would: what the command-line tests of training
+// share.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -20,9 +21,10 @@ class CliJob {
   std::string operator/(const std::string& name) const { return directory_ / name; }
   const std::string& path() const { return directory_.path(); }
 
-  // "<start> <command> --pipeline_config_path ... --threads=1 <flags> --model_dir <directory>/<model>"; `start` is $PEPNET,
-  // or what stands before it under mpirun.
-  std::string Command(const std::string& start, const std::string& command, const std::string& model) const;
+  // "<start> <command> --pipeline_config_path ... --threads=1 <flags> --model_dir
+  // <directory>/<model>"; `start` is $PEPNET, or what stands before it under mpirun.
+  std::string Command(const std::string& start, const std::string& command,
+                      const std::string& model) const;
   // Runs that command, with further flags behind it.
   ProcessResult Run(const std::string& start, const std::string& command, const std::string& model,
                     const std::string& flags = "", int limit_s = 120) const;

@@ -18,7 +18,8 @@ namespace pepnet {
 namespace {
 
 // Rows and digest of every non-empty bucket of every table, added over the parts.
-std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(const Manifest& manifest) {
+std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(
+    const Manifest& manifest) {
   std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> result;
   const auto add = [&result](const std::string& table, const PartEntry& part) {
     for (const BucketEntry& bucket : part.buckets) {
@@ -33,19 +34,21 @@ std::map<std::pair<std::string, int>, std::pair<int64_t, RowDigest>> Buckets(con
 }
 
 // The counters of all admission filters, by table and bucket.
-StatusOr<std::map<std::pair<std::string, int>, std::vector<uint64_t>>> FiltersOf(const std::string& directory,
-                                                                                 const Manifest& manifest) {
+StatusOr<std::map<std::pair<std::string, int>, std::vector<uint64_t>>> FiltersOf(
+    const std::string& directory, const Manifest& manifest) {
   std::map<std::pair<std::string, int>, std::vector<uint64_t>> filters;
   for (const FilterEntry& entry : manifest.filters) {
-    PEPNET_RETURN_IF_ERROR(ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
-      filters[{entry.table, bucket}].assign(words.begin(), words.end());
-    }));
+    PEPNET_RETURN_IF_ERROR(
+        ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
+          filters[{entry.table, bucket}].assign(words.begin(), words.end());
+        }));
   }
   return filters;
 }
 
 // Two threads a rank, which share its transport: a server, and a worker that does `work_as`.
-Status RunColocated(const ClusterShape& shape, const std::function<Status(int, Transport*)>& work_as) {
+Status RunColocated(const ClusterShape& shape,
+                    const std::function<Status(int, Transport*)>& work_as) {
   CHECK_EQ(shape.servers, shape.workers) << "every rank of a colocated job works and serves";
   InProcessHub hub(shape.workers, shape.network);
   std::mutex mutex;
@@ -60,7 +63,9 @@ Status RunColocated(const ClusterShape& shape, const std::function<Status(int, T
   std::vector<std::thread> threads;
   for (int rank = 0; rank < shape.workers; ++rank) {
     Transport* transport =
-        transports.emplace_back(std::make_unique<FaultyTransport>(hub.transport(rank), shape.faults)).get();
+        transports
+            .emplace_back(std::make_unique<FaultyTransport>(hub.transport(rank), shape.faults))
+            .get();
     threads.emplace_back([&keep, transport] { keep(Server(transport).Run()); });
     threads.emplace_back([&, rank, transport] { keep(work_as(rank, transport)); });
   }
@@ -82,11 +87,14 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
                   const std::function<Status(const WorkerContext&)>& work) {
   std::vector<int> worker_ranks, server_ranks;
   for (int w = 0; w < shape.workers; ++w) worker_ranks.push_back(w);
-  for (int s = 0; s < shape.servers; ++s) server_ranks.push_back(shape.colocated ? s : shape.workers + s);
+  for (int s = 0; s < shape.servers; ++s) {
+    server_ranks.push_back(shape.colocated ? s : shape.workers + s);
+  }
   const auto work_as = [&](int rank, Transport* transport) -> Status {
     std::unique_ptr<Collective> collective =
         MakeCollective(transport, Channel::kDense, worker_ranks, options.timeout_s);
-    std::unique_ptr<Collective> phases = MakeCollective(transport, Channel::kControl, worker_ranks, options.timeout_s);
+    std::unique_ptr<Collective> phases =
+        MakeCollective(transport, Channel::kControl, worker_ranks, options.timeout_s);
     PsClient client(transport, &config, server_ranks, rank, options.timeout_s);
     client.set_wire_dtype(options.wire_dtype);
     WorkerContext context;
@@ -102,16 +110,18 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
     return absl::OkStatus();
   };
   if (!shape.colocated) {
-    return RunRanks(shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
-      FaultyTransport transport(plain, shape.faults);
-      return rank >= shape.workers ? Server(&transport).Run() : work_as(rank, &transport);
-    });
+    return RunRanks(
+        shape.workers + shape.servers, shape.network, [&](int rank, Transport* plain) -> Status {
+          FaultyTransport transport(plain, shape.faults);
+          return rank >= shape.workers ? Server(&transport).Run() : work_as(rank, &transport);
+        });
   }
   return RunColocated(shape, work_as);
 }
 
 Status Train(const JobConfig& config, const ClusterShape& shape, const RunOptions& options) {
-  return RunCluster(config, shape, options, [](const WorkerContext& context) { return Trainer(context).Run(); });
+  return RunCluster(config, shape, options,
+                    [](const WorkerContext& context) { return Trainer(context).Run(); });
 }
 
 std::string CheckpointDifference(const std::string& a, const std::string& b) {
@@ -126,11 +136,14 @@ std::string CheckpointDifference(const std::string& a, const std::string& b) {
   const auto buckets_a = Buckets(*manifest_a), buckets_b = Buckets(*manifest_b);
   for (const auto& [key, value] : buckets_a) {
     auto it = buckets_b.find(key);
-    if (it == buckets_b.end() || it->second.first != value.first || !(it->second.second == value.second)) {
+    if (it == buckets_b.end() || it->second.first != value.first ||
+        !(it->second.second == value.second)) {
       return absl::StrCat("table ", key.first, " bucket ", key.second, " differs");
     }
   }
-  if (buckets_a.size() != buckets_b.size()) return "one checkpoint has rows in more buckets than the other";
+  if (buckets_a.size() != buckets_b.size()) {
+    return "one checkpoint has rows in more buckets than the other";
+  }
   if (manifest_a->event_times != manifest_b->event_times) return "the event times differ";
   const auto filters_a = FiltersOf(a, *manifest_a), filters_b = FiltersOf(b, *manifest_b);
   if (!filters_a.ok()) return std::string(filters_a.status().message());

@@ -32,7 +32,8 @@ Status RunCluster(const JobConfig& config, const ClusterShape& shape, const RunO
 // Trains to the end (Trainer::Run on every worker).
 Status Train(const JobConfig& config, const ClusterShape& shape, const RunOptions& options);
 
-// Empty if the two checkpoints hold the same rows, bit by bit (bucket digests), and the same dense files; else what differs.
+// Empty if the two checkpoints hold the same rows, bit by bit (bucket digests), and the same dense
+// files; else what differs.
 std::string CheckpointDifference(const std::string& a, const std::string& b);
 
 }  // namespace pepnet

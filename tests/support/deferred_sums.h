@@ -1,5 +1,6 @@
-// DeferredSums: a DeviceCollective whose "device" is host memory: sums are noted when they begin and made, in worker order by the
-// collective behind it, when they are finished. Finds an array that is touched in between.
+// DeferredSums: a DeviceCollective whose "device" is host memory: sums are noted when they begin
+// and made, in worker order by the collective behind it, when they are finished. Finds an array
+// that is touched in between.
 //
 // Threads: as DeviceCollective.
 #pragma once
@@ -31,7 +32,8 @@ class DeferredSums : public DeviceCollective {
   const std::vector<std::string>& begun() const { return begun_; }
 
   int device() const override { return 0; }
-  Status BeginSum(float* data, size_t elements, void* /*stream*/, const std::string& what) override {
+  Status BeginSum(float* data, size_t elements, void* /*stream*/,
+                  const std::string& what) override {
     Sum sum{data, elements, what, std::vector<float>(data, data + elements)};
     if (on_begin) PEPNET_RETURN_IF_ERROR(on_begin(sum));
     begun_.push_back(what);
@@ -43,7 +45,8 @@ class DeferredSums : public DeviceCollective {
       if (!std::equal(sum.values.begin(), sum.values.end(), sum.data)) {
         return absl::InternalError(absl::StrCat(sum.what, " was written to behind BeginSum()"));
       }
-      PEPNET_RETURN_IF_ERROR(host_->AllreduceSum(std::span<float>(sum.data, sum.elements), sum.what));
+      PEPNET_RETURN_IF_ERROR(
+          host_->AllreduceSum(std::span<float>(sum.data, sum.elements), sum.what));
     }
     open_.clear();
     return absl::OkStatus();
@@ -60,13 +63,16 @@ class DeferredSums : public DeviceCollective {
   Status AllreduceSum(std::span<int64_t> data, const std::string& what) override {
     return host_->AllreduceSum(data, what);
   }
-  StatusOr<std::vector<std::string>> Allgather(const std::string& mine, const std::string& what) override {
+  StatusOr<std::vector<std::string>> Allgather(const std::string& mine,
+                                               const std::string& what) override {
     return host_->Allgather(mine, what);
   }
-  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::vector<std::string>> GatherToFirst(const std::string& mine,
+                                                   const std::string& what) override {
     return host_->GatherToFirst(mine, what);
   }
-  StatusOr<std::string> BroadcastFromFirst(const std::string& mine, const std::string& what) override {
+  StatusOr<std::string> BroadcastFromFirst(const std::string& mine,
+                                           const std::string& what) override {
     return host_->BroadcastFromFirst(mine, what);
   }
   Status Barrier(const std::string& what) override { return host_->Barrier(what); }

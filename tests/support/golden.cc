@@ -44,16 +44,17 @@ std::vector<std::string> Split(const std::string& line, char delimiter) {
 const std::vector<std::string>& GoldenCases() {
   static const std::vector<std::string> cases = [] {
     std::vector<std::string> all = PooledGoldenCases();
-    all.insert(all.end(), {"raw_embed", "seq_attention", "seq_din", "seq_pooling", "seq_standalone"});
+    all.insert(all.end(),
+               {"raw_embed", "seq_attention", "seq_din", "seq_pooling", "seq_standalone"});
     return all;
   }();
   return cases;
 }
 
 const std::vector<std::string>& PooledGoldenCases() {
-  static const std::vector<std::string> cases = {"features",   "losses_metrics", "mixed", "multi_domain",
-                                                 "no_domain",  "no_uia",         "optim", "pareto",
-                                                 "seed_small", "suffix",         "towers"};
+  static const std::vector<std::string> cases = {
+      "features", "losses_metrics", "mixed",      "multi_domain", "no_domain", "no_uia",
+      "optim",    "pareto",         "seed_small", "suffix",       "towers"};
   return cases;
 }
 
@@ -87,7 +88,8 @@ std::vector<std::map<std::string, double>> GoldenStepLosses(const std::string& n
   return LossJson(name).at("steps").get<std::vector<std::map<std::string, double>>>();
 }
 
-std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string& name, const JobConfig& config) {
+std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string& name,
+                                                              const JobConfig& config) {
   std::istringstream lines(ValueOrDie(ReadFile(GoldenPath(name, "train.csv"))));
   std::vector<std::string> header;
   for (const InputField& field : config.data.input_fields) header.push_back(field.name);
@@ -101,8 +103,8 @@ std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string&
       continue;
     }
     if (cells.size() != header.size()) {
-      fprintf(stderr, "golden: %s/train.csv has a line of %zu cells, not %zu\n", name.c_str(), cells.size(),
-              header.size());
+      fprintf(stderr, "golden: %s/train.csv has a line of %zu cells, not %zu\n", name.c_str(),
+              cells.size(), header.size());
       abort();
     }
     for (size_t i = 0; i < cells.size(); ++i) columns[header[i]].push_back(cells[i]);
@@ -111,12 +113,14 @@ std::map<std::string, std::vector<std::string>> GoldenColumns(const std::string&
 }
 
 std::vector<IdColumn> GoldenSessions(const JobConfig& config,
-                                     const std::map<std::string, std::vector<std::string>>& columns, int64_t rows) {
+                                     const std::map<std::string, std::vector<std::string>>& columns,
+                                     int64_t rows) {
   std::vector<IdColumn> ids(config.features.size());
   for (const Tower& tower : config.model.towers) {
     for (const Loss& loss : tower.losses) {
       if (loss.session_feature < 0) continue;
-      const std::vector<std::string>& cells = columns.at(config.features[loss.session_feature].column);
+      const std::vector<std::string>& cells =
+          columns.at(config.features[loss.session_feature].column);
       IdColumn& column = ids[loss.session_feature] = {};
       column.offsets.push_back(0);
       for (int64_t row = 0; row < rows; ++row) {
@@ -129,8 +133,8 @@ std::vector<IdColumn> GoldenSessions(const JobConfig& config,
   return ids;
 }
 
-std::string Difference(const std::string& what, std::span<const float> values, std::span<const double> reference,
-                       Tolerance tolerance, bool exact_zeros) {
+std::string Difference(const std::string& what, std::span<const float> values,
+                       std::span<const double> reference, Tolerance tolerance, bool exact_zeros) {
   std::ostringstream out;
   out.precision(9);
   if (values.size() != reference.size()) {
@@ -140,8 +144,9 @@ std::string Difference(const std::string& what, std::span<const float> values, s
   size_t outside = 0, worst = 0;
   double worst_ratio = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    const double allowed =
-        exact_zeros && reference[i] == 0 ? 0 : tolerance.absolute + tolerance.relative * std::abs(reference[i]);
+    const double allowed = exact_zeros && reference[i] == 0
+                               ? 0
+                               : tolerance.absolute + tolerance.relative * std::abs(reference[i]);
     const double difference = std::abs(static_cast<double>(values[i]) - reference[i]);
     if (difference <= allowed) continue;  // false for NaN
     ++outside;
@@ -152,8 +157,9 @@ std::string Difference(const std::string& what, std::span<const float> values, s
     }
   }
   if (outside == 0) return "";
-  out << what << ": " << outside << " of " << values.size() << " elements differ; worst is element " << worst << ": "
-      << values[worst] << ", the reference is " << reference[worst] << " (" << worst_ratio << " times the tolerance)";
+  out << what << ": " << outside << " of " << values.size() << " elements differ; worst is element "
+      << worst << ": " << values[worst] << ", the reference is " << reference[worst] << " ("
+      << worst_ratio << " times the tolerance)";
   return out.str();
 }
 

@@ -19,7 +19,8 @@ void Require(const Status& status) {
   std::abort();
 }
 
-ConfigFlags Flags(const std::string& golden_case, const std::string& model_dir, const std::string& edits) {
+ConfigFlags Flags(const std::string& golden_case, const std::string& model_dir,
+                  const std::string& edits) {
   ConfigFlags flags;
   flags.pipeline_config_path = GoldenPath(golden_case, "pipeline.config");
   flags.edit_config_json = edits;
@@ -30,18 +31,21 @@ ConfigFlags Flags(const std::string& golden_case, const std::string& model_dir, 
 
 }  // namespace
 
-JobConfig LoadGoldenJob(const std::string& golden_case, const std::string& model_dir, const std::string& edits) {
+JobConfig LoadGoldenJob(const std::string& golden_case, const std::string& model_dir,
+                        const std::string& edits) {
   auto config = LoadConfig(Flags(golden_case, model_dir, edits));
   Require(config.status());
   return std::move(*config);
 }
 
-void ImportGolden(const std::string& golden_case, const std::string& model_dir, const std::string& edits) {
-  Require(ImportCommand({Flags(golden_case, model_dir, edits), GoldenPath(golden_case, "init.safetensors"), 0}));
+void ImportGolden(const std::string& golden_case, const std::string& model_dir,
+                  const std::string& edits) {
+  Require(ImportCommand(
+      {Flags(golden_case, model_dir, edits), GoldenPath(golden_case, "init.safetensors"), 0}));
 }
 
-std::string ExportCheckpoint(const std::string& golden_case, const std::string& model_dir, const std::string& edits,
-                             const std::string& export_dir) {
+std::string ExportCheckpoint(const std::string& golden_case, const std::string& model_dir,
+                             const std::string& edits, const std::string& export_dir) {
   ExportFlags flags;
   flags.config = Flags(golden_case, model_dir, edits);
   flags.export_dir = export_dir;
@@ -49,7 +53,8 @@ std::string ExportCheckpoint(const std::string& golden_case, const std::string& 
   return export_dir + "/model.safetensors";
 }
 
-std::string CompareTensors(const std::string& actual, const std::string& reference, double absolute, double relative) {
+std::string CompareTensors(const std::string& actual, const std::string& reference, double absolute,
+                           double relative) {
   auto ours = SafetensorsReader::Open(actual), theirs = SafetensorsReader::Open(reference);
   Require(ours.status());
   Require(theirs.status());
@@ -58,13 +63,15 @@ std::string CompareTensors(const std::string& actual, const std::string& referen
   for (const auto& [name, info] : (*theirs)->tensors()) {
     if (!(*ours)->Contains(name)) return absl::StrCat(actual, " holds no ", name);
     const std::vector<double> x = *(*ours)->ReadDoubles(name), ref = *(*theirs)->ReadDoubles(name);
-    if (x.size() != ref.size()) return absl::StrCat(name, ": ", x.size(), " values, expected ", ref.size());
+    if (x.size() != ref.size()) {
+      return absl::StrCat(name, ": ", x.size(), " values, expected ", ref.size());
+    }
     for (size_t i = 0; i < x.size(); ++i) {
       const double ratio = std::abs(x[i] - ref[i]) / (absolute + relative * std::abs(ref[i]));
       if (ratio <= worst) continue;
       worst = ratio;
-      report = absl::StrCat(name, "[", i, "] is ", x[i], ", the reference has ", ref[i], " (", ratio,
-                            " times the tolerance)");
+      report = absl::StrCat(name, "[", i, "] is ", x[i], ", the reference has ", ref[i], " (",
+                            ratio, " times the tolerance)");
     }
   }
   return report;

@@ -1,5 +1,5 @@
-// Paths of the checkout and its build. Compiled once, so that the compiler cache knows every other file of the tests
-// from a checkout in another place.
+// Paths of the checkout and its build. Compiled once, so that the compiler cache knows every other
+// file of the tests from a checkout in another place.
 #pragma once
 
 #include <string>

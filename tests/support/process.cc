@@ -23,13 +23,15 @@ std::string ProcessResult::Cause() const {
 
 ProcessResult RunShell(const std::string& command, int limit_s) {
   TemporaryDirectory directory;
-  const std::string script = absl::StrCat(
-      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n", "PEPNET=", BinaryDir(), "/pepnet\n",
-      "PEPNET_PS=", BinaryDir(), "/pepnet_ps\n", "MPIRUN='mpirun --oversubscribe --bind-to none'\n", command, "\n");
+  const std::string script =
+      absl::StrCat("export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n",
+                   "PEPNET=", BinaryDir(), "/pepnet\n", "PEPNET_PS=", BinaryDir(), "/pepnet_ps\n",
+                   "MPIRUN='mpirun --oversubscribe --bind-to none'\n", command, "\n");
   if (!WriteFileAtomically(directory / "script.sh", script).ok()) return {};
-  const int status = std::system(absl::StrCat("timeout -k 5 ", limit_s, " bash ", directory / "script.sh", " >",
-                                              directory / "out", " 2>", directory / "err", " </dev/null")
-                                     .c_str());
+  const int status =
+      std::system(absl::StrCat("timeout -k 5 ", limit_s, " bash ", directory / "script.sh", " >",
+                               directory / "out", " 2>", directory / "err", " </dev/null")
+                      .c_str());
   ProcessResult result;
   result.exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.out = ReadFile(directory / "out").value_or("");

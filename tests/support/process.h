@@ -13,7 +13,8 @@ struct ProcessResult {
   std::string Cause() const;
 };
 
-// Runs a shell command line; $PEPNET and $PEPNET_PS are the binaries, $MPIRUN is mpirun with the options every test needs.
+// Runs a shell command line; $PEPNET and $PEPNET_PS are the binaries, $MPIRUN is mpirun with the
+// options every test needs.
 ProcessResult RunShell(const std::string& command, int limit_s = 120);
 
 }  // namespace pepnet

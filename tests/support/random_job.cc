@@ -18,7 +18,9 @@ std::string RandomList(std::mt19937_64& random, int most, int buckets, bool weig
   std::string text;
   for (int n = static_cast<int>(random() % (most + 1)), i = 0; i < n; ++i) {
     absl::StrAppend(&text, i > 0 ? "|" : "", random() % buckets);
-    if (weighted) absl::StrAppendFormat(&text, ":%.2f", 0.1 + static_cast<double>(random() % 200) / 100);
+    if (weighted) {
+      absl::StrAppendFormat(&text, ":%.2f", 0.1 + static_cast<double>(random() % 200) / 100);
+    }
   }
   return text;
 }
@@ -28,7 +30,8 @@ std::string RandomClicks(std::mt19937_64& random) {
   std::string items, times;
   for (int n = static_cast<int>(random() % 7), i = 0; i < n; ++i) {
     absl::StrAppend(&items, i > 0 ? ";" : "", random() % 40);
-    absl::StrAppendFormat(&times, "%s%.2f", i > 0 ? ";" : "", static_cast<double>(random() % 100) / 50);
+    absl::StrAppendFormat(&times, "%s%.2f", i > 0 ? ";" : "",
+                          static_cast<double>(random() % 100) / 50);
   }
   return absl::StrCat(",", items, ",", times, "\n");
 }
@@ -38,11 +41,13 @@ std::string RandomRow(std::mt19937_64& random, const RandomJobOptions& options) 
   const int clk = uniform() < options.click_rate ? 1 : 0;
   const int buy = clk == 1 && uniform() < 0.4 ? 1 : 0;
   // Low ids are frequent, so that workers share rows within a step.
-  const int uid = static_cast<int>(uniform() * uniform() * 50), iid = static_cast<int>(uniform() * uniform() * 40);
+  const int uid = static_cast<int>(uniform() * uniform() * 50),
+            iid = static_cast<int>(uniform() * uniform() * 40);
   const std::string empty_or_iid = random() % 9 == 0 ? "" : absl::StrCat(iid);
   return absl::StrFormat("%d,%d,%d,%s,%s,%s,w%d,%d,%.3f,%s", clk, buy, uid, empty_or_iid,
                          RandomList(random, 4, 40, false), RandomList(random, 3, 20, true),
-                         random() % static_cast<uint64_t>(options.words), random() % 3, uniform() * 60,
+                         random() % static_cast<uint64_t>(options.words), random() % 3,
+                         uniform() * 60,
                          random() % 7 == 0 ? "" : absl::StrFormat("%.4f", uniform() * 2 - 1));
 }
 
@@ -113,7 +118,8 @@ RandomJobOptions LivingTableJob() {
   options.rows = 480;
   options.words = 150;
   options.word_rows =
-      "dynamic_table { max_rows: 1024 eviction: \"LFU\" admit_after_steps: 2 admit_probability: 0.9 ttl_steps: 25 "
+      "dynamic_table { max_rows: 1024 eviction: \"LFU\" admit_after_steps: 2 admit_probability: "
+      "0.9 ttl_steps: 25 "
       "ttl_seconds: 1200 }";
   options.event_times = true;
   return options;
@@ -122,7 +128,8 @@ RandomJobOptions LivingTableJob() {
 RandomJobOptions FilteredTableJob() {
   RandomJobOptions options = LivingTableJob();
   options.word_rows =
-      "dynamic_table { max_rows: 1024 admit_after_steps: 2 admission_filter { memory_mb: 1 halve_every_steps: 20 } "
+      "dynamic_table { max_rows: 1024 admit_after_steps: 2 admission_filter { memory_mb: 1 "
+      "halve_every_steps: 20 } "
       "ttl_seconds: 1200 }";
   return options;
 }
@@ -130,7 +137,8 @@ RandomJobOptions FilteredTableJob() {
 RandomJobOptions ScoredTableJob() {
   RandomJobOptions options = LivingTableJob();
   options.word_rows =
-      "dynamic_table { max_rows: 1024 eviction: \"SCORE\" half_life_steps: 5 show_weight: 0.2 click_weight: 1 "
+      "dynamic_table { max_rows: 1024 eviction: \"SCORE\" half_life_steps: 5 show_weight: 0.2 "
+      "click_weight: 1 "
       "click_label: \"clk\" }";
   return options;
 }
@@ -143,20 +151,29 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
     out << (options.event_times ? "time," : "")
         << "clk,buy,uid,iid,hist,tags,word,dom,price,score,click__iid,click__age\n";
     if (options.files > 2 && file == 1) continue;
-    const int last = file + 1 == options.files ? options.rows : std::min(options.rows, written + options.rows / 3 + 1);
+    const int last = file + 1 == options.files
+                         ? options.rows
+                         : std::min(options.rows, written + options.rows / 3 + 1);
     for (; written < last; ++written) {
-      // Ten seconds a row, and up to a thousand more: the last row of a batch is not always its latest.
-      if (options.event_times) out << 1'600'000'000 + written * 10 + written * 7919 % 101 * 10 << ",";
+      // Ten seconds a row, and up to a thousand more: the last row of a batch is not always its
+      // latest.
+      if (options.event_times) {
+        out << 1'600'000'000 + written * 10 + written * 7919 % 101 * 10 << ",";
+      }
       out << RandomRow(random, options) << RandomClicks(clicks);
     }
   }
-  const std::string head = absl::Substitute(
-      kConfig, directory, options.sparse_optimizer, options.dense_optimizer, options.num_epochs, options.train_extra,
-      options.batch_size, options.num_workers, options.shuffle ? "true" : "false",
-      absl::StrCat(options.data_extra, options.event_times ? " event_time { field: \"time\" }" : ""), options.dropout);
+  const std::string head =
+      absl::Substitute(kConfig, directory, options.sparse_optimizer, options.dense_optimizer,
+                       options.num_epochs, options.train_extra, options.batch_size,
+                       options.num_workers, options.shuffle ? "true" : "false",
+                       absl::StrCat(options.data_extra,
+                                    options.event_times ? " event_time { field: \"time\" }" : ""),
+                       options.dropout);
   const char* const norm = options.batch_norm ? "use_bn: true" : "";
   const std::string function = options.batch_norm ? "Dice" : options.activation;
-  const std::string activation = function.empty() ? "" : absl::StrCat("activation: \"", function, "\"");
+  const std::string activation =
+      function.empty() ? "" : absl::StrCat("activation: \"", function, "\"");
   const std::string attention = absl::StrCat(norm, options.batch_norm ? "" : " " + activation);
   return absl::StrReplaceAll(head, {{"WORD_ROWS", options.word_rows}, {"ATTENTION", attention}}) +
          (options.domain_towers ? "domain_input_name: \"dom\" task_domain_num: 3\n" : "") +
@@ -164,11 +181,13 @@ std::string WriteRandomJob(const std::string& directory, const RandomJobOptions&
          absl::Substitute(kTowers, options.dropout, norm, activation,
                           options.pareto_weights ? "pareto_min_loss_weight: 0.2" : "") +
          (options.sessions ? kSessions : "") + "}\n" +
-         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n" : "") +
+         (options.variational_dropout ? "variational_dropout { regularization_lambda: 0.5 }\n"
+                                      : "") +
          (options.pareto_weights ? "use_pareto_loss_weight: true\n" : "") + "}\n";
 }
 
-JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options, const std::string& model_name) {
+JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options,
+                        const std::string& model_name) {
   ConfigOverrides overrides;
   overrides.model_dir = directory + "/" + model_name;
   auto config = ParseJobConfig(WriteRandomJob(directory, options), "random_job", overrides);

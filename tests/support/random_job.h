@@ -1,4 +1,5 @@
-// A small job with every kind of feature, weights and skew, on seeded random rows: what the law tests train.
+// A small job with every kind of feature, weights and skew, on seeded random rows: what the law
+// tests train.
 #pragma once
 
 #include <cstdint>
@@ -23,28 +24,32 @@ struct RandomJobOptions {
   bool domain_towers = false;
   bool sessions = false;             // a further tower whose jrc_loss ranks the rows of a domain
   bool variational_dropout = false;  // of all groups with several features
-  bool batch_norm = false;           // in a tower and in an encoder, and Dice in another tower and in PPNet
-  std::string activation;            // of a tower, of PPNet and of an encoder; "": as it is
-  bool pareto_weights = false;       // with a least weight
+  // In a tower and in an encoder, and Dice in another tower and in PPNet.
+  bool batch_norm = false;
+  std::string activation;       // of a tower, of PPNet and of an encoder; "": as it is
+  bool pareto_weights = false;  // with a least weight
   double click_rate = 0.3;
   int num_workers = 2;
   std::string word_rows = "hash_bucket_size: 15";  // how the words become rows
   int words = 30;                                  // that there are
-  bool event_times = false;                        // a further column, "time", and data_config.event_time
+  // A further column, "time", and data_config.event_time.
+  bool event_times = false;
 };
 
-// Options under which the words stand in a table that admits, expires and evicts: more words than a batch names, some often,
-// most rarely, so that all three happen.
+// Options under which the words stand in a table that admits, expires and evicts: more words than a
+// batch names, some often, most rarely, so that all three happen.
 RandomJobOptions LivingTableJob();
 // The same with an admission filter instead of candidates.
 RandomJobOptions FilteredTableJob();
 // The same whose rows leave by a score of shows and clicks.
 RandomJobOptions ScoredTableJob();
 
-// Writes the rows as CSV files under `directory` and returns the config text (model_dir: <directory>/model).
+// Writes the rows as CSV files under `directory` and returns the config text (model_dir:
+// <directory>/model).
 std::string WriteRandomJob(const std::string& directory, const RandomJobOptions& options);
 
-// The same, parsed; aborts the test process on an invalid config. model_dir: <directory>/<model_name>.
+// The same, parsed; aborts the test process on an invalid config. model_dir:
+// <directory>/<model_name>.
 JobConfig MakeRandomJob(const std::string& directory, const RandomJobOptions& options,
                         const std::string& model_name = "model");
 

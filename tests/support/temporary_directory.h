@@ -10,11 +10,15 @@
 
 namespace pepnet {
 
-// Makes a fresh directory under $TMPDIR (or /tmp) and removes it, with everything in it, at the end of its life.
+// Makes a fresh directory under $TMPDIR (or /tmp) and removes it, with everything in it, at the end
+// of its life.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() : path_((std::filesystem::temp_directory_path() / "pepnet-test-XXXXXX").string()) {
-    if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("cannot make the directory " + path_);
+  TemporaryDirectory()
+      : path_((std::filesystem::temp_directory_path() / "pepnet-test-XXXXXX").string()) {
+    if (mkdtemp(path_.data()) == nullptr) {
+      throw std::runtime_error("cannot make the directory " + path_);
+    }
   }
   ~TemporaryDirectory() {
     std::error_code ignored;  // a test may have mounted something in it

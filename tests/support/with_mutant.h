@@ -1,5 +1,5 @@
-// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which scripts/dev/mutants.sh
-// makes.
+// Tests that a mutant (common/base/mutant.h) is noticed. They need a build with mutants, which
+// scripts/dev/mutants.sh makes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,5 +20,6 @@ class WithMutant {
 }  // namespace pepnet
 
 // Skips the rest of a test in a build without mutants.
-#define PEPNET_NEEDS_MUTANTS() \
-  if (!::pepnet::kMutantsCompiledIn) GTEST_SKIP() << "built without mutants; scripts/dev/mutants.sh runs this test"
+#define PEPNET_NEEDS_MUTANTS()       \
+  if (!::pepnet::kMutantsCompiledIn) \
+  GTEST_SKIP() << "built without mutants; scripts/dev/mutants.sh runs this test"

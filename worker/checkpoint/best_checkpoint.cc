@@ -17,21 +17,25 @@ constexpr int64_t kMaxBestBytes = int64_t{1} << 20;
 StatusOr<BestCheckpoint> Parse(const std::string& text) {
   PEPNET_ASSIGN_OR_RETURN(const nlohmann::json json, ParseStrictJson(text));
   BestCheckpoint best;
-  PEPNET_ASSIGN_OR_RETURN(best.step, JsonInteger(json, "step", 0, std::numeric_limits<int64_t>::max()));
+  PEPNET_ASSIGN_OR_RETURN(best.step,
+                          JsonInteger(json, "step", 0, std::numeric_limits<int64_t>::max()));
   PEPNET_ASSIGN_OR_RETURN(best.metric, JsonString(json, "metric"));
   PEPNET_ASSIGN_OR_RETURN(best.path, JsonString(json, "path"));
   const auto larger = json.find("larger_is_better"), value = json.find("value");
   if (larger == json.end() || !larger->is_boolean()) {
     return absl::DataLossError("\"larger_is_better\" is not true or false");
   }
-  if (value == json.end() || !value->is_number()) return absl::DataLossError("\"value\" is not a number");
+  if (value == json.end() || !value->is_number()) {
+    return absl::DataLossError("\"value\" is not a number");
+  }
   best.larger_is_better = larger->get<bool>();
   best.value = value->get<double>();
   // The path is not free text: it must be the checkpoint of the step, in model_dir, and cannot lead
   // anywhere else.
   if (best.path != CheckpointName(best.step)) {
-    return absl::DataLossError(absl::StrCat("\"path\" is \"", Printable(best.path, 100), "\", expected ",
-                                            CheckpointName(best.step), ", the checkpoint of its step"));
+    return absl::DataLossError(absl::StrCat("\"path\" is \"", Printable(best.path, 100),
+                                            "\", expected ", CheckpointName(best.step),
+                                            ", the checkpoint of its step"));
   }
   return best;
 }
@@ -41,9 +45,9 @@ StatusOr<BestCheckpoint> Parse(const std::string& text) {
 StatusOr<BestCheckpoint> ReadBestCheckpoint(const std::string& model_dir) {
   const std::string path = absl::StrCat(model_dir, "/", kBestCheckpointFile);
   if (!PathExists(path)) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no best checkpoint in ", model_dir, ": ", kBestCheckpointFile,
-                     " is missing; a training with train_config.keep_best and eval_input_path leaves one"));
+    return absl::NotFoundError(absl::StrCat(
+        "there is no best checkpoint in ", model_dir, ": ", kBestCheckpointFile,
+        " is missing; a training with train_config.keep_best and eval_input_path leaves one"));
   }
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxBestBytes));
   StatusOr<BestCheckpoint> best = Parse(text);
@@ -72,9 +76,9 @@ StatusOr<std::string> ResolveBestCheckpoint(const std::string& model_dir) {
   PEPNET_ASSIGN_OR_RETURN(const BestCheckpoint best, ReadBestCheckpoint(model_dir));
   const std::string directory = absl::StrCat(model_dir, "/", best.path);
   if (!PathExists(directory)) {
-    return absl::NotFoundError(absl::StrCat("the best checkpoint of ", model_dir, " is gone: ", directory, ", ",
-                                            best.metric, " ", MetricText(best.value),
-                                            ", is not there; name another one with --checkpoint_path"));
+    return absl::NotFoundError(absl::StrCat(
+        "the best checkpoint of ", model_dir, " is gone: ", directory, ", ", best.metric, " ",
+        MetricText(best.value), ", is not there; name another one with --checkpoint_path"));
   }
   return ResolveCheckpoint(directory);
 }
@@ -87,7 +91,8 @@ StatusOr<std::string> ResolveCheckpointFlag(const std::string& path, const std::
   return checkpoint;
 }
 
-StatusOr<std::vector<ValuedStep>> KeptSteps(const std::string& model_dir, const std::vector<ValuedStep>& steps) {
+StatusOr<std::vector<ValuedStep>> KeptSteps(const std::string& model_dir,
+                                            const std::vector<ValuedStep>& steps) {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> complete, ListCheckpoints(model_dir));
   const std::set<int64_t> there(complete.begin(), complete.end());
   std::vector<ValuedStep> kept;

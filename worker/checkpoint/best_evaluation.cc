@@ -85,15 +85,18 @@ std::string SliceNameIn(const nlohmann::json& json) {
 using SliceKey = std::tuple<int64_t, std::string, std::string, std::string>;
 
 std::map<SliceKey, nlohmann::json> ReadSlices(const std::string& model_dir) {
-  const std::string text = ReadFile(absl::StrCat(model_dir, "/train_eval_slices.jsonl")).value_or("");
+  const std::string text =
+      ReadFile(absl::StrCat(model_dir, "/train_eval_slices.jsonl")).value_or("");
   std::map<SliceKey, nlohmann::json> slices;
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     nlohmann::json json = Parse(line);
     if (!HasStep(json)) continue;
     const auto column = json.find("slice_by"), task = json.find("task");
-    if (column == json.end() || !column->is_string() || task == json.end() || !task->is_string()) continue;
-    const SliceKey key(json["global_step"].get<int64_t>(), column->get<std::string>(), SliceNameIn(json),
-                       task->get<std::string>());
+    if (column == json.end() || !column->is_string() || task == json.end() || !task->is_string()) {
+      continue;
+    }
+    const SliceKey key(json["global_step"].get<int64_t>(), column->get<std::string>(),
+                       SliceNameIn(json), task->get<std::string>());
     // The calibration curve is large, and no rule asks for it.
     json.erase("calibration");
     slices.emplace(key, std::move(json));
@@ -124,7 +127,8 @@ std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, 
       return found == values.end() ? std::nullopt : std::optional<double>(found->second);
     }
     for (const Slice& slice : slices) {
-      if (slice.column == metric.slice_by && slice.task == metric.task && SliceName(slice) == metric.slice_value) {
+      if (slice.column == metric.slice_by && slice.task == metric.task &&
+          SliceName(slice) == metric.slice_value) {
         return MeasureOf(slice.quality, metric.measure);
       }
     }
@@ -146,12 +150,15 @@ std::string WhyNoValue(const BestRule& rule, const std::map<std::string, double>
       if (names.back() != metric.slice_value) continue;
       std::string reason;
       for (const SliceFigure& figure : FiguresOf(slice.quality)) {
-        if (figure.name == absl::string_view(NameOf(metric.measure))) reason = absl::StrCat(": ", figure.why_none);
+        if (figure.name == absl::string_view(NameOf(metric.measure))) {
+          reason = absl::StrCat(": ", figure.why_none);
+        }
       }
-      return absl::StrCat(metric.name, " has no value where ", metric.slice_by, " is ", metric.slice_value, reason);
+      return absl::StrCat(metric.name, " has no value where ", metric.slice_by, " is ",
+                          metric.slice_value, reason);
     }
-    return absl::StrCat("there is no slice '", metric.slice_value, "' of ", metric.slice_by, ", but ",
-                        absl::StrJoin(names, ", "));
+    return absl::StrCat("there is no slice '", metric.slice_value, "' of ", metric.slice_by,
+                        ", but ", absl::StrJoin(names, ", "));
   }
   return "";
 }
@@ -161,14 +168,19 @@ std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const Best
   const auto of_slice = [](const BestMetric& metric) { return !metric.slice_by.empty(); };
   std::map<SliceKey, nlohmann::json> slices;
   // The file of slices may be large; it is read only if the rule needs it.
-  if (std::any_of(rule.metrics.begin(), rule.metrics.end(), of_slice)) slices = ReadSlices(model_dir);
+  if (std::any_of(rule.metrics.begin(), rule.metrics.end(), of_slice)) {
+    slices = ReadSlices(model_dir);
+  }
   for (const EvaluationLine& line : ReadEvaluations(model_dir)) {
     const nlohmann::json json = Parse(line.json);
-    const std::optional<double> value = WeightedSum(rule, [&](const BestMetric& metric) -> std::optional<double> {
-      if (metric.slice_by.empty()) return NumberAt(json, metric.name);
-      const auto slice = slices.find(SliceKey(line.step, metric.slice_by, metric.slice_value, metric.task));
-      return slice == slices.end() ? std::nullopt : NumberAt(slice->second, NameOf(metric.measure));
-    });
+    const std::optional<double> value =
+        WeightedSum(rule, [&](const BestMetric& metric) -> std::optional<double> {
+          if (metric.slice_by.empty()) return NumberAt(json, metric.name);
+          const auto slice =
+              slices.find(SliceKey(line.step, metric.slice_by, metric.slice_value, metric.task));
+          return slice == slices.end() ? std::nullopt
+                                       : NumberAt(slice->second, NameOf(metric.measure));
+        });
     if (value.has_value()) steps.push_back({line.step, *value});
   }
   return steps;
@@ -188,7 +200,9 @@ Standing StandingOf(const BestRule& rule, std::span<const ValuedStep> steps) {
     } else {
       ++standing.waited;
     }
-    if (!standing.best.has_value() || sign * step.value > sign * standing.best->value) standing.best = step;
+    if (!standing.best.has_value() || sign * step.value > sign * standing.best->value) {
+      standing.best = step;
+    }
   }
   standing.out_of_patience = rule.patience > 0 && standing.waited >= rule.patience;
   return standing;
@@ -211,7 +225,8 @@ std::string DescribePeaks(const Model& model, const std::vector<EvaluationLine>&
     const Standing standing = StandingOf(rule, valued);
     if (!standing.best.has_value()) continue;
     steps.insert(standing.best->step);
-    peaks.push_back(absl::StrCat(metric.name, " ", MetricText(standing.best->value), " at step ", standing.best->step));
+    peaks.push_back(absl::StrCat(metric.name, " ", MetricText(standing.best->value), " at step ",
+                                 standing.best->step));
   }
   return steps.size() < 2 ? "" : absl::StrJoin(peaks, ", ");
 }

@@ -1,9 +1,10 @@
-// Which evaluation of a training is the best (train_config.keep_best), and whether the training has run out of
-// patience.
+// Which evaluation of a training is the best (train_config.keep_best), and whether the training has
+// run out of patience.
 //
-// All of it is a function of the evaluations in model_dir: train_eval_result.txt and train_eval_slices.jsonl, whose
-// numbers are read back to the same bits. A run that goes on from a checkpoint cuts them back to its step, so that it
-// judges as the undisturbed run does (law L4), and there is nothing else to save.
+// All of it is a function of the evaluations in model_dir: train_eval_result.txt and
+// train_eval_slices.jsonl, whose numbers are read back to the same bits. A run that goes on from a
+// checkpoint cuts them back to its step, so that it judges as the undisturbed run does (law L4),
+// and there is nothing else to save.
 //
 // Threads: no state. A line that is being written while it reads is skipped.
 #pragma once
@@ -27,8 +28,8 @@ struct EvaluationLine {
   int64_t step = 0;
   std::string json;
 };
-// The evaluations of model_dir in file order; a step that was evaluated twice counts by its first result. Empty without
-// a file.
+// The evaluations of model_dir in file order; a step that was evaluated twice counts by its first
+// result. Empty without a file.
 std::vector<EvaluationLine> ReadEvaluations(const std::string& model_dir);
 
 // An evaluation by the value that a rule gives it.
@@ -37,7 +38,8 @@ struct ValuedStep {
   double value = 0;  // finite
 };
 
-// What the rule says of one evaluation; nullopt if a number of it is missing (a slice without rows, say) or not finite.
+// What the rule says of one evaluation; nullopt if a number of it is missing (a slice without rows,
+// say) or not finite.
 std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, double>& values,
                               const std::vector<Slice>& slices);
 // Why it says nothing: "auc_like has no value where tab is 4: every label is 0", "there is no
@@ -59,11 +61,12 @@ struct Standing {
 };
 Standing StandingOf(const BestRule& rule, std::span<const ValuedStep> steps);
 
-// "auc_ctr 0.7028 at step 785, auc_cvr 0.6512 at step 1256" if the first metrics of the towers (of a tower without
-// metrics, its first loss) were best at different steps; else "".
+// "auc_ctr 0.7028 at step 785, auc_cvr 0.6512 at step 1256" if the first metrics of the towers (of
+// a tower without metrics, its first loss) were best at different steps; else "".
 std::string DescribePeaks(const Model& model, const std::vector<EvaluationLine>& evaluations);
 
-// A metric as people read it: four digits behind the point; of large and of very small numbers, six digits.
+// A metric as people read it: four digits behind the point; of large and of very small numbers, six
+// digits.
 std::string MetricText(double value);
 
 }  // namespace pepnet

@@ -12,7 +12,9 @@
 namespace pepnet {
 namespace {
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -29,7 +31,8 @@ CheckpointSaver::~CheckpointSaver() {
 Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best_step) {
   CheckOrDie(!thread_.joinable(), "a save is running");
   const Clock::time_point start = Clock::now();
-  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, manifest.step));
+  PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer,
+                          CheckpointWriter::Begin(model_dir_, manifest.step));
   // The servers are asked first: they copy their rows while this thread copies the dense state.
   // Both see the step that has just finished, because the next push comes after this function.
   PEPNET_RETURN_IF_ERROR(client_->StartSave(writer.temporary_directory(), manifest.step));
@@ -37,11 +40,11 @@ Status CheckpointSaver::Begin(Manifest manifest, TrainState& state, int64_t best
   costs_.longest_copy_seconds = std::max(costs_.longest_copy_seconds, SecondsSince(start));
   // The flag is cleared before the thread starts, so that running() is true from here on.
   ended_ = false;
-  thread_ = StartThread("checkpoint",
-                        [this, writer = std::move(writer), manifest = std::move(manifest), best_step]() mutable {
-                          status_ = Caught([&] { return Write(std::move(writer), std::move(manifest), best_step); });
-                          ended_ = true;
-                        });
+  thread_ = StartThread("checkpoint", [this, writer = std::move(writer),
+                                       manifest = std::move(manifest), best_step]() mutable {
+    status_ = Caught([&] { return Write(std::move(writer), std::move(manifest), best_step); });
+    ended_ = true;
+  });
   return absl::OkStatus();
 }
 
@@ -66,9 +69,10 @@ Status CheckpointSaver::Write(CheckpointWriter writer, Manifest manifest, int64_
   costs_.peak_bytes = std::max(costs_.peak_bytes, saved.peak_bytes);
   costs_.longest_hold_seconds = std::max(costs_.longest_hold_seconds, saved.longest_hold_seconds);
   LogInfo(absl::StrFormat("saved %s in %.2f s", last_path_, SecondsSince(start)));
-  LogVerbose(
-      absl::StrFormat("%s was written while training went on; %d rows, %d of them (%.1f MB) copied before they changed",
-                      last_path_, saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
+  LogVerbose(absl::StrFormat(
+      "%s was written while training went on; %d rows, %d of them (%.1f MB) copied before they "
+      "changed",
+      last_path_, saved.rows, saved.copied_rows, static_cast<double>(saved.copied_bytes) / 1e6));
   return absl::OkStatus();
 }
 

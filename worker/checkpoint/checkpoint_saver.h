@@ -1,11 +1,14 @@
 // CheckpointSaver: writes checkpoints while training goes on, one at a time. Only worker 0 has one.
 //
-// At the step:    Begin() makes the temporary directory, copies the dense state, and asks the servers for their rows.
-// In background:  the thread "checkpoint" writes the dense files, waits until all servers have written and synced theirs,
-//                 writes the manifest, renames, syncs, and removes checkpoints beyond `keep`.
-// Threads:        all methods from one thread. The client is used by "checkpoint" only for FinishSave().
-// Failure:        an error of the background part is returned by the next Check() or Wait(), and the checkpoint does not
-//                 exist. The destructor gives a running save up.
+// At the step:    Begin() makes the temporary directory, copies the dense state, and asks the
+//                 servers for their rows.
+// In background:  the thread "checkpoint" writes the dense files, waits until all servers have
+//                 written and synced theirs, writes the manifest, renames, syncs, and removes
+//                 checkpoints beyond `keep`.
+// Threads:        all methods from one thread. The client is used by "checkpoint" only for
+//                 FinishSave().
+// Failure:        an error of the background part is returned by the next Check() or Wait(), and
+//                 the checkpoint does not exist. The destructor gives a running save up.
 #pragma once
 
 #include <atomic>
@@ -36,8 +39,8 @@ class CheckpointSaver {
   CheckpointSaver(PsClient* client, std::string model_dir, int64_t keep);
   ~CheckpointSaver();
 
-  // Saves `state` as of manifest.step; `manifest` lacks only files and parts. The checkpoint of `best_step`, -1: none,
-  // stays beside the newest ones. Precondition: no save is running.
+  // Saves `state` as of manifest.step; `manifest` lacks only files and parts. The checkpoint of
+  // `best_step`, -1: none, stays beside the newest ones. Precondition: no save is running.
   Status Begin(Manifest manifest, TrainState& state, int64_t best_step = -1);
   bool running() const { return thread_.joinable() && !ended_; }
   // The error of a save that has ended; OK while one is running. Does not wait.
@@ -61,8 +64,9 @@ class CheckpointSaver {
   Status status_;
 
   std::atomic<bool> cancelled_ = false;
-  std::atomic<bool> ended_ = false;  // stored when all of the above is final; loaded before it is read
-  std::thread thread_;               // started by Begin(), joined by Wait() or the destructor
+  // Stored when all of the above is final; loaded before it is read.
+  std::atomic<bool> ended_ = false;
+  std::thread thread_;  // started by Begin(), joined by Wait() or the destructor
 };
 
 }  // namespace pepnet

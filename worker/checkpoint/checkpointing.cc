@@ -16,7 +16,8 @@ namespace {
 // "E<code> <message>" or "K<value>": a StatusOr<std::string> as bytes.
 std::string Encode(const StatusOr<std::string>& result) {
   if (result.ok()) return absl::StrCat("K", *result);
-  return absl::StrCat("E", static_cast<int>(result.status().code()), " ", result.status().message());
+  return absl::StrCat("E", static_cast<int>(result.status().code()), " ",
+                      result.status().message());
 }
 
 StatusOr<std::string> Decode(const std::string& bytes) {
@@ -48,8 +49,13 @@ std::string HardwareOf(const RunOptions& options) {
 Status CheckParameterMap(const WorkerContext& context, const DenseParameters& parameters) {
   for (const auto& [ours, theirs] : context.config->train.fine_tune_param_map) {
     bool known = parameters.Find(ours) >= 0;
-    for (const Table& table : context.config->tables) known = known || ours == TableParameterName(table);
-    if (!known) return InvalidInput("fine_tune_ckpt_param_map names '", ours, "', which is no parameter of this model");
+    for (const Table& table : context.config->tables) {
+      known = known || ours == TableParameterName(table);
+    }
+    if (!known) {
+      return InvalidInput("fine_tune_ckpt_param_map names '", ours,
+                          "', which is no parameter of this model");
+    }
   }
   return absl::OkStatus();
 }
@@ -59,7 +65,8 @@ std::string WithoutOptimizers(const std::string& shape) {
   std::vector<std::string> kept;
   for (const auto& line : absl::StrSplit(shape, '\n')) {
     const bool optimizer = absl::StartsWith(line, "sparse optimizer: ") ||
-                           absl::StartsWith(line, "dense optimizer: ") || absl::StartsWith(line, "part optimizer ");
+                           absl::StartsWith(line, "dense optimizer: ") ||
+                           absl::StartsWith(line, "part optimizer ");
     if (!optimizer) kept.emplace_back(line);
   }
   return absl::StrJoin(kept, "\n");
@@ -71,9 +78,11 @@ Status LogWhereAveragesBegin(const WorkerContext& context, const std::string& di
   const bool kept = context.config->train.ema_decay.has_value();
   PEPNET_ASSIGN_OR_RETURN(const bool held, HoldsAverages(directory));
   if (kept && !held) {
-    LogInfo(absl::StrCat(directory, " holds no averages of the weights: they begin as the weights that it holds"));
+    LogInfo(absl::StrCat(
+        directory, " holds no averages of the weights: they begin as the weights that it holds"));
   } else if (held && !kept) {
-    LogInfo(absl::StrCat("the averages of the weights in ", directory, " end here: dense_optimizer has no ema"));
+    LogInfo(absl::StrCat("the averages of the weights in ", directory,
+                         " end here: dense_optimizer has no ema"));
   }
   return absl::OkStatus();
 }
@@ -84,7 +93,8 @@ Status CheckCanBeginAfresh(const SparseOptimizer& optimizer) {
   if (!type.corrects_by_steps) return absl::OkStatus();
   return InvalidInput(
       "--ignore_restore_optimizer: ", type.field,
-      " of the tables corrects its moments by the steps of the whole job, so that fresh ones would make "
+      " of the tables corrects its moments by the steps of the whole job, so that fresh ones would "
+      "make "
       "steps that are too long; start a new model_dir with --fine_tune_checkpoint instead");
 }
 
@@ -101,7 +111,8 @@ StatusOr<std::string> OnFirstWorker(const WorkerContext& context, const std::str
   return result.ok() ? Decode(*result) : result;
 }
 
-Status RunOnFirstWorker(const WorkerContext& context, const std::string& what, const std::function<Status()>& body) {
+Status RunOnFirstWorker(const WorkerContext& context, const std::string& what,
+                        const std::function<Status()>& body) {
   return OnFirstWorker(context, what,
                        [&]() -> StatusOr<std::string> {
                          PEPNET_RETURN_IF_ERROR(body());
@@ -142,48 +153,57 @@ StatusOr<std::string> FinishCheckpoint(const WorkerContext& context, CheckpointS
 
 StatusOr<std::string> FindCheckpoint(const WorkerContext& context, const std::string& path) {
   return OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
-    PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpointFlag(path, context.config->model_dir));
+    PEPNET_ASSIGN_OR_RETURN(std::string directory,
+                            ResolveCheckpointFlag(path, context.config->model_dir));
     StatusOr<Manifest> read = ReadManifest(directory);
     // The files are verified first: what they say may be trusted only if they are whole.
-    const Status whole =
-        read.ok() ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint) : read.status();
+    const Status whole = read.ok()
+                             ? VerifyCheckpoint(directory, *read, context.options.verify_checkpoint)
+                             : read.status();
     if (!whole.ok()) return AdviseOnDamage(whole, directory);
     const Manifest& manifest = *read;
     // The shape fixes which rows and weights mean what. Steps, rates and cadence may differ; see
     // design section 7.
     const std::string shape = ShapeDescription(*context.config);
-    const std::string difference = context.options.ignore_restore_optimizer
-                                       ? FirstDifference(WithoutOptimizers(shape), WithoutOptimizers(manifest.shape))
-                                       : FirstDifference(shape, manifest.shape);
+    const std::string difference =
+        context.options.ignore_restore_optimizer
+            ? FirstDifference(WithoutOptimizers(shape), WithoutOptimizers(manifest.shape))
+            : FirstDifference(shape, manifest.shape);
     if (!difference.empty()) {
-      return InvalidInput(directory, " was written by another config: ", difference,
-                          "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
+      return InvalidInput(
+          directory, " was written by another config: ", difference,
+          "; pass the config it was trained with, or another --model_dir or --checkpoint_path");
     }
     PEPNET_RETURN_IF_ERROR(Annotate(CheckHoldsState(manifest, *context.config), directory));
     const std::string hash = StringHash(context);
     // Ids of hashed features are row numbers of this hash. The other hash would read foreign rows,
     // silently (law L7).
     if (!hash.empty() && !manifest.string_hash.empty() && manifest.string_hash != hash) {
-      return InvalidInput(directory, " was trained with --hash=", manifest.string_hash, ", this run has --hash=", hash,
+      return InvalidInput(directory, " was trained with --hash=", manifest.string_hash,
+                          ", this run has --hash=", hash,
                           "; its ids would mean other rows: pass --hash=", manifest.string_hash);
     }
     // Other hardware is not an error: the run trains on, but law L4's bitwise promise ends where
     // instructions round otherwise.
     if (const std::string hardware = HardwareOf(context.options); manifest.cpu != hardware) {
-      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu, ", this one has ", hardware,
+      LogWarning(absl::StrCat(directory, " was written on a CPU with ", manifest.cpu,
+                              ", this one has ", hardware,
                               ": the run continues, but not to the same bits"));
     }
     return directory;
   });
 }
 
-Status RestoreForTraining(const WorkerContext& context, const std::string& directory, TrainState* state) {
+Status RestoreForTraining(const WorkerContext& context, const std::string& directory,
+                          TrainState* state) {
   const bool with_optimizer_state = !context.options.ignore_restore_optimizer;
-  if (!with_optimizer_state) PEPNET_RETURN_IF_ERROR(CheckCanBeginAfresh(context.config->train.sparse_optimizer));
+  if (!with_optimizer_state) {
+    PEPNET_RETURN_IF_ERROR(CheckCanBeginAfresh(context.config->train.sparse_optimizer));
+  }
   // Every worker reads the dense files itself, from the shared directory, instead of one sending
   // them to all.
-  PEPNET_RETURN_IF_ERROR(
-      Annotate(ReadDenseFiles(directory, state, with_optimizer_state), absl::StrCat("restoring ", directory)));
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseFiles(directory, state, with_optimizer_state),
+                                  absl::StrCat("restoring ", directory)));
   if (!with_optimizer_state && context.first()) {
     LogInfo(absl::StrCat("--ignore_restore_optimizer: the weights are those of ", directory,
                          ", the state of the optimizers begins afresh"));
@@ -193,14 +213,17 @@ Status RestoreForTraining(const WorkerContext& context, const std::string& direc
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
     // Both files belong to one checkpoint, or the rows would be loaded as of another step.
     if (manifest.step != state->counters.finished_steps) {
-      return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ", state->counters.finished_steps,
+      return absl::DataLossError(absl::StrCat(directory, ": trainer.json is of step ",
+                                              state->counters.finished_steps,
                                               ", the manifest of step ", manifest.step));
     }
-    return context.client->Load(directory, state->counters.finished_steps, with_optimizer_state, {});
+    return context.client->Load(directory, state->counters.finished_steps, with_optimizer_state,
+                                {});
   });
 }
 
-Status RestoreForFineTuning(const WorkerContext& context, const std::string& path, TrainState* state) {
+Status RestoreForFineTuning(const WorkerContext& context, const std::string& path,
+                            TrainState* state) {
   const TrainConfig& train = context.config->train;
   PEPNET_RETURN_IF_ERROR(CheckParameterMap(context, state->parameters));
   auto found = OnFirstWorker(context, "search for a checkpoint", [&]() -> StatusOr<std::string> {
@@ -208,7 +231,8 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
     // 0: optimizer state and counters begin here.
     PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(path));
     PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
-    PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
+    PEPNET_RETURN_IF_ERROR(
+        VerifyCheckpoint(directory, manifest, context.options.verify_checkpoint));
     std::map<std::string, std::string> table_map;
     for (const Table& table : context.config->tables) {
       auto it = train.fine_tune_param_map.find(TableParameterName(table));
@@ -218,7 +242,8 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
         Table named;
         named.name = "<table>";
         return InvalidInput("fine_tune_ckpt_param_map maps a table to '", it->second,
-                            "', which is not the name of one: expected ", TableParameterName(named));
+                            "', which is not the name of one: expected ",
+                            TableParameterName(named));
       }
       table_map[table.name] = *theirs;
     }
@@ -228,10 +253,12 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
   if (!found.ok()) return Annotate(found.status(), absl::StrCat("fine_tune_checkpoint ", path));
   // A parameter that is missing keeps its initial value and is counted, since fine-tuning onto a
   // changed network is legal (law L7).
-  PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> missing,
-                          ReadDenseValuesByName(*found, train.fine_tune_param_map, &state->parameters));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::vector<std::string> missing,
+      ReadDenseValuesByName(*found, train.fine_tune_param_map, &state->parameters));
   if (context.first()) {
-    LogInfo(absl::StrCat("fine-tuning from ", *found, ": ", state->parameters.specs().size() - missing.size(),
+    LogInfo(absl::StrCat("fine-tuning from ", *found, ": ",
+                         state->parameters.specs().size() - missing.size(),
                          " dense parameters taken, ", missing.size(), " keep their initial value",
                          missing.empty() ? "" : absl::StrCat(" (first: ", missing[0], ")")));
   }
@@ -240,22 +267,27 @@ Status RestoreForFineTuning(const WorkerContext& context, const std::string& pat
   return absl::OkStatus();
 }
 
-StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory, DenseValues which,
-                                      DenseParameters* parameters) {
-  PEPNET_RETURN_IF_ERROR(
-      Annotate(ReadDenseValues(directory, which, parameters), absl::StrCat("restoring ", directory)));
+StatusOr<int64_t> RestoreForInference(const WorkerContext& context, const std::string& directory,
+                                      DenseValues which, DenseParameters* parameters) {
+  PEPNET_RETURN_IF_ERROR(Annotate(ReadDenseValues(directory, which, parameters),
+                                  absl::StrCat("restoring ", directory)));
   if (which == DenseValues::kAverages && context.first()) {
     PEPNET_ASSIGN_OR_RETURN(const bool held, HoldsAverages(directory));
-    if (!held) LogInfo(absl::StrCat(directory, " holds no averages of the weights: the weights are used"));
+    if (!held) {
+      LogInfo(absl::StrCat(directory, " holds no averages of the weights: the weights are used"));
+    }
   }
-  PEPNET_ASSIGN_OR_RETURN(std::string text,
-                          OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
-                            PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
-                            PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
-                            return absl::StrCat(manifest.step);
-                          }));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::string text,
+      OnFirstWorker(context, "restore of the tables", [&]() -> StatusOr<std::string> {
+        PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
+        PEPNET_RETURN_IF_ERROR(context.client->Load(directory, manifest.step, false, {}));
+        return absl::StrCat(manifest.step);
+      }));
   int64_t step = 0;
-  if (!absl::SimpleAtoi(text, &step)) return absl::InternalError(absl::StrCat("no step from worker 0: '", text, "'"));
+  if (!absl::SimpleAtoi(text, &step)) {
+    return absl::InternalError(absl::StrCat("no step from worker 0: '", text, "'"));
+  }
   return step;
 }
 

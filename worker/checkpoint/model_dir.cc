@@ -20,7 +20,8 @@ namespace pepnet {
 namespace {
 
 constexpr char kConfigName[] = "pipeline.config";
-constexpr char kConfigBeginning[] = "# The effective config of this run, written by pepnet train.\n";
+constexpr char kConfigBeginning[] =
+    "# The effective config of this run, written by pepnet train.\n";
 constexpr char kNonceText[] = "every rank of the job must see this file\n";
 
 // ".nonce-<process id>-<time>".
@@ -32,8 +33,8 @@ bool IsNonceName(const std::string& name) {
 }
 
 bool IsLeftover(const std::string& name) {
-  for (const char* written :
-       {kConfigName, "metrics.jsonl", "train_eval_result.txt", "job_report.json", kBestCheckpointFile}) {
+  for (const char* written : {kConfigName, "metrics.jsonl", "train_eval_result.txt",
+                              "job_report.json", kBestCheckpointFile}) {
     if (IsTemporaryNameOf(name, written)) return true;
   }
   // A nonce, or one that was not renamed yet.
@@ -65,14 +66,17 @@ StatusOr<ModelDirLock> ModelDirLock::Acquire(const std::string& model_dir) {
   // With O_NOFOLLOW, a link planted under this name cannot have another file opened or created as
   // this user.
   OwnedFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!fd.valid()) return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  if (!fd.valid()) {
+    return absl::UnavailableError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+  }
   // flock() goes with the process, however it dies, so no lock is ever stale; a file that is merely
   // there would be.
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
     if (reason == EWOULDBLOCK) {
       return absl::FailedPreconditionError(
-          absl::StrCat("another job is training into ", model_dir, "; wait for it, or choose another --model_dir"));
+          absl::StrCat("another job is training into ", model_dir,
+                       "; wait for it, or choose another --model_dir"));
     }
     return absl::UnavailableError(absl::StrCat("cannot lock ", path, ": ", std::strerror(reason)));
   }

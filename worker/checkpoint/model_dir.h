@@ -1,7 +1,8 @@
 // ModelDirLock: one job per model_dir, and one model_dir for all ranks.
 //
-// The lock is an flock on model_dir/.lock: it goes with the process, however that ends. The nonce is a file that worker 0 makes
-// and every other rank must see: it proves that model_dir is one directory shared by all hosts.
+// The lock is an flock on model_dir/.lock: it goes with the process, however that ends. The nonce
+// is a file that worker 0 makes and every other rank must see: it proves that model_dir is one
+// directory shared by all hosts.
 // Ownership: unlocks and removes the nonce with the object.
 #pragma once
 
@@ -30,9 +31,9 @@ class ModelDirLock {
   std::string nonce_;
 };
 
-// Writes model_dir/pipeline.config: `effective_text` behind a line that says whose file it is. What has the name
-// without such a line is not pepnet's (a user's own config, say): it is kept as pipeline.config.1 (or .2, ...), with a
-// warning.
+// Writes model_dir/pipeline.config: `effective_text` behind a line that says whose file it is. What
+// has the name without such a line is not pepnet's (a user's own config, say): it is kept as
+// pipeline.config.1 (or .2, ...), with a warning.
 Status WriteEffectiveConfig(const std::string& model_dir, const std::string& effective_text);
 
 }  // namespace pepnet

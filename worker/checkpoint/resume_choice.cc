@@ -20,8 +20,11 @@ Status Verify(const std::string& directory, bool contents) {
 Status SetAside(const std::string& directory) {
   // The checkpoint is renamed and not removed: the run may have been sent back by mistake.
   std::string aside = absl::StrCat(directory, ".rejected");
-  for (int number = 2; PathExists(aside); ++number) aside = absl::StrCat(directory, ".rejected-", number);
-  LogWarning(absl::StrCat(directory, " is newer than the checkpoint to go on from; it is renamed to ", aside));
+  for (int number = 2; PathExists(aside); ++number) {
+    aside = absl::StrCat(directory, ".rejected-", number);
+  }
+  LogWarning(absl::StrCat(directory,
+                          " is newer than the checkpoint to go on from; it is renamed to ", aside));
   return RenameAndSync(directory, aside);
 }
 
@@ -31,7 +34,8 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
   if (options.checkpoint_path == kBestCheckpointWord) {
     PEPNET_ASSIGN_OR_RETURN(const std::string best, ResolveBestCheckpoint(model_dir));
     return InvalidInput(
-        "--checkpoint_path=best is for eval, predict, export and inspect; to train on from the best "
+        "--checkpoint_path=best is for eval, predict, export and inspect; to train on from the "
+        "best "
         "checkpoint, name it: --checkpoint_path=",
         best);
   }
@@ -42,9 +46,10 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
   // Directories are compared by what they are on the disk: ./dir, a link and an absolute path are
   // one.
   if (!std::filesystem::equivalent(parent, model_dir, error)) {
-    return InvalidInput("--checkpoint_path=", options.checkpoint_path, " is not in model_dir ", model_dir,
-                        "; training goes on in the directory it started in (to start from foreign weights there is "
-                        "--fine_tune_checkpoint)");
+    return InvalidInput(
+        "--checkpoint_path=", options.checkpoint_path, " is not in model_dir ", model_dir,
+        "; training goes on in the directory it started in (to start from foreign weights there is "
+        "--fine_tune_checkpoint)");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, ListCheckpointDirectories(model_dir));
   // Nothing is moved before the chosen one is known to be whole.
@@ -52,7 +57,8 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
   if (!whole.ok()) return AdviseOnDamage(whole, chosen);
   // The newest one goes first: if the job is killed in here, those that are left have no gap, and
   // the next start goes on.
-  for (auto step = steps.rbegin(); step != steps.rend() && CheckpointName(*step) != path.filename(); ++step) {
+  for (auto step = steps.rbegin(); step != steps.rend() && CheckpointName(*step) != path.filename();
+       ++step) {
     PEPNET_RETURN_IF_ERROR(SetAside(absl::StrCat(model_dir, "/", CheckpointName(*step))));
   }
   return chosen;
@@ -62,7 +68,8 @@ StatusOr<std::string> ChooseGiven(const std::string& model_dir, const RunOptions
 
 StatusOr<std::string> ChooseCheckpoint(const std::string& model_dir, const RunOptions& options) {
   if (!options.checkpoint_path.empty() && !options.continue_train) {
-    return InvalidInput("--checkpoint_path=", options.checkpoint_path, " says where to go on; add --continue_train");
+    return InvalidInput("--checkpoint_path=", options.checkpoint_path,
+                        " says where to go on; add --continue_train");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, ListCheckpointDirectories(model_dir));
   // A fresh start into a used directory would mix two trainings; going on must be asked for.
@@ -97,11 +104,13 @@ Status AdviseOnDamage(const Status& damage, const std::string& directory) {
     return Status(
         damage.code(),
         absl::StrCat(seen, ", and ", CheckpointName(steps.back()),
-                     " is the newest older checkpoint that is whole: to go on from it, add --checkpoint_path=",
+                     " is the newest older checkpoint that is whole: to go on from it, add "
+                     "--checkpoint_path=",
                      candidate, " (training then renames newer ones to model.ckpt-N.rejected)"));
   }
-  return Status(damage.code(), absl::StrCat(seen, ", and no older checkpoint in ", parent,
-                                            " is whole: to start again from step 0, choose another --model_dir"));
+  return Status(damage.code(),
+                absl::StrCat(seen, ", and no older checkpoint in ", parent,
+                             " is whole: to start again from step 0, choose another --model_dir"));
 }
 
 }  // namespace pepnet

@@ -21,7 +21,8 @@ void SaveDelays::Add(double seconds, bool saving) {
 std::string SaveDelays::Report() const {
   if (saving_.count == 0 || other_.count == 0) return "";
   return absl::StrFormat(
-      "%d steps while saving took %.1f ms on average and %.1f at most, %d others %.1f and %.1f: at most %.1f more, "
+      "%d steps while saving took %.1f ms on average and %.1f at most, %d others %.1f and %.1f: at "
+      "most %.1f more, "
       "throughput "
       "while saving %+.1f %%",
       saving_.count, 1e3 * saving_.Mean(), 1e3 * saving_.longest, other_.count, 1e3 * other_.Mean(),

@@ -32,7 +32,8 @@ struct Item {
 };
 
 std::span<float> Slice(AlignedBuffer<float>& arena, const DenseParameters& parameters, int i) {
-  return {arena.data() + parameters.offset(i), static_cast<size_t>(parameters.specs()[i].elements())};
+  return {arena.data() + parameters.offset(i),
+          static_cast<size_t>(parameters.specs()[i].elements())};
 }
 
 // The sums themselves tell: after the last step of a window they are zero.
@@ -64,7 +65,8 @@ std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   }
   for (int i = 0; extent.averages && i < static_cast<int>(specs.size()); ++i) {
     if (!state.averages.Has(i)) continue;
-    items.push_back({absl::StrCat(specs[i].name, "/", kAverage), specs[i].shape, state.averages.value(i)});
+    items.push_back(
+        {absl::StrCat(specs[i].name, "/", kAverage), specs[i].shape, state.averages.value(i)});
   }
   if (extent.accumulated) {
     for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
@@ -77,16 +79,17 @@ std::vector<Item> ListItems(TrainState& state, const Extent& extent) {
   return items;
 }
 
-Status ReadInto(const SafetensorsReader& reader, const std::string& directory, const std::string& name,
-                const std::vector<int64_t>& shape, std::span<float> out) {
+Status ReadInto(const SafetensorsReader& reader, const std::string& directory,
+                const std::string& name, const std::vector<int64_t>& shape, std::span<float> out) {
   auto it = reader.tensors().find(name);
   if (it == reader.tensors().end()) {
     return absl::NotFoundError(absl::StrCat(directory, "/", kDenseFile, " holds no tensor ", name,
                                             "; it was written by another config or version"));
   }
   if (it->second.shape != shape) {
-    return InvalidInput(directory, "/", kDenseFile, ": ", name, " has shape [", absl::StrJoin(it->second.shape, ", "),
-                        "], this config needs [", absl::StrJoin(shape, ", "), "]");
+    return InvalidInput(directory, "/", kDenseFile, ": ", name, " has shape [",
+                        absl::StrJoin(it->second.shape, ", "), "], this config needs [",
+                        absl::StrJoin(shape, ", "), "]");
   }
   PEPNET_ASSIGN_OR_RETURN(std::vector<float> values, reader.ReadFloats(name));
   std::copy(values.begin(), values.end(), out.begin());
@@ -96,25 +99,31 @@ Status ReadInto(const SafetensorsReader& reader, const std::string& directory, c
 bool HasAverages(const SafetensorsReader& reader) {
   const std::string end = absl::StrCat("/", kAverage);
   const auto& tensors = reader.tensors();
-  return std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.first.ends_with(end); });
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const auto& tensor) { return tensor.first.ends_with(end); });
 }
 
 // Weights for use: what is not finite would make every output of the model that it reaches so,
 // without a word.
-Status CheckFinite(const std::string& directory, const std::string& name, std::span<const float> values) {
-  const auto wrong = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+Status CheckFinite(const std::string& directory, const std::string& name,
+                   std::span<const float> values) {
+  const auto wrong =
+      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (wrong == values.end()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(directory, "/", kDenseFile, ": ", name, " holds ", *wrong, " at position ",
-                                          wrong - values.begin(),
-                                          "; weights that are not finite cannot be used, choose another checkpoint"));
+  return absl::DataLossError(
+      absl::StrCat(directory, "/", kDenseFile, ": ", name, " holds ", *wrong, " at position ",
+                   wrong - values.begin(),
+                   "; weights that are not finite cannot be used, choose another checkpoint"));
 }
 
-Status ReadCounters(const std::string& text, TrainState* state, bool* inside_window, int64_t* written_window) {
+Status ReadCounters(const std::string& text, TrainState* state, bool* inside_window,
+                    int64_t* written_window) {
   PEPNET_ASSIGN_OR_RETURN(const nlohmann::json json, ParseStrictJson(text));
   TrainCounters& c = state->counters;
   PEPNET_ASSIGN_OR_RETURN(c.finished_steps, JsonInteger(json, "finished_steps", 0, kMaxCounter));
   PEPNET_ASSIGN_OR_RETURN(c.position.epoch, JsonInteger(json, "epoch", 0, kMaxCounter));
-  PEPNET_ASSIGN_OR_RETURN(c.position.rows_in_epoch, JsonInteger(json, "rows_in_epoch", 0, kMaxCounter));
+  PEPNET_ASSIGN_OR_RETURN(c.position.rows_in_epoch,
+                          JsonInteger(json, "rows_in_epoch", 0, kMaxCounter));
   PEPNET_ASSIGN_OR_RETURN(c.window_epochs, JsonInteger(json, "window_epochs", 0, kMaxCounter));
   PEPNET_ASSIGN_OR_RETURN(c.seed, JsonUnsigned(json, "seed"));
   PEPNET_ASSIGN_OR_RETURN(c.batch_size, JsonInteger(json, "batch_size", 0, kMaxCounter));
@@ -124,13 +133,15 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
   c.threads = static_cast<int>(threads);
   PEPNET_ASSIGN_OR_RETURN(*written_window, JsonInteger(json, "window", 0, kMaxCounter));
   // There are never more updates than micro-batches: another number means damage.
-  PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps, JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
+  PEPNET_ASSIGN_OR_RETURN(const int64_t optimizer_steps,
+                          JsonInteger(json, "optimizer_steps", 0, c.finished_steps));
   state->optimizers.set_steps(optimizer_steps);
   // The boolean is always written, so its absence is damage; "data" and "train_metrics" are written
   // only where there are any.
   const auto inside = json.find("inside_window");
-  if (inside == json.end() || !inside->is_boolean())
+  if (inside == json.end() || !inside->is_boolean()) {
     return absl::DataLossError("\"inside_window\" is not true or false");
+  }
   *inside_window = inside->get<bool>();
   c.data = DataHistory();
   if (const auto data = json.find("data"); data != json.end()) {
@@ -195,9 +206,11 @@ void CopyDenseState(TrainState& state, DenseImage* image) {
   image->counters = json.dump(2) + "\n";
 }
 
-Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::vector<FileEntry>* files) {
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsWriter> out,
-                          SafetensorsWriter::Create(writer.temporary_directory() + "/" + kDenseFile, image.tensors));
+Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer,
+                       std::vector<FileEntry>* files) {
+  PEPNET_ASSIGN_OR_RETURN(
+      std::unique_ptr<SafetensorsWriter> out,
+      SafetensorsWriter::Create(writer.temporary_directory() + "/" + kDenseFile, image.tensors));
   // In pieces: the writer gathers what it is given before it writes.
   for (size_t first = 0; first < image.floats.size(); first += kFloatsPerWrite) {
     const size_t count = std::min(kFloatsPerWrite, image.floats.size() - first);
@@ -211,20 +224,23 @@ Status WriteDenseFiles(const DenseImage& image, CheckpointWriter& writer, std::v
 }
 
 Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with_optimizer_state) {
-  PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory + "/" + kTrainerFile, kMaxTrainerBytes));
+  PEPNET_ASSIGN_OR_RETURN(const std::string text,
+                          ReadFile(directory + "/" + kTrainerFile, kMaxTrainerBytes));
   bool inside_window = false;
   int64_t written_window = 1;
   // The config's window stays: the file's is compared with it below.
   const int64_t window = state->counters.window;
   const int64_t optimizer_steps = state->optimizers.steps();
   if (const Status read = ReadCounters(text, state, &inside_window, &written_window); !read.ok()) {
-    return absl::DataLossError(absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
+    return absl::DataLossError(
+        absl::StrCat(directory, "/", kTrainerFile, " is damaged: ", read.message()));
   }
   // The sums are of so many micro-batches. With another window the optimizer's step would come at
   // another place.
   if (inside_window && written_window != window) {
-    return InvalidInput(directory, " was saved inside a window of gradient_accumulation_steps: ", written_window,
-                        ", this config has ", window, "; continue with the old value to the end of the window");
+    return InvalidInput(
+        directory, " was saved inside a window of gradient_accumulation_steps: ", written_window,
+        ", this config has ", window, "; continue with the old value to the end of the window");
   }
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
@@ -237,7 +253,9 @@ Status ReadDenseFiles(const std::string& directory, TrainState* state, bool with
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, item.name, item.shape, item.values));
   }
   // Averages begin at the weights where the file has none, as after the first step.
-  if (!averages || MutantActive(Mutant::kResumeForgetsAverages)) state->averages.StartFrom(state->parameters.values());
+  if (!averages || MutantActive(Mutant::kResumeForgetsAverages)) {
+    state->averages.StartFrom(state->parameters.values());
+  }
   if (MutantActive(Mutant::kResumeForgetsDenseState)) {
     state->optimizers.set_steps(0);
     for (const DenseOptimizers::Slot& slot : state->optimizers.Slots()) {
@@ -253,14 +271,16 @@ StatusOr<bool> HoldsAverages(const std::string& directory) {
   return HasAverages(*reader);
 }
 
-Status ReadDenseValues(const std::string& directory, DenseValues which, DenseParameters* parameters) {
+Status ReadDenseValues(const std::string& directory, DenseValues which,
+                       DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
   const bool averages = which == DenseValues::kAverages && HasAverages(*reader);
   for (int i = 0; i < static_cast<int>(parameters->specs().size()); ++i) {
     const ParameterSpec& spec = parameters->specs()[i];
     // Statistics have no average (ParameterSpec::trained).
-    const std::string name = averages && spec.trained ? absl::StrCat(spec.name, "/", kAverage) : spec.name;
+    const std::string name =
+        averages && spec.trained ? absl::StrCat(spec.name, "/", kAverage) : spec.name;
     PEPNET_RETURN_IF_ERROR(ReadInto(*reader, directory, name, spec.shape, parameters->value(i)));
     PEPNET_RETURN_IF_ERROR(CheckFinite(directory, name, parameters->value(i)));
   }
@@ -282,9 +302,9 @@ Status CheckHoldsState(const Manifest& manifest, const JobConfig& config) {
   return absl::OkStatus();
 }
 
-StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& directory,
-                                                         const std::map<std::string, std::string>& map,
-                                                         DenseParameters* parameters) {
+StatusOr<std::vector<std::string>> ReadDenseValuesByName(
+    const std::string& directory, const std::map<std::string, std::string>& map,
+    DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(directory + "/" + kDenseFile));
   std::vector<std::string> missing;
@@ -294,8 +314,8 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(const std::string& dire
     const std::string& theirs = mapped == map.end() ? spec.name : mapped->second;
     auto it = reader->tensors().find(theirs);
     if (it == reader->tensors().end() && mapped != map.end()) {
-      return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ", directory,
-                          " does not hold");
+      return InvalidInput("fine_tune_ckpt_param_map maps ", spec.name, " to '", theirs, "', which ",
+                          directory, " does not hold");
     }
     // Another shape counts as missing, as under another name: the caller reports how many kept
     // their initial values.

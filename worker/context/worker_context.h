@@ -21,26 +21,35 @@ namespace pepnet {
 struct RunOptions {
   uint64_t seed = 0;
   bool seed_given = false;
-  int threads = 1;                // computing threads of this worker
-  double timeout_s = 300;         // deadline of every wait within a step
-  double phase_timeout_s = 7200;  // deadline of the waits for saving, restoring, verifying: they grow with the tables
+  int threads = 1;         // computing threads of this worker
+  double timeout_s = 300;  // deadline of every wait within a step
+  // Deadline of the waits for saving, restoring, verifying: they grow with the tables.
+  double phase_timeout_s = 7200;
   bool continue_train = false;
-  bool ignore_restore_optimizer = false;  // with continue_train: weights and position, but fresh optimizer state
-  std::string checkpoint_path;        // with continue_train: go on from this one instead of the newest ("" = newest)
-  int64_t restart_data_at_step = -1;  // the given files are read from their first row there; -1: not asked for
-  // Not 0: somebody asks for a checkpoint and an early end (common/process/stop_signal.h). nullptr: nobody can.
+  // With continue_train: weights and position, but fresh optimizer state.
+  bool ignore_restore_optimizer = false;
+  // With continue_train: go on from this one instead of the newest ("" = newest).
+  std::string checkpoint_path;
+  // The given files are read from their first row there; -1: not asked for.
+  int64_t restart_data_at_step = -1;
+  // Not 0: somebody asks for a checkpoint and an early end (common/process/stop_signal.h). nullptr:
+  // nobody can.
   const std::atomic<int>* stop_request = nullptr;
-  JobWatch* watch = nullptr;      // nullptr: nobody watches
-  std::string metrics_textfile;   // where the state of the run is kept for Prometheus ("" = nowhere)
+  JobWatch* watch = nullptr;  // nullptr: nobody watches
+  // Where the state of the run is kept for Prometheus ("" = nowhere).
+  std::string metrics_textfile;
   bool verify_checkpoint = true;  // false: --no_verify
   bool farm_hash = false;
   bool clamp_out_of_range = false;
   bool local_weight_normalization = false;
   DenseEngine dense_engine = DenseEngine::kFused;
   ComputeDevice device = {};
-  bool bf16 = false;  // matrix products in bfloat16: mixed_precision asks for it, and all workers' devices have it
-  ShareReader share_reader = ShareReader::kAuto;  // of the training data, among the workers of a host
-  WireDtype wire_dtype = WireDtype::kFloat32;     // of rows and gradients between workers and servers
+  // Matrix products in bfloat16: mixed_precision asks for it, and all workers' devices have it.
+  bool bf16 = false;
+  // Of the training data, among the workers of a host.
+  ShareReader share_reader = ShareReader::kAuto;
+  // Of rows and gradients between workers and servers.
+  WireDtype wire_dtype = WireDtype::kFloat32;
 };
 
 struct WorkerContext {
@@ -51,15 +60,16 @@ struct WorkerContext {
   // Among the workers' GPUs, for dense gradients; null: they go through `collective`.
   DeviceCollective* gradient_sums = nullptr;
   PsClient* client = nullptr;
-  ThreadTeam* team = nullptr;     // shares out the rows of large batches; null: the worker's thread does all
+  // Shares out the rows of large batches; null: the worker's thread does all.
+  ThreadTeam* team = nullptr;
   std::vector<int> worker_ranks;  // transport ranks by worker index
 
   bool first() const { return collective->index() == 0; }
   RankStatus* status() const { return StatusOf(options.watch); }
 };
 
-// What BatchLoader::Open() is asked for on this worker, whatever the rows are for: one pass in order, its slices of batches of the
-// config's size.
+// What BatchLoader::Open() is asked for on this worker, whatever the rows are for: one pass in
+// order, its slices of batches of the config's size.
 inline LoaderOptions LoaderOptionsOf(const WorkerContext& context, const std::string& input_path) {
   LoaderOptions options;
   options.input_path = input_path;

@@ -10,19 +10,21 @@
 #include "worker/metrics/metrics.h"
 #include "worker/metrics/slices.h"
 #include "worker/report/run_lines.h"
-#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
+#include "worker/sparse/prefetcher.h"
 #include "worker/watch/evaluation_watch.h"
 #include "worker/watch/vocabulary_watch.h"
 
 namespace pepnet {
 namespace {
 
-// The rows that an evaluation will have; 0 if that is not known. `first` is its first batch, as large as any.
-int64_t RowsToCome(const JobConfig& config, const BatchLoader& loader, const EvaluationExtras& extras,
-                   const Batch& first) {
+// The rows that an evaluation will have; 0 if that is not known. `first` is its first batch, as
+// large as any.
+int64_t RowsToCome(const JobConfig& config, const BatchLoader& loader,
+                   const EvaluationExtras& extras, const Batch& first) {
   const int64_t rows = loader.rows_per_epoch() > 0 ? loader.rows_per_epoch() : extras.rows_before;
-  return config.eval.num_steps > 0 ? std::min(rows, config.eval.num_steps * first.global_rows) : rows;
+  return config.eval.num_steps > 0 ? std::min(rows, config.eval.num_steps * first.global_rows)
+                                   : rows;
 }
 
 }  // namespace
@@ -32,20 +34,24 @@ void LogClampedIds(const WorkerContext& context, int64_t clamped) {
   LogWarning(absl::StrCat(clamped, " ids out of range were read as row 0 (--clamp_out_of_range)"));
 }
 
-StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context, const std::string& input_path) {
+StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& context,
+                                                          const std::string& input_path) {
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, input_path);
   options.global_batch_size = config.data.eval_batch_size;
   return BatchLoader::Open(config, options);
 }
 
-StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model, const std::string& input_path,
-                                    int64_t finished_steps, const EvaluationExtras& extras) {
+StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* model,
+                                    const std::string& input_path, int64_t finished_steps,
+                                    const EvaluationExtras& extras) {
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "evaluation");
-  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, OpenEvaluationData(context, input_path));
-  Prefetcher prefetcher(&config, std::move(loader), context.client, context.collective, Prefetcher::Mode::kEval,
-                     finished_steps, config.eval.num_steps, context.options.local_weight_normalization, context.team);
+  PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader,
+                          OpenEvaluationData(context, input_path));
+  Prefetcher prefetcher(&config, std::move(loader), context.client, context.collective,
+                        Prefetcher::Mode::kEval, finished_steps, config.eval.num_steps,
+                        context.options.local_weight_normalization, context.team);
   prefetcher.Watch(context.status(), context.options.timeout_s);
 
   MetricSet metrics(&config);
@@ -65,7 +71,9 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     LossReport losses;
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, &losses));
     std::vector<std::vector<float>> scores;
-    for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) scores.push_back(std::move(output.values));
+    for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) {
+      scores.push_back(std::move(output.values));
+    }
     metrics.Add(batch, scores);
     PEPNET_RETURN_IF_ERROR(slices.Add(batch, scores));
     watch.Add(batch, scores);
@@ -83,22 +91,26 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   }
   if (draws) EraseProgress();
   std::vector<int64_t> clamped = {prefetcher.loader().clamped_ids()};
-  PEPNET_RETURN_IF_ERROR(context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
+  PEPNET_RETURN_IF_ERROR(
+      context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));
   LogClampedIds(context, clamped[0]);
   EvaluationResult result{finished_steps, {}};
   result.rows = rows;
   PEPNET_ASSIGN_OR_RETURN(result.values, metrics.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.slices, slices.Finish(context.collective));
   PEPNET_ASSIGN_OR_RETURN(result.warnings, watch.Warnings(result.values, context.collective));
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
-                          VocabularyWarnings(config, prefetcher.loader().encode_counts(), "eval", context.collective));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::vector<Warning> lacking,
+      VocabularyWarnings(config, prefetcher.loader().encode_counts(), "eval", context.collective));
   for (Warning& warning : lacking) result.warnings.push_back(std::move(warning));
   if (extras.trained != nullptr) {
-    PEPNET_ASSIGN_OR_RETURN(std::optional<Warning> both, overlap.Compare(*extras.trained, context.collective));
+    PEPNET_ASSIGN_OR_RETURN(std::optional<Warning> both,
+                            overlap.Compare(*extras.trained, context.collective));
     if (both.has_value()) result.warnings.push_back(*std::move(both));
   }
   // Last: worker 0 alone draws, which may take longer than the others would wait for it.
-  PEPNET_ASSIGN_OR_RETURN(result.intervals, bootstrap.Finish(context.collective, context.options.threads));
+  PEPNET_ASSIGN_OR_RETURN(result.intervals,
+                          bootstrap.Finish(context.collective, context.options.threads));
   return result;
 }
 

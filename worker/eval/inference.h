@@ -1,5 +1,5 @@
-// InferenceModel: the weights of a checkpoint, ready for eval and predict. Opening it is a collective operation that also
-// configures the servers and loads their tables.
+// InferenceModel: the weights of a checkpoint, ready for eval and predict. Opening it is a
+// collective operation that also configures the servers and loads their tables.
 #pragma once
 
 #include <memory>
@@ -20,6 +20,7 @@ struct InferenceModel {
 };
 
 // `path`: a model.ckpt-N directory or its parent. `which`: of the dense parameters.
-StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path, DenseValues which);
+StatusOr<InferenceModel> OpenForInference(const WorkerContext& context, const std::string& path,
+                                          DenseValues which);
 
 }  // namespace pepnet

@@ -51,23 +51,30 @@ StatusOr<Contents> Parse(const std::string& text) {
   const auto complete = json.find("complete");
   contents.complete = complete != json.end() && *complete == true;
   const auto list = json.find("parts");
-  if (list == json.end() || !list->is_array()) return absl::DataLossError("\"parts\" is missing or not a list");
+  if (list == json.end() || !list->is_array()) {
+    return absl::DataLossError("\"parts\" is missing or not a list");
+  }
   for (const auto& item : *list) {
     PredictionDirectory::Part part;
     PEPNET_ASSIGN_OR_RETURN(part.file, JsonString(item, "file"));
     PEPNET_ASSIGN_OR_RETURN(part.bytes, JsonInteger(item, "bytes", 0, INT64_MAX));
-    if (!IsPartName(part.file)) return absl::DataLossError(absl::StrCat("\"", Printable(part.file), "\" is no part"));
+    if (!IsPartName(part.file)) {
+      return absl::DataLossError(absl::StrCat("\"", Printable(part.file), "\" is no part"));
+    }
     contents.parts.push_back(std::move(part));
   }
   return contents;
 }
 
-bool IsListed(const std::vector<PredictionDirectory::Part>& parts, const std::string& name, int64_t bytes) {
-  return std::any_of(parts.begin(), parts.end(), [&](const auto& p) { return p.file == name && p.bytes == bytes; });
+bool IsListed(const std::vector<PredictionDirectory::Part>& parts, const std::string& name,
+              int64_t bytes) {
+  return std::any_of(parts.begin(), parts.end(),
+                     [&](const auto& p) { return p.file == name && p.bytes == bytes; });
 }
 
 // True for a regular file of a size that `parts` lists under its name.
-bool IsOwn(const std::vector<PredictionDirectory::Part>& parts, const std::string& directory, const std::string& name) {
+bool IsOwn(const std::vector<PredictionDirectory::Part>& parts, const std::string& directory,
+           const std::string& name) {
   struct stat info;
   return lstat(absl::StrCat(directory, "/", name).c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
          IsListed(parts, name, info.st_size);
@@ -78,20 +85,23 @@ StatusOr<OwnedFd> Lock(const std::string& path) {
   OwnedFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid() || flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
   if (errno != EWOULDBLOCK) return OwnedFd();
-  return absl::FailedPreconditionError(
-      absl::StrCat("another prediction is being written into ", path, "; wait for it, or choose another directory"));
+  return absl::FailedPreconditionError(absl::StrCat("another prediction is being written into ",
+                                                    path,
+                                                    "; wait for it, or choose another directory"));
 }
 
 }  // namespace
 
-StatusOr<std::unique_ptr<PredictionDirectory>> PredictionDirectory::Enter(const std::string& path, bool overwrite) {
+StatusOr<std::unique_ptr<PredictionDirectory>> PredictionDirectory::Enter(const std::string& path,
+                                                                          bool overwrite) {
   const bool made = !PathExists(path);
   PEPNET_RETURN_IF_ERROR(MakeDirectories(path));
   PEPNET_ASSIGN_OR_RETURN(OwnedFd lock, Lock(path));
   std::unique_ptr<PredictionDirectory> directory(new PredictionDirectory(path, std::move(lock)));
   directory->made_directory_ = made;
   PEPNET_RETURN_IF_ERROR(directory->Read(overwrite));
-  PEPNET_ASSIGN_OR_RETURN(ScratchDirectory writing, ScratchDirectory::MakeBeside(absl::StrCat(path, "/", kWriting)));
+  PEPNET_ASSIGN_OR_RETURN(ScratchDirectory writing,
+                          ScratchDirectory::MakeBeside(absl::StrCat(path, "/", kWriting)));
   const std::string name = writing.path().substr(path.size() + 1);
   PEPNET_RETURN_IF_ERROR(directory->Write(directory->earlier_complete_, directory->earlier_, name));
   directory->writing_ = writing.path();
@@ -122,7 +132,8 @@ Status PredictionDirectory::Read(bool overwrite) {
     StatusOr<Contents> contents = Parse(text);
     if (!contents.ok()) {
       return InvalidInput(manifest, ": ", contents.status().message(),
-                          "; choose another --predict_output_path, or remove the directory if nothing in it is needed");
+                          "; choose another --predict_output_path, or remove the directory if "
+                          "nothing in it is needed");
     }
     earlier_complete_ = contents->complete;
     earlier_ = std::move(contents->parts);
@@ -135,29 +146,37 @@ Status PredictionDirectory::Read(bool overwrite) {
       leftovers.push_back(name);
       continue;
     }
-    if (name == kManifest || (!left.empty() && name == left) || IsOwn(earlier_, path_, name)) continue;
-    const bool changed = std::any_of(earlier_.begin(), earlier_.end(), [&](const Part& p) { return p.file == name; });
-    return InvalidInput(
-        "--predict_output_path ", path_, " holds ", Printable(name),
-        changed ? ", which is no longer what an earlier prediction wrote" : ", which no prediction wrote",
-        "; choose a directory of its own, so that nothing is written over");
+    if (name == kManifest || (!left.empty() && name == left) || IsOwn(earlier_, path_, name)) {
+      continue;
+    }
+    const bool changed = std::any_of(earlier_.begin(), earlier_.end(),
+                                     [&](const Part& p) { return p.file == name; });
+    return InvalidInput("--predict_output_path ", path_, " holds ", Printable(name),
+                        changed ? ", which is no longer what an earlier prediction wrote"
+                                : ", which no prediction wrote",
+                        "; choose a directory of its own, so that nothing is written over");
   }
   // Parts that somebody has moved away are not ours any more.
   std::erase_if(earlier_, [&](const Part& part) { return !IsOwn({part}, path_, part.file); });
   if (!earlier_.empty() && !overwrite) {
-    return InvalidInput("--predict_output_path ", path_, " holds an earlier prediction of ", earlier_.size(),
-                        " part(s), the first ", earlier_.front().file,
+    return InvalidInput("--predict_output_path ", path_, " holds an earlier prediction of ",
+                        earlier_.size(), " part(s), the first ", earlier_.front().file,
                         "; add --overwrite to replace it, or choose another directory");
   }
   if (!left.empty()) leftovers.push_back(left);
-  for (const std::string& name : leftovers) PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(path_, "/", name)));
+  for (const std::string& name : leftovers) {
+    PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(path_, "/", name)));
+  }
   return absl::OkStatus();
 }
 
-Status PredictionDirectory::Write(bool complete, const std::vector<Part>& parts, const std::string& writing) const {
+Status PredictionDirectory::Write(bool complete, const std::vector<Part>& parts,
+                                  const std::string& writing) const {
   nlohmann::ordered_json json = {{"format", kFormat}, {"complete", complete}, {"writing", writing}};
   json["parts"] = nlohmann::ordered_json::array();
-  for (const Part& part : parts) json["parts"].push_back({{"file", part.file}, {"bytes", part.bytes}});
+  for (const Part& part : parts) {
+    json["parts"].push_back({{"file", part.file}, {"bytes", part.bytes}});
+  }
   return WriteFileAtomically(absl::StrCat(path_, "/", kManifest), json.dump(1) + "\n");
 }
 
@@ -167,7 +186,8 @@ Status PredictionDirectory::BeginPublishing(std::vector<Part> parts) {
   all.insert(all.end(), parts_.begin(), parts_.end());
   PEPNET_RETURN_IF_ERROR(Write(/*complete=*/false, all, writing_.substr(path_.size() + 1)));
   for (const Part& old : earlier_) {
-    const bool replaced = std::any_of(parts_.begin(), parts_.end(), [&](const Part& p) { return p.file == old.file; });
+    const bool replaced = std::any_of(parts_.begin(), parts_.end(),
+                                      [&](const Part& p) { return p.file == old.file; });
     // Looked at once more: hours may have passed.
     if (!replaced && IsOwn({old}, path_, old.file)) {
       PEPNET_RETURN_IF_ERROR(RemoveTree(absl::StrCat(path_, "/", old.file)));
@@ -175,7 +195,8 @@ Status PredictionDirectory::BeginPublishing(std::vector<Part> parts) {
   }
   for (const Part& part : parts_) {
     if (NameIsTaken(absl::StrCat(path_, "/", part.file)) && !IsOwn(earlier_, path_, part.file)) {
-      return InvalidInput(path_, "/", part.file, " appeared while the prediction was made; nothing is written over it");
+      return InvalidInput(path_, "/", part.file,
+                          " appeared while the prediction was made; nothing is written over it");
     }
   }
   return absl::OkStatus();

@@ -27,7 +27,9 @@ Status FromArrow(const arrow::Status& status, const std::string& path) {
 std::shared_ptr<arrow::RecordBatch> EmptyBatch(const std::shared_ptr<arrow::Schema>& schema) {
   if (schema == nullptr) return nullptr;
   arrow::ArrayVector columns;
-  for (const auto& field : schema->fields()) columns.push_back(*arrow::MakeEmptyArray(field->type()));
+  for (const auto& field : schema->fields()) {
+    columns.push_back(*arrow::MakeEmptyArray(field->type()));
+  }
   return arrow::RecordBatch::Make(schema, 0, columns);
 }
 
@@ -35,19 +37,24 @@ std::shared_ptr<arrow::RecordBatch> EmptyBatch(const std::shared_ptr<arrow::Sche
 arrow::Result<std::shared_ptr<arrow::Array>> MakeColumn(const ModelOutput& output, int64_t rows) {
   arrow::FloatBuilder floats;
   if (!output.values.empty()) {  // whose pointer is null, which memcpy() may not be given
-    ARROW_RETURN_NOT_OK(floats.AppendValues(output.values.data(), static_cast<int64_t>(output.values.size())));
+    ARROW_RETURN_NOT_OK(
+        floats.AppendValues(output.values.data(), static_cast<int64_t>(output.values.size())));
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> values, floats.Finish());
   if (output.width == 0) return values;
   arrow::Int32Builder offsets;
-  for (int64_t r = 0; r <= rows; ++r) ARROW_RETURN_NOT_OK(offsets.Append(static_cast<int32_t>(r * output.width)));
+  for (int64_t r = 0; r <= rows; ++r) {
+    ARROW_RETURN_NOT_OK(offsets.Append(static_cast<int32_t>(r * output.width)));
+  }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> offset_array, offsets.Finish());
-  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> lists, arrow::ListArray::FromArrays(*offset_array, *values));
+  ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> lists,
+                        arrow::ListArray::FromArrays(*offset_array, *values));
   return lists;
 }
 
-arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(int64_t rows, const std::vector<ModelOutput>& outputs,
-                                                             const std::shared_ptr<arrow::RecordBatch>& reserved) {
+arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(
+    int64_t rows, const std::vector<ModelOutput>& outputs,
+    const std::shared_ptr<arrow::RecordBatch>& reserved) {
   arrow::FieldVector fields;
   arrow::ArrayVector columns;
   for (const ModelOutput& output : outputs) {
@@ -77,11 +84,13 @@ class ParquetPredictionWriter : public PredictionWriter {
     return FromArrow(Write(rows, outputs, reserved), path_);
   }
 
-  Status Finish(const std::vector<ModelOutput>& columns, const std::shared_ptr<arrow::Schema>& reserved) override {
+  Status Finish(const std::vector<ModelOutput>& columns,
+                const std::shared_ptr<arrow::Schema>& reserved) override {
     if (writer_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
     if (fsync(file_->file_descriptor()) != 0) {
-      return absl::UnavailableError(absl::StrCat("writing ", path_, ": fsync: ", std::strerror(errno)));
+      return absl::UnavailableError(
+          absl::StrCat("writing ", path_, ": fsync: ", std::strerror(errno)));
     }
     const arrow::Result<int64_t> size = file_->Tell();
     if (!size.ok()) return FromArrow(size.status(), path_);
@@ -99,11 +108,12 @@ class ParquetPredictionWriter : public PredictionWriter {
  private:
   arrow::Status Write(int64_t rows, const std::vector<ModelOutput>& outputs,
                       const std::shared_ptr<arrow::RecordBatch>& reserved) {
-    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::RecordBatch> batch, MakeBatch(rows, outputs, reserved));
+    ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::RecordBatch> batch,
+                          MakeBatch(rows, outputs, reserved));
     if (writer_ == nullptr) {
       ARROW_ASSIGN_OR_RAISE(file_, arrow::io::FileOutputStream::Open(temporary_));
-      ARROW_ASSIGN_OR_RAISE(writer_,
-                            parquet::arrow::FileWriter::Open(*batch->schema(), arrow::default_memory_pool(), file_));
+      ARROW_ASSIGN_OR_RAISE(writer_, parquet::arrow::FileWriter::Open(
+                                         *batch->schema(), arrow::default_memory_pool(), file_));
     }
     return writer_->WriteRecordBatch(*batch);
   }
@@ -123,9 +133,10 @@ std::string CsvCell(const std::string& text) {
 
 arrow::Result<std::string> ValueText(const arrow::Array& array, int64_t row);
 
-// "[a, b]": elements `first` to `first + count` of `values`, each with its key where there are `keys`.
-arrow::Result<std::string> ListText(const arrow::Array* keys, const arrow::Array& values, int64_t first,
-                                    int64_t count) {
+// "[a, b]": elements `first` to `first + count` of `values`, each with its key where there are
+// `keys`.
+arrow::Result<std::string> ListText(const arrow::Array* keys, const arrow::Array& values,
+                                    int64_t first, int64_t count) {
   std::string text = keys != nullptr ? "{" : "[";
   for (int64_t i = first; i < first + count; ++i) {
     if (i > first) text += ", ";
@@ -173,7 +184,8 @@ arrow::Result<std::string> ValueText(const arrow::Array& array, int64_t row) {
       std::string text = "{";
       for (int f = 0; f < fields.num_fields(); ++f) {
         ARROW_ASSIGN_OR_RAISE(const std::string value, ValueText(*fields.field(f), row));
-        absl::StrAppend(&text, f > 0 ? ", " : "", fields.struct_type()->field(f)->name(), ": ", value);
+        absl::StrAppend(&text, f > 0 ? ", " : "", fields.struct_type()->field(f)->name(), ": ",
+                        value);
       }
       return text + "}";
     }
@@ -197,7 +209,9 @@ class CsvPredictionWriter : public PredictionWriter {
     std::string text;
     if (file_ == nullptr) {
       PEPNET_ASSIGN_OR_RETURN(file_, FileWriter::Create(temporary_));
-      for (const ModelOutput& output : outputs) absl::StrAppend(&text, text.empty() ? "" : ",", CsvCell(output.name));
+      for (const ModelOutput& output : outputs) {
+        absl::StrAppend(&text, text.empty() ? "" : ",", CsvCell(output.name));
+      }
       for (int c = 0; reserved != nullptr && c < reserved->num_columns(); ++c) {
         absl::StrAppend(&text, ",", CsvCell(reserved->schema()->field(c)->name()));
       }
@@ -222,7 +236,8 @@ class CsvPredictionWriter : public PredictionWriter {
     return file_->Append(text.data(), text.size());
   }
 
-  Status Finish(const std::vector<ModelOutput>& columns, const std::shared_ptr<arrow::Schema>& reserved) override {
+  Status Finish(const std::vector<ModelOutput>& columns,
+                const std::shared_ptr<arrow::Schema>& reserved) override {
     if (file_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     return file_->Finish();
   }
@@ -242,7 +257,8 @@ class CsvPredictionWriter : public PredictionWriter {
     }
     *text += "\"[";
     for (int c = 0; c < output.width; ++c) {
-      absl::StrAppendFormat(text, "%s%.9g", c > 0 ? ", " : "", output.values[row * output.width + c]);
+      absl::StrAppendFormat(text, "%s%.9g", c > 0 ? ", " : "",
+                            output.values[row * output.width + c]);
     }
     *text += "]\"";
   }
@@ -254,19 +270,20 @@ class CsvPredictionWriter : public PredictionWriter {
 
 }  // namespace
 
-Status CheckColumnNames(const std::vector<ModelOutput>& outputs, const std::shared_ptr<arrow::Schema>& reserved) {
+Status CheckColumnNames(const std::vector<ModelOutput>& outputs,
+                        const std::shared_ptr<arrow::Schema>& reserved) {
   for (const ModelOutput& output : outputs) {
     if (reserved == nullptr || reserved->GetFieldByName(output.name) == nullptr) continue;
-    return InvalidInput(
-        "the reserved column '", output.name,
-        "' has the name of an output; leave it out, rename it in the input, or choose other outputs with "
-        "--output_columns");
+    return InvalidInput("the reserved column '", output.name,
+                        "' has the name of an output; leave it out, rename it in the input, or "
+                        "choose other outputs with "
+                        "--output_columns");
   }
   return absl::OkStatus();
 }
 
-std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& temporary, const std::string& path,
-                                                         bool csv) {
+std::unique_ptr<PredictionWriter> PredictionWriter::Make(const std::string& temporary,
+                                                         const std::string& path, bool csv) {
   if (csv) return std::make_unique<CsvPredictionWriter>(temporary, path);
   return std::make_unique<ParquetPredictionWriter>(temporary, path);
 }

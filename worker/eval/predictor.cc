@@ -17,32 +17,37 @@
 #include "worker/eval/prediction_writer.h"
 #include "worker/model/labels.h"
 #include "worker/model/output_rules.h"
-#include "worker/sparse/prefetcher.h"
 #include "worker/sparse/forward_inputs.h"
+#include "worker/sparse/prefetcher.h"
 
 namespace pepnet {
 namespace {
 
-// Positions of the columns to write in `all`: the outputs of the model, then those of the row's own domain.
-// `without_own`: why there are none of the latter.
-StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all, const std::vector<std::string>& wanted,
+// Positions of the columns to write in `all`: the outputs of the model, then those of the row's own
+// domain. `without_own`: why there are none of the latter.
+StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all,
+                                         const std::vector<std::string>& wanted,
                                          const std::string& without_own) {
   std::vector<int> chosen;
   if (wanted.empty()) {
     for (size_t i = 0; i < all.size(); ++i) chosen.push_back(static_cast<int>(i));
-    std::sort(chosen.begin(), chosen.end(), [&all](int x, int y) { return all[x].name < all[y].name; });
+    std::sort(chosen.begin(), chosen.end(),
+              [&all](int x, int y) { return all[x].name < all[y].name; });
     return chosen;
   }
   for (const std::string& name : wanted) {
-    auto it = std::find_if(all.begin(), all.end(), [&](const ModelOutput& output) { return output.name == name; });
+    auto it = std::find_if(all.begin(), all.end(),
+                           [&](const ModelOutput& output) { return output.name == name; });
     if (it == all.end()) {
-      return InvalidInput("--output_columns names '", name, "', which this model does not have; it has ",
-                          absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }),
-                          without_own.empty() ? "" : "; ", without_own);
+      return InvalidInput(
+          "--output_columns names '", name, "', which this model does not have; it has ",
+          absl::StrJoin(all, ", ", [](std::string* out, const ModelOutput& o) { *out += o.name; }),
+          without_own.empty() ? "" : "; ", without_own);
     }
     const int position = static_cast<int>(it - all.begin());
     if (std::find(chosen.begin(), chosen.end(), position) != chosen.end()) {
-      return InvalidInput("--output_columns names '", name, "' twice; a file has one column of each name");
+      return InvalidInput("--output_columns names '", name,
+                          "' twice; a file has one column of each name");
     }
     chosen.push_back(position);
   }
@@ -56,14 +61,15 @@ Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& requ
   const std::filesystem::path output = std::filesystem::canonical(request.output_path);
   for (const std::string& path : input.paths) {
     if (std::filesystem::canonical(path).parent_path() != output) continue;
-    return InvalidInput("--predict_output_path ", request.output_path, " holds the input file ", path,
-                        "; choose a directory of its own, so that no input is written over");
+    return InvalidInput("--predict_output_path ", request.output_path, " holds the input file ",
+                        path, "; choose a directory of its own, so that no input is written over");
   }
   return absl::OkStatus();
 }
 
 // Whether the first file that has any columns has this one.
-StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_path, const std::string& column) {
+StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_path,
+                              const std::string& column) {
   PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, input_path));
   const FileFormat format = FormatOf(config.data, files.type);
   for (const std::string& path : files.paths) {
@@ -73,28 +79,31 @@ StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_
   return false;
 }
 
-// The outputs of the row's own domain that the input allows; if none, *why_none is the reason, for the log and for
-// messages; it is empty where the model has no domain towers.
-StatusOr<std::vector<OwnDomainOutput>> FindOwnDomainOutputs(const JobConfig& config, const std::string& input_path,
+// The outputs of the row's own domain that the input allows; if none, *why_none is the reason, for
+// the log and for messages; it is empty where the model has no domain towers.
+StatusOr<std::vector<OwnDomainOutput>> FindOwnDomainOutputs(const JobConfig& config,
+                                                            const std::string& input_path,
                                                             std::string* why_none) {
   if (config.model.domain_label < 0) return std::vector<OwnDomainOutput>();
   const std::string& column = config.data.labels[config.model.domain_label];
   PEPNET_ASSIGN_OR_RETURN(const bool has_column, InputHasColumn(config, input_path, column));
   if (!has_column) {
-    *why_none = absl::StrCat("the input has no column '", column,
-                             "' (domain_input_name), so no output is chosen by the row's own domain");
+    *why_none =
+        absl::StrCat("the input has no column '", column,
+                     "' (domain_input_name), so no output is chosen by the row's own domain");
     return std::vector<OwnDomainOutput>();
   }
   StatusOr<std::vector<OwnDomainOutput>> own = OwnDomainOutputs(config);
   if (own.ok()) return own;
-  *why_none = absl::StrCat("no output is chosen by the row's own domain: ", std::string(own.status().message()));
+  *why_none = absl::StrCat("no output is chosen by the row's own domain: ",
+                           std::string(own.status().message()));
   return std::vector<OwnDomainOutput>();
 }
 
 }  // namespace
 
-StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, const PredictRequest& request,
-                          int64_t finished_steps) {
+StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model,
+                          const PredictRequest& request, int64_t finished_steps) {
   const JobConfig& config = *context.config;
   const RankStatus::Phase phase(context.status(), "prediction");
   std::vector<ModelOutput> all = OutputList(config);
@@ -103,9 +112,11 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs,
                           FindOwnDomainOutputs(config, request.input_path, &without_own));
   for (const OwnDomainOutput& own : own_outputs) all.push_back({own.name, own.width, {}});
-  PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen, ChooseOutputs(all, request.output_columns, without_own));
+  PEPNET_ASSIGN_OR_RETURN(std::vector<int> chosen,
+                          ChooseOutputs(all, request.output_columns, without_own));
   if (!without_own.empty() && context.first()) LogInfo(without_own);
-  const bool reads_domains = std::any_of(chosen.begin(), chosen.end(), [&](int i) { return i >= model_outputs; });
+  const bool reads_domains =
+      std::any_of(chosen.begin(), chosen.end(), [&](int i) { return i >= model_outputs; });
   std::vector<ModelOutput> columns;
   for (int i : chosen) columns.push_back(all[i]);
 
@@ -120,20 +131,24 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   PEPNET_RETURN_IF_ERROR(CheckColumnNames(columns, loader->reserved_schema()));
   std::unique_ptr<PredictionDirectory> directory;  // worker 0's
   PEPNET_ASSIGN_OR_RETURN(
-      const std::string writing, OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
+      const std::string writing,
+      OnFirstWorker(context, "output directory", [&]() -> StatusOr<std::string> {
         PEPNET_RETURN_IF_ERROR(CheckInputIsElsewhere(config, request));
-        PEPNET_ASSIGN_OR_RETURN(directory, PredictionDirectory::Enter(request.output_path, request.overwrite));
+        PEPNET_ASSIGN_OR_RETURN(directory,
+                                PredictionDirectory::Enter(request.output_path, request.overwrite));
         return directory->writing();
       }));
   const auto part_of = [&](int worker) {
     return absl::StrFormat("part-%05d%s", worker, request.csv ? ".csv" : ".parquet");
   };
   const int index = context.collective->index();
-  std::unique_ptr<PredictionWriter> writer = PredictionWriter::Make(
-      absl::StrCat(writing, "/", part_of(index)), absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
+  std::unique_ptr<PredictionWriter> writer =
+      PredictionWriter::Make(absl::StrCat(writing, "/", part_of(index)),
+                             absl::StrCat(request.output_path, "/", part_of(index)), request.csv);
 
-  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr, Prefetcher::Mode::kPredict, finished_steps,
-                     request.steps, /*local_normalization=*/false, context.team);
+  Prefetcher prefetcher(&config, std::move(loader), context.client, nullptr,
+                        Prefetcher::Mode::kPredict, finished_steps, request.steps,
+                        /*local_normalization=*/false, context.team);
   prefetcher.Watch(context.status(), context.options.timeout_s);
   ForwardInputs inputs(&config, context.team);
   int64_t rows = 0;
@@ -146,8 +161,10 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
     if (reads_domains) PEPNET_RETURN_IF_ERROR(CheckDomains(config, batch));
     std::vector<ModelOutput> written;
     for (int i : chosen) {
-      written.push_back(i < model_outputs ? outputs[i]
-                                          : SelectOwnDomain(config, batch, own_outputs[i - model_outputs], outputs));
+      written.push_back(
+          i < model_outputs
+              ? outputs[i]
+              : SelectOwnDomain(config, batch, own_outputs[i - model_outputs], outputs));
     }
     PEPNET_RETURN_IF_ERROR(writer->Append(batch.rows, written, batch.reserved));
     rows += batch.rows;
@@ -159,7 +176,8 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model, cons
   total[0] = rows;
   total[1] = prefetcher.loader().clamped_ids();
   total[2 + index] = writer->bytes();
-  PEPNET_RETURN_IF_ERROR(context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
+  PEPNET_RETURN_IF_ERROR(
+      context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context, "list of predictions", [&] {
     std::vector<PredictionDirectory::Part> parts;
     for (int w = 0; w < workers; ++w) parts.push_back({part_of(w), total[2 + w]});

@@ -67,7 +67,8 @@ std::string NameOf(const FeatureImportance& feature) {
 
 nlohmann::ordered_json QualityJson(const TaskQuality& quality) {
   nlohmann::ordered_json json = {{"task", quality.task}};
-  json["domain"] = quality.domain.has_value() ? nlohmann::ordered_json(*quality.domain) : nlohmann::ordered_json();
+  json["domain"] = quality.domain.has_value() ? nlohmann::ordered_json(*quality.domain)
+                                              : nlohmann::ordered_json();
   json["rows"] = quality.rows;
   json["positives"] = quality.positives;
   json["auc"] = JsonNumber(quality.auc);
@@ -76,7 +77,8 @@ nlohmann::ordered_json QualityJson(const TaskQuality& quality) {
 }
 
 // The cost of dealing out: positive where it hurts.
-nlohmann::ordered_json Difference(const std::optional<double>& larger, const std::optional<double>& smaller) {
+nlohmann::ordered_json Difference(const std::optional<double>& larger,
+                                  const std::optional<double>& smaller) {
   if (!larger.has_value() || !smaller.has_value()) return nullptr;
   return *larger - *smaller;
 }
@@ -85,9 +87,9 @@ nlohmann::ordered_json Difference(const std::optional<double>& larger, const std
 
 std::string ImportanceTables(const Importance& importance) {
   const std::vector<TaskQuality>& base = importance.base;
-  std::string text =
-      absl::StrCat("what ", importance.rows, " rows lose when the values of a feature are dealt out among ",
-                   "them: change of auc and logloss, most auc first\n");
+  std::string text = absl::StrCat("what ", importance.rows,
+                                  " rows lose when the values of a feature are dealt out among ",
+                                  "them: change of auc and logloss, most auc first\n");
   TextTable tasks;
   std::vector<std::string> head = {"feature"}, as_is = {"(as it is)"};
   for (const TaskQuality& quality : base) {
@@ -116,7 +118,10 @@ std::string ImportanceTables(const Importance& importance) {
     if (last - begin < 3) continue;  // one domain says what all rows do
     absl::StrAppend(&text, "\n\nchange of auc ", Printable(base[begin].task, kNameBytes), " by ",
                     Printable(importance.domain_column, kNameBytes));
-    if (last < end) absl::StrAppend(&text, " (the ", last - begin - 1, " with most rows of ", end - begin - 1, ")");
+    if (last < end) {
+      absl::StrAppend(&text, " (the ", last - begin - 1, " with most rows of ", end - begin - 1,
+                      ")");
+    }
     TextTable domains;
     std::vector<std::string> names = {"feature"}, rows = {"(rows)"}, values = {"(as it is)"};
     for (size_t i = begin; i < last; ++i) {
@@ -127,7 +132,9 @@ std::string ImportanceTables(const Importance& importance) {
     for (auto& line : {names, rows, values}) domains.AddLine(line);
     for (const FeatureImportance& feature : importance.features) {
       std::vector<std::string> line = {NameOf(feature)};
-      for (size_t i = begin; i < last; ++i) line.push_back(Change(base[i].auc, feature.shuffled[i].auc));
+      for (size_t i = begin; i < last; ++i) {
+        line.push_back(Change(base[i].auc, feature.shuffled[i].auc));
+      }
       domains.AddLine(std::move(line));
     }
     absl::StrAppend(&text, "\n", domains.ToString());
@@ -149,26 +156,32 @@ std::string GateTable(const GateStatistics& statistics) {
   for (const GateStatistic& gate : statistics.gates) {
     const auto percent = [](double share) { return absl::StrFormat("%.1f %%", 100 * share); };
     std::vector<std::string> line = {
-        Printable(absl::StrCat(gate.network, gate.task.empty() ? "" : " ", gate.task, " ", gate.part), 2 * kNameBytes),
+        Printable(
+            absl::StrCat(gate.network, gate.task.empty() ? "" : " ", gate.task, " ", gate.part),
+            2 * kNameBytes),
         absl::StrFormat("%.3f", gate.mean),
         absl::StrFormat("%.3f", gate.from_one),
         absl::StrFormat("%.3f", gate.varies),
         percent(gate.off),
         percent(gate.full)};
-    for (size_t i = 0; i < std::min(gate.domains.size(), kDomainColumns) && gate.domains.size() > 1; ++i) {
+    for (size_t i = 0; i < std::min(gate.domains.size(), kDomainColumns) && gate.domains.size() > 1;
+         ++i) {
       line.push_back(absl::StrFormat("%.3f", gate.domains[i].second));
     }
     table.AddLine(std::move(line));
   }
   const bool by_domain = statistics.gates[0].domains.size() > 1;
   return absl::StrCat(
-      "the gates on the first ", statistics.rows, " rows: 1 lets a value pass as it is, 0 holds it back",
-      by_domain ? absl::StrCat("; from 1 by ", Printable(statistics.domain_column, kNameBytes), " in the last columns")
+      "the gates on the first ", statistics.rows,
+      " rows: 1 lets a value pass as it is, 0 holds it back",
+      by_domain ? absl::StrCat("; from 1 by ", Printable(statistics.domain_column, kNameBytes),
+                               " in the last columns")
                 : "",
       "\n", table.ToString());
 }
 
-std::string ExplanationJson(const ExplainedRun& run, const Importance& importance, const GateStatistics& gates) {
+std::string ExplanationJson(const ExplainedRun& run, const Importance& importance,
+                            const GateStatistics& gates) {
   nlohmann::ordered_json json = {{"checkpoint", run.checkpoint},
                                  {"step", run.step},
                                  {"input", run.input},

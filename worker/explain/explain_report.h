@@ -15,8 +15,8 @@ struct ExplainedRun {
   uint64_t seed = 0;
 };
 
-// The features by what they cost, a column pair for each task; then for each task a column for each of the
-// kDomainColumns domains with most rows.
+// The features by what they cost, a column pair for each task; then for each task a column for each
+// of the kDomainColumns domains with most rows.
 inline constexpr size_t kDomainColumns = 8;
 std::string ImportanceTables(const Importance& importance);
 
@@ -24,6 +24,7 @@ std::string ImportanceTables(const Importance& importance);
 std::string GateTable(const GateStatistics& statistics);
 
 // One object, one line.
-std::string ExplanationJson(const ExplainedRun& run, const Importance& importance, const GateStatistics& gates);
+std::string ExplanationJson(const ExplainedRun& run, const Importance& importance,
+                            const GateStatistics& gates);
 
 }  // namespace pepnet

@@ -36,7 +36,9 @@ std::vector<Unit> UnitsOf(const JobConfig& config) {
     size_t smallest = config.features.size();
     // Groups that share a feature join into one unit: dealing out one of them alone would tear the
     // other's sequences apart.
-    for (const int leaf : group.sequence) smallest = std::min(smallest, root[config.leaves[leaf].feature]);
+    for (const int leaf : group.sequence) {
+      smallest = std::min(smallest, root[config.leaves[leaf].feature]);
+    }
     for (const int leaf : group.sequence) {
       const size_t joined = root[config.leaves[leaf].feature];
       std::replace(root.begin(), root.end(), joined, smallest);
@@ -62,7 +64,8 @@ class Scores {
  public:
   explicit Scores(const JobConfig* config) : config_(config), tasks_(config->model.towers.size()) {}
 
-  void Add(const Batch& batch, const std::vector<int64_t>& keys, const std::vector<ModelOutput>& outputs) {
+  void Add(const Batch& batch, const std::vector<int64_t>& keys,
+           const std::vector<ModelOutput>& outputs) {
     const std::vector<ModelOutput> scores = SelectMetricInputs(*config_, batch, outputs);
     for (size_t t = 0; t < tasks_.size(); ++t) {
       const Tower& tower = config_->model.towers[t];
@@ -70,7 +73,8 @@ class Scores {
       const LabelColumn& label = batch.labels[tower.label];
       const TowerScores of_tower = ScoresOfTower(tower, label, scores[t].values, batch.rows);
       for (int64_t row = 0; row < batch.rows; ++row) {
-        tasks_[t].Add(keys.empty() ? kNoDomain : keys[row], of_tower.One(row), Positive(label, row));
+        tasks_[t].Add(keys.empty() ? kNoDomain : keys[row], of_tower.One(row),
+                      Positive(label, row));
       }
     }
   }
@@ -81,7 +85,8 @@ class Scores {
     for (size_t t = 0; t < tasks_.size(); ++t) {
       const Tower& tower = config_->model.towers[t];
       if (!HasScore(tower)) continue;
-      PEPNET_RETURN_IF_ERROR(tasks_[t].GatherToFirst(collective, absl::StrCat("scores of ", tower.name)));
+      PEPNET_RETURN_IF_ERROR(
+          tasks_[t].GatherToFirst(collective, absl::StrCat("scores of ", tower.name)));
       if (collective->index() != 0) continue;
       // The rows come sorted by domain and then by score; for the AUC over all they are sorted by
       // score alone.
@@ -108,7 +113,8 @@ class Scores {
   static TaskQuality Quality(const std::string& task, std::optional<std::string> domain,
                              std::span<const ScoredRow> rows) {
     const SliceQuality measured = MeasureSlice(rows);
-    return {task, std::move(domain), measured.rows, measured.positives, measured.auc, measured.logloss};
+    return {task,         std::move(domain), measured.rows, measured.positives,
+            measured.auc, measured.logloss};
   }
 
   const JobConfig* config_;
@@ -117,7 +123,8 @@ class Scores {
 
 class Explainer {
  public:
-  Explainer(const WorkerContext& context, PepnetModel* model, RowBlocks* rows, int64_t finished_steps)
+  Explainer(const WorkerContext& context, PepnetModel* model, RowBlocks* rows,
+            int64_t finished_steps)
       : context_(context),
         config_(*context.config),
         model_(model),
@@ -129,27 +136,35 @@ class Explainer {
   StatusOr<std::vector<TaskQuality>> Evaluate(const Unit* unit, const KeyedPermutation* source) {
     Scores scores(&config_);
     const int workers = context_.collective->count();
-    std::vector<std::vector<FeatureColumn>> cells;  // by feature of the unit, of all rows as they are
+    // By feature of the unit, of all rows as they are.
+    std::vector<std::vector<FeatureColumn>> cells;
     for (size_t i = 0; unit != nullptr && i < unit->features.size(); ++i) {
       // GatherFeature() is a collective operation, so every worker comes through here for every
       // feature, with a block of its own or without.
-      PEPNET_ASSIGN_OR_RETURN(cells.emplace_back(), GatherFeature(rows_, unit->features[i], context_.collective));
+      PEPNET_ASSIGN_OR_RETURN(cells.emplace_back(),
+                              GatherFeature(rows_, unit->features[i], context_.collective));
     }
-    for (size_t block = context_.collective->index(); block < rows_.blocks.size(); block += workers) {
+    for (size_t block = context_.collective->index(); block < rows_.blocks.size();
+         block += workers) {
       std::vector<FeatureColumn> columns;
       for (size_t i = 0; i < cells.size(); ++i) {
-        columns.push_back(TakeFrom(rows_, cells[i], config_.features[unit->features[i]], block,
-                                   [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
+        columns.push_back(
+            TakeFrom(rows_, cells[i], config_.features[unit->features[i]], block,
+                     [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
       }
       // The keys are taken before the feature is dealt out, which may be the one that says the
       // domain.
       const std::vector<int64_t> keys = DomainKeys(config_, rows_.blocks[block]);
       PreparedBatch prepared;
       prepared.batch = std::move(rows_.blocks[block]);
-      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&prepared.batch, unit->features[i]);
+      for (size_t i = 0; i < columns.size(); ++i) {
+        columns[i].Swap(&prepared.batch, unit->features[i]);
+      }
       const Status run = Run(&prepared, keys, &scores);
       // The rows are put back even after an error: they belong to the caller.
-      for (size_t i = 0; i < columns.size(); ++i) columns[i].Swap(&prepared.batch, unit->features[i]);
+      for (size_t i = 0; i < columns.size(); ++i) {
+        columns[i].Swap(&prepared.batch, unit->features[i]);
+      }
       rows_.blocks[block] = std::move(prepared.batch);
       PEPNET_RETURN_IF_ERROR(run);
     }
@@ -159,9 +174,12 @@ class Explainer {
  private:
   Status Run(PreparedBatch* prepared, const std::vector<int64_t>& keys, Scores* scores) {
     prepared->ids = FindUniqueIds(config_, prepared->batch);
-    PEPNET_ASSIGN_OR_RETURN(prepared->ticket, context_.client->StartPull(prepared->ids, finished_steps_, /*read_only=*/true));
+    PEPNET_ASSIGN_OR_RETURN(
+        prepared->ticket,
+        context_.client->StartPull(prepared->ids, finished_steps_, /*read_only=*/true));
     PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs_.Make(*prepared, context_.client));
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, model_->Forward(*input, nullptr));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs,
+                            model_->Forward(*input, nullptr));
     scores->Add(prepared->batch, keys, outputs);
     return absl::OkStatus();
   }
@@ -188,7 +206,9 @@ double Cost(const std::vector<TaskQuality>& base, const FeatureImportance& featu
 // The feature whose first id is the domain, -1: none.
 int DomainFeature(const JobConfig& config) {
   const Model& model = config.model;
-  if (model.domain_label >= 0 || !model.domain.has_value() || model.domain->leaves.empty()) return -1;
+  if (model.domain_label >= 0 || !model.domain.has_value() || model.domain->leaves.empty()) {
+    return -1;
+  }
   const int feature = config.leaves[model.domain->leaves[0]].feature;
   return config.features[feature].bucketizer == Bucketizer::kNone ? -1 : feature;
 }
@@ -209,13 +229,15 @@ std::vector<int64_t> DomainKeys(const JobConfig& config, const Batch& batch) {
 
 std::string DomainName(const JobConfig& config, int64_t key) {
   if (const int feature = DomainFeature(config); feature >= 0) {
-    if (const std::string* const word = VocabularyWord(config.features[feature], key); word != nullptr) return *word;
+    if (const std::string* const word = VocabularyWord(config.features[feature], key);
+        word != nullptr)
+      return *word;
   }
   return absl::StrCat(key);
 }
 
-StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* model, RowBlocks* rows,
-                                     int64_t finished_steps, uint64_t seed) {
+StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* model,
+                                     RowBlocks* rows, int64_t finished_steps, uint64_t seed) {
   const RankStatus::Phase phase(context.status(), "importance of the features");
   const JobConfig& config = *context.config;
   Importance importance;
@@ -227,11 +249,13 @@ StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* 
   const bool draws = context.first() && ProgressIsDrawn();
   for (size_t u = 0; u < units.size(); ++u) {
     if (draws) DrawProgress({absl::StrCat("feature ", u + 1, "/", units.size()), units[u].name});
-    const uint64_t chance = MutantActive(Mutant::kExplainDealsByWorker) ? seed + context.collective->index() : seed;
+    const uint64_t chance =
+        MutantActive(Mutant::kExplainDealsByWorker) ? seed + context.collective->index() : seed;
     // The permutation is keyed by the unit's name and not by its number: a feature keeps it when
     // others come or go.
-    const KeyedPermutation source(RandomKey(chance, RandomPurpose::kExplain, HashName(units[u].name)),
-                                  static_cast<uint64_t>(rows->rows));
+    const KeyedPermutation source(
+        RandomKey(chance, RandomPurpose::kExplain, HashName(units[u].name)),
+        static_cast<uint64_t>(rows->rows));
     FeatureImportance& feature = importance.features.emplace_back();
     feature.name = units[u].name;
     for (const size_t f : units[u].features) feature.features.push_back(config.features[f].name);
@@ -240,7 +264,9 @@ StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* 
   if (draws) EraseProgress();
   if (!context.first()) return Importance();
   std::stable_sort(importance.features.begin(), importance.features.end(),
-                   [&](const auto& a, const auto& b) { return Cost(importance.base, a) > Cost(importance.base, b); });
+                   [&](const auto& a, const auto& b) {
+                     return Cost(importance.base, a) > Cost(importance.base, b);
+                   });
   return importance;
 }
 

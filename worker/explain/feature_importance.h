@@ -1,13 +1,16 @@
-// FeatureImportance: what the model would lose without a feature. The feature's values are dealt out among the evaluated
-// rows by a permutation, so that they keep their distribution and lose their rows; how far the AUC falls and the logloss
-// rises is the feature's permutation importance (Breiman, "Random forests", 2001), by task and by domain.
+// FeatureImportance: what the model would lose without a feature. The feature's values are dealt
+// out among the evaluated rows by a permutation, so that they keep their distribution and lose
+// their rows; how far the AUC falls and the logloss rises is the feature's permutation importance
+// (Breiman, "Random forests", 2001), by task and by domain.
 //
-// Together: the sequences of one sequence group are dealt out as one, since their positions belong to each other.
-// Domain:   a value of domain_input_name, else the first id of the first feature of the domain group; that of the row as it
-//           is, when the feature itself is dealt out, too.
-// Read it:  a feature whose information another one carries as well shows little. A drop below zero is chance.
-// Order:    the numbers depend on rows, weights and seed alone: any number of workers gives the same bits, for equal
-//           threads. Blocks are computed as read, worker w every W-th.
+// Together: the sequences of one sequence group are dealt out as one, since their positions belong
+//           to each other.
+// Domain:   a value of domain_input_name, else the first id of the first feature of the domain
+//           group; that of the row as it is, when the feature itself is dealt out, too.
+// Read it:  a feature whose information another one carries as well shows little. A drop below zero
+//           is chance.
+// Order:    the numbers depend on rows, weights and seed alone: any number of workers gives the
+//           same bits, for equal threads. Blocks are computed as read, worker w every W-th.
 // Cost:     one evaluation of the rows per feature.
 // Threads:  one.
 #pragma once
@@ -40,18 +43,20 @@ struct FeatureImportance {
 
 struct Importance {
   int64_t rows = 0;
-  std::string domain_column;                // "" without domains
-  std::vector<TaskQuality> base;            // by task: all rows, then the domains, those with most rows first
-  std::vector<FeatureImportance> features;  // those that cost most AUC first, over the tasks on all rows
+  std::string domain_column;  // "" without domains
+  // By task: all rows, then the domains, those with most rows first.
+  std::vector<TaskQuality> base;
+  // Those that cost most AUC first, over the tasks on all rows.
+  std::vector<FeatureImportance> features;
 };
 
-// On worker 0; empty on the others. A collective operation: the workers hold the blocks of one ReadRowBlocks(). The
-// tables are read as of `finished_steps` applied steps.
-StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* model, RowBlocks* rows,
-                                     int64_t finished_steps, uint64_t seed);
+// On worker 0; empty on the others. A collective operation: the workers hold the blocks of one
+// ReadRowBlocks(). The tables are read as of `finished_steps` applied steps.
+StatusOr<Importance> ExplainFeatures(const WorkerContext& context, PepnetModel* model,
+                                     RowBlocks* rows, int64_t finished_steps, uint64_t seed);
 
-// The domain of each row of a batch (-1: none), the column it stands in ("" and no keys: there are no domains), and what a
-// domain is called.
+// The domain of each row of a batch (-1: none), the column it stands in ("" and no keys: there are
+// no domains), and what a domain is called.
 std::string DomainColumn(const JobConfig& config);
 std::vector<int64_t> DomainKeys(const JobConfig& config, const Batch& batch);
 std::string DomainName(const JobConfig& config, int64_t key);

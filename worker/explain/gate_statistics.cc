@@ -56,7 +56,9 @@ class Gate {
     first_.Apply(x.data(), &hidden_);
     for (float& value : hidden_) value = std::max(value, 0.0f);
     second_.Apply(hidden_.data(), &gate_);
-    for (float& value : gate_) value = static_cast<float>(gamma_ / (1 + std::exp(-static_cast<double>(value))));
+    for (float& value : gate_) {
+      value = static_cast<float>(gamma_ / (1 + std::exp(-static_cast<double>(value))));
+    }
     return gate_;
   }
 
@@ -101,12 +103,14 @@ class Part {
     result.from_one = from_one_ / (columns * count);
     result.off = static_cast<double>(off_) / (columns * count);
     result.full = static_cast<double>(full_) / (columns * count);
-    std::vector<std::pair<int64_t, std::pair<int64_t, double>>> domains(domains_.begin(), domains_.end());
+    std::vector<std::pair<int64_t, std::pair<int64_t, double>>> domains(domains_.begin(),
+                                                                        domains_.end());
     std::stable_sort(domains.begin(), domains.end(),
                      [](const auto& a, const auto& b) { return a.second.first > b.second.first; });
     for (const auto& [key, sum] : domains) {
       if (key < 0) continue;  // rows without a domain
-      result.domains.push_back({DomainName(config, key), sum.second / static_cast<double>(sum.first)});
+      result.domains.push_back(
+          {DomainName(config, key), sum.second / static_cast<double>(sum.first)});
     }
     return result;
   }
@@ -117,7 +121,8 @@ class Part {
   std::vector<double> sums_, squares_;  // by column
   double from_one_ = 0;
   int64_t off_ = 0, full_ = 0;
-  std::map<int64_t, std::pair<int64_t, double>> domains_;  // rows, and the sum of |gate - 1| averaged over columns
+  // rows, and the sum of |gate - 1| averaged over columns
+  std::map<int64_t, std::pair<int64_t, double>> domains_;
 };
 
 struct GateParts {
@@ -138,25 +143,31 @@ std::vector<GateParts> PartsOf(const JobConfig& config, const DenseParameters& p
     };
     for (const int l : model.main.leaves) {
       const Leaf& leaf = config.leaves[l];
-      add(config.features[leaf.feature].name, leaf.embedding < 0 ? leaf.dim : model.embeddings[leaf.embedding].width);
+      add(config.features[leaf.feature].name,
+          leaf.embedding < 0 ? leaf.dim : model.embeddings[leaf.embedding].width);
     }
     for (const int e : model.main.encoders) {
       const Encoder& encoder = model.encoders[e];
-      add(absl::StrCat(TypeOf(encoder.kind).name, " of ", model.sequence_groups[encoder.sequence_group].name),
+      add(absl::StrCat(TypeOf(encoder.kind).name, " of ",
+                       model.sequence_groups[encoder.sequence_group].name),
           encoder.width);
     }
     // The parts are in the order of the group's columns, which is what the gate multiplies.
-    CheckOrDie(column == epnet.gate.width(), "the main group and EPNet's gate have different widths");
+    CheckOrDie(column == epnet.gate.width(),
+               "the main group and EPNet's gate have different widths");
     list.push_back(std::move(epnet));
   }
   if (!model.uia.has_value()) return list;
   const size_t layers = model.ppnet_hidden_units.size();
   for (size_t task = 0; task < model.towers.size(); ++task) {
     for (size_t layer = 0; layer < layers; ++layer) {
-      GateParts ppnet{
-          Gate(parameters, absl::StrCat("model.ppnet.gate_nus.", task * layers + layer), model.ppnet_gamma), true, {}};
-      ppnet.parts.push_back(Part({"ppnet", model.towers[task].name, absl::StrCat("layer ", layer), model.ppnet_gamma},
-                                 0, ppnet.gate.width()));
+      GateParts ppnet{Gate(parameters, absl::StrCat("model.ppnet.gate_nus.", task * layers + layer),
+                           model.ppnet_gamma),
+                      true,
+                      {}};
+      ppnet.parts.push_back(
+          Part({"ppnet", model.towers[task].name, absl::StrCat("layer ", layer), model.ppnet_gamma},
+               0, ppnet.gate.width()));
       list.push_back(std::move(ppnet));
     }
   }
@@ -165,7 +176,8 @@ std::vector<GateParts> PartsOf(const JobConfig& config, const DenseParameters& p
 
 }  // namespace
 
-StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const InferenceModel& inference, RowBlocks* rows) {
+StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const InferenceModel& inference,
+                                      RowBlocks* rows) {
   const RankStatus::Phase phase(context.status(), "gates");
   const JobConfig& config = *context.config;
   GateStatistics statistics;
@@ -179,34 +191,42 @@ StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const Infere
     prepared.batch = std::move(rows->blocks[block]);
     const Status run = [&]() -> Status {
       prepared.ids = FindUniqueIds(config, prepared.batch);
-      PEPNET_ASSIGN_OR_RETURN(prepared.ticket,
-                              context.client->StartPull(prepared.ids, inference.finished_steps, /*read_only=*/true));
+      PEPNET_ASSIGN_OR_RETURN(
+          prepared.ticket,
+          context.client->StartPull(prepared.ids, inference.finished_steps, /*read_only=*/true));
       PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(prepared, context.client));
       return inference.model->Forward(*input, nullptr).status();
     }();
     rows->blocks[block] = std::move(prepared.batch);
     PEPNET_RETURN_IF_ERROR(run);
     std::map<std::string, ModelOutput> layers;
-    for (ModelOutput& layer : inference.model->intermediates()) layers[layer.name] = std::move(layer);
+    for (ModelOutput& layer : inference.model->intermediates()) {
+      layers[layer.name] = std::move(layer);
+    }
     const ModelOutput& main = layers["group_all"];
     // PPNet's gates read E, the output of EPNet, or the main group where there is no EPNet.
     const ModelOutput& shared = config.model.domain.has_value() ? layers["epnet_output"] : main;
-    for (int64_t row = 0; row < rows->blocks[block].rows && statistics.rows < kGateRows; ++row, ++statistics.rows) {
+    for (int64_t row = 0; row < rows->blocks[block].rows && statistics.rows < kGateRows;
+         ++row, ++statistics.rows) {
       // [domain ; main] and [uia ; shared], as the gates read them.
       const auto joined = [&](const ModelOutput& a, const ModelOutput& b) {
-        std::vector<float> x(a.values.begin() + row * a.width, a.values.begin() + (row + 1) * a.width);
+        std::vector<float> x(a.values.begin() + row * a.width,
+                             a.values.begin() + (row + 1) * a.width);
         x.insert(x.end(), b.values.begin() + row * b.width, b.values.begin() + (row + 1) * b.width);
         return x;
       };
       for (GateParts& gate : gates) {
         const std::vector<float>& values =
-            gate.gate.Of(gate.reads_uia ? joined(layers["group_uia"], shared) : joined(layers["group_domain"], main));
+            gate.gate.Of(gate.reads_uia ? joined(layers["group_uia"], shared)
+                                        : joined(layers["group_domain"], main));
         for (Part& part : gate.parts) part.Add(values, keys.empty() ? -1 : keys[row]);
       }
     }
   }
   for (const GateParts& gate : gates) {
-    for (const Part& part : gate.parts) statistics.gates.push_back(part.Result(config, statistics.rows));
+    for (const Part& part : gate.parts) {
+      statistics.gates.push_back(part.Result(config, statistics.rows));
+    }
   }
   return statistics;
 }

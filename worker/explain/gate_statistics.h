@@ -1,15 +1,16 @@
-// Gate statistics: what EPNet's and PPNet's gates do on rows. A gate multiplies by gamma * sigmoid(z), from 0 to gamma; at 1
-// the value passes as it is. EPNet has one for each column of the main group, so its gates are told by feature; PPNet has
-// one for each unit of a task's layer.
+// Gate statistics: what EPNet's and PPNet's gates do on rows. A gate multiplies by gamma *
+// sigmoid(z), from 0 to gamma; at 1 the value passes as it is. EPNet has one for each column of the
+// main group, so its gates are told by feature; PPNet has one for each unit of a task's layer.
 //
 //   from 1   mean of |gate - 1|: what the gate does at all
-//   varies   standard deviation over the rows, averaged over the columns: near 0 the gate is the same for everybody, and
-//            the network could have learnt it without a domain or a user
-//   off      share of gates below kEdge * gamma: what they hold back is lost (a dead feature or unit)
+//   varies   standard deviation over the rows, averaged over the columns: near 0 the gate is the
+//            same for everybody, and the network could have learnt it without a domain or a user
+//   off      share of gates below kEdge * gamma: what they hold back is lost (a dead feature or
+//            unit)
 //   full     share above (1 - kEdge) * gamma: saturated, training hardly moves them any more
 //
-// Order:   computed from the model's own layers (PepnetModel::intermediates()), row by row, so the numbers depend on rows
-//          and weights alone.
+// Order:   computed from the model's own layers (PepnetModel::intermediates()), row by row, so the
+//          numbers depend on rows and weights alone.
 // Cost:    the gates of kGateRows rows, on worker 0.
 // Threads: one.
 #pragma once
@@ -43,11 +44,13 @@ struct GateStatistic {
 struct GateStatistics {
   int64_t rows = 0;
   std::string domain_column;
-  std::vector<GateStatistic> gates;  // epnet in the order of the columns, then ppnet by task and layer
+  // Epnet in the order of the columns, then ppnet by task and layer.
+  std::vector<GateStatistic> gates;
 };
 
-// Of the first kGateRows rows. Not collective: worker 0 calls it, and holds the blocks with these rows. Empty for a
-// model without gates.
-StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const InferenceModel& inference, RowBlocks* rows);
+// Of the first kGateRows rows. Not collective: worker 0 calls it, and holds the blocks with these
+// rows. Empty for a model without gates.
+StatusOr<GateStatistics> MeasureGates(const WorkerContext& context, const InferenceModel& inference,
+                                      RowBlocks* rows);
 
 }  // namespace pepnet

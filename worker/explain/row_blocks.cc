@@ -33,7 +33,8 @@ void AppendRow(const FeatureColumn& from, const Feature& described, int64_t row,
     const int32_t begin = column.offsets[bag], end = column.offsets[bag + 1];
     out->ids.ids.insert(out->ids.ids.end(), column.ids.begin() + begin, column.ids.begin() + end);
     if (!column.weights.empty()) {
-      out->ids.weights.insert(out->ids.weights.end(), column.weights.begin() + begin, column.weights.begin() + end);
+      out->ids.weights.insert(out->ids.weights.end(), column.weights.begin() + begin,
+                              column.weights.begin() + end);
     }
     out->ids.offsets.push_back(static_cast<int32_t>(out->ids.ids.size()));
   }
@@ -75,7 +76,8 @@ void AppendColumn(const Batch& batch, size_t feature, std::string* out) {
 bool TakeColumn(std::string_view* bytes, FeatureColumn* column) {
   std::vector<float> values;
   if (!TakeArray(bytes, &column->ids.ids) || !TakeArray(bytes, &column->ids.offsets) ||
-      !TakeArray(bytes, &column->ids.weights) || !TakeArray(bytes, &values) || !TakeArray(bytes, &column->elements)) {
+      !TakeArray(bytes, &column->ids.weights) || !TakeArray(bytes, &values) ||
+      !TakeArray(bytes, &column->elements)) {
     return false;
   }
   column->values.Resize(values.size());
@@ -85,7 +87,8 @@ bool TakeColumn(std::string_view* bytes, FeatureColumn* column) {
 
 }  // namespace
 
-StatusOr<std::vector<FeatureColumn>> GatherFeature(const RowBlocks& rows, size_t feature, Collective* collective) {
+StatusOr<std::vector<FeatureColumn>> GatherFeature(const RowBlocks& rows, size_t feature,
+                                                   Collective* collective) {
   const auto workers = static_cast<size_t>(collective->count());
   std::string mine;
   // Worker w sends its blocks w, w + W, ... in order, so they need no numbers.
@@ -105,7 +108,8 @@ StatusOr<std::vector<FeatureColumn>> GatherFeature(const RowBlocks& rows, size_t
       }
     }
     if (!bytes.empty()) {
-      return absl::InternalError(absl::StrCat("worker ", w, " sent ", bytes.size(), " bytes of cells more than its ",
+      return absl::InternalError(absl::StrCat("worker ", w, " sent ", bytes.size(),
+                                              " bytes of cells more than its ",
                                               "blocks have: the workers read different rows"));
     }
   }
@@ -118,8 +122,9 @@ void FeatureColumn::Swap(Batch* batch, size_t feature) {
   std::swap(elements, batch->elements[feature]);
 }
 
-FeatureColumn TakeFrom(const RowBlocks& rows, const std::vector<FeatureColumn>& columns, const Feature& described,
-                       size_t block, const std::function<int64_t(int64_t)>& source) {
+FeatureColumn TakeFrom(const RowBlocks& rows, const std::vector<FeatureColumn>& columns,
+                       const Feature& described, size_t block,
+                       const std::function<int64_t(int64_t)>& source) {
   FeatureColumn column;
   std::vector<float> values;
   const bool has_ids = described.bucketizer != Bucketizer::kNone;
@@ -167,30 +172,35 @@ void CutTo(int64_t keep, const JobConfig& config, Batch* batch) {
 
 }  // namespace
 
-StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::string& input_path, int64_t most_rows,
-                                  int64_t rows_of_first) {
+StatusOr<RowBlocks> ReadRowBlocks(const WorkerContext& context, const std::string& input_path,
+                                  int64_t most_rows, int64_t rows_of_first) {
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, input_path);
   // Every worker reads everything, instead of slices: a block is kept whole by one of them.
   options.worker_index = 0;
   options.worker_count = 1;
-  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
+  PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<BatchLoader> loader,
+                          BatchLoader::Open(config, options));
   RowBlocks result;
   result.block_rows = options.batch_size;
   const auto workers = static_cast<size_t>(context.collective->count());
   while (most_rows == 0 || result.rows < most_rows) {
     std::optional<Batch> batch;
     {
-      RankStatus::Wait wait(context.status(), kAnyRank, After(std::chrono::duration<double>(context.options.timeout_s)),
+      RankStatus::Wait wait(context.status(), kAnyRank,
+                            After(std::chrono::duration<double>(context.options.timeout_s)),
                             "the next batch of the input files");
       PEPNET_ASSIGN_OR_RETURN(batch, loader->Next());
     }
     if (!batch.has_value()) break;
     PEPNET_RETURN_IF_ERROR(CheckLabels(config, *batch));
-    if (most_rows > 0 && batch->rows > most_rows - result.rows) CutTo(most_rows - result.rows, config, &*batch);
+    if (most_rows > 0 && batch->rows > most_rows - result.rows) {
+      CutTo(most_rows - result.rows, config, &*batch);
+    }
     // Every worker counts every block, including those that it lets go, so numbers agree without an
     // exchange.
-    const bool is_own = result.blocks.size() % workers == static_cast<size_t>(context.collective->index());
+    const bool is_own =
+        result.blocks.size() % workers == static_cast<size_t>(context.collective->index());
     const bool holds = is_own || (context.first() && result.rows < rows_of_first);
     result.rows += batch->rows;
     result.blocks.push_back(holds ? *std::move(batch) : Batch());

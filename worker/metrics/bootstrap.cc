@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kTail = 0.025;  // below and above the interval
 
-// Of Poisson(1), by inversion: the number of k with word >= 2^32 * P(draws <= k). Beyond 12 draws, which one row in 10^10
-// has, 12 are taken.
+// Of Poisson(1), by inversion: the number of k with word >= 2^32 * P(draws <= k). Beyond 12 draws,
+// which one row in 10^10 has, 12 are taken.
 class PoissonOne {
  public:
   PoissonOne() {
@@ -45,11 +45,12 @@ struct Values {
   std::optional<double> auc, logloss, pcoc;
 };
 
-// Of kTogether rounds from round kTogether * group on, in one pass over the rows in ascending score: Philox gives four
-// words at a time.
+// Of kTogether rounds from round kTogether * group on, in one pass over the rows in ascending
+// score: Philox gives four words at a time.
 constexpr int kTogether = 4;
-std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows, const std::vector<double>& losses,
-                                          uint64_t seed, int group) {
+std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows,
+                                          const std::vector<double>& losses, uint64_t seed,
+                                          int group) {
   static const PoissonOne poisson;
   const uint64_t key = RandomKey(seed, RandomPurpose::kBootstrap, static_cast<uint64_t>(group));
   struct Sums {
@@ -80,7 +81,9 @@ std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows, co
     const double drawn = one.positives + one.negatives;
     if (drawn > 0) values[r].logloss = one.loss / drawn;
     if (one.positives > 0) values[r].pcoc = one.predicted / one.positives;
-    if (one.positives > 0 && one.negatives > 0) values[r].auc = one.pairs_won / (one.positives * one.negatives);
+    if (one.positives > 0 && one.negatives > 0) {
+      values[r].auc = one.pairs_won / (one.positives * one.negatives);
+    }
   }
   return values;
 }
@@ -93,7 +96,8 @@ double Quantile(const std::vector<double>& sorted, double share) {
   return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
-std::optional<Interval> IntervalOf(const std::optional<double>& value, const std::vector<Values>& rounds,
+std::optional<Interval> IntervalOf(const std::optional<double>& value,
+                                   const std::vector<Values>& rounds,
                                    std::optional<double> Values::*member) {
   std::vector<double> drawn;
   for (const Values& round : rounds) {
@@ -106,12 +110,15 @@ std::optional<Interval> IntervalOf(const std::optional<double>& value, const std
 
 }  // namespace
 
-TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows, int rounds, uint64_t seed,
-                            int threads) {
+TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows, int rounds,
+                            uint64_t seed, int threads) {
   TaskIntervals intervals{task, rounds, {}, {}, {}};
-  // By score, and within a score by number, so that sums have one order; scores that are NaN come last.
+  // By score, and within a score by number, so that sums have one order; scores that are NaN come
+  // last.
   std::sort(rows.begin(), rows.end(), [](const ScoredRow& a, const ScoredRow& b) {
-    if (std::isnan(a.score) || std::isnan(b.score)) return std::isnan(b.score) && !std::isnan(a.score);
+    if (std::isnan(a.score) || std::isnan(b.score)) {
+      return std::isnan(b.score) && !std::isnan(a.score);
+    }
     return a.score != b.score ? a.score < b.score : a.key < b.key;
   });
   const SliceQuality quality = MeasureSlice(rows);
@@ -138,7 +145,8 @@ BootstrapSet::BootstrapSet(const JobConfig* config, int rounds, uint64_t seed)
     : config_(config), rounds_(rounds), seed_(seed), tasks_(config->model.towers.size()) {}
 
 void BootstrapSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
-  const int64_t first = rows_before_ + (MutantActive(Mutant::kBootstrapByLocalRow) ? 0 : batch.first_row);
+  const int64_t first =
+      rows_before_ + (MutantActive(Mutant::kBootstrapByLocalRow) ? 0 : batch.first_row);
   rows_before_ += batch.global_rows;
   if (rounds_ == 0 || batch.rows == 0) return;
   for (size_t t = 0; t < tasks_.size(); ++t) {
@@ -157,15 +165,16 @@ StatusOr<std::vector<TaskIntervals>> BootstrapSet::Finish(Collective* collective
   if (rounds_ == 0) return intervals;
   for (size_t t = 0; t < tasks_.size(); ++t) {
     if (!HasScore(config_->model.towers[t])) continue;
-    PEPNET_RETURN_IF_ERROR(
-        tasks_[t].GatherToFirst(collective, absl::StrCat("rows of ", config_->model.towers[t].name)));
+    PEPNET_RETURN_IF_ERROR(tasks_[t].GatherToFirst(
+        collective, absl::StrCat("rows of ", config_->model.towers[t].name)));
   }
   if (collective->index() != 0) return intervals;
   for (size_t t = 0; t < tasks_.size(); ++t) {
     const Tower& tower = config_->model.towers[t];
     if (!HasScore(tower)) continue;
     const std::span<const ScoredRow> rows = tasks_[t].Sorted();
-    intervals.push_back(DrawIntervals(tower.name, {rows.begin(), rows.end()}, rounds_, seed_, threads));
+    intervals.push_back(
+        DrawIntervals(tower.name, {rows.begin(), rows.end()}, rounds_, seed_, threads));
     tasks_[t] = {};
   }
   return intervals;

@@ -1,14 +1,16 @@
-// Bootstrap: how far AUC, logloss and PCOC of each task would vary if other rows of the same kind had been evaluated. Rows
-// are drawn anew many times, and the middle 95 % of the values is the interval (Efron, "Bootstrap methods", 1979). A row
-// is drawn Poisson(1) times, independently of the others: what n draws of n rows come to for large n, without an order
-// that workers would have to agree on.
+// Bootstrap: how far AUC, logloss and PCOC of each task would vary if other rows of the same kind
+// had been evaluated. Rows are drawn anew many times, and the middle 95 % of the values is the
+// interval (Efron, "Bootstrap methods", 1979). A row is drawn Poisson(1) times, independently of
+// the others: what n draws of n rows come to for large n, without an order that workers would have
+// to agree on.
 //
-//   draws(row, round) = Poisson(1) by inversion of a number that is a function of (seed, round, row)
-//   auc, logloss, pcoc as in slices.h, each row counting as often as it was drawn
+//   draws(row, round) = Poisson(1) by inversion of a number that is a function of (seed, round,
+//   row) auc, logloss, pcoc as in slices.h, each row counting as often as it was drawn
 //
 // Use:      Add() per batch; Finish() once (a collective operation).
 // Memory:   16 bytes a row and task on each worker; worker 0 gathers them.
-// Order:    a row is known by its number in the input, so any number of workers and threads gives the same bits.
+// Order:    a row is known by its number in the input, so any number of workers and threads gives
+//           the same bits.
 // Cost:     one pass over the rows per four rounds and task, on worker 0's threads.
 // Threads:  one at a time; Finish() has a team of its own. torch-free.
 #pragma once
@@ -39,8 +41,8 @@ struct TaskIntervals {
 };
 
 // Of scored rows, their keys being their numbers in the input. threads >= 1.
-TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows, int rounds, uint64_t seed,
-                            int threads);
+TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows, int rounds,
+                            uint64_t seed, int threads);
 
 class BootstrapSet {
  public:

@@ -14,12 +14,14 @@ namespace pepnet {
 
 template <typename Number>
 std::string BytesOf(const std::vector<Number>& numbers) {
-  return std::string(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(Number));
+  return std::string(reinterpret_cast<const char*>(numbers.data()),
+                     numbers.size() * sizeof(Number));
 }
 
 // Internal if the bytes are no whole numbers; `what` says in the message what they are.
 template <typename Number>
-Status AppendBytes(const std::string& bytes, const std::string& what, std::vector<Number>* numbers) {
+Status AppendBytes(const std::string& bytes, const std::string& what,
+                   std::vector<Number>* numbers) {
   if (bytes.size() % sizeof(Number) != 0) {
     return absl::InternalError(absl::StrCat(what, ": ", bytes.size(), " bytes"));
   }
@@ -29,10 +31,11 @@ Status AppendBytes(const std::string& bytes, const std::string& what, std::vecto
   return absl::OkStatus();
 }
 
-// Worker 0's numbers get those of the others behind them, in worker order; those of the others are empty afterwards.
-// A collective operation.
+// Worker 0's numbers get those of the others behind them, in worker order; those of the others are
+// empty afterwards. A collective operation.
 template <typename Number>
-Status GatherNumbers(Collective* collective, const std::string& what, std::vector<Number>* numbers) {
+Status GatherNumbers(Collective* collective, const std::string& what,
+                     std::vector<Number>* numbers) {
   const bool first = collective->index() == 0;
   std::string mine;
   if (!first) {

@@ -10,8 +10,8 @@
 namespace pepnet {
 namespace {
 
-// Index of the last threshold <= score, -1 if there is none (also for NaN). Thresholds are nearly i / (n - 1), so a
-// direct guess is at most a step or two away.
+// Index of the last threshold <= score, -1 if there is none (also for NaN). Thresholds are nearly i
+// / (n - 1), so a direct guess is at most a step or two away.
 int ThresholdIndex(const std::vector<float>& thresholds, float score) {
   const int n = static_cast<int>(thresholds.size());
   if (!(score >= thresholds[0])) return -1;
@@ -53,9 +53,10 @@ bool TowerScores::IsAmongTop(int64_t row, int c, int top_k, int num_class) const
   return before < top_k;
 }
 
-// step = 1 / (n - 1) in float32; t_i = step i in the lower half, 1 - step (n - 1 - i) in the upper, each rounded once.
-// (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not on older CPUs, where 15 of 200
-// thresholds come out one bit off.) In double both expressions are exact before they are rounded.
+// step = 1 / (n - 1) in float32; t_i = step i in the lower half, 1 - step (n - 1 - i) in the upper,
+// each rounded once. (torch uses a fused multiply-add there on GPUs and on CPUs with AVX2, but not
+// on older CPUs, where 15 of 200 thresholds come out one bit off.) In double both expressions are
+// exact before they are rounded.
 std::vector<float> AucThresholds(int n) {
   CHECK_GT(n, 0);
   std::vector<float> thresholds(n, 0.0f);
@@ -67,16 +68,16 @@ std::vector<float> AucThresholds(int n) {
   return thresholds;
 }
 
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, double* counts) {
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
+                 const TowerScores& scores, int64_t rows, double* counts) {
   double* const by_class[2] = {counts + thresholds.size() + 1, counts};
   for (int64_t row = 0; row < rows; ++row) {
     by_class[Positive(label, row)][ThresholdIndex(thresholds, scores.One(row)) + 1] += 1;
   }
 }
 
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, int c, double* counts) {
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
+                 const TowerScores& scores, int64_t rows, int c, double* counts) {
   double* const by_class[2] = {counts + thresholds.size() + 1, counts};
   for (int64_t row = 0; row < rows; ++row) {
     const bool positive = label.values[row] == static_cast<float>(c);
@@ -84,15 +85,16 @@ void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
   }
 }
 
-// TPR_k = true_positives_k / positives, FPR_k = false_positives_k / negatives, an empty class has rate 0.
-// AUC = sum over k from n - 1 down to 1 of (FPR_{k-1} - FPR_k) (TPR_{k-1} + TPR_k) / 2
-double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
-                 double positives, double negatives) {
+// TPR_k = true_positives_k / positives, FPR_k = false_positives_k / negatives, an empty class has
+// rate 0. AUC = sum over k from n - 1 down to 1 of (FPR_{k-1} - FPR_k) (TPR_{k-1} + TPR_k) / 2
+double BinnedAuc(const std::vector<double>& true_positives,
+                 const std::vector<double>& false_positives, double positives, double negatives) {
   CHECK_EQ(true_positives.size(), false_positives.size());
   if (positives == 0 || negatives == 0) return 0;
   double area = 0;  // of the curve in counts: exact until the last division for up to 2^26 rows
   for (size_t k = true_positives.size(); k-- > 1;) {
-    area += (false_positives[k - 1] - false_positives[k]) * (true_positives[k - 1] + true_positives[k]) / 2;
+    area += (false_positives[k - 1] - false_positives[k]) *
+            (true_positives[k - 1] + true_positives[k]) / 2;
   }
   return area / (positives * negatives);
 }
@@ -112,12 +114,15 @@ double AucOfCounts(size_t thresholds, const double* counts) {
 
 namespace {
 
-// sum_c weight_c AUC_c / sum_c weight_c of the AUC of each class against the others; weight: 1, or the rows of the class.
+// sum_c weight_c AUC_c / sum_c weight_c of the AUC of each class against the others; weight: 1, or
+// the rows of the class.
 double AucOfClasses(const Metric& metric, size_t thresholds, int num_class, const double* counts) {
   double sum = 0, weights = 0;
   for (int c = 0; c < num_class; ++c, counts += AucCounts(thresholds)) {
     double weight = 1;
-    if (metric.average == ClassAverage::kWeighted) weight = std::accumulate(counts, counts + thresholds + 1, 0.0);
+    if (metric.average == ClassAverage::kWeighted) {
+      weight = std::accumulate(counts, counts + thresholds + 1, 0.0);
+    }
     sum += weight * AucOfCounts(thresholds, counts);
     weights += weight;
   }
@@ -133,7 +138,8 @@ double Entropy(double eta, double cross_entropies, double positives, double rows
 
 }  // namespace
 
-MetricSums::MetricSums(const Metric* metric, int num_class) : metric_(metric), num_class_(num_class) {
+MetricSums::MetricSums(const Metric* metric, int num_class)
+    : metric_(metric), num_class_(num_class) {
   CHECK(!TypeOf(metric->kind).needs_rows) << metric->name << " is no sum over rows";
   if (metric->kind == MetricKind::kNormalizedEntropy) size_ = 3;
   if (metric->kind != MetricKind::kAuc && metric->kind != MetricKind::kMulticlassAuc) return;
@@ -142,14 +148,15 @@ MetricSums::MetricSums(const Metric* metric, int num_class) : metric_(metric), n
   size_ = AucCounts(thresholds_.size()) * static_cast<size_t>(classes);
 }
 
-void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows,
-                     double* sums) const {
+void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores,
+                     int64_t rows, double* sums) const {
   switch (metric_->kind) {
     case MetricKind::kAuc:
       return CountForAuc(thresholds_, label, scores, rows, sums);
     case MetricKind::kMulticlassAuc:
       for (int c = 0; c < num_class_; ++c) {
-        CountForAuc(thresholds_, label, scores, rows, c, sums + static_cast<size_t>(c) * AucCounts(thresholds_.size()));
+        CountForAuc(thresholds_, label, scores, rows, c,
+                    sums + static_cast<size_t>(c) * AucCounts(thresholds_.size()));
       }
       return;
     case MetricKind::kAccuracy:
@@ -196,7 +203,9 @@ double MetricSums::Value(const double* sums) const {
 double MetricSums::Rows(const double* sums) const {
   const auto size = static_cast<std::ptrdiff_t>(size_);
   if (metric_->kind == MetricKind::kAuc) return std::accumulate(sums, sums + size, 0.0);
-  if (metric_->kind == MetricKind::kMulticlassAuc) return std::accumulate(sums, sums + size / num_class_, 0.0);
+  if (metric_->kind == MetricKind::kMulticlassAuc) {
+    return std::accumulate(sums, sums + size / num_class_, 0.0);
+  }
   return sums[size_ - 1];
 }
 
@@ -209,14 +218,19 @@ std::string MetricSums::WhyNoValue(const double* sums) const {
   return positives > 0 ? "every label is 1" : "every label is 0";
 }
 
-int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores, int64_t rows,
-                   int num_class) {
+int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores,
+                   int64_t rows, int num_class) {
   int64_t right = 0;
   for (int64_t row = 0; row < rows; ++row) {
     if (metric.top_k > 1) {
-      right += scores.IsAmongTop(row, static_cast<int>(label.values[row]), metric.top_k, num_class) ? 1 : 0;
+      right += scores.IsAmongTop(row, static_cast<int>(label.values[row]), metric.top_k, num_class)
+                   ? 1
+                   : 0;
     } else {
-      right += label.values[row] == static_cast<float>(scores.Class(row, metric.threshold, num_class)) ? 1 : 0;
+      right +=
+          label.values[row] == static_cast<float>(scores.Class(row, metric.threshold, num_class))
+              ? 1
+              : 0;
     }
   }
   return right;
@@ -235,17 +249,19 @@ double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, in
 double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared) {
   double sum = 0;
   for (int64_t row = 0; row < rows; ++row) {
-    const double error = static_cast<double>(scores.One(row)) - static_cast<double>(label.values[row]);
+    const double error =
+        static_cast<double>(scores.One(row)) - static_cast<double>(label.values[row]);
     sum += squared ? error * error : std::fabs(error);
   }
   return sum;
 }
 
-TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label, const std::vector<float>& scores,
-                          int64_t rows) {
+TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label,
+                          const std::vector<float>& scores, int64_t rows) {
   const int width = static_cast<int>(static_cast<int64_t>(scores.size()) / rows);
   CHECK_EQ(static_cast<int64_t>(scores.size()), width * rows) << tower.name;
-  CHECK(width == tower.num_class || (width == 1 && tower.num_class == 2)) << tower.name << ": " << width;
+  CHECK(width == tower.num_class || (width == 1 && tower.num_class == 2))
+      << tower.name << ": " << width;
   CHECK_EQ(static_cast<int64_t>(label.values.size()), rows) << tower.name;
   return {scores.data(), width};
 }

@@ -14,7 +14,9 @@ namespace pepnet {
 std::vector<float> AucThresholds(int n);
 
 // What the metrics of one tower read for each row.
-//   num_class 1: one score.   num_class 2: probs1 alone, or both probabilities.   more: all probabilities.
+//   num_class 1  one score
+//   num_class 2  probs1 alone, or both probabilities
+//   more         all probabilities
 struct TowerScores {
   const float* scores;
   int width;  // floats per row
@@ -32,24 +34,27 @@ struct TowerScores {
   bool IsAmongTop(int64_t row, int c, int top_k, int num_class) const;
 };
 
-// The first id of the feature in each row, `none` for a row without: the key of metrics that group rows.
+// The first id of the feature in each row, `none` for a row without: the key of metrics that group
+// rows.
 std::vector<int64_t> FirstIds(const Batch& batch, int feature, int64_t none);
 
 bool Positive(const LabelColumn& label, int64_t row);
 
-// counts[0 .. n]: positives below all thresholds, then by the last threshold <= score; counts[n + 1 .. 2 n + 1]: negatives.
+// counts[0 .. n]: positives below all thresholds, then by the last threshold <= score; counts[n + 1
+// .. 2 n + 1]: negatives.
 inline size_t AucCounts(size_t thresholds) { return 2 * (thresholds + 1); }
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, double* counts);
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
+                 const TowerScores& scores, int64_t rows, double* counts);
 // The same for class `c` against the others.
-void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label, const TowerScores& scores,
-                 int64_t rows, int c, double* counts);
+void CountForAuc(const std::vector<float>& thresholds, const LabelColumn& label,
+                 const TowerScores& scores, int64_t rows, int c, double* counts);
 double AucOfCounts(size_t thresholds, const double* counts);
-// From the counts of true and false positives at each threshold (ascending) and class totals (whole numbers, or decayed).
-double BinnedAuc(const std::vector<double>& true_positives, const std::vector<double>& false_positives,
-                 double positives, double negatives);
+// From the counts of true and false positives at each threshold (ascending) and class totals (whole
+// numbers, or decayed).
+double BinnedAuc(const std::vector<double>& true_positives,
+                 const std::vector<double>& false_positives, double positives, double negatives);
 
-// ---- metrics that are sums over rows ---------------------------------------------------------------------------------
+// ---- metrics that are sums over rows ------------------------------------------------------------
 // The counts of such a metric while rows are added: `size()` numbers, which may be summed over
 // batches and workers. Counts of rows are exact up to 2^53.
 //   auc                         as CountForAuc() lays them out
@@ -62,10 +67,13 @@ class MetricSums {
  public:
   MetricSums(const Metric* metric, int num_class);  // borrowed; of the tower
   size_t size() const { return size_; }
-  void Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows, double* sums) const;
-  // The metric of the rows that were added. Without rows: AUCs and accuracy 0, errors and entropy NaN.
+  void Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows,
+           double* sums) const;
+  // The metric of the rows that were added. Without rows: AUCs and accuracy 0, errors and entropy
+  // NaN.
   double Value(const double* sums) const;
-  // Why Value() is only a stand-in, as a clause ("every label is 1"); "" if it is none. An auc needs both classes.
+  // Why Value() is only a stand-in, as a clause ("every label is 1"); "" if it is none. An auc
+  // needs both classes.
   std::string WhyNoValue(const double* sums) const;
   // The rows that were added.
   double Rows(const double* sums) const;
@@ -80,14 +88,15 @@ class MetricSums {
 };
 
 // Rows whose predicted class is the label, or whose label is one of the metric's top_k classes.
-int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores, int64_t rows,
-                   int num_class);
+int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores,
+                   int64_t rows, int num_class);
 // Sum of -y ln p - (1 - y) ln(1 - p), each logarithm at least -100.
 double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, int64_t rows);
 // Sum of |score - label|, or of its square.
 double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared);
 
 // Checks that the scores fit the tower, and wraps them. Precondition: rows > 0.
-TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label, const std::vector<float>& scores, int64_t rows);
+TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label,
+                          const std::vector<float>& scores, int64_t rows);
 
 }  // namespace pepnet

@@ -39,15 +39,18 @@ struct MetricSet::State {
   int64_t batches = 0;    // global batches so far, the same on every worker
 
   // Rows of one key are measured together: those of a group, of a batch, or all of them.
-  void AddRows(const Item& item, const Batch& batch, const LabelColumn& label, const TowerScores& scores) {
+  void AddRows(const Item& item, const Batch& batch, const LabelColumn& label,
+               const TowerScores& scores) {
     const Metric& metric = *item.metric;
     std::vector<int64_t> keys(static_cast<size_t>(batch.rows), metric.in_batch ? batches : 0);
     if (metric.grouping_feature >= 0) keys = FirstIds(batch, metric.grouping_feature, /*none=*/0);
-    for (int64_t row = 0; row < batch.rows; ++row) item.rows->Add(keys[row], scores.One(row), label.values[row]);
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      item.rows->Add(keys[row], scores.One(row), label.values[row]);
+    }
   }
 
-  static void CountInTaskSpace(const Item& item, const Tower& tower, const Batch& batch, const TowerScores& scores,
-                               double* sums) {
+  static void CountInTaskSpace(const Item& item, const Tower& tower, const Batch& batch,
+                               const TowerScores& scores, double* sums) {
     const std::vector<float>& indicator = batch.labels[tower.task_space_indicator].values;
     LabelColumn labels;
     std::vector<float> of_rows;
@@ -68,14 +71,16 @@ struct MetricSet::State {
       const GroupedAucs values = GroupedAuc(item.rows.get());
       return {values.mean, values.by_rows};
     }
-    return {MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc), 0};
+    return {MeanXauc(item.rows.get(), /*weighted=*/item.metric->kind == MetricKind::kGroupedXauc),
+            0};
   }
 
   // Why there is no such value, on worker 0.
   static const char* WhyNone(const Item& item) {
     if (item.rows->Sorted().empty()) return "no rows";
     if (item.rows->HasNanScore()) return "a prediction is NaN";
-    return item.metric->kind == MetricKind::kGroupedAuc ? "no group has both classes" : "no two rows are compared";
+    return item.metric->kind == MetricKind::kGroupedAuc ? "no group has both classes"
+                                                        : "no two rows are compared";
   }
 
   // Worker 0 gathers the rows, computes, and tells the others.
@@ -88,7 +93,8 @@ struct MetricSet::State {
       values = ValuesOfRows(item);
       std::memcpy(bytes.data(), values.data(), sizeof(values));
     }
-    PEPNET_ASSIGN_OR_RETURN(const std::string received, collective->BroadcastFromFirst(bytes, item.name));
+    PEPNET_ASSIGN_OR_RETURN(const std::string received,
+                            collective->BroadcastFromFirst(bytes, item.name));
     CHECK_EQ(received.size(), sizeof(values)) << item.name;
     std::memcpy(values.data(), received.data(), sizeof(values));
     return values;
@@ -99,8 +105,9 @@ struct MetricSet::State {
     int64_t all = loss_rows;
     PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(&all, 1), "metric counts"));
     if (all != loss_rows * collective->count()) {
-      return absl::InternalError(absl::StrCat("the workers evaluated different global batches: this one saw ",
-                                              loss_rows, " rows, all ", collective->count(), " together ", all));
+      return absl::InternalError(
+          absl::StrCat("the workers evaluated different global batches: this one saw ", loss_rows,
+                       " rows, all ", collective->count(), " together ", all));
     }
     return collective->AllreduceSum(std::span<double>(sums), "metric sums");
   }
@@ -112,9 +119,12 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     const Tower& tower = config->model.towers[t];
     for (const Metric& metric : tower.metrics) {
-      State::Item item{&metric, metric.name, static_cast<int>(t), false, sums, std::nullopt, nullptr};
+      State::Item item{&metric,      metric.name, static_cast<int>(t), false, sums,
+                       std::nullopt, nullptr};
       if (TypeOf(metric.kind).needs_rows) {
-        if (TypeOf(metric.kind).grouping_field != nullptr) CHECK_GE(metric.grouping_feature, 0) << metric.name;
+        if (TypeOf(metric.kind).grouping_field != nullptr) {
+          CHECK_GE(metric.grouping_feature, 0) << metric.name;
+        }
         item.rows = std::make_unique<ScoredRows>();
       } else {
         item.counted.emplace(&metric, tower.num_class);
@@ -185,22 +195,31 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
       if (item.in_task_space) {  // pepnet's own, so that it need not be 0 without a value
         const WindowValue value = ValueOfWindow(*item.counted, sums);
         values[item.name] = value.value.value_or(std::numeric_limits<double>::quiet_NaN());
-        if (first && !value.value.has_value()) LOG(WARNING) << item.name << " has no value: " << value.why_none;
+        if (first && !value.value.has_value()) {
+          LOG(WARNING) << item.name << " has no value: " << value.why_none;
+        }
         continue;
       }
       values[item.name] = item.counted->Value(sums);
       if (const std::string reason = item.counted->WhyNoValue(sums); first && !reason.empty()) {
-        LOG(WARNING) << item.name << " has no value: " << reason << "; it is written as 0, as the reference does";
+        LOG(WARNING) << item.name << " has no value: " << reason
+                     << "; it is written as 0, as the reference does";
       }
       continue;
     }
     const auto of_rows = state_->MergedValuesOfRows(item, collective);
     if (!of_rows.ok()) return Annotate(of_rows.status(), "merging the metrics");
     values[item.name] = (*of_rows)[0];
-    if (first && std::isnan((*of_rows)[0])) LOG(WARNING) << item.name << " has no value: " << State::WhyNone(item);
-    if (const std::string name = NameByImpressions(*item.metric); !name.empty()) values[name] = (*of_rows)[1];
+    if (first && std::isnan((*of_rows)[0])) {
+      LOG(WARNING) << item.name << " has no value: " << State::WhyNone(item);
+    }
+    if (const std::string name = NameByImpressions(*item.metric); !name.empty()) {
+      values[name] = (*of_rows)[1];
+    }
   }
-  for (const auto& [name, index] : state_->losses) values[name] = mean(state_->sums[index], state_->loss_rows);
+  for (const auto& [name, index] : state_->losses) {
+    values[name] = mean(state_->sums[index], state_->loss_rows);
+  }
   return values;
 }
 

@@ -12,7 +12,9 @@ namespace {
 constexpr size_t kRowBytes = sizeof(int64_t) + 2 * sizeof(float);
 
 bool ScoreComesFirst(const ScoredRow& a, const ScoredRow& b) {
-  if (std::isnan(a.score) || std::isnan(b.score)) return std::isnan(b.score) && !std::isnan(a.score);
+  if (std::isnan(a.score) || std::isnan(b.score)) {
+    return std::isnan(b.score) && !std::isnan(a.score);
+  }
   return a.score != b.score ? a.score < b.score : a.label < b.label;
 }
 
@@ -55,7 +57,8 @@ Status ScoredRows::GatherToFirst(Collective* collective, const std::string& what
 }
 
 bool ScoredRows::HasNanScore() const {
-  return std::any_of(rows_.begin(), rows_.end(), [](const ScoredRow& row) { return std::isnan(row.score); });
+  return std::any_of(rows_.begin(), rows_.end(),
+                     [](const ScoredRow& row) { return std::isnan(row.score); });
 }
 
 std::span<const ScoredRow> ScoredRows::Sorted() {
@@ -63,7 +66,9 @@ std::span<const ScoredRow> ScoredRows::Sorted() {
   return rows_;
 }
 
-void SortByScore(std::vector<ScoredRow>* rows) { std::sort(rows->begin(), rows->end(), ScoreComesFirst); }
+void SortByScore(std::vector<ScoredRow>* rows) {
+  std::sort(rows->begin(), rows->end(), ScoreComesFirst);
+}
 
 void SortByKey(std::vector<ScoredRow>* rows) {
   std::sort(rows->begin(), rows->end(), [](const ScoredRow& a, const ScoredRow& b) {
@@ -78,7 +83,8 @@ std::optional<double> ExactAuc(std::span<const ScoredRow> rows) {
     const float score = rows[i].score;
     int64_t tied[2] = {0, 0};
     for (; i < rows.size() && rows[i].score == score; ++i) ++tied[rows[i].positive()];
-    pairs_won += static_cast<double>(tied[1]) * (static_cast<double>(negatives) + 0.5 * static_cast<double>(tied[0]));
+    pairs_won += static_cast<double>(tied[1]) *
+                 (static_cast<double>(negatives) + 0.5 * static_cast<double>(tied[0]));
     negatives += tied[0];
     positives += tied[1];
   }

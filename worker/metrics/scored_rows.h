@@ -1,8 +1,9 @@
-// ScoredRows: evaluated rows kept one by one, for metrics that are no sums over rows: grouped AUC, XAUC and slices.
+// ScoredRows: evaluated rows kept one by one, for metrics that are no sums over rows: grouped AUC,
+// XAUC and slices.
 //
 // Memory:   16 bytes a row, on the wire, too.
-// Order:    what is computed from Sorted() depends on the set of rows alone, not on their order or on which worker
-//           holds them.
+// Order:    what is computed from Sorted() depends on the set of rows alone, not on their order or
+//           on which worker holds them.
 // Threads:  one at a time.
 #pragma once
 
@@ -34,8 +35,8 @@ class ScoredRows {
   std::string Serialize() const;
   // Adds the rows of another worker; false if `bytes` is not a whole number of rows.
   bool Merge(std::string_view bytes);
-  // Moves the rows of all workers to worker 0; the others' stay where they are. A collective operation. `what`: for
-  // errors.
+  // Moves the rows of all workers to worker 0; the others' stay where they are. A collective
+  // operation. `what`: for errors.
   Status GatherToFirst(Collective* collective, const std::string& what);
 
   bool HasNanScore() const;
@@ -51,8 +52,9 @@ void SortByScore(std::vector<ScoredRow>* rows);
 // Orders by key, and within a key as SortByScore() does.
 void SortByKey(std::vector<ScoredRow>* rows);
 
-// With rows in ascending score, and a tie counting half (which is what the average rank amounts to):
-//   AUC = sum over positives of (negatives below + negatives tied / 2) / (positives * negatives)
+// With rows in ascending score, and a tie counting half (which is what the average rank amounts
+//   to): AUC = sum over positives of (negatives below + negatives tied / 2) / (positives *
+//   negatives)
 // nullopt if a class has no rows. Precondition: no score is NaN.
 std::optional<double> ExactAuc(std::span<const ScoredRow> rows);
 

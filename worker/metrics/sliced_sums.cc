@@ -17,14 +17,17 @@ void AppendKey(int64_t key, std::vector<double>* out) {
   out->push_back(static_cast<double>(bits & 0xffffffffu));
 }
 
-bool IsWord(double number) { return number >= 0 && number <= 0xffffffffu && number == std::floor(number); }
+bool IsWord(double number) {
+  return number >= 0 && number <= 0xffffffffu && number == std::floor(number);
+}
 
 int64_t KeyOf(double high, double low) {
   return static_cast<int64_t>(static_cast<uint64_t>(high) << 32 | static_cast<uint64_t>(low));
 }
 
 constexpr size_t kHeader =
-    4;  // numbers of a state before its keys: the most slices, slices, scores of a row, waiting rows
+    // Numbers of a state before its keys: the most slices, slices, scores of a row, waiting rows.
+    4;
 
 }  // namespace
 
@@ -86,12 +89,14 @@ SlicedSums::SlicedSums(const MetricSums& sums, const Tower* tower, int most_slic
       last_(sums.size()),
       lifetime_(sums.size()) {}
 
-void SlicedSums::Add(const std::vector<int64_t>& keys, const LabelColumn& label, const TowerScores& scores) {
+void SlicedSums::Add(const std::vector<int64_t>& keys, const LabelColumn& label,
+                     const TowerScores& scores) {
   width_ = scores.width;
   Rows counted;
   for (size_t row = 0; row < keys.size(); ++row) {
     const bool waits = !full() && slice_of_key_.count(keys[row]) == 0;
-    (waits ? waiting_ : counted).Add(keys[row], label.values[row], scores.scores + row * scores.width, scores.width);
+    (waits ? waiting_ : counted)
+        .Add(keys[row], label.values[row], scores.scores + row * scores.width, scores.width);
   }
   Count(counted);
 }
@@ -100,15 +105,16 @@ void SlicedSums::Count(const Rows& rows) {
   std::vector<Rows> by_slice(keys_.size() + 1);
   for (size_t row = 0; row < rows.keys.size(); ++row) {
     const auto found = slice_of_key_.find(rows.keys[row]);
-    by_slice[found == slice_of_key_.end() ? 0 : found->second].Add(rows.keys[row], rows.labels[row],
-                                                                   rows.scores.data() + row * width_, width_);
+    by_slice[found == slice_of_key_.end() ? 0 : found->second].Add(
+        rows.keys[row], rows.labels[row], rows.scores.data() + row * width_, width_);
   }
   for (size_t slice = 0; slice < by_slice.size(); ++slice) {
     const auto count = static_cast<int64_t>(by_slice[slice].keys.size());
     if (count == 0) continue;
     LabelColumn label;
     label.values = std::move(by_slice[slice].labels);
-    sums_.Add(*tower_, label, {by_slice[slice].scores.data(), width_}, count, window_.data() + slice * sums_.size());
+    sums_.Add(*tower_, label, {by_slice[slice].scores.data(), width_}, count,
+              window_.data() + slice * sums_.size());
   }
 }
 
@@ -125,17 +131,21 @@ Status SlicedSums::GiveSlices(Collective* collective) {
   for (const int64_t key : waiting_.keys) ++mine[key];
   std::vector<int64_t> pairs;
   for (const auto& [key, rows] : mine) pairs.insert(pairs.end(), {key, rows});
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                          collective->Allgather(BytesOf(pairs), "values of the train metrics' slices"));
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::vector<std::string> all,
+      collective->Allgather(BytesOf(pairs), "values of the train metrics' slices"));
   std::map<int64_t, int64_t> rows_of_key;
   for (size_t w = 0; w < all.size(); ++w) {
-    if (MutantActive(Mutant::kSliceOfOwnValues) && static_cast<int>(w) != collective->index()) continue;
+    if (MutantActive(Mutant::kSliceOfOwnValues) && static_cast<int>(w) != collective->index()) {
+      continue;
+    }
     std::vector<int64_t> theirs;
     PEPNET_RETURN_IF_ERROR(AppendBytes(all[w], "values of slices", &theirs));
     for (size_t i = 0; i + 1 < theirs.size(); i += 2) rows_of_key[theirs[i]] += theirs[i + 1];
   }
   std::vector<std::pair<int64_t, int64_t>> most(rows_of_key.begin(), rows_of_key.end());
-  std::stable_sort(most.begin(), most.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(most.begin(), most.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   for (const auto& [key, rows] : most) {
     if (full()) break;
     GiveSlice(key);
@@ -146,7 +156,8 @@ Status SlicedSums::GiveSlices(Collective* collective) {
 
 Status SlicedSums::EndWindow(Collective* collective) {
   PEPNET_RETURN_IF_ERROR(GiveSlices(collective));
-  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
+  PEPNET_RETURN_IF_ERROR(
+      collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
   for (size_t i = 0; i < window_.size(); ++i) lifetime_[i] += window_[i];
   last_.swap(window_);
   window_.assign(size(), 0);
@@ -157,18 +168,21 @@ std::vector<SlicedSums::Values> SlicedSums::Get() const {
   std::vector<Values> values;
   const auto add = [&](Slice::Kind kind, int64_t key, size_t slice) {
     const size_t at = slice * sums_.size();
-    Values one{kind, key, ValueOfWindow(sums_, last_.data() + at), ValueOfWindow(sums_, lifetime_.data() + at)};
+    Values one{kind, key, ValueOfWindow(sums_, last_.data() + at),
+               ValueOfWindow(sums_, lifetime_.data() + at)};
     if (one.lifetime.rows > 0) values.push_back(std::move(one));
   };
   for (const auto& [key, slice] : slice_of_key_) add(Slice::Kind::kValue, key, slice);
-  std::stable_sort(values.begin(), values.end(),
-                   [](const Values& a, const Values& b) { return a.lifetime.rows > b.lifetime.rows; });
+  std::stable_sort(values.begin(), values.end(), [](const Values& a, const Values& b) {
+    return a.lifetime.rows > b.lifetime.rows;
+  });
   add(Slice::Kind::kRest, 0, 0);
   return values;
 }
 
 Status SlicedSums::Gather(Collective* collective) {
-  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
+  PEPNET_RETURN_IF_ERROR(
+      collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
   if (collective->index() != 0) window_.assign(size(), 0);
   if (full()) return absl::OkStatus();
   std::vector<int64_t> widths = {width_};  // of a worker without rows it is 0
@@ -182,7 +196,8 @@ Status SlicedSums::Gather(Collective* collective) {
 
 std::vector<double> SlicedSums::State() const {
   std::vector<double> state = {static_cast<double>(most_slices_), static_cast<double>(keys_.size()),
-                               static_cast<double>(width_), static_cast<double>(waiting_.keys.size())};
+                               static_cast<double>(width_),
+                               static_cast<double>(waiting_.keys.size())};
   for (const int64_t key : keys_) AppendKey(key, &state);
   for (const int64_t key : waiting_.keys) AppendKey(key, &state);
   state.insert(state.end(), waiting_.labels.begin(), waiting_.labels.end());
@@ -196,13 +211,17 @@ std::vector<double> SlicedSums::State() const {
 }
 
 bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
-  if (state.size() < kHeader || !std::all_of(state.begin(), state.begin() + kHeader, IsWord)) return false;
+  if (state.size() < kHeader || !std::all_of(state.begin(), state.begin() + kHeader, IsWord)) {
+    return false;
+  }
   // With another limit values of the rest would get a slice behind their first rows.
   if (state[0] != static_cast<double>(most_slices_)) return false;
   const auto slices = static_cast<size_t>(state[1]), width = static_cast<size_t>(state[2]);
   const auto waiting = static_cast<size_t>(state[3]);
   // A row has two numbers for its key, a label and its scores; widths are those of TowerScores.
-  if (slices > most_slices_ || width > static_cast<size_t>(std::max(2, tower_->num_class))) return false;
+  if (slices > most_slices_ || width > static_cast<size_t>(std::max(2, tower_->num_class))) {
+    return false;
+  }
   const size_t front = kHeader + 2 * slices + waiting * (3 + width);
   if (front > state.size() || (waiting > 0 && (width == 0 || slices == most_slices_))) return false;
   const size_t counts_size = (slices + 1) * sums_.size();
@@ -214,13 +233,16 @@ bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
     if (!IsWord(from[0]) || !IsWord(from[1])) return false;
     keys.push_back(KeyOf(from[0], from[1]));
   }
-  const std::vector<int64_t> sliced(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(slices));
+  const std::vector<int64_t> sliced(keys.begin(),
+                                    keys.begin() + static_cast<std::ptrdiff_t>(slices));
   std::vector<int64_t> distinct = sliced;
   std::sort(distinct.begin(), distinct.end());
   if (std::adjacent_find(distinct.begin(), distinct.end()) != distinct.end()) return false;
 
   for (const int64_t key : sliced) GiveSlice(key);
-  const auto part = [&](size_t i) { return counts->begin() + static_cast<std::ptrdiff_t>(i * counts_size); };
+  const auto part = [&](size_t i) {
+    return counts->begin() + static_cast<std::ptrdiff_t>(i * counts_size);
+  };
   last_.assign(part(0), part(1));
   lifetime_.assign(part(1), part(2));
   width_ = static_cast<int>(width);
@@ -228,7 +250,9 @@ bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
   window_.assign(part(2), part(3));
   waiting_.keys.assign(keys.begin() + static_cast<std::ptrdiff_t>(slices), keys.end());
   for (size_t i = 0; i < waiting; ++i) waiting_.labels.push_back(static_cast<float>(*from++));
-  for (size_t i = 0; i < waiting * width; ++i) waiting_.scores.push_back(static_cast<float>(*from++));
+  for (size_t i = 0; i < waiting * width; ++i) {
+    waiting_.scores.push_back(static_cast<float>(*from++));
+  }
   return true;
 }
 

@@ -1,15 +1,18 @@
-// SlicedSums: a train metric by the values of one eval_config.slice_by column, of the last window and of all windows.
+// SlicedSums: a train metric by the values of one eval_config.slice_by column, of the last window
+// and of all windows.
 //
-// A value gets a slice of its own at the end of the window in which it first comes up, while fewer than slice_top
-// values have one; of several those with most rows in that window (a tie: the lower key first). Slices stay, so that
-// what a slice counts is all rows of its value since the training began; the other values are the rest together.
+// A value gets a slice of its own at the end of the window in which it first comes up, while fewer
+// than slice_top values have one; of several those with most rows in that window (a tie: the lower
+// key first). Slices stay, so that what a slice counts is all rows of its value since the training
+// began; the other values are the rest together.
 //
-// Use:     Add() per batch, EndWindow() behind every decay_step steps, Gather() before State() (both collective
-//          operations).
-// Order:   counts of rows are whole numbers, so that any number of workers counts the same; sums of errors are added in
-//          worker order.
-// Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be given, also the rows of
-//          the open window whose value has none: 12 bytes and the scores of each.
+// Use:     Add() per batch, EndWindow() behind every decay_step steps, Gather() before State()
+//          (both collective operations).
+// Order:   counts of rows are whole numbers, so that any number of workers counts the same; sums of
+//          errors are added in worker order.
+// Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be
+//          given, also the rows of the open window whose value has none: 12 bytes and the scores of
+//          each.
 // Threads: one.
 #pragma once
 
@@ -37,7 +40,8 @@ struct WindowValue {
 };
 WindowValue ValueOfWindow(const MetricSums& sums, const double* counts);
 
-// Numbers for a checkpoint, with each run of zeros as a zero and its length: most counts of an AUC are 0.
+// Numbers for a checkpoint, with each run of zeros as a zero and its length: most counts of an AUC
+// are 0.
 std::vector<double> WithoutZeros(std::span<const double> numbers);
 // nullopt if `packed` was not made by WithoutZeros(), or of more than `most` numbers.
 std::optional<std::vector<double>> WithZeros(std::span<const double> packed, size_t most);
@@ -56,14 +60,16 @@ class SlicedSums {
     int64_t key = 0;  // of kValue
     WindowValue window, lifetime;
   };
-  // As of the last window that has ended; equal on every worker. The slices with most rows since the training began
-  // first (a tie: the lower key first), then the rest if it has rows.
+  // As of the last window that has ended; equal on every worker. The slices with most rows since
+  // the training began first (a tie: the lower key first), then the rest if it has rows.
   std::vector<Values> Get() const;
 
-  // Moves what the workers counted in the open window to worker 0, whose State() is then that of the job.
+  // Moves what the workers counted in the open window to worker 0, whose State() is then that of
+  // the job.
   Status Gather(Collective* collective);
   std::vector<double> State() const;
-  // On every worker with worker 0's State(). False, and nothing is changed, if the state is of another metric or limit.
+  // On every worker with worker 0's State(). False, and nothing is changed, if the state is of
+  // another metric or limit.
   bool Restore(const std::vector<double>& state, bool first_worker);
 
  private:
@@ -87,10 +93,12 @@ class SlicedSums {
   std::vector<int64_t> keys_;
   std::map<int64_t, size_t> slice_of_key_;
   // By slice, sums_.size() numbers each.
-  std::vector<double> window_;           // of this worker, in the open window
-  std::vector<double> last_, lifetime_;  // of the job, the same on every worker: the last window; all that have ended
-  Rows waiting_;                         // of the open window, whose values have no slice yet; empty once full()
-  int width_ = 0;                        // scores of a row; 0: no row has been added
+  std::vector<double> window_;  // of this worker, in the open window
+  // Of the job, the same on every worker: the last window; all that have ended.
+  std::vector<double> last_, lifetime_;
+  // Of the open window, whose values have no slice yet; empty once full().
+  Rows waiting_;
+  int width_ = 0;  // scores of a row; 0: no row has been added
 };
 
 }  // namespace pepnet

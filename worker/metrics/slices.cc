@@ -32,8 +32,10 @@ std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool need
 
 std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
   std::vector<SliceFigure> figures;
-  const auto add = [&](const char* name, const std::optional<double>& value, bool positives, bool negatives) {
-    figures.push_back({name, value, value.has_value() ? "" : WhyNone(quality, positives, negatives)});
+  const auto add = [&](const char* name, const std::optional<double>& value, bool positives,
+                       bool negatives) {
+    figures.push_back(
+        {name, value, value.has_value() ? "" : WhyNone(quality, positives, negatives)});
   };
   add("auc", quality.auc, true, true);
   add("logloss", quality.logloss, false, false);
@@ -41,10 +43,13 @@ std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
   add("pcoc", quality.pcoc, true, false);
   add("ece", quality.ece, false, false);
   if (!quality.has_groups) return figures;
-  for (const auto& [name, value] : {std::make_pair("grouped_auc", quality.grouped_auc),
-                                    std::make_pair("grouped_auc_by_impressions", quality.grouped_auc_by_impressions)}) {
+  for (const auto& [name, value] :
+       {std::make_pair("grouped_auc", quality.grouped_auc),
+        std::make_pair("grouped_auc_by_impressions", quality.grouped_auc_by_impressions)}) {
     add(name, value, true, true);
-    if (!value.has_value() && figures.back().why_none.empty()) figures.back().why_none = "no group has both classes";
+    if (!value.has_value() && figures.back().why_none.empty()) {
+      figures.back().why_none = "no group has both classes";
+    }
   }
   return figures;
 }
@@ -74,17 +79,20 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
     bin.predicted += prediction;
   }
   if (quality.rows == 0 || std::isnan(quality.predicted)) return quality;
-  const auto count = static_cast<double>(quality.rows), positives = static_cast<double>(quality.positives);
+  const auto count = static_cast<double>(quality.rows),
+             positives = static_cast<double>(quality.positives);
   quality.auc = ExactAuc(rows);
   quality.logloss = loss / count;
-  if (quality.auc.has_value()) quality.normalized_entropy = *quality.logloss / Entropy(positives / count);
+  if (quality.auc.has_value()) {
+    quality.normalized_entropy = *quality.logloss / Entropy(positives / count);
+  }
   if (quality.positives > 0) quality.pcoc = quality.predicted / positives;
   quality.ece = 0;
   for (int b = 0; b < kCalibrationBins; ++b) {
     if (bins[b].rows == 0) continue;
     const auto bin_rows = static_cast<double>(bins[b].rows);
-    quality.calibration.push_back(
-        {b, bins[b].rows, bins[b].predicted / bin_rows, static_cast<double>(bins[b].positives) / bin_rows});
+    quality.calibration.push_back({b, bins[b].rows, bins[b].predicted / bin_rows,
+                                   static_cast<double>(bins[b].positives) / bin_rows});
     *quality.ece += std::fabs(bins[b].predicted - static_cast<double>(bins[b].positives)) / count;
   }
   return quality;
@@ -119,8 +127,9 @@ StatusOr<std::vector<int64_t>> SliceKeys(const SliceColumn& column, const Batch&
   if (column.label >= 0) {
     const LabelColumn& label = batch.labels[column.label];
     if (static_cast<int64_t>(label.integers.size()) == batch.rows) return label.integers;
-    return InvalidInput(batch.origin, ": column '", column.name,
-                        "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
+    return InvalidInput(
+        batch.origin, ": column '", column.name,
+        "' holds numbers that are not whole; eval_config.slice_by needs whole ones");
   }
   return FirstIds(batch, column.feature, kNoSliceKey);
 }
@@ -154,7 +163,8 @@ SliceSet::SliceSet(const JobConfig* config) : config_(config), keys_(config->eva
 Status SliceSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
   if (batch.rows == 0 || tasks_.empty()) return absl::OkStatus();
   for (size_t c = 0; c < keys_.size(); ++c) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> keys, SliceKeys(config_->eval.slice_by[c], batch));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> keys,
+                            SliceKeys(config_->eval.slice_by[c], batch));
     keys_[c].insert(keys_[c].end(), keys.begin(), keys.end());
   }
   for (Groups& groups : groups_) {
@@ -194,19 +204,23 @@ void SliceSet::MeasureColumn(size_t column, std::vector<Slice>* slices) const {
   const std::vector<int64_t>& keys = keys_[column];
   std::vector<int64_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&keys](int64_t a, int64_t b) { return keys[a] != keys[b] ? keys[a] < keys[b] : a < b; });
+  std::sort(order.begin(), order.end(), [&keys](int64_t a, int64_t b) {
+    return keys[a] != keys[b] ? keys[a] < keys[b] : a < b;
+  });
   std::vector<RowNumbers> values;
   for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
     while (end < order.size() && keys[order[end]] == keys[order[begin]]) ++end;
     values.push_back(RowNumbers(order).subspan(begin, end - begin));
   }
-  std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
-  const auto own = static_cast<std::ptrdiff_t>(std::min(values.size(), static_cast<size_t>(config_->eval.slice_top)));
+  std::stable_sort(values.begin(), values.end(),
+                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  const auto own = static_cast<std::ptrdiff_t>(
+      std::min(values.size(), static_cast<size_t>(config_->eval.slice_top)));
   for (const Task& task : tasks_) {
     const std::string& name = config_->model.towers[task.tower].name;
     for (auto value = values.begin(); value != values.begin() + own; ++value) {
-      slices->push_back({by.name, Slice::Kind::kValue, SliceValueText(*config_, by, keys[value->front()]), name,
+      slices->push_back({by.name, Slice::Kind::kValue,
+                         SliceValueText(*config_, by, keys[value->front()]), name,
                          Measure(task, {*value})});
     }
     if (const std::vector<RowNumbers> rest(values.begin() + own, values.end()); !rest.empty()) {

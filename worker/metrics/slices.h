@@ -1,20 +1,24 @@
-// Slices: how good the probabilities of each task are on the rows of each value of a column (eval_config.slice_by), and
-// on all rows. A number over everything hides a domain that is badly ranked, or whose predictions are several times too
-// high.
+// Slices: how good the probabilities of each task are on the rows of each value of a column
+// (eval_config.slice_by), and on all rows. A number over everything hides a domain that is badly
+// ranked, or whose predictions are several times too high.
 //
 //   auc                  exact, a tie counting half
 //   logloss              mean of -ln p of the true class, p kept in [2^-23, 1 - 2^-23]
-//   normalized entropy   logloss / that of the constant prediction mean label: below 1 is better than knowing nothing
-//   pcoc                 predicted over observed: sum of predictions / number of positives; 1 is calibrated
-//   ece                  expected calibration error: over kCalibrationBins intervals of prediction of equal width, the
-//                        mean of |mean prediction - mean label|, weighted by rows
-//   grouped auc          of a task with a grouped_auc: the mean of the AUC of each group (its grouping_key) that has
-//                        both classes among the rows of the slice, the groups counting alike or by those rows
-//                        (grouped_auc.h)
+//   normalized entropy   logloss / that of the constant prediction mean label: below 1 is better
+//                        than knowing nothing
+//   pcoc                 predicted over observed: sum of predictions / number of positives; 1 is
+//                        calibrated
+//   ece                  expected calibration error: over kCalibrationBins intervals of prediction
+//                        of equal width, the mean of |mean prediction - mean label|, weighted by
+//                        rows
+//   grouped auc          of a task with a grouped_auc: the mean of the AUC of each group (its
+//                        grouping_key) that has both classes among the rows of the slice, the
+//                        groups counting alike or by those rows (grouped_auc.h)
 //
-// Use:      one SliceSet per evaluation and worker; Add() per batch; Finish() (a collective operation).
-// Memory:   of each row 8 bytes for each column, 8 for each grouping_key and 5 for each task, on each worker; worker 0
-//           gathers them, and takes another 24 a row while it measures.
+// Use:      one SliceSet per evaluation and worker; Add() per batch; Finish() (a collective
+//           operation).
+// Memory:   of each row 8 bytes for each column, 8 for each grouping_key and 5 for each task, on
+//           each worker; worker 0 gathers them, and takes another 24 a row while it measures.
 // Order:    the values depend on the set of rows alone, so any number of workers reports the same.
 // Threads:  one at a time. torch-free.
 #pragma once
@@ -36,7 +40,8 @@ namespace pepnet {
 
 inline constexpr int kCalibrationBins = 20;
 
-// Rows whose prediction lies in [bin, bin + 1) / kCalibrationBins; the last interval has its upper end.
+// Rows whose prediction lies in [bin, bin + 1) / kCalibrationBins; the last interval has its upper
+// end.
 struct CalibrationBin {
   int bin = 0;
   int64_t rows = 0;
@@ -46,8 +51,8 @@ struct CalibrationBin {
 struct SliceQuality {
   int64_t rows = 0, positives = 0;
   double predicted = 0;  // sum of the predictions
-  // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive, the others a row;
-  // nothing has a value if a prediction is NaN.
+  // nullopt where there is no value: auc and normalized entropy need both classes, pcoc a positive,
+  // the others a row; nothing has a value if a prediction is NaN.
   std::optional<double> auc, logloss, normalized_entropy, pcoc, ece;
   // Of a task with a grouped_auc alone; no value if no group has both classes.
   bool has_groups = false;
@@ -59,9 +64,11 @@ struct SliceQuality {
 struct SliceFigure {
   const char* name;
   std::optional<double> value;
-  std::string why_none;  // "" with a value, else a clause ("every label is 0", "no group has both classes")
+  // "" with a value, else a clause ("every label is 0", "no group has both classes")
+  std::string why_none;
 };
-// auc, logloss, normalized_entropy, pcoc, ece; with groups also grouped_auc and grouped_auc_by_impressions.
+// auc, logloss, normalized_entropy, pcoc, ece; with groups also grouped_auc and
+// grouped_auc_by_impressions.
 std::vector<SliceFigure> FiguresOf(const SliceQuality& quality);
 
 // -ln p of the row's class, as logloss has it.
@@ -80,8 +87,9 @@ struct Slice {
   };
   std::string column;
   Kind kind = Kind::kValue;
-  std::string value;  // of kValue: the number; of a vocabulary the word, or "(unknown)"; "" for rows without one
-  std::string task;   // name of the tower
+  // Of kValue: the number; of a vocabulary the word, or "(unknown)"; "" for rows without one.
+  std::string value;
+  std::string task;  // name of the tower
   SliceQuality quality;
 };
 
@@ -91,8 +99,8 @@ inline std::string SliceName(const Slice& slice) { return SliceName(slice.kind, 
 
 // The key of a row without a value of the column.
 inline constexpr int64_t kNoSliceKey = std::numeric_limits<int64_t>::min();
-// By which rows of a batch belong to a slice: the first id of the feature, or the label. InvalidArgument if a column of
-// labels holds a number that is not whole.
+// By which rows of a batch belong to a slice: the first id of the feature, or the label.
+// InvalidArgument if a column of labels holds a number that is not whole.
 StatusOr<std::vector<int64_t>> SliceKeys(const SliceColumn& column, const Batch& batch);
 // Slice::value of a key.
 std::string SliceValueText(const JobConfig& config, const SliceColumn& column, int64_t key);
@@ -102,15 +110,16 @@ class SliceSet {
   // `config` is borrowed. Without slice_by there is nothing to do, and no slice.
   explicit SliceSet(const JobConfig* config);
 
-  // scores[tower] as for MetricSet. InvalidArgument if a column of labels holds a number that is not whole.
+  // scores[tower] as for MetricSet. InvalidArgument if a column of labels holds a number that is
+  // not whole.
   Status Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
-  // On worker 0, by column and task: the values with most rows, most first (a tie: the lower id first), the rest if
-  // there is one, and all. Empty on the others. `collective` null: one worker.
+  // On worker 0, by column and task: the values with most rows, most first (a tie: the lower id
+  // first), the rest if there is one, and all. Empty on the others. `collective` null: one worker.
   StatusOr<std::vector<Slice>> Finish(Collective* collective);
 
  private:
-  // An index is the same row in all vectors, in the order in which this worker met them; on worker 0 those of the other
-  // workers follow, worker by worker.
+  // An index is the same row in all vectors, in the order in which this worker met them; on worker
+  // 0 those of the other workers follow, worker by worker.
   struct Groups {
     int feature;
     std::vector<int64_t> keys;

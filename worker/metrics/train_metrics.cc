@@ -19,7 +19,11 @@ std::string SlicesKey(const std::string& metric, const std::string& column) {
 TrainMetrics::TrainMetrics(const JobConfig* config) : config_(config) {
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
     for (const TrainMetric& metric : config->model.towers[t].train_metrics) {
-      Item item{&metric, static_cast<int>(t), MetricSums(&metric.metric, config->model.towers[t].num_class), {}, {}};
+      Item item{&metric,
+                static_cast<int>(t),
+                MetricSums(&metric.metric, config->model.towers[t].num_class),
+                {},
+                {}};
       item.window.resize(item.sums.size());
       if (TypeOf(metric.metric.kind).decays_counts) item.counts.resize(item.window.size());
       item.last.resize(item.window.size());
@@ -54,7 +58,8 @@ void TrainMetrics::Fold(Item* item) const {
   item->measured = true;
   if (!item->counts.empty()) {
     for (size_t i = 0; i < item->counts.size(); ++i) {
-      item->counts[i] = first ? item->window[i] : rate * item->counts[i] + (1 - rate) * item->window[i];
+      item->counts[i] =
+          first ? item->window[i] : rate * item->counts[i] + (1 - rate) * item->window[i];
     }
     item->value = item->sums.Value(item->counts.data());
   } else if (item->sums.HasRows(item->window.data())) {
@@ -69,7 +74,8 @@ void TrainMetrics::Fold(Item* item) const {
 Status TrainMetrics::EndStep(Collective* collective) {
   for (Item& item : items_) {
     if (++item.steps % item.metric->decay_step != 0) continue;
-    PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(item.window), "train metrics"));
+    PEPNET_RETURN_IF_ERROR(
+        collective->AllreduceSum(std::span<double>(item.window), "train metrics"));
     Fold(&item);
     for (SlicedSums& slices : item.slices) PEPNET_RETURN_IF_ERROR(slices.EndWindow(collective));
   }
@@ -100,11 +106,12 @@ std::vector<TrainSlice> TrainMetrics::Slices() const {
     const SliceColumn& column = config_->eval.slice_by[c];
     for (const Item& item : items_) {
       for (SlicedSums::Values& one : item.slices[c].Get()) {
-        slices.push_back({column.name,
-                          one.kind,
-                          one.kind == Slice::Kind::kValue ? SliceValueText(*config_, column, one.key) : "",
-                          config_->model.towers[item.tower].name,
-                          {item.metric->metric.name, std::move(one.window), std::move(one.lifetime)}});
+        slices.push_back(
+            {column.name,
+             one.kind,
+             one.kind == Slice::Kind::kValue ? SliceValueText(*config_, column, one.key) : "",
+             config_->model.towers[item.tower].name,
+             {item.metric->metric.name, std::move(one.window), std::move(one.lifetime)}});
       }
     }
   }
@@ -113,7 +120,8 @@ std::vector<TrainSlice> TrainMetrics::Slices() const {
 
 Status TrainMetrics::Gather(Collective* collective) {
   for (Item& item : items_) {
-    PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(item.window), "train metrics"));
+    PEPNET_RETURN_IF_ERROR(
+        collective->AllreduceSum(std::span<double>(item.window), "train metrics"));
     if (collective->index() != 0) item.window.assign(item.window.size(), 0);
     for (SlicedSums& slices : item.slices) PEPNET_RETURN_IF_ERROR(slices.Gather(collective));
   }
@@ -123,7 +131,8 @@ Status TrainMetrics::Gather(Collective* collective) {
 std::map<std::string, std::vector<double>> TrainMetrics::State() const {
   std::map<std::string, std::vector<double>> state;
   for (const Item& item : items_) {
-    std::vector<double> numbers = {static_cast<double>(item.steps), item.measured ? 1.0 : 0.0, item.value};
+    std::vector<double> numbers = {static_cast<double>(item.steps), item.measured ? 1.0 : 0.0,
+                                   item.value};
     numbers.insert(numbers.end(), item.window.begin(), item.window.end());
     numbers.insert(numbers.end(), item.counts.begin(), item.counts.end());
     const std::string& name = item.metric->metric.name;
@@ -138,13 +147,14 @@ std::map<std::string, std::vector<double>> TrainMetrics::State() const {
   return state;
 }
 
-std::vector<std::string> TrainMetrics::Restore(const std::map<std::string, std::vector<double>>& state,
-                                               bool first_worker) {
+std::vector<std::string> TrainMetrics::Restore(
+    const std::map<std::string, std::vector<double>>& state, bool first_worker) {
   std::vector<std::string> fresh;
   for (Item& item : items_) {
     const std::string& name = item.metric->metric.name;
     const auto found = state.find(name);
-    if (found == state.end() || found->second.size() != 3 + item.window.size() + item.counts.size()) {
+    if (found == state.end() ||
+        found->second.size() != 3 + item.window.size() + item.counts.size()) {
       fresh.push_back(name);
       continue;
     }

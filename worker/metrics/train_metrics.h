@@ -1,15 +1,19 @@
 // TrainMetrics: the towers' train_metrics (spec 6.1), measured on the training batches.
 //
-// Every metric has a window of decay_step steps. Inside it each worker counts its own rows; at its end the counts are
-// summed over the workers and folded, after which all workers hold the same:
-//   auc:        counts = r counts + (1 - r) window, value = AUC(counts).   The first window: counts = window.
-//   the others: value = r value + (1 - r) metric(window).                   The first window: value = metric(window).
-// Beside that decayed value each metric has that of the last window alone and that of its lifetime, all windows since
-// the training began; and these two for each slice of eval_config.slice_by (sliced_sums.h).
+// Every metric has a window of decay_step steps. Inside it each worker counts its own rows; at its
+// end the counts are summed over the workers and folded, after which all workers hold the same:
+//   auc:        counts = r counts + (1 - r) window, value = AUC(counts)
+//   the others: value = r value + (1 - r) metric(window)
+// where those of the first window are its own.
+// Beside that decayed value each metric has that of the last window alone and that of its lifetime,
+// all windows since the training began; and these two for each slice of eval_config.slice_by
+// (sliced_sums.h).
 //
-// Use:     Add() then EndStep() after every step on every worker; Gather() before saving (both collective operations).
-// State:   "auc_ctr": the decayed value and the open window. "auc_ctr/lifetime": the last window and the lifetime.
-//          "auc_ctr/by/<column>": SlicedSums::State(). A checkpoint without the last two is one of an earlier version.
+// Use:     Add() then EndStep() after every step on every worker; Gather() before saving (both
+//          collective operations).
+// State:   "auc_ctr": the decayed value and the open window. "auc_ctr/lifetime": the last window
+//          and the lifetime. "auc_ctr/by/<column>": SlicedSums::State(). A checkpoint without the
+//          last two is one of an earlier version.
 // Threads: one.
 #pragma once
 
@@ -53,29 +57,33 @@ class TrainMetrics {
   Status EndStep(Collective* collective);
   // "auc_ctr" -> value, for metrics whose first window has ended. Equal on every worker.
   std::map<std::string, double> Values() const;
-  // Of the same metrics, by tower in the order of the config; and of their slices, column by column, the slices with
-  // most rows first. Equal on every worker.
+  // Of the same metrics, by tower in the order of the config; and of their slices, column by
+  // column, the slices with most rows first. Equal on every worker.
   std::vector<TrainWindows> Windows() const;
   std::vector<TrainSlice> Slices() const;
 
-  // Moves what the workers counted in the open windows to worker 0, whose State() is then that of the job.
+  // Moves what the workers counted in the open windows to worker 0, whose State() is then that of
+  // the job.
   Status Gather(Collective* collective);
   // By metric name; for the checkpoint.
   std::map<std::string, std::vector<double>> State() const;
-  // On every worker with worker 0's State(). What the state does not know, or knows with other thresholds or another
-  // slice_top, starts afresh; returned are what it is, for a log: "auc_ctr", "auc_ctr by tab", "auc_ctr since the
-  // start".
-  std::vector<std::string> Restore(const std::map<std::string, std::vector<double>>& state, bool first_worker);
+  // On every worker with worker 0's State(). What the state does not know, or knows with other
+  // thresholds or another slice_top, starts afresh; returned are what it is, for a log: "auc_ctr",
+  // "auc_ctr by tab", "auc_ctr since the start".
+  std::vector<std::string> Restore(const std::map<std::string, std::vector<double>>& state,
+                                   bool first_worker);
 
  private:
   struct Item {
     const TrainMetric* metric;
     int tower;
     MetricSums sums;
-    std::vector<double> window;                    // counts of this worker in the open window
-    std::vector<double> counts;                    // MetricType::decays_counts: of the windows so far, decayed
-    std::vector<double> last = {}, lifetime = {};  // of the job: the last window, all that have ended
-    std::vector<SlicedSums> slices = {};           // by EvalConfig::slice_by
+    std::vector<double> window;  // counts of this worker in the open window
+    // MetricType::decays_counts: of the windows so far, decayed
+    std::vector<double> counts;
+    // Of the job: the last window, all that have ended.
+    std::vector<double> last = {}, lifetime = {};
+    std::vector<SlicedSums> slices = {};  // by EvalConfig::slice_by
     double value = 0;
     int64_t steps = 0;      // finished steps
     bool measured = false;  // a window has ended

@@ -11,7 +11,8 @@
 namespace pepnet {
 namespace {
 
-// How many of the numbers added so far are smaller: a binary indexed tree over places 0 .. size - 1.
+// How many of the numbers added so far are smaller: a binary indexed tree over places 0 .. size -
+// 1.
 class SmallerCount {
  public:
   explicit SmallerCount(size_t size) : sums_(size + 1) {}
@@ -30,7 +31,8 @@ class SmallerCount {
 
 }  // namespace
 
-// Rows in the order of their labels meet those of smaller labels alone, of which those with smaller scores count.
+// Rows in the order of their labels meet those of smaller labels alone, of which those with smaller
+// scores count.
 double Xauc(std::span<const ScoredRow> rows) {
   CHECK_GE(rows.size(), 2u);
   std::vector<float> scores;
@@ -43,7 +45,8 @@ double Xauc(std::span<const ScoredRow> rows) {
   std::sort(scores.begin(), scores.end());
   std::sort(ordered.begin(), ordered.end());
   const auto place = [&](float score) {
-    return static_cast<size_t>(std::lower_bound(scores.begin(), scores.end(), score) - scores.begin());
+    return static_cast<size_t>(std::lower_bound(scores.begin(), scores.end(), score) -
+                               scores.begin());
   };
   SmallerCount seen(scores.size());
   double right = 0;

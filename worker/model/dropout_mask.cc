@@ -14,10 +14,13 @@
 namespace pepnet {
 
 uint64_t DropoutKey(uint64_t seed, int64_t layer, int64_t step) {
-  return RandomKey(seed, RandomPurpose::kDropout, static_cast<uint64_t>(layer), static_cast<uint64_t>(step));
+  return RandomKey(seed, RandomPurpose::kDropout, static_cast<uint64_t>(layer),
+                   static_cast<uint64_t>(step));
 }
 
-int32_t DropoutThreshold(double ratio) { return static_cast<int32_t>(std::ceil(std::clamp(ratio, 0.0, 1.0) * 0x1p24)); }
+int32_t DropoutThreshold(double ratio) {
+  return static_cast<int32_t>(std::ceil(std::clamp(ratio, 0.0, 1.0) * 0x1p24));
+}
 
 float KeptScale(double ratio) { return ratio < 1 ? static_cast<float>(1.0 / (1.0 - ratio)) : 0.0f; }
 
@@ -29,8 +32,8 @@ constexpr int64_t kBlocks = 8;  // Philox blocks computed side by side
 // words[4 * b + j] = word j of Philox4x32(key, hi, first_block + b), b < kBlocks. random.h explains
 // the rounds. Each 32-bit word lies in the lower half of a 64-bit lane; what the upper half holds
 // is never read by the multiplication.
-__attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi, uint64_t first_block,
-                                                      uint32_t* words) {
+__attribute__((target("avx2"))) void PhiloxBlocksAvx2(uint64_t key, uint64_t hi,
+                                                      uint64_t first_block, uint32_t* words) {
   constexpr int kVectors = 2;
   const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
   __m256i c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
@@ -77,20 +80,24 @@ void PhiloxBlocks(uint64_t key, uint64_t hi, uint64_t first_block, uint32_t* wor
   if (avx2) return PhiloxBlocksAvx2(key, hi, first_block, words);
 #endif
   for (int64_t b = 0; b < kBlocks; ++b) {
-    const std::array<uint32_t, 4> block = Philox4x32(key, hi, first_block + static_cast<uint64_t>(b));
+    const std::array<uint32_t, 4> block =
+        Philox4x32(key, hi, first_block + static_cast<uint64_t>(b));
     std::copy(block.begin(), block.end(), words + 4 * b);
   }
 }
 
 // The words are integers of 24 bits above the shift, so u >= ratio is an integer comparison.
-PEPNET_SIMD_CLONES void KeepWords(const uint32_t* __restrict words, int32_t threshold, float kept, int64_t count,
-                                  float* __restrict mask) {
-  for (int64_t i = 0; i < count; ++i) mask[i] = static_cast<int32_t>(words[i] >> 8) >= threshold ? kept : 0.0f;
+PEPNET_SIMD_CLONES void KeepWords(const uint32_t* __restrict words, int32_t threshold, float kept,
+                                  int64_t count, float* __restrict mask) {
+  for (int64_t i = 0; i < count; ++i) {
+    mask[i] = static_cast<int32_t>(words[i] >> 8) >= threshold ? kept : 0.0f;
+  }
 }
 
 }  // namespace
 
-void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width, float* mask) {
+void FillDropoutMask(uint64_t key, double ratio, int64_t first_row, int64_t rows, int64_t width,
+                     float* mask) {
   for (int64_t row = 0; row < rows; ++row) {
     FillDropoutMaskFrom(key, ratio, first_row + row, 0, width, mask + row * width);
   }
@@ -100,11 +107,14 @@ void FillUniforms(uint64_t key, int64_t row, int64_t count, float* u) {
   uint32_t words[4 * kBlocks];
   for (int64_t first = 0; first < count; first += 4 * kBlocks) {
     PhiloxBlocks(key, static_cast<uint64_t>(row), static_cast<uint64_t>(first / 4), words);
-    for (int64_t i = first; i < std::min(first + 4 * kBlocks, count); ++i) u[i] = UnitFloat(words[i - first]);
+    for (int64_t i = first; i < std::min(first + 4 * kBlocks, count); ++i) {
+      u[i] = UnitFloat(words[i - first]);
+    }
   }
 }
 
-void FillDropoutMaskFrom(uint64_t key, double ratio, int64_t row, int64_t first_element, int64_t count, float* mask) {
+void FillDropoutMaskFrom(uint64_t key, double ratio, int64_t row, int64_t first_element,
+                         int64_t count, float* mask) {
   const float kept = KeptScale(ratio);
   const int32_t threshold = DropoutThreshold(ratio);
   uint32_t words[4 * kBlocks];

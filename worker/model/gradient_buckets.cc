@@ -8,7 +8,8 @@ std::vector<GradientBucket> CutIntoBuckets(const DenseParameters& parameters, si
   for (int i = static_cast<int>(parameters.specs().size()) - 1; i >= 0; --i) {
     // A bucket is closed by the parameter that fills it, never in the middle of one: it is sent
     // when all of its gradients are final.
-    if (buckets.empty() || (buckets.back().end - buckets.back().begin) * sizeof(float) >= bucket_bytes) {
+    if (buckets.empty() ||
+        (buckets.back().end - buckets.back().begin) * sizeof(float) >= bucket_bytes) {
       buckets.push_back({end, end, {}});
     }
     end = parameters.offset(i);

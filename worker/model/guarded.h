@@ -33,7 +33,8 @@ auto Guarded(const char* doing, Body body) -> decltype(body()) {
   } catch (const StatusError& error) {
     return error.status();
   } catch (const c10::Error& error) {
-    return absl::InternalError(absl::StrCat(doing, ": libtorch: ", FirstLine(error.what_without_backtrace())));
+    return absl::InternalError(
+        absl::StrCat(doing, ": libtorch: ", FirstLine(error.what_without_backtrace())));
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat(doing, ": ", FirstLine(error.what())));
   }

@@ -7,22 +7,28 @@ namespace {
 
 Status CheckPresent(const JobConfig& config, const Batch& batch, int label) {
   const size_t column = static_cast<size_t>(label);
-  if (column < batch.labels.size() && batch.labels[column].values.size() == static_cast<size_t>(batch.rows)) return {};
-  return InvalidInput(batch.origin, ": label column '", config.data.labels[column], "' has no value for every row");
+  if (column < batch.labels.size() &&
+      batch.labels[column].values.size() == static_cast<size_t>(batch.rows))
+    return {};
+  return InvalidInput(batch.origin, ": label column '", config.data.labels[column],
+                      "' has no value for every row");
 }
 
 // Every value is an integer v with 0 <= v < limit.
-Status CheckIndex(const JobConfig& config, const Batch& batch, int label, int64_t limit, const std::string& use) {
+Status CheckIndex(const JobConfig& config, const Batch& batch, int label, int64_t limit,
+                  const std::string& use) {
   PEPNET_RETURN_IF_ERROR(CheckPresent(config, batch, label));
   const std::string& name = config.data.labels[label];
   const std::vector<int64_t>& integers = batch.labels[label].integers;
   if (integers.size() != static_cast<size_t>(batch.rows)) {
-    return InvalidInput(batch.origin, ": label column '", name, "' must hold integers, because ", use, " reads it");
+    return InvalidInput(batch.origin, ": label column '", name, "' must hold integers, because ",
+                        use, " reads it");
   }
   for (int64_t row = 0; row < batch.rows; ++row) {
     if (integers[row] >= 0 && integers[row] < limit) continue;
-    return InvalidInput(batch.origin, ": label column '", name, "' is ", integers[row], " in row ", row,
-                        " of the batch (counted from 0), but ", use, " expects 0 to ", limit - 1);
+    return InvalidInput(batch.origin, ": label column '", name, "' is ", integers[row], " in row ",
+                        row, " of the batch (counted from 0), but ", use, " expects 0 to ",
+                        limit - 1);
   }
   return {};
 }

@@ -8,8 +8,9 @@
 
 namespace pepnet {
 
-// InvalidArgument if a label column that a loss or the domain selection reads is missing, not integer where it must be,
-// or out of range. The message names the column, the batch's origin and the row within the batch.
+// InvalidArgument if a label column that a loss or the domain selection reads is missing, not
+// integer where it must be, or out of range. The message names the column, the batch's origin and
+// the row within the batch.
 Status CheckLabels(const JobConfig& config, const Batch& batch);
 
 // Checks the input of an engine before it computes losses: CheckLabels(). It is a fault of

@@ -7,7 +7,9 @@ namespace pepnet {
 namespace {
 
 // Whether w differs between rows: a tower with `weight` alone has w = 1.
-bool HasRowWeights(const Tower& tower) { return tower.sample_weight >= 0 || tower.task_space_indicator >= 0; }
+bool HasRowWeights(const Tower& tower) {
+  return tower.sample_weight >= 0 || tower.task_space_indicator >= 0;
+}
 
 // w of one row before normalisation. Precondition: the batch holds the columns that the tower
 // names.
@@ -61,8 +63,10 @@ std::vector<double> RowWeights(const Tower& tower, const Batch& batch) {
   return weights;
 }
 
-std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch, const LossNormalizers& global) {
-  const LossNormalizers& used = MutantActive(Mutant::kLocalLossNormalizer) ? LocalLossNormalizers(config, batch) : global;
+std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& batch,
+                                          const LossNormalizers& global) {
+  const LossNormalizers& used =
+      MutantActive(Mutant::kLocalLossNormalizer) ? LocalLossNormalizers(config, batch) : global;
   CheckOrDie(used.weight_sums.size() == config.model.towers.size(), "one weight sum per tower");
   std::vector<std::vector<float>> scales;
   for (size_t t = 0; t < config.model.towers.size(); ++t) {
@@ -70,8 +74,10 @@ std::vector<std::vector<float>> RowScales(const JobConfig& config, const Batch& 
     // An unweighted tower, and one with `weight` alone, has W = n.
     const double loss_normalizer = HasRowWeights(tower) ? used.weight_sums[t] : used.rows;
     // The loss of a global batch whose weights are all zero is 0 instead of a NaN.
-    const double factor = loss_normalizer == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / loss_normalizer;
-    std::vector<float>& scale = scales.emplace_back(static_cast<size_t>(batch.rows), static_cast<float>(factor));
+    const double factor =
+        loss_normalizer == 0 ? 0 : (tower.weighted ? tower.weight : 1.0) / loss_normalizer;
+    std::vector<float>& scale =
+        scales.emplace_back(static_cast<size_t>(batch.rows), static_cast<float>(factor));
     if (!HasRowWeights(tower)) continue;
     if (batch.rows > 0) CheckColumns(tower, batch);
     for (int64_t row = 0; row < batch.rows; ++row) {

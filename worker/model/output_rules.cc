@@ -16,7 +16,8 @@ namespace {
 
 using Kind = OutputRule::Kind;
 
-void AddRules(const Tower& tower, const std::string& suffix, int index, std::map<std::string, OutputRule>* rules) {
+void AddRules(const Tower& tower, const std::string& suffix, int index,
+              std::map<std::string, OutputRule>* rules) {
   auto add = [&](const std::string& stem, int width, Kind kind) {
     rules->insert({stem + suffix, OutputRule{stem + suffix, width, index, kind}});
   };
@@ -51,7 +52,8 @@ std::vector<OutputRule> OutputRules(const JobConfig& config) {
     for (int domain = 0; domain < model.domain_count; ++domain) {
       std::string suffix = absl::StrCat("_", model.towers[task].name);
       if (model.domain_label >= 0) absl::StrAppend(&suffix, "_", domain);
-      AddRules(model.towers[task], suffix, static_cast<int>(task) * model.domain_count + domain, &by_name);
+      AddRules(model.towers[task], suffix, static_cast<int>(task) * model.domain_count + domain,
+               &by_name);
     }
   }
   std::vector<OutputRule> rules;
@@ -69,7 +71,8 @@ StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config)
     taken.insert(rules[i].name);
     const int domain = rules[i].tower % model.domain_count;
     // The suffix "_<domain>" makes the own domain's name; see AddRules().
-    const std::string name = rules[i].name.substr(0, rules[i].name.size() - absl::StrCat("_", domain).size());
+    const std::string name =
+        rules[i].name.substr(0, rules[i].name.size() - absl::StrCat("_", domain).size());
     OwnDomainOutput& own = by_name[name];
     own.name = name;
     own.width = rules[i].width;
@@ -80,9 +83,10 @@ StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config)
   for (auto& [name, own] : by_name) {
     // The name would stand twice among the columns of a prediction.
     if (taken.count(name) > 0) {
-      return InvalidInput("the output ", name,
-                          " of each row's own domain would have the name of another tower's; rename "
-                          "one of the two towers");
+      return InvalidInput(
+          "the output ", name,
+          " of each row's own domain would have the name of another tower's; rename "
+          "one of the two towers");
     }
     outputs.push_back(std::move(own));
   }
@@ -91,12 +95,14 @@ StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config)
 
 ModelOutput SelectOwnDomain(const JobConfig& config, const Batch& batch, const OwnDomainOutput& own,
                             const std::vector<ModelOutput>& outputs) {
-  CheckOrDie(CheckDomains(config, batch).ok(), "domain labels must be checked before outputs are chosen by them");
+  CheckOrDie(CheckDomains(config, batch).ok(),
+             "domain labels must be checked before outputs are chosen by them");
   ModelOutput selected{own.name, own.width, {}};
   const int64_t width = std::max(own.width, 1);
   selected.values.resize(static_cast<size_t>(batch.rows * width));
   for (int64_t row = 0; row < batch.rows; ++row) {
-    const ModelOutput& source = outputs[own.outputs[batch.labels[config.model.domain_label].integers[row]]];
+    const ModelOutput& source =
+        outputs[own.outputs[batch.labels[config.model.domain_label].integers[row]]];
     std::copy_n(source.values.begin() + row * width, width, selected.values.begin() + row * width);
   }
   return selected;
@@ -130,7 +136,8 @@ std::string MetricOutput(const Tower& tower) {
 
 bool AnyTrainMetrics(const JobConfig& config) {
   const std::vector<Tower>& towers = config.model.towers;
-  return std::any_of(towers.begin(), towers.end(), [](const Tower& tower) { return !tower.train_metrics.empty(); });
+  return std::any_of(towers.begin(), towers.end(),
+                     [](const Tower& tower) { return !tower.train_metrics.empty(); });
 }
 
 std::vector<ModelOutput> OutputList(const JobConfig& config) {
@@ -142,8 +149,8 @@ std::vector<ModelOutput> OutputList(const JobConfig& config) {
 std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch& batch,
                                             const std::vector<ModelOutput>& outputs) {
   auto find = [&outputs](const std::string& name) -> const ModelOutput& {
-    const auto found =
-        std::find_if(outputs.begin(), outputs.end(), [&](const ModelOutput& o) { return o.name == name; });
+    const auto found = std::find_if(outputs.begin(), outputs.end(),
+                                    [&](const ModelOutput& o) { return o.name == name; });
     CheckOrDie(found != outputs.end(), "no model output named " + name);
     return *found;
   };
@@ -166,8 +173,10 @@ std::vector<ModelOutput> SelectMetricInputs(const JobConfig& config, const Batch
   return selected;
 }
 
-void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out) {
-  const bool softmax = kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
+void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z,
+                   std::vector<float>* out) {
+  const bool softmax =
+      kind == OutputRule::Kind::kSoftmax || kind == OutputRule::Kind::kSoftmaxColumn1;
   for (int64_t row = 0; row < rows; ++row, z += classes) {
     double sum = 0;
     // Probabilities are computed in double, with the largest logit taken off: they are the same for

@@ -1,4 +1,5 @@
-// Which outputs a network has and how each follows from a tower's raw output (spec 1.7), without torch.
+// Which outputs a network has and how each follows from a tower's raw output (spec 1.7), without
+// torch.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ struct OwnDomainOutput {
 StatusOr<std::vector<OwnDomainOutput>> OwnDomainOutputs(const JobConfig& config);
 
 // Appends the output of `rows` raw outputs z, [rows, classes].
-void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z, std::vector<float>* out);
+void AppendOutputs(OutputRule::Kind kind, int64_t rows, int classes, const float* z,
+                   std::vector<float>* out);
 
 // The output that the metrics of a task read is of this kind: its first loss decides.
 OutputRule::Kind MetricOutputKind(const Tower& tower);

@@ -45,7 +45,11 @@ class ListBuilder {
     const ActivationType& type = TypeOf(activation.kind);
     if (type.weight == nullptr) return;
     const int64_t weights = type.normalises ? width : activation.weights;
-    specs_.push_back({absl::StrCat(module, ".", type.weight), {weights}, Init::kConstant, 0, activation.parameter});
+    specs_.push_back({absl::StrCat(module, ".", type.weight),
+                      {weights},
+                      Init::kConstant,
+                      0,
+                      activation.parameter});
     if (type.normalises) RunningStatistics(module + ".bn", width);
   }
   // Gate NU: two linear layers with bias around a ReLU, which takes the index 1 (spec 1.2).
@@ -95,7 +99,8 @@ void AddTower(const std::string& module, const Tower& tower, int64_t in, ListBui
 
 // The score of a position: hidden layers over `in` floats, then one linear layer.
 void AddAttentionMlp(const Encoder& encoder, int64_t in, ListBuilder* list) {
-  list->Linear(encoder.module + ".linear", list->HiddenLayers(encoder.module + ".mlp", encoder.attn_mlp, in), 1, true);
+  list->Linear(encoder.module + ".linear",
+               list->HiddenLayers(encoder.module + ".mlp", encoder.attn_mlp, in), 1, true);
 }
 
 // PyTorch's multi-head attention behind three linear layers of its own.
@@ -106,7 +111,8 @@ void AddSelfAttention(const Encoder& encoder, ListBuilder* list) {
   }
   const std::string attention = encoder.module + "._multihead_attn";
   // Xavier-uniform over the whole shape: sqrt(6 / (rows + columns)).
-  list->Add(attention + ".in_proj_weight", {3 * width, width}, Init::kUniform, std::sqrt(6.0 / (4.0 * width)));
+  list->Add(attention + ".in_proj_weight", {3 * width, width}, Init::kUniform,
+            std::sqrt(6.0 / (4.0 * width)));
   list->Add(attention + ".in_proj_bias", {3 * width}, Init::kZero);
   list->Linear(attention + ".out_proj", width, width, false);
   list->Add(attention + ".out_proj.bias", {width}, Init::kZero);
@@ -119,7 +125,8 @@ void FillUniform(uint64_t seed, const std::string& name, double bound, std::span
   std::array<uint32_t, 4> words{};
   for (size_t e = 0; e < values.size(); ++e) {
     if (e % 4 == 0) words = Philox4x32(key, 0, e / 4);
-    values[e] = static_cast<float>((2.0 * static_cast<double>(UnitFloat(words[e % 4])) - 1.0) * bound);
+    values[e] =
+        static_cast<float>((2.0 * static_cast<double>(UnitFloat(words[e % 4])) - 1.0) * bound);
   }
 }
 
@@ -139,7 +146,9 @@ void AddEmbedding(const DenseEmbedding& embedding, ListBuilder* list) {
     case DenseEmbeddingKind::kMlp: {
       const double deviation = std::sqrt(2.0 / (embedding.values + width));
       // The reference keeps the weight of a single value without its first dimension.
-      if (embedding.values == 1) return list->Add(embedding.projection, {width}, Init::kNormal, deviation);
+      if (embedding.values == 1) {
+        return list->Add(embedding.projection, {width}, Init::kNormal, deviation);
+      }
       return list->Add(embedding.projection, {embedding.values, width}, Init::kNormal, deviation);
     }
     case DenseEmbeddingKind::kAutoDis:
@@ -181,10 +190,12 @@ std::vector<ParameterSpec> DenseParameterList(const JobConfig& config) {
   for (const Encoder& encoder : model.encoders) AppendEncoderParameters(encoder, &specs);
   for (const FeatureGroup* group : Groups(model)) {
     if (!group->variational) continue;
-    list.Add(group->variational->parameter, {static_cast<int64_t>(group->sources())}, Init::kNormal, 1);
+    list.Add(group->variational->parameter, {static_cast<int64_t>(group->sources())}, Init::kNormal,
+             1);
   }
   if (model.domain.has_value()) {
-    list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width, model.epnet_hidden_unit, model.main.width);
+    list.Gate("model.epnet.gate_nu", model.domain->width + model.main.width,
+              model.epnet_hidden_unit, model.main.width);
   }
   int64_t tower_in = model.main.width;
   if (model.uia.has_value()) {
@@ -213,9 +224,10 @@ DenseParameters::DenseParameters(std::vector<ParameterSpec> specs) : specs_(std:
     values_.ResizeZeroed(end);
     gradients_.ResizeZeroed(end);
   } catch (const std::bad_alloc&) {
-    throw std::runtime_error(absl::StrCat("there is not enough memory for the network's ", end,
-                                          " parameters and their ", "gradients (", 2 * end * sizeof(float) >> 20,
-                                          " MiB); make its layers narrower, or raise the limit (ulimit -v)"));
+    throw std::runtime_error(
+        absl::StrCat("there is not enough memory for the network's ", end, " parameters and their ",
+                     "gradients (", 2 * end * sizeof(float) >> 20,
+                     " MiB); make its layers narrower, or raise the limit (ulimit -v)"));
   }
 }
 

@@ -1,9 +1,12 @@
-// The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one flat, aligned arena
-// for the values and one for the gradients, so that allreduce, optimizer and checkpoint work on plain arrays.
+// The dense parameters of a PEPNet by the reference's checkpoint names (spec 7), without torch: one
+// flat, aligned arena for the values and one for the gradients, so that allreduce, optimizer and
+// checkpoint work on plain arrays.
 //
-// Order:     as listed by DenseParameterList(): dense embeddings, sequence encoders, variational dropout, epnet, ppnet
-//            (task-major, layer by layer), towers. Fixed: it is the order of the allreduce buckets and of the checkpoint.
-// Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and stay zero.
+// Order:     as listed by DenseParameterList(): dense embeddings, sequence encoders, variational
+//            dropout, epnet, ppnet (task-major, layer by layer), towers. Fixed: it is the order of
+//            the allreduce buckets and of the checkpoint.
+// Layout:    each parameter starts on a 64-byte boundary of the arena; padding floats are zero and
+//            stay zero.
 // Threads:   as a plain array.
 #pragma once
 
@@ -24,9 +27,10 @@ struct ParameterSpec {
   std::vector<int64_t> shape;  // Linear weights are [out, in]
   Init init = Init::kFanIn;    // kFanIn: U(-1/sqrt(fan_in), 1/sqrt(fan_in))
   int64_t fan_in = 0;          // a bias has its layer's fan_in
-  double constant = 0;         // kConstant: the value; kUniform: b of U(-b, b); kNormal: standard deviation, mean 0
-  // False: statistics that forward passes of training keep (of batch normalisation). Their gradient is zero; optimizers
-  // leave them alone and have no state for them.
+  // kConstant: the value; kUniform: b of U(-b, b); kNormal: standard deviation, mean 0
+  double constant = 0;
+  // False: statistics that forward passes of training keep (of batch normalisation). Their gradient
+  // is zero; optimizers leave them alone and have no state for them.
   bool trained = true;
   int64_t elements() const;
 };
@@ -42,7 +46,9 @@ class DenseParameters {
 
   const std::vector<ParameterSpec>& specs() const { return specs_; }
   int Find(const std::string& name) const;  // -1 if absent
-  std::span<float> value(int i) { return {values_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())}; }
+  std::span<float> value(int i) {
+    return {values_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())};
+  }
   std::span<const float> value(int i) const {
     return {values_.data() + offsets_[i], static_cast<size_t>(specs_[i].elements())};
   }

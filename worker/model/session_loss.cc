@@ -62,7 +62,8 @@ bool Take(uint64_t count, std::string_view* bytes, std::vector<T>* values) {
   return true;
 }
 
-SessionRows RowsOf(const JobConfig& config, const LossSlot& slot, const ModelInput& input, const float* z) {
+SessionRows RowsOf(const JobConfig& config, const LossSlot& slot, const ModelInput& input,
+                   const float* z) {
   const Batch& batch = *input.batch;
   SessionRows rows;
   rows.scale = (*input.row_scales)[slot.task];
@@ -91,21 +92,26 @@ Status Gather(Collective* workers, std::vector<SessionRows>* losses, int64_t* fi
     Append(rows.scale, &mine);
     Append(rows.z, &mine);
   }
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all, workers->Allgather(mine, "rows of sessions"));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                          workers->Allgather(mine, "rows of sessions"));
   const size_t number = losses->size();
   losses->assign(number, {});
   for (size_t worker = 0; worker < all.size(); ++worker) {
-    if (static_cast<int>(worker) == workers->index()) *first = static_cast<int64_t>(losses->front().session.size());
+    if (static_cast<int>(worker) == workers->index()) {
+      *first = static_cast<int64_t>(losses->front().session.size());
+    }
     std::string_view bytes = all[worker];
     std::vector<uint64_t> rows;
     bool whole = Take(1, &bytes, &rows);
     for (size_t i = 0; whole && i < number; ++i) {
       SessionRows& loss = (*losses)[i];
       whole = Take(rows[0], &bytes, &loss.session) && Take(rows[0], &bytes, &loss.positive) &&
-              Take(rows[0], &bytes, &loss.scale) && rows[0] <= bytes.size() && Take(2 * rows[0], &bytes, &loss.z);
+              Take(rows[0], &bytes, &loss.scale) && rows[0] <= bytes.size() &&
+              Take(2 * rows[0], &bytes, &loss.z);
     }
     if (!whole || !bytes.empty()) {
-      return absl::InternalError(absl::StrCat("the rows of sessions of worker ", worker, " are ", all[worker].size(),
+      return absl::InternalError(absl::StrCat("the rows of sessions of worker ", worker, " are ",
+                                              all[worker].size(),
                                               " bytes, which are not the arrays of ", number,
                                               " losses; do all ranks "
                                               "run the same binary with the same config?"));
@@ -123,8 +129,9 @@ std::vector<LossSlot> LossSlots(const JobConfig& config) {
     for (size_t i = 0; i < losses.size(); ++i) {
       // A later loss of the same name is what the reference would report; the earlier one is not
       // computed.
-      const bool replaced = std::any_of(losses.begin() + i + 1, losses.end(),
-                                        [&](const Loss& later) { return later.name == losses[i].name; });
+      const bool replaced =
+          std::any_of(losses.begin() + i + 1, losses.end(),
+                      [&](const Loss& later) { return later.name == losses[i].name; });
       if (!replaced) slots.push_back({static_cast<int>(task), &losses[i]});
     }
   }
@@ -170,7 +177,8 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
   for (size_t i = 0; i < count; ++i) {
     const int c = rows.positive[i];
     Session& session = sessions[place[i]];
-    session.pull[c] += static_cast<double>(rows.scale[i]) * Sigmoid(session.limit[c] - rows.z[2 * i + c]);
+    session.pull[c] +=
+        static_cast<double>(rows.scale[i]) * Sigmoid(session.limit[c] - rows.z[2 * i + c]);
   }
   SessionPart part;
   for (size_t i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
@@ -182,14 +190,18 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     gradient[c] = -share * static_cast<double>(rows.scale[i]) * Sigmoid(own);
     // This is the gradient that rows of the other class send to this one; exp(z - limit) is its
     // share of their sum.
-    gradient[1 - c] = share * std::exp(rows.z[2 * i + 1 - c] - session.limit[1 - c]) * session.pull[1 - c];
-    part.gradient.insert(part.gradient.end(), {static_cast<float>(gradient[0]), static_cast<float>(gradient[1])});
+    gradient[1 - c] =
+        share * std::exp(rows.z[2 * i + 1 - c] - session.limit[1 - c]) * session.pull[1 - c];
+    part.gradient.insert(part.gradient.end(),
+                         {static_cast<float>(gradient[0]), static_cast<float>(gradient[1])});
   }
   return part;
 }
 
-StatusOr<std::vector<SessionPart>> SessionParts(const JobConfig& config, const std::vector<LossSlot>& slots,
-                                                const ModelInput& input, const std::vector<const float*>& raw_outputs,
+StatusOr<std::vector<SessionPart>> SessionParts(const JobConfig& config,
+                                                const std::vector<LossSlot>& slots,
+                                                const ModelInput& input,
+                                                const std::vector<const float*>& raw_outputs,
                                                 Collective* workers) {
   std::vector<SessionPart> parts(slots.size());
   std::vector<size_t> ranked;  // slots with sessions

@@ -6,7 +6,8 @@
 
 namespace pepnet {
 
-DenseAverages::DenseAverages(std::optional<double> decay, const DenseParameters& parameters) : decay_(decay) {
+DenseAverages::DenseAverages(std::optional<double> decay, const DenseParameters& parameters)
+    : decay_(decay) {
   if (!kept()) return;
   for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
     trained_.push_back(parameters.specs()[i].trained);
@@ -45,7 +46,8 @@ void DenseAverages::Exchange(std::span<float> values) {
   CHECK_EQ(values.size(), floats_.size());
   for (const ArenaRun& run : runs_) {
     std::swap_ranges(values.begin() + static_cast<std::ptrdiff_t>(run.begin),
-                     values.begin() + static_cast<std::ptrdiff_t>(run.begin + run.size), floats_.data() + run.begin);
+                     values.begin() + static_cast<std::ptrdiff_t>(run.begin + run.size),
+                     floats_.data() + run.begin);
   }
 }
 

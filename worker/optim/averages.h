@@ -1,9 +1,10 @@
-// DenseAverages: the exponential moving average of the dense parameters (DenseOptimizer.ema, spec 5.3).
+// DenseAverages: the exponential moving average of the dense parameters (DenseOptimizer.ema, spec
+// 5.3).
 //
 //   first optimizer step: average = w;   later: average = average + (1 - decay) (w - average)
 //
-// which is decay average + (1 - decay) w. Before the first step it is w, too. Statistics (ParameterSpec::trained) have
-// no average: they are read as they are.
+// which is decay average + (1 - decay) w. Before the first step it is w, too. Statistics
+// (ParameterSpec::trained) have no average: they are read as they are.
 //
 // Threads:   one at a time. Bits: elementwise.
 #pragma once
@@ -44,10 +45,12 @@ class DenseAverages {
   AlignedBuffer<float> floats_;  // laid out as the arena
 };
 
-// While it lives, the averages stand where the parameters stand otherwise. Borrows both; nothing may step meanwhile.
+// While it lives, the averages stand where the parameters stand otherwise. Borrows both; nothing
+// may step meanwhile.
 class AveragesInPlace {
  public:
-  AveragesInPlace(DenseAverages* averages, DenseParameters* parameters) : averages_(averages), parameters_(parameters) {
+  AveragesInPlace(DenseAverages* averages, DenseParameters* parameters)
+      : averages_(averages), parameters_(parameters) {
     averages_->Exchange(parameters_->values());
   }
   ~AveragesInPlace() { averages_->Exchange(parameters_->values()); }

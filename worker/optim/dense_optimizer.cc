@@ -22,8 +22,8 @@ inline float Ratio(float a, float b) { return a == 0.0f ? 0.0f : a / b; }
 // first step: b = g'; later: b = momentum b + (1 - dampening) g'
 // u = g' + momentum b with nesterov, else b (g' if momentum = 0);  w -= lr u
 template <bool kMomentum, bool kFirst, bool kNesterov>
-void StepSgd(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict buffer,
-             const DenseOptimizer& c, double lr) {
+void StepSgd(size_t n, float* __restrict w, const float* __restrict gradient,
+             float* __restrict buffer, const DenseOptimizer& c, double lr) {
   const float decay = static_cast<float>(c.weight_decay), momentum = static_cast<float>(c.momentum);
   const float share = static_cast<float>(1 - c.dampening), rate = static_cast<float>(-lr);
   for (size_t i = 0; i < n; ++i) {
@@ -38,8 +38,8 @@ void StepSgd(size_t n, float* __restrict w, const float* __restrict gradient, fl
 }
 
 // s += g'^2;  w -= lr g' / (sqrt(s) + eps)
-void StepAdagrad(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict sum,
-                 const DenseOptimizer& c, double lr) {
+void StepAdagrad(size_t n, float* __restrict w, const float* __restrict gradient,
+                 float* __restrict sum, const DenseOptimizer& c, double lr) {
   const float decay = static_cast<float>(c.weight_decay), eps = static_cast<float>(c.eps);
   const float rate = static_cast<float>(-lr);
   for (size_t i = 0; i < n; ++i) {
@@ -54,9 +54,9 @@ void StepAdagrad(size_t n, float* __restrict w, const float* __restrict gradient
 // v^ = max(v^, v) with amsgrad, else v
 // w -= lr / (1 - beta1^t) m / (sqrt(v^) / sqrt(1 - beta2^t) + eps)
 template <bool kAmsgrad>
-void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict exp_avg,
-              float* __restrict exp_avg_sq, float* __restrict max_exp_avg_sq, const DenseOptimizer& c, double lr,
-              int64_t t) {
+void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient,
+              float* __restrict exp_avg, float* __restrict exp_avg_sq,
+              float* __restrict max_exp_avg_sq, const DenseOptimizer& c, double lr, int64_t t) {
   const bool decoupled = c.kind == DenseOptimizerKind::kAdamW;
   const float keep = decoupled ? static_cast<float>(1 - lr * c.weight_decay) : 1.0f;
   const float decay = decoupled ? 0.0f : static_cast<float>(c.weight_decay);
@@ -64,7 +64,8 @@ void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient, f
   const float beta2 = static_cast<float>(c.beta2), share2 = static_cast<float>(1 - c.beta2);
   const float eps = static_cast<float>(c.eps);
   const float step_size = static_cast<float>(-lr / (1 - std::pow(c.beta1, static_cast<double>(t))));
-  const float root_correction = static_cast<float>(std::sqrt(1 - std::pow(c.beta2, static_cast<double>(t))));
+  const float root_correction =
+      static_cast<float>(std::sqrt(1 - std::pow(c.beta2, static_cast<double>(t))));
   for (size_t i = 0; i < n; ++i) {
     const float value = w[i] * keep;
     const float g = gradient[i] + decay * value;
@@ -83,10 +84,12 @@ void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient, f
 
 // v = rho v + (1 - rho) g'^2;  d = sqrt(u + eps) / sqrt(v + eps) g'
 // u = rho u + (1 - rho) d^2;  w -= lr d
-void StepAdadelta(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict square_avg,
-                  float* __restrict acc_delta, const DenseOptimizer& c, double lr) {
+void StepAdadelta(size_t n, float* __restrict w, const float* __restrict gradient,
+                  float* __restrict square_avg, float* __restrict acc_delta,
+                  const DenseOptimizer& c, double lr) {
   const float decay = static_cast<float>(c.weight_decay), eps = static_cast<float>(c.eps);
-  const float rho = static_cast<float>(c.rho), share = static_cast<float>(1 - c.rho), rate = static_cast<float>(-lr);
+  const float rho = static_cast<float>(c.rho), share = static_cast<float>(1 - c.rho),
+              rate = static_cast<float>(-lr);
   for (size_t i = 0; i < n; ++i) {
     const float g = gradient[i] + decay * w[i];
     const float v = rho * square_avg[i] + share * g * g;
@@ -98,8 +101,8 @@ void StepAdadelta(size_t n, float* __restrict w, const float* __restrict gradien
 }
 
 // v = alpha v + (1 - alpha) g'^2;  w -= lr g' / (sqrt(v) + eps)
-void StepRmsprop(size_t n, float* __restrict w, const float* __restrict gradient, float* __restrict square_avg,
-                 const DenseOptimizer& c, double lr) {
+void StepRmsprop(size_t n, float* __restrict w, const float* __restrict gradient,
+                 float* __restrict square_avg, const DenseOptimizer& c, double lr) {
   const float decay = static_cast<float>(c.weight_decay), eps = static_cast<float>(c.eps);
   const float alpha = static_cast<float>(c.alpha), share = static_cast<float>(1 - c.alpha);
   const float rate = static_cast<float>(-lr);
@@ -122,11 +125,15 @@ double BlockedSum(std::span<const float> gradients, Power power) {
     double lanes[kLanes] = {};
     size_t i = begin;
     for (; i + kLanes <= end; i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += power(static_cast<double>(gradients[i + lane]));
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        lanes[lane] += power(static_cast<double>(gradients[i + lane]));
+      }
     }
     // The rest goes to the first lanes in order, so that the lanes of a short block are those of a
     // long one.
-    for (size_t lane = 0; i < end; ++i, ++lane) lanes[lane] += power(static_cast<double>(gradients[i]));
+    for (size_t lane = 0; i < end; ++i, ++lane) {
+      lanes[lane] += power(static_cast<double>(gradients[i]));
+    }
     double block = 0;
     for (double lane : lanes) block += lane;
     total += block;
@@ -147,12 +154,14 @@ double Norm(std::span<const float> gradients, double type) {
   if (type == 2) return std::sqrt(BlockedSum(gradients, [](double g) { return g * g; }));
   if (type == 1) return BlockedSum(gradients, [](double g) { return std::fabs(g); });
   CHECK_GT(type, 0);
-  return std::pow(BlockedSum(gradients, [type](double g) { return std::pow(std::fabs(g), type); }), 1 / type);
+  return std::pow(BlockedSum(gradients, [type](double g) { return std::pow(std::fabs(g), type); }),
+                  1 / type);
 }
 
 }  // namespace
 
-std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters, const std::function<bool(int)>& wanted) {
+std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters,
+                                       const std::function<bool(int)>& wanted) {
   const int count = static_cast<int>(parameters.specs().size());
   std::vector<ArenaRun> runs;
   bool open = false;
@@ -197,7 +206,8 @@ size_t DenseOptimizerState::OffsetInSlot(size_t begin) const {
   LOG(FATAL) << "float " << begin << " of the arena is in no run of its optimizer";
 }
 
-void DenseOptimizerState::Step(std::span<float> values, std::span<const float> gradients, double lr) {
+void DenseOptimizerState::Step(std::span<float> values, std::span<const float> gradients,
+                               double lr) {
   CHECK_EQ(values.size(), gradients.size());
   // The step counts before the update: the formulas' t begins at 1.
   ++steps_;
@@ -209,7 +219,8 @@ void DenseOptimizerState::Step(std::span<float> values, std::span<const float> g
   }
 }
 
-void DenseOptimizerState::StepRun(size_t n, float* w, const float* g, size_t slot_offset, double lr) {
+void DenseOptimizerState::StepRun(size_t n, float* w, const float* g, size_t slot_offset,
+                                  double lr) {
   const auto slot = [&](size_t i) { return slots_[i].second.data() + slot_offset; };
   // The first step of momentum takes the gradient as it is, without dampening.
   const bool first = steps_ == 1;
@@ -226,7 +237,9 @@ void DenseOptimizerState::StepRun(size_t n, float* w, const float* g, size_t slo
       return StepAdagrad(n, w, g, slot(0), config_, lr);
     case DenseOptimizerKind::kAdam:
     case DenseOptimizerKind::kAdamW:
-      if (config_.amsgrad) return StepAdam<true>(n, w, g, slot(0), slot(1), slot(2), config_, lr, steps_);
+      if (config_.amsgrad) {
+        return StepAdam<true>(n, w, g, slot(0), slot(1), slot(2), config_, lr, steps_);
+      }
       return StepAdam<false>(n, w, g, slot(0), slot(1), nullptr, config_, lr, steps_);
     case DenseOptimizerKind::kAdadelta:
       return StepAdadelta(n, w, g, slot(0), slot(1), config_, lr);

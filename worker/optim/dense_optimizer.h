@@ -1,8 +1,10 @@
 // Dense optimizers on the flat parameter arena (formulas of torch.optim, spec 5.3), without torch.
 //
-// State:     named slots ("exp_avg", "exp_avg_sq", "momentum_buffer", "sum", ...), one float of each for every float
-//            that is stepped, plus the number of steps made; both go into checkpoints.
-// Threads:   one at a time. Bits: elementwise, so independent of threads and of how the arena is cut.
+// State:     named slots ("exp_avg", "exp_avg_sq", "momentum_buffer", "sum", ...), one float of
+//            each for every float that is stepped, plus the number of steps made; both go into
+//            checkpoints.
+// Threads:   one at a time. Bits: elementwise, so independent of threads and of how the arena is
+//            cut.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +25,10 @@ struct ArenaRun {
   size_t begin = 0, size = 0;
 };
 
-// The runs of the parameters for which `wanted(i)` is true, in the arena's order. Parameters that follow one another
-// are one run, with the padding between and behind them.
-std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters, const std::function<bool(int)>& wanted);
+// The runs of the parameters for which `wanted(i)` is true, in the arena's order. Parameters that
+// follow one another are one run, with the padding between and behind them.
+std::vector<ArenaRun> RunsOfParameters(const DenseParameters& parameters,
+                                       const std::function<bool(int)>& wanted);
 
 // One optimizer, of some of the arena or of all of it.
 class DenseOptimizerState {
@@ -39,7 +42,8 @@ class DenseOptimizerState {
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
-  // Name and floats of each slot, in fixed order; the floats of one run stand behind those of the run before.
+  // Name and floats of each slot, in fixed order; the floats of one run stand behind those of the
+  // run before.
   std::vector<std::pair<std::string, AlignedBuffer<float>>>& slots() { return slots_; }
   // The place in a slot of the state of the arena's float `begin`. Precondition: a run holds it.
   size_t OffsetInSlot(size_t begin) const;
@@ -53,7 +57,8 @@ class DenseOptimizerState {
   std::vector<std::pair<std::string, AlignedBuffer<float>>> slots_;
 };
 
-// grad_clipping (spec 5.6) on the whole arena; returns the global norm before clipping (of norm_type), 0 for kNone and kValue.
+// grad_clipping (spec 5.6) on the whole arena; returns the global norm before clipping (of
+// norm_type), 0 for kNone and kValue.
 double ClipGradients(const TrainConfig& config, std::span<float> gradients);
 
 }  // namespace pepnet

@@ -13,7 +13,8 @@ namespace {
 // min_learning_rate.
 double ExponentialDecay(const Schedule& schedule, double base, int64_t s) {
   CHECK_GT(schedule.decay_size, 0);
-  double power = static_cast<double>(s - schedule.warmup_size) / static_cast<double>(schedule.decay_size);
+  double power =
+      static_cast<double>(s - schedule.warmup_size) / static_cast<double>(schedule.decay_size);
   if (schedule.staircase) power = std::floor(power);
   return std::max(base * std::pow(schedule.decay_factor, power), schedule.min_learning_rate);
 }
@@ -38,14 +39,16 @@ double ManualStep(const Schedule& schedule, double base, int64_t s) {
 double LinearDecay(const Schedule& schedule, double base, int64_t s) {
   const int64_t length = schedule.num_training_steps - schedule.warmup_size;
   CHECK_GT(length, 0);
-  const double passed = static_cast<double>(std::min(s - schedule.warmup_size, length)) / static_cast<double>(length);
+  const double passed =
+      static_cast<double>(std::min(s - schedule.warmup_size, length)) / static_cast<double>(length);
   return schedule.min_learning_rate + (base - schedule.min_learning_rate) * (1 - passed);
 }
 
 // min + (base - min) / 2 * (1 + cos(pi * position / length))
 double Cosine(double base, double min_rate, int64_t position, int64_t length) {
   CHECK_GT(length, 0);
-  const double angle = std::numbers::pi * static_cast<double>(position) / static_cast<double>(length);
+  const double angle =
+      std::numbers::pi * static_cast<double>(position) / static_cast<double>(length);
   return min_rate + (base - min_rate) * (1 + std::cos(angle)) / 2;
 }
 
@@ -70,12 +73,14 @@ double CosineWarmRestarts(const Schedule& schedule, double base, int64_t s) {
 double LearningRate(const Schedule& schedule, double base, int64_t s) {
   CHECK_GE(s, 0);
   if (base == 0) return 0;
-  const bool has_warmup =
-      schedule.kind == ScheduleKind::kExponentialDecay || schedule.kind == ScheduleKind::kLinearDecay ||
-      schedule.kind == ScheduleKind::kCosineAnnealing || schedule.kind == ScheduleKind::kCosineWarmRestarts;
+  const bool has_warmup = schedule.kind == ScheduleKind::kExponentialDecay ||
+                          schedule.kind == ScheduleKind::kLinearDecay ||
+                          schedule.kind == ScheduleKind::kCosineAnnealing ||
+                          schedule.kind == ScheduleKind::kCosineWarmRestarts;
   if (has_warmup && s < schedule.warmup_size) {
     const double start = schedule.warmup_learning_rate;
-    return start + (base - start) * static_cast<double>(s) / static_cast<double>(schedule.warmup_size);
+    return start +
+           (base - start) * static_cast<double>(s) / static_cast<double>(schedule.warmup_size);
   }
   switch (schedule.kind) {
     case ScheduleKind::kConstant:
@@ -87,8 +92,8 @@ double LearningRate(const Schedule& schedule, double base, int64_t s) {
     case ScheduleKind::kLinearDecay:
       return LinearDecay(schedule, base, s);
     case ScheduleKind::kCosineAnnealing:
-      return Cosine(base, schedule.min_learning_rate, std::min(s - schedule.warmup_size, schedule.t_max),
-                    schedule.t_max);
+      return Cosine(base, schedule.min_learning_rate,
+                    std::min(s - schedule.warmup_size, schedule.t_max), schedule.t_max);
     case ScheduleKind::kCosineWarmRestarts:
       return CosineWarmRestarts(schedule, base, s - schedule.warmup_size);
   }
@@ -102,18 +107,21 @@ double SparseLearningRate(const TrainConfig& config, int64_t step, int64_t finis
   // with, as the reference's sparse optimizer does.
   const Schedule& schedule = config.sparse_optimizer.schedule;
   const int64_t epochs = window > 1 ? finished_epochs_at_window_start : finished_epochs;
-  return LearningRate(schedule, config.sparse_optimizer.lr, schedule.by_epoch ? epochs : step - step % window);
+  return LearningRate(schedule, config.sparse_optimizer.lr,
+                      schedule.by_epoch ? epochs : step - step % window);
 }
 
 double DenseLearningRate(const DenseOptimizer& optimizer, int64_t step, int64_t finished_epochs) {
-  return LearningRate(optimizer.schedule, optimizer.lr, optimizer.schedule.by_epoch ? finished_epochs : step);
+  return LearningRate(optimizer.schedule, optimizer.lr,
+                      optimizer.schedule.by_epoch ? finished_epochs : step);
 }
 
 LearningRates RatesOfStep(const TrainConfig& config, int64_t step, int64_t finished_epochs,
                           int64_t finished_epochs_at_window_start) {
-  LearningRates rates = {SparseLearningRate(config, step, finished_epochs, finished_epochs_at_window_start),
-                         DenseLearningRate(config.dense_optimizer, step, finished_epochs),
-                         {}};
+  LearningRates rates = {
+      SparseLearningRate(config, step, finished_epochs, finished_epochs_at_window_start),
+      DenseLearningRate(config.dense_optimizer, step, finished_epochs),
+      {}};
   for (const PartOptimizer& part : config.part_optimizers) {
     rates.parts.push_back(DenseLearningRate(part.optimizer, step, finished_epochs));
   }

@@ -8,11 +8,13 @@
 
 namespace pepnet {
 
-// s = scheduler steps already made: micro-batches, or finished epochs if schedule.by_epoch. A base rate of 0 stays 0.
+// s = scheduler steps already made: micro-batches, or finished epochs if schedule.by_epoch. A base
+// rate of 0 stays 0.
 double LearningRate(const Schedule& schedule, double base, int64_t s);
 
-// Rates of micro-batch `step` (0-based) of a run with gradient accumulation N: the sparse rate is the value at the first
-// micro-batch of its window, the dense rates are the values at the step itself (spec 5.5).
+// Rates of micro-batch `step` (0-based) of a run with gradient accumulation N: the sparse rate is
+// the value at the first micro-batch of its window, the dense rates are the values at the step
+// itself (spec 5.5).
 struct LearningRates {
   double sparse = 0, dense = 0;
   std::vector<double> parts;  // by TrainConfig::part_optimizers

@@ -14,7 +14,9 @@ namespace {
 // The name that patterns are matched against.
 std::string MatchedName(const JobConfig& config, const std::string& name) {
   for (const DenseEmbedding& embedding : config.model.embeddings) {
-    if (name != embedding.projection && name != embedding.mixing && name != embedding.meta) continue;
+    if (name != embedding.projection && name != embedding.mixing && name != embedding.meta) {
+      continue;
+    }
     const std::string& feature = config.features[config.leaves[embedding.leaf].feature].name;
     const std::string end = absl::StrCat("_", feature, ".weight");
     return absl::EndsWith(name, end) ? name.substr(0, name.size() - end.size()) : name;
@@ -42,7 +44,8 @@ std::vector<int> OptimizersOf(const JobConfig& config, const std::vector<Paramet
     const std::string name = patterns.empty() ? "" : MatchedName(config, spec.name);
     const auto matches = [&name](const NamePattern& pattern) { return pattern.Matches(name); };
     const auto found = std::find_if(patterns.begin(), patterns.end(), matches);
-    owners.push_back(found == patterns.end() ? kMainOptimizer : static_cast<int>(found - patterns.begin()));
+    owners.push_back(found == patterns.end() ? kMainOptimizer
+                                             : static_cast<int>(found - patterns.begin()));
   }
   return owners;
 }
@@ -53,9 +56,10 @@ std::vector<std::string> IdlePartOptimizers(const JobConfig& config) {
   const std::vector<int> owners = OptimizersOf(config, DenseParameterList(config));
   for (size_t p = 0; p < config.train.part_optimizers.size(); ++p) {
     if (std::find(owners.begin(), owners.end(), static_cast<int>(p)) != owners.end()) continue;
-    sentences.push_back(absl::StrCat("part_optimizers[", p, "] is ignored: regex_pattern \"",
-                                     Printable(config.train.part_optimizers[p].pattern, 200),
-                                     "\" matches the whole name of no dense parameter that is left to it"));
+    sentences.push_back(
+        absl::StrCat("part_optimizers[", p, "] is ignored: regex_pattern \"",
+                     Printable(config.train.part_optimizers[p].pattern, 200),
+                     "\" matches the whole name of no dense parameter that is left to it"));
   }
   return sentences;
 }
@@ -69,7 +73,8 @@ DenseOptimizers::DenseOptimizers(const JobConfig& config, const DenseParameters&
     elements_.push_back(static_cast<size_t>(parameters.specs()[i].elements()));
   }
   for (int p = 0; p < static_cast<int>(config.train.part_optimizers.size()); ++p) {
-    std::vector<ArenaRun> runs = RunsOfParameters(parameters, [this, p](int i) { return owners_[i] == p; });
+    std::vector<ArenaRun> runs =
+        RunsOfParameters(parameters, [this, p](int i) { return owners_[i] == p; });
     // A part without a parameter has no state and is no part of a checkpoint; IdlePartOptimizers()
     // says so.
     if (runs.empty()) continue;
@@ -82,7 +87,9 @@ DenseOptimizers::DenseOptimizers(const JobConfig& config, const DenseParameters&
 void DenseOptimizers::Step(std::span<float> values, std::span<const float> gradients, double rate,
                            std::span<const double> part_rates) {
   main_.Step(values, gradients, rate);
-  for (size_t i = 0; i < parts_.size(); ++i) part_states_[i].Step(values, gradients, part_rates[parts_[i]]);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    part_states_[i].Step(values, gradients, part_rates[parts_[i]]);
+  }
 }
 
 void DenseOptimizers::set_steps(int64_t steps) {
@@ -98,7 +105,9 @@ std::vector<DenseOptimizers::Slot> DenseOptimizers::Slots() {
     for (auto& [name, floats] : state->slots()) {
       for (size_t i = 0; i < owners_.size(); ++i) {
         if (owners_[i] != owner || elements_[i] == 0) continue;
-        slots.push_back({name, static_cast<int>(i), {floats.data() + state->OffsetInSlot(offsets_[i]), elements_[i]}});
+        slots.push_back({name,
+                         static_cast<int>(i),
+                         {floats.data() + state->OffsetInSlot(offsets_[i]), elements_[i]}});
       }
     }
   };

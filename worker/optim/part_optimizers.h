@@ -1,9 +1,12 @@
-// DenseOptimizers: all optimizers of a job's dense parameters. A trained parameter belongs to the first of
-// TrainConfig::part_optimizers whose pattern matches its name, else to the main optimizer (spec 5.3).
+// DenseOptimizers: all optimizers of a job's dense parameters. A trained parameter belongs to the
+// first of TrainConfig::part_optimizers whose pattern matches its name, else to the main optimizer
+// (spec 5.3).
 //
-// Names:     those of checkpoints; a part of an mlp or autodis embedding is matched without its "_<feature>.weight", as
-//            the reference calls it, which keeps those of all features in one (spec 3.12).
-// State:     each parameter has the slots of its own optimizer, and statistics have none. All optimizers step together.
+// Names:     those of checkpoints; a part of an mlp or autodis embedding is matched without its
+//            "_<feature>.weight", as the reference calls it, which keeps those of all features in
+//            one (spec 3.12).
+// State:     each parameter has the slots of its own optimizer, and statistics have none. All
+//            optimizers step together.
 // Threads:   one at a time.
 #pragma once
 
@@ -29,14 +32,16 @@ class DenseOptimizers {
  public:
   DenseOptimizers(const JobConfig& config, const DenseParameters& parameters);
 
-  // One update of all trained parameters. Both spans are the whole arena; `part_rates` by TrainConfig::part_optimizers.
-  void Step(std::span<float> values, std::span<const float> gradients, double rate, std::span<const double> part_rates);
+  // One update of all trained parameters. Both spans are the whole arena; `part_rates` by
+  // TrainConfig::part_optimizers.
+  void Step(std::span<float> values, std::span<const float> gradients, double rate,
+            std::span<const double> part_rates);
 
   int64_t steps() const { return main_.steps(); }
   void set_steps(int64_t steps);
 
-  // One slot of one parameter, in the order of checkpoints: optimizer by optimizer, the main one first; slot by slot;
-  // in the order of the parameters. The floats live as long as this object.
+  // One slot of one parameter, in the order of checkpoints: optimizer by optimizer, the main one
+  // first; slot by slot; in the order of the parameters. The floats live as long as this object.
   struct Slot {
     std::string name;  // "exp_avg"
     int parameter = 0;

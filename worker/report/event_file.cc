@@ -18,17 +18,23 @@
 namespace pepnet {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "records are written as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "records are written as they lie in memory");
 
 constexpr char kPrefix[] = "events.out.tfevents.";
 constexpr char kSuffix[] = ".pepnet";
 constexpr int kSecondsDigits = 10;
 constexpr int64_t kMostAhead = 3600;  // seconds: files further ahead are of a clock that was wrong
-constexpr size_t kHeaderBytes = sizeof(uint64_t) + sizeof(uint32_t), kFooterBytes = sizeof(uint32_t);
+constexpr size_t kHeaderBytes = sizeof(uint64_t) + sizeof(uint32_t),
+                 kFooterBytes = sizeof(uint32_t);
 
-double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double Now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
-uint32_t MaskedCrc(const void* data, size_t bytes) { return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u; }
+uint32_t MaskedCrc(const void* data, size_t bytes) {
+  return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u;
+}
 
 template <typename Value>
 void AppendValue(const Value& value, std::string* out) {
@@ -52,7 +58,8 @@ std::string HParamsRecord(int64_t step, const char* tag, const events::HParamsPl
   event.set_step(step);
   events::Summary::Value* const value = event.mutable_summary()->add_value();
   value->set_tag(tag);
-  events::SummaryMetadata::PluginData* const plugin = value->mutable_metadata()->mutable_plugin_data();
+  events::SummaryMetadata::PluginData* const plugin =
+      value->mutable_metadata()->mutable_plugin_data();
   plugin->set_plugin_name("hparams");
   plugin->set_content(data.SerializeAsString());
   return Frame(event);
@@ -75,10 +82,12 @@ std::string SessionStartRecord(int64_t step, const std::vector<Hyperparameter>& 
 
 bool HasScalars(const events::Event& event) {
   const auto& values = event.summary().value();
-  return std::any_of(values.begin(), values.end(), [](const auto& value) { return !value.has_metadata(); });
+  return std::any_of(values.begin(), values.end(),
+                     [](const auto& value) { return !value.has_metadata(); });
 }
 
-// The event at `offset` and the offset behind it; false at the end and where the bytes are no whole record.
+// The event at `offset` and the offset behind it; false at the end and where the bytes are no whole
+// record.
 bool ReadEvent(const std::string& bytes, size_t* offset, events::Event* event) {
   if (bytes.size() - *offset < kHeaderBytes) return false;
   uint64_t length;
@@ -115,21 +124,23 @@ Status CutBack(const std::string& path, int64_t step) {
 StatusOr<EventFile> EventFile::Open(const std::string& directory, int64_t restored_step) {
   PEPNET_RETURN_IF_ERROR(MakeDirectories(directory));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
-  // Readers take the files in the order of their names, so a run that begins in the second of the one before is named
-  // by the next second.
+  // Readers take the files in the order of their names, so a run that begins in the second of the
+  // one before is named by the next second.
   auto seconds = static_cast<int64_t>(Now());
   for (const std::string& name : names) {
     if (!absl::StartsWith(name, kPrefix) || !absl::EndsWith(name, kSuffix)) continue;
     int64_t earlier = 0;
     const std::string digits = name.substr(sizeof(kPrefix) - 1, kSecondsDigits);
-    if (absl::SimpleAtoi(digits, &earlier) && earlier < seconds + kMostAhead) seconds = std::max(seconds, earlier + 1);
+    if (absl::SimpleAtoi(digits, &earlier) && earlier < seconds + kMostAhead) {
+      seconds = std::max(seconds, earlier + 1);
+    }
     PEPNET_RETURN_IF_ERROR(CutBack(absl::StrCat(directory, "/", name), restored_step));
   }
   char host[256] = "";
   if (gethostname(host, sizeof(host) - 1) != 0) std::snprintf(host, sizeof(host), "localhost");
   EventFile file;
-  file.path_ =
-      absl::StrFormat("%s/%s%0*d.%s.%d%s", directory, kPrefix, kSecondsDigits, seconds, host, getpid(), kSuffix);
+  file.path_ = absl::StrFormat("%s/%s%0*d.%s.%d%s", directory, kPrefix, kSecondsDigits, seconds,
+                               host, getpid(), kSuffix);
   file.restored_step_ = restored_step;
   return file;
 }

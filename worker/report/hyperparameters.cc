@@ -11,18 +11,20 @@ namespace {
 
 // The kind of an optimizer and the parameters that it has.
 template <typename Optimizer>
-void AddOptimizer(const std::string& name, const Optimizer& optimizer, std::vector<Hyperparameter>* list) {
+void AddOptimizer(const std::string& name, const Optimizer& optimizer,
+                  std::vector<Hyperparameter>* list) {
   const auto& type = TypeOf(optimizer.kind);
   list->push_back({name, std::string(type.name)});
   list->push_back({name + ".lr", optimizer.lr});
   for (const auto& parameter : type.parameters) {
     if (std::string(parameter.name) == "lr") continue;
     const double value = parameter.get(optimizer);
-    const bool is_choice =
-        parameter.form == ParameterInfo::Form::kChoice || parameter.form == ParameterInfo::Form::kWord;
+    const bool is_choice = parameter.form == ParameterInfo::Form::kChoice ||
+                           parameter.form == ParameterInfo::Form::kWord;
     const auto choice = static_cast<size_t>(value);
     if (is_choice && choice < parameter.choices.size()) {
-      list->push_back({absl::StrCat(name, ".", parameter.name), std::string(parameter.choices[choice])});
+      list->push_back(
+          {absl::StrCat(name, ".", parameter.name), std::string(parameter.choices[choice])});
     } else {
       list->push_back({absl::StrCat(name, ".", parameter.name), value});
     }
@@ -35,7 +37,9 @@ std::vector<Hyperparameter> HyperparametersOf(const JobConfig& config, int worke
   const TrainConfig& train = config.train;
   const Model& model = config.model;
   std::vector<Hyperparameter> list;
-  const auto number = [&](const std::string& name, auto value) { list.push_back({name, static_cast<double>(value)}); };
+  const auto number = [&](const std::string& name, auto value) {
+    list.push_back({name, static_cast<double>(value)});
+  };
   number("batch_size", config.data.batch_size);
   number("workers", workers);
   number("global_batch_size", config.data.batch_size * workers);

@@ -1,4 +1,5 @@
-// Numbers in the JSON that a run writes: null where there is none, or none that JSON has (NaN, infinity).
+// Numbers in the JSON that a run writes: null where there is none, or none that JSON has (NaN,
+// infinity).
 #pragma once
 
 #include <cmath>

@@ -19,12 +19,15 @@ std::string Number(double value) {
 constexpr char kRunning[] = "running";
 
 std::string Label(const std::string& name, const std::string& value) {
-  return absl::StrCat(name, "=\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}), "\"");
+  return absl::StrCat(name, "=\"",
+                      absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
+                      "\"");
 }
 
 }  // namespace
 
-MetricsTextfile::MetricsTextfile(std::string path, std::string run) : path_(std::move(path)), run_(std::move(run)) {
+MetricsTextfile::MetricsTextfile(std::string path, std::string run)
+    : path_(std::move(path)), run_(std::move(run)) {
   SetState(kRunning);
 }
 
@@ -58,12 +61,16 @@ Status MetricsTextfile::CheckPath() {
 void MetricsTextfile::SetState(const std::string& state) {
   state_ = state;
   std::vector<std::pair<std::string, double>> samples;
-  for (const char* each : {kRunning, "done", "failed"}) samples.emplace_back(each, state == each ? 1 : 0);
-  Set("pepnet_run_state", "gauge", "1 for what the run is: running, done or failed.", "state", samples);
+  for (const char* each : {kRunning, "done", "failed"}) {
+    samples.emplace_back(each, state == each ? 1 : 0);
+  }
+  Set("pepnet_run_state", "gauge", "1 for what the run is: running, done or failed.", "state",
+      samples);
 }
 
 void MetricsTextfile::Set(const std::string& name, const std::string& type, const std::string& help,
-                          const std::string& label, const std::vector<std::pair<std::string, double>>& samples) {
+                          const std::string& label,
+                          const std::vector<std::pair<std::string, double>>& samples) {
   std::string text = absl::StrCat("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n");
   for (const auto& [value_of_label, number] : samples) {
     absl::StrAppend(&text, name, "{", Label("run", run_));
@@ -80,6 +87,8 @@ std::string MetricsTextfile::Text() const {
   return text;
 }
 
-Status MetricsTextfile::Write() const { return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile"); }
+Status MetricsTextfile::Write() const {
+  return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile");
+}
 
 }  // namespace pepnet

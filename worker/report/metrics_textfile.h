@@ -1,7 +1,8 @@
-// MetricsTextfile: the state of a run in Prometheus' text format, for the textfile collector of a node exporter.
+// MetricsTextfile: the state of a run in Prometheus' text format, for the textfile collector of a
+// node exporter.
 //
-// The file is replaced as a whole, so that a reader never sees half of it. Values that are not finite are written as NaN,
-// +Inf, -Inf, as the format has them.
+// The file is replaced as a whole, so that a reader never sees half of it. Values that are not
+// finite are written as NaN, +Inf, -Inf, as the format has them.
 //
 // Threads: one.
 #pragma once
@@ -27,10 +28,10 @@ class MetricsTextfile {
 
   // InvalidArgument if something else than such a file stands at the path.
   Status CheckPath();
-  // One family of samples, in place of what was set under `name` before. A sample is the value of a label (named `label`;
-  // both empty: the family is one number of the run) and its number.
-  void Set(const std::string& name, const std::string& type, const std::string& help, const std::string& label,
-           const std::vector<std::pair<std::string, double>>& samples);
+  // One family of samples, in place of what was set under `name` before. A sample is the value of a
+  // label (named `label`; both empty: the family is one number of the run) and its number.
+  void Set(const std::string& name, const std::string& type, const std::string& help,
+           const std::string& label, const std::vector<std::pair<std::string, double>>& samples);
   // "running" until then; "done".
   void SetState(const std::string& state);
   Status Write() const;

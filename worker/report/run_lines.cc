@@ -35,7 +35,9 @@ Column MakeColumn(const EvaluationMetric& metric, const std::vector<nlohmann::js
     const auto found = json.find(metric.name);
     if (found == json.end() || !found->is_number()) continue;
     const double value = *found;
-    if (!best.has_value() || (metric.larger_is_better ? value > *best : value < *best)) best = value;
+    if (!best.has_value() || (metric.larger_is_better ? value > *best : value < *best)) {
+      best = value;
+    }
   }
   for (size_t i = 0; i < evaluations.size(); ++i) {
     const auto found = evaluations[i].find(metric.name);
@@ -44,7 +46,9 @@ Column MakeColumn(const EvaluationMetric& metric, const std::vector<nlohmann::js
     if (number && found->get<double>() == *best && evaluations.size() > 1) column.best.insert(i);
   }
   column.name += " ";  // over the stars
-  for (size_t i = 0; i < column.cells.size(); ++i) column.cells[i] += column.best.count(i) > 0 ? "*" : " ";
+  for (size_t i = 0; i < column.cells.size(); ++i) {
+    column.cells[i] += column.best.count(i) > 0 ? "*" : " ";
+  }
   column.width = column.name.size();
   for (const std::string& cell : column.cells) column.width = std::max(column.width, cell.size());
   return column;
@@ -91,20 +95,25 @@ std::string Counted(int64_t count, const std::string& word) {
   return absl::StrCat(count, " ", word, count == 1 ? "" : "s");
 }
 
-std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per_second, double seconds_left) {
+std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per_second,
+                                       double seconds_left) {
   std::vector<std::string> parts = {absl::StrCat("step ", record.step)};
   if (record.total_steps > 0) {
     absl::StrAppend(&parts.back(), "/", record.total_steps);
-    parts.push_back(absl::StrCat(100 * record.step / record.total_steps, " %"));  // rounded down: 100 % is the end
+    // Rounded down: 100 % is the end.
+    parts.push_back(absl::StrCat(100 * record.step / record.total_steps, " %"));
   }
   // The pass that is under way, or the one that has just ended.
-  const bool between = record.epoch_fraction == 0 || (record.total_epochs > 0 && record.epoch >= record.total_epochs);
-  parts.push_back(absl::StrCat("epoch ", record.epoch > 0 && between ? record.epoch : record.epoch + 1));
+  const bool between = record.epoch_fraction == 0 ||
+                       (record.total_epochs > 0 && record.epoch >= record.total_epochs);
+  parts.push_back(
+      absl::StrCat("epoch ", record.epoch > 0 && between ? record.epoch : record.epoch + 1));
   if (record.total_epochs > 0) absl::StrAppend(&parts.back(), "/", record.total_epochs);
   if (rows_per_second > 0) parts.push_back(absl::StrCat(ShortCount(rows_per_second), " rows/s"));
   if (seconds_left >= 0) parts.push_back(absl::StrCat(Duration(seconds_left), " left"));
   for (size_t i = 0; i < record.losses.size(); ++i) {
-    const std::string& label = i < record.loss_labels.size() ? record.loss_labels[i] : record.loss_names[i];
+    const std::string& label =
+        i < record.loss_labels.size() ? record.loss_labels[i] : record.loss_names[i];
     const std::string text = absl::StrCat(Printable(label, 40), " ", ShortNumber(record.losses[i]));
     parts.push_back(text);
   }
@@ -116,33 +125,40 @@ std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per
 
 std::vector<std::string> EvaluationParts(int64_t step, int64_t rows, int64_t all_rows) {
   const bool knows_all = all_rows >= rows && all_rows > 0;  // fewer: the data were others then
-  std::vector<std::string> parts = {absl::StrCat("evaluating step ", step),
-                                    absl::StrCat(rows, knows_all ? absl::StrCat("/", all_rows) : "", " rows")};
+  std::vector<std::string> parts = {
+      absl::StrCat("evaluating step ", step),
+      absl::StrCat(rows, knows_all ? absl::StrCat("/", all_rows) : "", " rows")};
   if (knows_all) parts.push_back(absl::StrCat(100 * rows / all_rows, " %"));
   return parts;
 }
 
-std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics, const std::vector<EvaluationLine>& evaluations) {
+std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics,
+                         const std::vector<EvaluationLine>& evaluations) {
   if (metrics.empty()) return "";
   const EvaluationMetric& metric = metrics.front();
   std::vector<ValuedStep> steps;
   for (const EvaluationLine& line : evaluations) {
-    const nlohmann::json json = nlohmann::json::parse(line.json, nullptr, /*allow_exceptions=*/false);
+    const nlohmann::json json =
+        nlohmann::json::parse(line.json, nullptr, /*allow_exceptions=*/false);
     const auto found = json.find(metric.name);
-    if (found != json.end() && found->is_number()) steps.push_back({line.step, found->get<double>()});
+    if (found != json.end() && found->is_number()) {
+      steps.push_back({line.step, found->get<double>()});
+    }
   }
   BestRule rule;
   rule.metrics = {{metric.name}};
   rule.larger_is_better = metric.larger_is_better;
   const std::optional<ValuedStep> best = StandingOf(rule, steps).best;
   if (!best.has_value() || best->value == steps.back().value) return "";
-  return absl::StrCat(metric.name, " was best at step ", best->step, " (", MetricText(best->value), ") and ends with ",
-                      MetricText(steps.back().value), ": train_config.keep_best { metric: \"", metric.name,
+  return absl::StrCat(metric.name, " was best at step ", best->step, " (", MetricText(best->value),
+                      ") and ends with ", MetricText(steps.back().value),
+                      ": train_config.keep_best { metric: \"", metric.name,
                       "\" } keeps the best checkpoint, and patience ends a training behind it");
 }
 
 std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
-                            const std::vector<EvaluationLine>& evaluations, double steps_per_epoch, int width) {
+                            const std::vector<EvaluationLine>& evaluations, double steps_per_epoch,
+                            int width) {
   if (evaluations.empty()) return "";
   std::vector<nlohmann::json> values;
   std::vector<std::string> steps, epochs;
@@ -154,7 +170,8 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
     epochs.push_back(absl::StrFormat("%.*f", whole ? 0 : 1, passes));
   }
   std::vector<EvaluationMetric> ordered = metrics;  // losses last: they are left out first
-  std::stable_partition(ordered.begin(), ordered.end(), [](const EvaluationMetric& metric) { return !metric.loss; });
+  std::stable_partition(ordered.begin(), ordered.end(),
+                        [](const EvaluationMetric& metric) { return !metric.loss; });
   std::vector<Column> columns = {{"step", steps, {}, std::max<size_t>(4, steps.back().size())}};
   if (steps_per_epoch > 0) columns.push_back({"epoch", epochs, {}, 5});
   const size_t plain = columns.size();
@@ -163,18 +180,24 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
   for (const EvaluationMetric& metric : ordered) {
     Column column = MakeColumn(metric, values);
     used += 2 + column.width;
-    if (columns.size() >= plain + kFirstMetrics && used > static_cast<size_t>(std::max(0, width))) break;
+    if (columns.size() >= plain + kFirstMetrics && used > static_cast<size_t>(std::max(0, width))) {
+      break;
+    }
     columns.push_back(std::move(column));
   }
   std::string text = " ";
-  for (const Column& column : columns) absl::StrAppendFormat(&text, "  %*s", column.width, column.name);
+  for (const Column& column : columns) {
+    absl::StrAppendFormat(&text, "  %*s", column.width, column.name);
+  }
   absl::StripTrailingAsciiWhitespace(&text);
   size_t next = 0;
   for (const size_t row : ChooseRows(values.size(), columns)) {
     if (row > next) absl::StrAppendFormat(&text, "\n   %*s", columns.front().width, "...");
     next = row + 1;
     absl::StrAppend(&text, "\n ");
-    for (const Column& column : columns) absl::StrAppendFormat(&text, "  %*s", column.width, column.cells[row]);
+    for (const Column& column : columns) {
+      absl::StrAppendFormat(&text, "  %*s", column.width, column.cells[row]);
+    }
     absl::StripTrailingAsciiWhitespace(&text);
   }
   return text;

@@ -47,9 +47,11 @@ const char* KindName(Slice::Kind kind) {
 // The members of a line that say which slice it is of; `step_name` is that of its first member.
 template <typename AnySlice>
 nlohmann::ordered_json PlaceJson(const char* step_name, int64_t step, const AnySlice& slice) {
-  nlohmann::ordered_json json = {{step_name, step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
+  nlohmann::ordered_json json = {
+      {step_name, step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
   if (slice.kind == Slice::Kind::kValue) {
-    json["value"] = slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
+    json["value"] =
+        slice.value.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(slice.value);
   }
   json["task"] = slice.task;
   return json;
@@ -65,7 +67,8 @@ nlohmann::ordered_json WindowJson(const WindowValue& window) {
   return json;
 }
 
-// Standard deviation of an AUC of labels that have nothing to do with the scores (Mann and Whitney, 1947).
+// Standard deviation of an AUC of labels that have nothing to do with the scores (Mann and Whitney,
+// 1947).
 double DeviationOfChance(const SliceQuality& quality) {
   const auto positives = static_cast<double>(quality.positives);
   const double negatives = static_cast<double>(quality.rows) - positives;
@@ -75,17 +78,17 @@ double DeviationOfChance(const SliceQuality& quality) {
 std::string WarningOf(const Slice& slice) {
   const SliceQuality& quality = slice.quality;
   if (slice.kind != Slice::Kind::kValue || quality.rows < kLeastRows) return "";
-  const std::string where = absl::StrCat(slice.task, " where ", Printable(slice.column, 40), " is ", ValueName(slice),
-                                         " (", quality.rows, " rows): ");
+  const std::string where = absl::StrCat(slice.task, " where ", Printable(slice.column, 40), " is ",
+                                         ValueName(slice), " (", quality.rows, " rows): ");
   if (quality.positives == 0) return absl::StrCat(where, "every label is 0");
   if (quality.positives == quality.rows) return absl::StrCat(where, "every label is 1");
   if (!quality.pcoc.has_value() || !quality.auc.has_value()) return "";
   const auto positives = static_cast<double>(quality.positives);
   const bool off = *quality.pcoc >= kFarOff || *quality.pcoc <= 1 / kFarOff;
-  if (off &&
-      std::fabs(quality.predicted - positives) > kDeviations * std::sqrt(std::max(quality.predicted, positives))) {
-    return absl::StrFormat("%s%.0f positives are predicted and %d observed, %.2f times as many", where,
-                           quality.predicted, quality.positives, *quality.pcoc);
+  if (off && std::fabs(quality.predicted - positives) >
+                 kDeviations * std::sqrt(std::max(quality.predicted, positives))) {
+    return absl::StrFormat("%s%.0f positives are predicted and %d observed, %.2f times as many",
+                           where, quality.predicted, quality.positives, *quality.pcoc);
   }
   if (*quality.auc < 0.5 - kDeviations * DeviationOfChance(quality)) {
     return absl::StrFormat("%sthe auc is %.4f, worse than by chance", where, *quality.auc);
@@ -108,17 +111,20 @@ std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
   for (const Slice& slice : slices) {
     if (column == nullptr || *column != slice.column) {
       column = &slice.column;
-      absl::StrAppendFormat(&text, "%sevaluation of step %d by %s\n%-*s  %-*s %10s %9s %8s %8s %8s %8s %8s",
-                            text.empty() ? "" : "\n", step, Printable(*column, 40), task_width, "task", value_width,
-                            Printable(*column, 40), "rows", "positives", "auc", "logloss", "entropy", "pcoc", "ece");
+      absl::StrAppendFormat(
+          &text, "%sevaluation of step %d by %s\n%-*s  %-*s %10s %9s %8s %8s %8s %8s %8s",
+          text.empty() ? "" : "\n", step, Printable(*column, 40), task_width, "task", value_width,
+          Printable(*column, 40), "rows", "positives", "auc", "logloss", "entropy", "pcoc", "ece");
       if (groups) absl::StrAppendFormat(&text, " %8s %8s", "gauc", "by impr.");
     }
     const SliceQuality& q = slice.quality;
-    absl::StrAppendFormat(&text, "\n%-*s  %-*s %10d %9d %8s %8s %8s %8s %8s", task_width, slice.task, value_width,
-                          ValueName(slice), q.rows, q.positives, Cell(q.auc), Cell(q.logloss),
-                          Cell(q.normalized_entropy), Cell(q.pcoc), Cell(q.ece));
+    absl::StrAppendFormat(&text, "\n%-*s  %-*s %10d %9d %8s %8s %8s %8s %8s", task_width,
+                          slice.task, value_width, ValueName(slice), q.rows, q.positives,
+                          Cell(q.auc), Cell(q.logloss), Cell(q.normalized_entropy), Cell(q.pcoc),
+                          Cell(q.ece));
     if (groups) {
-      absl::StrAppendFormat(&text, " %8s %8s", Cell(q.grouped_auc), Cell(q.grouped_auc_by_impressions));
+      absl::StrAppendFormat(&text, " %8s %8s", Cell(q.grouped_auc),
+                            Cell(q.grouped_auc_by_impressions));
     }
   }
   return text;
@@ -154,8 +160,9 @@ std::vector<Warning> SliceWarnings(const std::vector<Slice>& slices) {
   std::vector<Warning> warnings;
   for (const Slice& slice : slices) {
     if (std::string text = WarningOf(slice); !text.empty()) {
-      warnings.push_back(
-          {warning_kinds::kSlice, absl::StrCat(slice.task, " ", slice.column, "=", ValueName(slice)), std::move(text)});
+      warnings.push_back({warning_kinds::kSlice,
+                          absl::StrCat(slice.task, " ", slice.column, "=", ValueName(slice)),
+                          std::move(text)});
     }
   }
   return warnings;
@@ -172,7 +179,8 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
         {NameOfMeasure(SliceMeasure::kLogloss, slice.task), quality.logloss},
         {absl::StrCat("pcoc_", slice.task), quality.pcoc},
         {NameOfMeasure(SliceMeasure::kGroupedAuc, slice.task), quality.grouped_auc},
-        {NameOfMeasure(SliceMeasure::kGroupedAucByImpressions, slice.task), quality.grouped_auc_by_impressions}};
+        {NameOfMeasure(SliceMeasure::kGroupedAucByImpressions, slice.task),
+         quality.grouped_auc_by_impressions}};
     for (const auto& [name, number] : numbers) {
       if (number.has_value()) scalars.push_back({absl::StrCat(tag, name), *number});
     }
@@ -182,7 +190,9 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
 
 std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices) {
   size_t metric_width = 6;
-  for (const TrainSlice& slice : slices) metric_width = std::max(metric_width, slice.windows.metric.size());
+  for (const TrainSlice& slice : slices) {
+    metric_width = std::max(metric_width, slice.windows.metric.size());
+  }
   const size_t value_width = std::max<size_t>(5, WidthOfValues(slices));
   std::string text;
   const std::string* column = nullptr;
@@ -190,12 +200,14 @@ std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices)
     if (column == nullptr || *column != slice.column) {
       column = &slice.column;
       absl::StrAppendFormat(&text, "%straining up to step %d by %s\n%-*s  %-*s %12s %8s %12s %8s",
-                            text.empty() ? "" : "\n", step, Printable(*column, 40), metric_width, "metric", value_width,
-                            Printable(*column, 40), "last window", "value", "all rows", "value");
+                            text.empty() ? "" : "\n", step, Printable(*column, 40), metric_width,
+                            "metric", value_width, Printable(*column, 40), "last window", "value",
+                            "all rows", "value");
     }
     const TrainWindows& windows = slice.windows;
-    absl::StrAppendFormat(&text, "\n%-*s  %-*s %12d %8s %12d %8s", metric_width, windows.metric, value_width,
-                          ValueName(slice), windows.window.rows, Cell(windows.window.value), windows.lifetime.rows,
+    absl::StrAppendFormat(&text, "\n%-*s  %-*s %12d %8s %12d %8s", metric_width, windows.metric,
+                          value_width, ValueName(slice), windows.window.rows,
+                          Cell(windows.window.value), windows.lifetime.rows,
                           Cell(windows.lifetime.value));
   }
   return text;
@@ -213,13 +225,14 @@ std::string TrainSliceJson(int64_t step, const std::vector<TrainSlice>& slices) 
   return lines;
 }
 
-std::vector<std::pair<std::string, double>> TrainSliceScalars(const std::vector<TrainSlice>& slices) {
+std::vector<std::pair<std::string, double>> TrainSliceScalars(
+    const std::vector<TrainSlice>& slices) {
   std::vector<std::pair<std::string, double>> scalars;
   for (const TrainSlice& slice : slices) {
     const std::string tag = absl::StrCat("slice/", slice.column, "=", ValueName(slice), "/");
     const TrainWindows& windows = slice.windows;
-    for (const auto& [name, value] :
-         {std::make_pair("window_", &windows.window.value), std::make_pair("lifetime_", &windows.lifetime.value)}) {
+    for (const auto& [name, value] : {std::make_pair("window_", &windows.window.value),
+                                      std::make_pair("lifetime_", &windows.lifetime.value)}) {
       if (value->has_value()) scalars.push_back({absl::StrCat(tag, name, windows.metric), **value});
     }
   }

@@ -12,8 +12,8 @@ namespace pepnet {
 enum class Stage { kRead, kPull, kPool, kCompute, kPush, kAllreduce, kUpdate, kCheckpoint, kEval };
 inline constexpr int kStageCount = 9;
 // As they stand in log lines, metrics.jsonl, TensorBoard, the Prometheus file and traces.
-inline constexpr const char* kStageNames[kStageCount] = {"read",      "pull",   "pool",       "compute", "push",
-                                                         "allreduce", "update", "checkpoint", "eval"};
+inline constexpr const char* kStageNames[kStageCount] = {
+    "read", "pull", "pool", "compute", "push", "allreduce", "update", "checkpoint", "eval"};
 
 class StageTimes {
  public:
@@ -25,7 +25,10 @@ class StageTimes {
           times_(times),
           stage_(stage),
           start_(std::chrono::steady_clock::now()) {}
-    ~Scope() { times_->Add(stage_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count()); }
+    ~Scope() {
+      times_->Add(stage_,
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+    }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 

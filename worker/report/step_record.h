@@ -24,12 +24,14 @@ struct StepRecord {
   std::vector<double> losses;
   std::vector<double> loss_weights;  // in the total, with Pareto weights; empty: 1
   double lr_sparse = 0, lr_dense = 0;
-  std::vector<std::pair<int, double>> lr_parts;  // of the part optimizers that have parameters: number and rate
-  int64_t rows = 0;                              // global rows trained since the run started
-  std::map<std::string, double> train_metrics;   // those that have a value already
-  std::vector<TrainWindows> train_windows;       // of the same metrics
-  std::vector<TrainSlice> train_slices;          // of eval_config.slice_by
-  // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm", "<parameter>/gradient_norm".
+  // Of the part optimizers that have parameters: number and rate.
+  std::vector<std::pair<int, double>> lr_parts;
+  int64_t rows = 0;                             // global rows trained since the run started
+  std::map<std::string, double> train_metrics;  // those that have a value already
+  std::vector<TrainWindows> train_windows;      // of the same metrics
+  std::vector<TrainSlice> train_slices;         // of eval_config.slice_by
+  // Of the last dense step, before clipping; empty if not asked for: "global_gradient_norm",
+  // "<parameter>/gradient_norm".
   std::vector<std::pair<std::string, double>> gradient_norms;
   std::vector<DynamicTableCounts> tables;  // those that grow, as of `step`
 };

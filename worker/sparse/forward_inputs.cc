@@ -7,9 +7,12 @@ StatusOr<const ModelInput*> ForwardInputs::Make(const PreparedBatch& prepared, P
   return &Pool(prepared);
 }
 
-Status ForwardInputs::Receive(const PreparedBatch& prepared, PsClient* client) { return client->FinishPull(prepared.ticket, &rows_); }
+Status ForwardInputs::Receive(const PreparedBatch& prepared, PsClient* client) {
+  return client->FinishPull(prepared.ticket, &rows_);
+}
 
-const ModelInput& ForwardInputs::PoolRows(const PreparedBatch& prepared, const FloatBuffers& table_rows) {
+const ModelInput& ForwardInputs::PoolRows(const PreparedBatch& prepared,
+                                          const FloatBuffers& table_rows) {
   return PoolRows(prepared, PulledRows(table_rows, config_->tables));
 }
 

@@ -15,12 +15,14 @@ constexpr int32_t kAhead = 24;             // lookups whose rows are asked for a
 
 // The bags of a leaf begin here among the feature's ids, and the last one ends here. `joined` holds
 // what has to be made: a row's bag of a sequence that is pooled whole.
-std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf, std::vector<int32_t>* joined) {
+std::span<const int32_t> BagOffsets(const Batch& batch, const Leaf& leaf,
+                                    std::vector<int32_t>* joined) {
   const std::vector<int32_t>& offsets = batch.ids[leaf.feature].offsets;
   // A batch without sequences leaves `elements` empty. A sequence that is read whole by a pooled
   // leaf has one bag per row: the ids of all of its elements, which stand side by side, so joining
   // the bags is a matter of offsets and no id is copied.
-  const std::vector<int32_t>& elements = batch.elements.empty() ? offsets : batch.elements[leaf.feature];
+  const std::vector<int32_t>& elements =
+      batch.elements.empty() ? offsets : batch.elements[leaf.feature];
   if (leaf.sequence || batch.elements.empty() || elements.empty()) return offsets;
   joined->clear();
   for (const int32_t element : elements) joined->push_back(offsets[element]);
@@ -51,7 +53,8 @@ Lookups LookupsOf(const JobConfig& config, const Batch& batch, const UniqueIds& 
   const Leaf& leaf = config.leaves[l];
   const Feature& feature = config.features[leaf.feature];
   return {BagOffsets(batch, leaf, joined), ids.positions[l],
-          feature.weighted ? batch.ids[leaf.feature].weights.data() : nullptr, feature.pooling == Pooling::kMean};
+          feature.weighted ? batch.ids[leaf.feature].weights.data() : nullptr,
+          feature.pooling == Pooling::kMean};
 }
 
 size_t CountLookups(const JobConfig& config, const UniqueIds& ids) {
@@ -66,8 +69,8 @@ PEPNET_SIMD_INLINE void PrefetchRow(const float* row, int dim) {
 
 // Bags [first, last) of a leaf; fixed_dim 0: any.
 template <int fixed_dim>
-PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* rows, int any_dim, size_t first,
-                                   size_t last, float* __restrict out) {
+PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* rows, int any_dim,
+                                   size_t first, size_t last, float* __restrict out) {
   const int dim = fixed_dim > 0 ? fixed_dim : any_dim;
   // Rows are prefetched past the end of a bag, up to the end of the share: bags are short (often
   // one id) and the rows lie scattered over memory, so looking ahead within a bag would leave the
@@ -94,7 +97,8 @@ PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* r
 }
 
 PEPNET_SIMD_CLONES
-void PoolBags(const Lookups& lookups, const float* const* rows, int dim, size_t first, size_t last, float* out) {
+void PoolBags(const Lookups& lookups, const float* const* rows, int dim, size_t first, size_t last,
+              float* out) {
   switch (dim) {
     case 4:
       return PoolBagsOf<4>(lookups, rows, dim, first, last, out);
@@ -117,7 +121,8 @@ struct GradientColumns {
   int dim = 0, first = 0, width = 0;
   bool clips = false;
   float limit = 0;
-  int32_t set = 0;  // rows before this one have a sum; the first lookup of a row is the one that numbers it
+  // rows before this one have a sum; the first lookup of a row is the one that numbers it
+  int32_t set = 0;
 
   float* At(int32_t position) const { return rows + int64_t{position} * dim + first; }
   // Zeroes rows that no lookup has reached. They exist only where ids stand outside every bag:
@@ -129,14 +134,18 @@ struct GradientColumns {
 };
 
 template <int fixed_width>
-PEPNET_SIMD_INLINE void ScatterLeafOf(const Lookups& lookups, const float* leaf_gradients, GradientColumns* columns) {
+PEPNET_SIMD_INLINE void ScatterLeafOf(const Lookups& lookups, const float* leaf_gradients,
+                                      GradientColumns* columns) {
   const int width = fixed_width > 0 ? fixed_width : columns->width;
   const int32_t end = lookups.end();
   for (size_t b = 0; b + 1 < lookups.bags.size(); ++b) {
     const float inverse_count = lookups.InverseCount(b);
-    const float* __restrict const gradient = leaf_gradients + b * static_cast<size_t>(columns->dim) + columns->first;
+    const float* __restrict const gradient =
+        leaf_gradients + b * static_cast<size_t>(columns->dim) + columns->first;
     for (int32_t lookup = lookups.bags[b]; lookup < lookups.bags[b + 1]; ++lookup) {
-      if (lookup + kAhead < end) __builtin_prefetch(columns->At(lookups.positions[lookup + kAhead]), 1);
+      if (lookup + kAhead < end) {
+        __builtin_prefetch(columns->At(lookups.positions[lookup + kAhead]), 1);
+      }
       const float factor = lookups.Factor(lookup, inverse_count);
       const int32_t position = lookups.positions[lookup];
       float* __restrict const target = columns->At(position);
@@ -174,8 +183,8 @@ void ScatterLeaf(const Lookups& lookups, const float* leaf_gradients, GradientCo
 
 }  // namespace
 
-void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& ids, const PulledRows& rows,
-                FloatBuffers* pooled, ThreadTeam* team) {
+void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
+                const PulledRows& rows, FloatBuffers* pooled, ThreadTeam* team) {
   struct Share {
     size_t leaf, first, last;  // bags
   };
@@ -193,20 +202,22 @@ void PoolLeaves(const JobConfig& config, const Batch& batch, const UniqueIds& id
     (*pooled)[l].Resize(bags * static_cast<size_t>(config.leaves[l].dim));
     if (bags == 0) continue;
     const size_t count = std::clamp<size_t>(lookups[l].positions.size() / kBagLookups, 1, bags);
-    for (size_t s = 0; s < count; ++s) shares.push_back({l, bags * s / count, bags * (s + 1) / count});
+    for (size_t s = 0; s < count; ++s) {
+      shares.push_back({l, bags * s / count, bags * (s + 1) / count});
+    }
   }
   if (CountLookups(config, ids) < kLookupsForTeam) team = nullptr;
   ForEachOnTeam(team, shares.size(), [&](int, size_t s) {
     const Share& share = shares[s];
     const Leaf& leaf = config.leaves[share.leaf];
-    PoolBags(lookups[share.leaf], rows.table(static_cast<size_t>(leaf.table)).data(), leaf.dim, share.first, share.last,
-             (*pooled)[share.leaf].data());
+    PoolBags(lookups[share.leaf], rows.table(static_cast<size_t>(leaf.table)).data(), leaf.dim,
+             share.first, share.last, (*pooled)[share.leaf].data());
   });
 }
 
 void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueIds& ids,
-                      const FloatBuffers& leaf_gradients, std::span<const std::span<float>> row_gradients,
-                      ThreadTeam* team) {
+                      const FloatBuffers& leaf_gradients,
+                      std::span<const std::span<float>> row_gradients, ThreadTeam* team) {
   struct Share {
     size_t table;
     int first, width;  // columns
@@ -225,12 +236,14 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
     const int width = config.tables.size() >= wanted || dim % kLineFloats != 0
                           ? dim
                           : std::max(kLineFloats, dim / 2 / kLineFloats * kLineFloats);
-    for (int first = 0; first < dim; first += width) shares.push_back({t, first, std::min(width, dim - first)});
+    for (int first = 0; first < dim; first += width) {
+      shares.push_back({t, first, std::min(width, dim - first)});
+    }
   }
   ForEachOnTeam(team, shares.size(), [&](int, size_t s) {
     const Share& share = shares[s];
-    GradientColumns columns{row_gradients[share.table].data(), config.tables[share.table].dim, share.first,
-                            share.width};
+    GradientColumns columns{row_gradients[share.table].data(), config.tables[share.table].dim,
+                            share.first, share.width};
     // A member has its own scratch space: shares of one table run at the same time.
     std::vector<int32_t> joined;
     AlignedBuffer<float> clipped;
@@ -263,7 +276,8 @@ void ScatterGradients(const JobConfig& config, const Batch& batch, const UniqueI
   ScatterGradients(config, batch, ids, leaf_gradients, spans);
 }
 
-std::vector<const float*> LeafPointers(const JobConfig& config, const Batch& batch, const FloatBuffers& pooled) {
+std::vector<const float*> LeafPointers(const JobConfig& config, const Batch& batch,
+                                       const FloatBuffers& pooled) {
   std::vector<const float*> pointers;
   for (size_t l = 0; l < config.leaves.size(); ++l) {
     const Leaf& leaf = config.leaves[l];

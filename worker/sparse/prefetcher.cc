@@ -6,9 +6,9 @@
 
 namespace pepnet {
 
-Prefetcher::Prefetcher(const JobConfig* config, std::unique_ptr<BatchLoader> loader, PsClient* client,
-                         Collective* collective, Mode mode, int64_t first_step, int64_t max_batches,
-                         bool local_normalization, ThreadTeam* team)
+Prefetcher::Prefetcher(const JobConfig* config, std::unique_ptr<BatchLoader> loader,
+                       PsClient* client, Collective* collective, Mode mode, int64_t first_step,
+                       int64_t max_batches, bool local_normalization, ThreadTeam* team)
     : config_(config),
       loader_(std::move(loader)),
       client_(client),
@@ -36,12 +36,13 @@ StatusOr<std::optional<PreparedBatch>> Prefetcher::Next() {
 
 StatusOr<std::optional<PreparedBatch>> Prefetcher::Prepare() {
   StatusOr<std::optional<PreparedBatch>> prepared = PrepareNext();
-  // The caller destroys the prefetcher on an error, and the loader's destructor joins its threads. A
-  // deadline of now makes that wait overdue from the start: the watchdog may end a process that
+  // The caller destroys the prefetcher on an error, and the loader's destructor joins its threads.
+  // A deadline of now makes that wait overdue from the start: the watchdog may end a process that
   // hangs in it.
   if (!prepared.ok() && !unwinding_.has_value()) {
-    unwinding_.emplace(status_, kAnyRank, Clock::now(),
-                       absl::StrCat("the reader threads to end behind an error: ", prepared.status().message()));
+    unwinding_.emplace(
+        status_, kAnyRank, Clock::now(),
+        absl::StrCat("the reader threads to end behind an error: ", prepared.status().message()));
   }
   return prepared;
 }
@@ -82,7 +83,8 @@ StatusOr<std::optional<PreparedBatch>> Prefetcher::PrepareNext() {
   // so that it sees one state of the tables however long it takes (law L5).
   const int64_t step = mode_ == Mode::kTrain ? first_step_ + prepared_ : first_step_;
   TraceScope scope("request rows");
-  PEPNET_ASSIGN_OR_RETURN(prepared.ticket, client_->StartPull(prepared.ids, step, mode_ != Mode::kTrain));
+  PEPNET_ASSIGN_OR_RETURN(prepared.ticket,
+                          client_->StartPull(prepared.ids, step, mode_ != Mode::kTrain));
   prepared.ticket.event_time = prepared.batch.event_time;
   ++prepared_;
   return std::optional<PreparedBatch>(std::move(prepared));
@@ -104,13 +106,15 @@ StatusOr<LossNormalizers> Prefetcher::Agree(const Batch& batch) {
   const bool stop = stop_request_ != nullptr && *stop_request_ != 0;
   std::vector<double> sums = {local.rows, stop ? 1.0 : 0.0};
   sums.insert(sums.end(), local.weight_sums.begin(), local.weight_sums.end());
-  PEPNET_RETURN_IF_ERROR(collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
+  PEPNET_RETURN_IF_ERROR(
+      collective_->AllreduceSum(std::span<double>(sums), "rows and weights of the batch"));
   // Row counts are exact in a double, so this comparison needs no tolerance. It catches a host with
   // other files before the first gradient is computed (law L7).
   if (sums[0] != static_cast<double>(batch.global_rows)) {
     return absl::FailedPreconditionError(
-        absl::StrCat("the workers read different data: together they hold ", sums[0], " rows of a global batch of ",
-                     batch.global_rows, " (", batch.origin, "); check that all hosts see the same input files"));
+        absl::StrCat("the workers read different data: together they hold ", sums[0],
+                     " rows of a global batch of ", batch.global_rows, " (", batch.origin,
+                     "); check that all hosts see the same input files"));
   }
   // A signal may reach one worker only, or several between two batches. Counting it in the sums
   // gives all workers the same answer at the same batch; a flag that each looks at for itself would

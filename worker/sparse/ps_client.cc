@@ -13,10 +13,11 @@
 namespace pepnet {
 namespace {
 
-constexpr int64_t kMaxCount = int64_t{1} << 48;  // of rows in a reply: sums over all servers still fit
+// Of rows in a reply: sums over all servers still fit.
+constexpr int64_t kMaxCount = int64_t{1} << 48;
 
-wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks, uint64_t seed,
-                          int64_t finished_steps) {
+wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worker_ranks,
+                          uint64_t seed, int64_t finished_steps) {
   // Every server gets the whole plan. It takes its own part from server_index and server_count, so
   // that all servers compute the same split of the buckets.
   wire::ServerPlan plan;
@@ -47,7 +48,9 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
     policy->set_show_weight(table.policy.show_weight);
     policy->set_click_weight(table.policy.click_weight);
   }
-  if (config.data.event_time.has_value()) plan.set_max_event_time_jump(config.data.event_time->max_jump_seconds);
+  if (config.data.event_time.has_value()) {
+    plan.set_max_event_time_jump(config.data.event_time->max_jump_seconds);
+  }
   const SparseOptimizer& optimizer = config.train.sparse_optimizer;
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
   const SparseOptimizerType& type = TypeOf(optimizer.kind);
@@ -103,7 +106,8 @@ void WriteMarks(const std::vector<Route>& routes, const std::vector<std::vector<
   for (size_t t = 0; t < routes.size(); ++t) {
     const Route& route = routes[t];
     for (size_t i = 0; !clicked[t].empty() && i < route.count; ++i) {
-      const uint64_t mark = clicked[t][route.positions.empty() ? i : static_cast<size_t>(route.positions[i])];
+      const uint64_t mark =
+          clicked[t][route.positions.empty() ? i : static_cast<size_t>(route.positions[i])];
       marks[(first + i) / 64] |= mark << ((first + i) % 64);
     }
     first += route.count;
@@ -116,7 +120,9 @@ void GatherRows(const Route& route, size_t dim, const float* rows, float* out) {
     if (route.count > 0) std::memcpy(out, rows, route.count * dim * sizeof(float));
     return;
   }
-  for (size_t i = 0; i < route.count; ++i) CopyRow(rows + size_t(route.positions[i]) * dim, dim, out + i * dim);
+  for (size_t i = 0; i < route.count; ++i) {
+    CopyRow(rows + size_t(route.positions[i]) * dim, dim, out + i * dim);
+  }
 }
 
 // Enters where the rows of a route are: row_at(i) is that of its i-th id.
@@ -129,8 +135,8 @@ void PlaceRows(const Route& route, const RowAt& row_at, std::vector<const float*
 
 }  // namespace
 
-PsClient::PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks, int worker_index,
-                   double timeout_s, double phase_timeout_s)
+PsClient::PsClient(Transport* transport, const JobConfig* config, std::vector<int> server_ranks,
+                   int worker_index, double timeout_s, double phase_timeout_s)
     : transport_(transport),
       config_(config),
       server_ranks_(std::move(server_ranks)),
@@ -147,17 +153,20 @@ std::string PsClient::ServerName(int server) const {
 }
 
 StatusOr<ParsedFrame> PsClient::NextFrame(int server, double timeout_s, const std::string& what) {
-  auto message =
-      transport_->Receive(Channel::kRows, server_ranks_[server], After(std::chrono::duration<double>(timeout_s)), what);
+  auto message = transport_->Receive(Channel::kRows, server_ranks_[server],
+                                     After(std::chrono::duration<double>(timeout_s)), what);
   if (!message.ok()) return Annotate(message.status(), ServerName(server));
   // Traffic is counted as it travelled, before unpacking widens it. Evaluation is left out: the
   // counts are reported per training step.
   const size_t travelled = message->body.size();
   PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, Unpack(std::move(message->body)));
   const FrameHeader& header = frame.header();
-  if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0)
+  if (header.type == MessageType::kRows && (header.flags & FrameHeader::kReadOnly) == 0) {
     step_traffic_.received += travelled;
-  if (header.type == MessageType::kError) return Annotate(ParseErrorFrame(frame), ServerName(server));
+  }
+  if (header.type == MessageType::kError) {
+    return Annotate(ParseErrorFrame(frame), ServerName(server));
+  }
   return frame;
 }
 
@@ -167,8 +176,9 @@ Status PsClient::SendRows(int server, Bytes frame, bool read_only) {
   return transport_->Send(Channel::kRequests, server_ranks_[server], std::move(frame));
 }
 
-StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const std::string& body, int64_t step,
-                                                        double timeout_s, const std::string& what) {
+StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const std::string& body,
+                                                        int64_t step, double timeout_s,
+                                                        const std::string& what) {
   FrameHeader header;
   header.type = type;
   header.sender = worker_index_;
@@ -189,14 +199,15 @@ StatusOr<std::vector<ParsedFrame>> PsClient::RequestAll(MessageType type, const 
         replies.push_back(std::move(frame));
         break;
       }
-      early_rows_[server].push_back(std::move(frame));  // the rows of a pull that is already under way
+      // The rows of a pull that is already under way.
+      early_rows_[server].push_back(std::move(frame));
     }
   }
   return replies;
 }
 
-Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, int64_t finished_steps,
-                           const std::string& shared_file) {
+Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed,
+                           int64_t finished_steps, const std::string& shared_file) {
   wire::ServerPlan plan = MakePlan(*config_, worker_ranks, seed, finished_steps);
   plan.set_server_count(server_count());
   plan.set_shared_file(shared_file);
@@ -207,11 +218,12 @@ Status PsClient::Configure(const std::vector<int>& worker_ranks, uint64_t seed, 
     FrameHeader header;
     header.type = MessageType::kConfigure;
     header.sender = worker_index_;
-    PEPNET_RETURN_IF_ERROR(
-        transport_->Send(Channel::kRequests, server_ranks_[server], MakeFrame(header, plan.SerializeAsString())));
+    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, server_ranks_[server],
+                                            MakeFrame(header, plan.SerializeAsString())));
   }
   for (int server = 0; server < server_count(); ++server) {
-    PEPNET_RETURN_IF_ERROR(NextFrame(server, timeout_s_, "acknowledgement of the server plan").status());
+    PEPNET_RETURN_IF_ERROR(
+        NextFrame(server, timeout_s_, "acknowledgement of the server plan").status());
   }
   return absl::OkStatus();
 }
@@ -225,14 +237,16 @@ Status PsClient::StartSave(const std::string& directory, int64_t step) {
   header.sender = worker_index_;
   header.step = step;
   for (int rank : server_ranks_) {
-    PEPNET_RETURN_IF_ERROR(transport_->Send(Channel::kRequests, rank, MakeFrame(header, request.SerializeAsString())));
+    PEPNET_RETURN_IF_ERROR(
+        transport_->Send(Channel::kRequests, rank, MakeFrame(header, request.SerializeAsString())));
   }
   return absl::OkStatus();
 }
 
 StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>& cancelled) {
   constexpr std::chrono::milliseconds kLook{200};  // how often `cancelled` is looked at
-  constexpr std::chrono::seconds kLastWait{1};  // is waited in one piece, so that the transport can say who is to blame
+  // Is waited in one piece, so that the transport can say who is to blame.
+  constexpr std::chrono::seconds kLastWait{1};
   const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
   const std::string what = absl::StrCat("saved rows of step ", step);
   SavedTables saved;
@@ -242,36 +256,44 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
   for (int server = 0; server < server_count(); ++server) {
     StatusOr<Message> message = absl::UnknownError("");
     do {
-      if (cancelled) return absl::CancelledError(absl::StrCat("the checkpoint of step ", step, " is given up"));
+      if (cancelled) {
+        return absl::CancelledError(absl::StrCat("the checkpoint of step ", step, " is given up"));
+      }
       const bool last = deadline - Clock::now() < kLastWait;
-      message =
-          transport_->Receive(Channel::kSave, server_ranks_[server], last ? deadline : Clock::now() + kLook, what);
+      message = transport_->Receive(Channel::kSave, server_ranks_[server],
+                                    last ? deadline : Clock::now() + kLook, what);
     } while (absl::IsDeadlineExceeded(message.status()) && Clock::now() < deadline);
     if (absl::IsDeadlineExceeded(message.status())) {
-      return Annotate(message.status(),
-                      absl::StrCat(ServerName(server), " had ", phase_timeout_s_, " s to write; at their end"));
+      return Annotate(message.status(), absl::StrCat(ServerName(server), " had ", phase_timeout_s_,
+                                                     " s to write; at their end"));
     }
     if (!message.ok()) return Annotate(message.status(), ServerName(server));
     // Everything in the reply is checked here, before it can reach a manifest: a checkpoint is
     // written from these lines.
     PEPNET_ASSIGN_OR_RETURN(const ParsedFrame frame, ParsedFrame::Parse(std::move(message->body)));
-    if (frame.header().type == MessageType::kError) return Annotate(ParseErrorFrame(frame), ServerName(server));
+    if (frame.header().type == MessageType::kError) {
+      return Annotate(ParseErrorFrame(frame), ServerName(server));
+    }
     wire::SaveReply reply;
     if (!reply.ParseFromString(frame.BodyString())) {
-      return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply cannot be parsed"));
+      return absl::DataLossError(
+          absl::StrCat(ServerName(server), ": its SaveReply cannot be parsed"));
     }
     for (const int64_t count : {reply.rows(), reply.copied_rows(), reply.waits()}) {
       if (count >= 0 && count <= kMaxCount) continue;
-      return absl::DataLossError(absl::StrCat(ServerName(server), ": its SaveReply counts ", count));
+      return absl::DataLossError(
+          absl::StrCat(ServerName(server), ": its SaveReply counts ", count));
     }
-    PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries, PartEntriesFromJson(reply.parts_json()));
+    PEPNET_ASSIGN_OR_RETURN(std::vector<PartEntry> entries,
+                            PartEntriesFromJson(reply.parts_json()));
     for (PartEntry& entry : entries) saved.parts.push_back(std::move(entry));
     if (!reply.candidates_json().empty()) {
       PEPNET_ASSIGN_OR_RETURN(entries, PartEntriesFromJson(reply.candidates_json()));
       for (PartEntry& entry : entries) saved.candidates.push_back(std::move(entry));
     }
     if (!reply.filters_json().empty()) {
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters, FilterEntriesFromJson(reply.filters_json()));
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<FilterEntry> filters,
+                              FilterEntriesFromJson(reply.filters_json()));
       saved.filters.insert(saved.filters.end(), filters.begin(), filters.end());
     }
     std::vector<EventPoint> event_times;
@@ -281,8 +303,8 @@ StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>
     // The event clock follows the workers' pushes, which every server receives; a difference means
     // that the servers do not hold the same step, and the checkpoint would be no state of any step.
     if (server > 0 && event_times != saved.event_times) {
-      return absl::InternalError(absl::StrCat(ServerName(server), " has another event time than ", ServerName(0),
-                                              " at the end of step ", step));
+      return absl::InternalError(absl::StrCat(ServerName(server), " has another event time than ",
+                                              ServerName(0), " at the end of step ", step));
     }
     saved.event_times = std::move(event_times);
     // Work adds up over the servers, which ran side by side; times and peaks do not, so the largest
@@ -305,26 +327,29 @@ Status PsClient::Load(const std::string& directory, int64_t finished_steps, bool
   request.set_finished_steps(finished_steps);
   request.set_with_state(with_state);
   for (const auto& [ours, theirs] : table_map) (*request.mutable_table_map())[ours] = theirs;
-  return RequestAll(MessageType::kLoad, request.SerializeAsString(), finished_steps, phase_timeout_s_,
-                    absl::StrCat("rows of ", directory))
+  return RequestAll(MessageType::kLoad, request.SerializeAsString(), finished_steps,
+                    phase_timeout_s_, absl::StrCat("rows of ", directory))
       .status();
 }
 
 StatusOr<std::vector<std::string>> PsClient::Stats(int64_t finished_steps) {
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<ParsedFrame> replies,
-                          RequestAll(MessageType::kStats, "", finished_steps, timeout_s_, "server statistics"));
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::vector<ParsedFrame> replies,
+      RequestAll(MessageType::kStats, "", finished_steps, timeout_s_, "server statistics"));
   std::vector<std::string> result;
   for (const ParsedFrame& frame : replies) {
     wire::StatsReply reply;
-    if (!reply.ParseFromString(frame.BodyString()))
+    if (!reply.ParseFromString(frame.BodyString())) {
       return absl::DataLossError("a server's StatsReply cannot be parsed");
+    }
     result.push_back(reply.json());
   }
   return result;
 }
 
 Status PsClient::Shutdown() {
-  return RequestAll(MessageType::kShutdown, "", 0, timeout_s_, "acknowledgement of the shutdown").status();
+  return RequestAll(MessageType::kShutdown, "", 0, timeout_s_, "acknowledgement of the shutdown")
+      .status();
 }
 
 StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, bool read_only) {
@@ -336,7 +361,9 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
   std::vector<Route*> routes(server_count());
   for (size_t t = 0; t < table_count; ++t) {
     ticket.table_sizes.push_back(ids.ids[t].size());
-    for (int server = 0; server < server_count(); ++server) routes[server] = &ticket.routes[server][t];
+    for (int server = 0; server < server_count(); ++server) {
+      routes[server] = &ticket.routes[server][t];
+    }
     PartitionIds(ids.ids[t], table_hashes_[t], routes);
   }
   // Every server gets a frame, even one without ids: the push that follows needs the ticket that
@@ -369,7 +396,10 @@ StatusOr<PullTicket> PsClient::StartPull(const UniqueIds& ids, int64_t step, boo
       if (route.positions.empty()) out = std::copy_n(ids.ids[t].data(), route.count, out);
       for (int32_t position : route.positions) *out++ = ids.ids[t][position];
     }
-    if (marked) WriteMarks(ticket.routes[server], ids.clicked, {reinterpret_cast<uint64_t*>(out), MarkWords(id_count)});
+    if (marked) {
+      WriteMarks(ticket.routes[server], ids.clicked,
+                 {reinterpret_cast<uint64_t*>(out), MarkWords(id_count)});
+    }
     PEPNET_RETURN_IF_ERROR(SendRows(server, std::move(frame), read_only));
   }
   return ticket;
@@ -392,11 +422,13 @@ StatusOr<ParsedFrame> PsClient::ReceiveRows(int server, int64_t step, bool read_
     return frame;
   }
   for (;;) {
-    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
+    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame,
+                            NextFrame(server, timeout_s_, absl::StrCat("rows of step ", step)));
     const FrameHeader& header = frame.header();
     if (header.type != MessageType::kRows) {
-      return absl::InternalError(
-          absl::StrCat(ServerName(server), " answered a pull with message type ", static_cast<int>(header.type)));
+      return absl::InternalError(absl::StrCat(ServerName(server),
+                                              " answered a pull with message type ",
+                                              static_cast<int>(header.type)));
     }
     if (matches(header)) return frame;
     early.push_back(std::move(frame));
@@ -409,16 +441,19 @@ Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
     PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ReceiveRows(server, ticket.step, ticket.read_only));
     const std::vector<Route>& routes = ticket.routes[server];
     // From elsewhere a pointer would be any number.
-    const bool by_reference = transport_->shares_memory() && (frame.header().flags & FrameHeader::kByReference) != 0;
+    const bool by_reference =
+        transport_->shares_memory() && (frame.header().flags & FrameHeader::kByReference) != 0;
     // The length is compared before anything is read from the body: a server of another build, or
     // with other tables, must not make this worker read past the frame.
     size_t ids = 0;
     for (const Route& route : routes) ids += route.count;
-    const size_t expected = by_reference ? ids * sizeof(const float*) : RouteFloats(*config_, routes) * sizeof(float);
+    const size_t expected =
+        by_reference ? ids * sizeof(const float*) : RouteFloats(*config_, routes) * sizeof(float);
     // Behind the pointers stand rows that are in no table.
     if (by_reference ? frame.body_bytes() < expected : frame.body_bytes() != expected) {
       return absl::InternalError(absl::StrCat(ServerName(server), " sent ", frame.body_bytes(),
-                                              " bytes of rows for step ", ticket.step, ", expected ", expected));
+                                              " bytes of rows for step ", ticket.step,
+                                              ", expected ", expected));
     }
     const float* const* pointers = reinterpret_cast<const float* const*>(frame.body());
     const float* floats = reinterpret_cast<const float*>(frame.body());
@@ -440,7 +475,8 @@ Status PsClient::FinishPull(const PullTicket& ticket, PulledRows* rows) {
   return absl::OkStatus();
 }
 
-Status PsClient::FinishPull(const PullTicket& ticket, std::vector<AlignedBuffer<float>>* table_rows) {
+Status PsClient::FinishPull(const PullTicket& ticket,
+                            std::vector<AlignedBuffer<float>>* table_rows) {
   PulledRows rows;
   PEPNET_RETURN_IF_ERROR(FinishPull(ticket, &rows));
   table_rows->resize(config_->tables.size());
@@ -462,7 +498,8 @@ RowGradients PsClient::MakeGradients(const PullTicket& ticket) const {
   // gradients are then formed in the body of the push, and nothing is copied.
   float* frame_floats = nullptr;
   if (server_count() == 1) {
-    gradients.frame = MakeFrame(FrameHeader{}, RouteFloats(*config_, ticket.routes[0]) * sizeof(float));
+    gradients.frame =
+        MakeFrame(FrameHeader{}, RouteFloats(*config_, ticket.routes[0]) * sizeof(float));
     frame_floats = reinterpret_cast<float*>(FrameBody(gradients.frame));
   }
   for (size_t t = 0; t < config_->tables.size(); ++t) {
@@ -493,8 +530,9 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
   // rows are spread, and with it the rounding of every gradient (law L3).
   if (wire_dtype_ == WireDtype::kFloat16) {
     header.exponent = Float16Exponent({});
-    for (const std::span<float> table : gradients.tables)
+    for (const std::span<float> table : gradients.tables) {
       header.exponent = std::min(header.exponent, Float16Exponent(table));
+    }
   }
   // The floats were formed when the header was not known yet; it is written before them now.
   if (!gradients.frame.empty()) {
@@ -516,7 +554,8 @@ Status PsClient::Push(const PullTicket& ticket, RowGradients gradients, double l
   return absl::OkStatus();
 }
 
-Status PsClient::Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
+Status PsClient::Push(const PullTicket& ticket,
+                      const std::vector<AlignedBuffer<float>>& row_gradients, double lr,
                       int64_t update) {
   RowGradients gradients = MakeGradients(ticket);
   for (size_t t = 0; t < gradients.tables.size(); ++t) {

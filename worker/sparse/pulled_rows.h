@@ -1,7 +1,8 @@
-// PulledRows: the rows of one pull, where they lie: in the frames that brought them, or in the tables of a server that
-// is a thread of this process.
+// PulledRows: the rows of one pull, where they lie: in the frames that brought them, or in the
+// tables of a server that is a thread of this process.
 //
-// Ownership: of the frames. Rows of a server's table are good until the push that follows (common/net/message.h).
+// Ownership: of the frames. Rows of a server's table are good until the push that follows
+// (common/net/message.h).
 #pragma once
 
 #include <cstddef>
@@ -19,10 +20,13 @@ class PulledRows {
  public:
   PulledRows() = default;
   // Rows that stand side by side: rows[t] holds tables[t].dim floats for each id. Borrows them.
-  PulledRows(const std::vector<AlignedBuffer<float>>& rows, std::span<const Table> tables) : tables_(rows.size()) {
+  PulledRows(const std::vector<AlignedBuffer<float>>& rows, std::span<const Table> tables)
+      : tables_(rows.size()) {
     for (size_t t = 0; t < rows.size(); ++t) {
       const size_t dim = static_cast<size_t>(tables[t].dim);
-      for (const float* row = rows[t].begin(); row < rows[t].end(); row += dim) tables_[t].push_back(row);
+      for (const float* row = rows[t].begin(); row < rows[t].end(); row += dim) {
+        tables_[t].push_back(row);
+      }
     }
   }
 

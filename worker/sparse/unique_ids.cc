@@ -32,7 +32,8 @@ class PositionMap {
 
   // positions[i] becomes that of lookups[i] in *ids, at whose end new ones are put. The entries of
   // a block are asked for while the block before it is looked up.
-  void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids, int32_t* positions) {
+  void FindOrAppend(std::span<const int64_t> lookups, std::vector<int64_t>* ids,
+                    int32_t* positions) {
     // There are two blocks of places: one that is being looked up and one whose cache lines are on
     // their way.
     size_t places[2][kBlock];
@@ -77,7 +78,8 @@ class PositionMap {
         ids->push_back(id);
         return entry.position;
       }
-      if (entry.half == half && (halves_are_ids_ || (*ids)[static_cast<size_t>(entry.position)] == id)) {
+      if (entry.half == half &&
+          (halves_are_ids_ || (*ids)[static_cast<size_t>(entry.position)] == id)) {
         return entry.position;
       }
     }
@@ -131,9 +133,11 @@ void MarkClicks(const JobConfig& config, const Batch& batch, UniqueIds* ids) {
     const Leaf& leaf = config.leaves[l];
     if (leaf.table < 0 || !counts(config.tables[leaf.table])) continue;
     const std::vector<std::string>& labels = config.data.labels;
-    const auto label = std::find(labels.begin(), labels.end(), config.tables[leaf.table].policy.click_label);
+    const auto label =
+        std::find(labels.begin(), labels.end(), config.tables[leaf.table].policy.click_label);
     CHECK(label != labels.end()) << "the config names a label that the data do not have";
-    const std::vector<float>& values = batch.labels[static_cast<size_t>(label - labels.begin())].values;
+    const std::vector<float>& values =
+        batch.labels[static_cast<size_t>(label - labels.begin())].values;
     std::vector<uint8_t>& clicked = ids->clicked[leaf.table];
     const int64_t* const first_id = batch.ids[leaf.feature].ids.data();
     for (int64_t row = 0; row < batch.rows; ++row) {

@@ -10,13 +10,14 @@ namespace pepnet {
 namespace {
 
 bool Same(const BestCheckpoint& a, const BestCheckpoint& b) {
-  return a.step == b.step && a.metric == b.metric && a.larger_is_better == b.larger_is_better && a.value == b.value &&
-         a.path == b.path;
+  return a.step == b.step && a.metric == b.metric && a.larger_is_better == b.larger_is_better &&
+         a.value == b.value && a.path == b.path;
 }
 
 }  // namespace
 
-BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir) : rule_(*rule), model_dir_(std::move(model_dir)) {}
+BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir)
+    : rule_(*rule), model_dir_(std::move(model_dir)) {}
 
 Status BestKeeper::Open() {
   // The evaluations are judged anew from the files, which RunLog has cut back: nothing else has to
@@ -61,7 +62,8 @@ Status BestKeeper::Publish() {
     published_.reset();
     return ForgetBestCheckpoint(model_dir_);
   }
-  const BestCheckpoint now{best->step, NameOf(rule_), rule_.larger_is_better, best->value, CheckpointName(best->step)};
+  const BestCheckpoint now{best->step, NameOf(rule_), rule_.larger_is_better, best->value,
+                           CheckpointName(best->step)};
   // The same verdict is not written again: Publish() runs at every save.
   if (published_.has_value() && Same(*published_, now)) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(WriteBestCheckpoint(model_dir_, now));
@@ -70,22 +72,27 @@ Status BestKeeper::Publish() {
 }
 
 std::string BestKeeper::PatienceText() const {
-  return absl::StrCat(NameOf(rule_), " has not improved by more than ", rule_.min_delta, " in ", standing_.waited,
-                      standing_.waited == 1 ? " evaluation" : " evaluations", "; the best is ",
-                      MetricText(standing_.best->value), " at step ", standing_.best->step);
+  return absl::StrCat(NameOf(rule_), " has not improved by more than ", rule_.min_delta, " in ",
+                      standing_.waited, standing_.waited == 1 ? " evaluation" : " evaluations",
+                      "; the best is ", MetricText(standing_.best->value), " at step ",
+                      standing_.best->step);
 }
 
 std::string BestKeeper::BestText() const {
-  if (!standing_.best.has_value()) return absl::StrCat("no evaluation has ", NameOf(rule_), ", so none is the best");
+  if (!standing_.best.has_value()) {
+    return absl::StrCat("no evaluation has ", NameOf(rule_), ", so none is the best");
+  }
   const ValuedStep& best = *standing_.best;
-  std::string text = absl::StrCat("best ", NameOf(rule_), " ", MetricText(best.value), " at step ", best.step);
+  std::string text =
+      absl::StrCat("best ", NameOf(rule_), " ", MetricText(best.value), " at step ", best.step);
   if (published_.has_value() && published_->step == best.step) {
     absl::StrAppend(&text, " (kept)");
   } else {
     absl::StrAppend(&text, " (its checkpoint is gone",
-                    published_.has_value() ? absl::StrCat("; of those that are there ", published_->path,
-                                                          " is the best, ", MetricText(published_->value))
-                                           : "",
+                    published_.has_value()
+                        ? absl::StrCat("; of those that are there ", published_->path,
+                                       " is the best, ", MetricText(published_->value))
+                        : "",
                     ")");
   }
   return absl::StrCat(text, "; last ", MetricText(steps_.back().value));

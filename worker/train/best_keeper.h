@@ -1,8 +1,10 @@
-// BestKeeper: which evaluation of the running training is the best, which checkpoint stays for it, and whether the
-// training is out of patience. Worker 0 has one, in a job with train_config.keep_best (or exporter_type "best").
+// BestKeeper: which evaluation of the running training is the best, which checkpoint stays for it,
+// and whether the training is out of patience. Worker 0 has one, in a job with
+// train_config.keep_best (or exporter_type "best").
 //
-// Use:     Open() behind RunLog::Open(), which cuts the evaluations back to the restored step; Evaluated() behind each
-//          evaluation; StepToKeep() when a checkpoint is begun; Publish() while no checkpoint is being written.
+// Use:     Open() behind RunLog::Open(), which cuts the evaluations back to the restored step;
+//          Evaluated() behind each evaluation; StepToKeep() when a checkpoint is begun; Publish()
+//          while no checkpoint is being written.
 // Threads: one.
 #pragma once
 
@@ -30,18 +32,19 @@ class BestKeeper {
   void Evaluated(const EvaluationResult& result);
   const Standing& standing() const { return standing_; }
 
-  // The step of the best of those evaluations whose checkpoint is there, -1 if there is none: that checkpoint is not
-  // removed.
+  // The step of the best of those evaluations whose checkpoint is there, -1 if there is none: that
+  // checkpoint is not removed.
   StatusOr<int64_t> StepToKeep() const;
-  // Brings best_checkpoint.json up to date with the evaluations and the checkpoints that are there. Precondition: no
-  // checkpoint is being written.
+  // Brings best_checkpoint.json up to date with the evaluations and the checkpoints that are there.
+  // Precondition: no checkpoint is being written.
   Status Publish();
   // True if an evaluation has come since the last Publish().
   bool has_news() const { return has_news_; }
 
   // "auc_like has not improved by more than 0 in 3 evaluations; the best is 0.7028 at step 785".
   std::string PatienceText() const;
-  // "best auc_like 0.7028 at step 785 (kept); last 0.6705": the last line of a run. Behind Publish().
+  // "best auc_like 0.7028 at step 785 (kept); last 0.6705": the last line of a run. Behind
+  // Publish().
   std::string BestText() const;
 
  private:

@@ -30,7 +30,9 @@ std::string FirstNonFinite(const FailedStep& step, PepnetModel* model) {
     }
   }
   for (size_t i = 0; i < step.parameters.specs().size(); ++i) {
-    if (!Finite(step.parameters.value(static_cast<int>(i)))) return "parameter " + step.parameters.specs()[i].name;
+    if (!Finite(step.parameters.value(static_cast<int>(i)))) {
+      return "parameter " + step.parameters.specs()[i].name;
+    }
   }
   // This pass has no dropout, which the failed step had; if all is finite here, the last sentence
   // says so.
@@ -64,15 +66,21 @@ std::string LargestGradients(const FailedStep& step) {
       }
       float size = 0;
       for (const float g : gradient) size = std::max(size, std::fabs(g));
-      if (size > 0) pulls.push_back({size, absl::StrCat(step.config.tables[t].name, " id ", step.ids.ids[t][i])});
+      if (size > 0) {
+        pulls.push_back(
+            {size, absl::StrCat(step.config.tables[t].name, " id ", step.ids.ids[t][i])});
+      }
     }
   }
   // The sort is stable, so that equal sizes keep the order of the tables and ids.
-  std::stable_sort(pulls.begin(), pulls.end(), [](const Pull& a, const Pull& b) { return a.size > b.size; });
-  std::string text =
-      not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows, " table rows are not finite") : "";
+  std::stable_sort(pulls.begin(), pulls.end(),
+                   [](const Pull& a, const Pull& b) { return a.size > b.size; });
+  std::string text = not_finite > 0 ? absl::StrCat("; the gradients of ", not_finite, " of ", rows,
+                                                   " table rows are not finite")
+                                    : "";
   for (size_t i = 0; i < std::min(kShownGradients, pulls.size()); ++i) {
-    absl::StrAppendFormat(&text, "%s%s (%.3g)", i == 0 ? "; largest gradients: " : ", ", pulls[i].row, pulls[i].size);
+    absl::StrAppendFormat(&text, "%s%s (%.3g)", i == 0 ? "; largest gradients: " : ", ",
+                          pulls[i].row, pulls[i].size);
   }
   return text;
 }
@@ -80,7 +88,8 @@ std::string LargestGradients(const FailedStep& step) {
 }  // namespace
 
 std::string DescribeDivergence(const FailedStep& step, PepnetModel* model) {
-  return absl::StrCat("the first that is not finite is ", FirstNonFinite(step, model), LargestGradients(step));
+  return absl::StrCat("the first that is not finite is ", FirstNonFinite(step, model),
+                      LargestGradients(step));
 }
 
 }  // namespace pepnet

@@ -22,8 +22,9 @@ struct FailedStep {
   const FloatBuffers& leaf_gradients;
 };
 
-// "row 7 of table uid_emb", "parameter model.epnet...", "epnet_output", "logits_ctr", ...: the first of them, in the order of
-// the computation, that is not finite, as a sentence without full stop; then the largest gradients' tables and ids.
+// "row 7 of table uid_emb", "parameter model.epnet...", "epnet_output", "logits_ctr", ...: the
+// first of them, in the order of the computation, that is not finite, as a sentence without full
+// stop; then the largest gradients' tables and ids.
 std::string DescribeDivergence(const FailedStep& step, PepnetModel* model);
 
 }  // namespace pepnet

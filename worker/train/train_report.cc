@@ -20,14 +20,17 @@ namespace pepnet {
 
 namespace {
 
-constexpr int64_t kEarlyRows = LabelCopies::kWatchedRows;  // after which the worst mistakes are told
-constexpr int kUsualWidth = 120;                           // of a log that somebody reads later
+// After which the worst mistakes are told.
+constexpr int64_t kEarlyRows = LabelCopies::kWatchedRows;
+constexpr int kUsualWidth = 120;  // of a log that somebody reads later
 
 // The names of the losses as the progress line has them: that of the task where it has one loss.
 std::vector<std::string> LossLabels(const Model& model) {
   std::vector<std::string> labels;
   for (const Tower& tower : model.towers) {
-    for (const Loss& loss : tower.losses) labels.push_back(tower.losses.size() == 1 ? tower.name : loss.name);
+    for (const Loss& loss : tower.losses) {
+      labels.push_back(tower.losses.size() == 1 ? tower.name : loss.name);
+    }
   }
   return labels;
 }
@@ -49,7 +52,8 @@ Status TrainReport::Open(const TrainSession& session) {
   options.tensorboard = config_.train.use_tensorboard;
   options.summarize_loss = config_.train.summarize_loss;
   options.summarize_learning_rate = config_.train.summarize_learning_rate;
-  options.hyperparameters = HyperparametersOf(config_, context_.collective->count(), session.counters().seed);
+  options.hyperparameters =
+      HyperparametersOf(config_, context_.collective->count(), session.counters().seed);
   for (const EvaluationMetric& metric : EvaluationMetrics(config_.model)) {
     if (metric.loss) options.losses.insert(metric.name);
   }
@@ -76,8 +80,8 @@ void TrainReport::Observe(const Batch& batch, const TrainSession& session) {
   pass_is_whole_ = true;
 }
 
-Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
-                            const TrainStep& step) {
+Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr,
+                            const TrainSession& session, const TrainStep& step) {
   // The number of rows trained is global, so all workers look at the same step: the warnings are
   // sums over the workers, made by a collective operation.
   if (!looked_early_ && rows_trained_ >= kEarlyRows) {
@@ -88,9 +92,12 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
       return warning.kind != warning_kinds::kLeak && warning.kind != warning_kinds::kRange &&
              warning.kind != warning_kinds::kVocabulary;
     });
-    if (log_.has_value()) PEPNET_RETURN_IF_ERROR(log_->Warn(session.counters().finished_steps, warnings));
+    if (log_.has_value()) {
+      PEPNET_RETURN_IF_ERROR(log_->Warn(session.counters().finished_steps, warnings));
+    }
   }
-  if (!session.IsLast(batch) && session.counters().finished_steps % config_.train.log_step_count_steps != 0) {
+  if (!session.IsLast(batch) &&
+      session.counters().finished_steps % config_.train.log_step_count_steps != 0) {
     return absl::OkStatus();
   }
   std::vector<double> losses = step.losses().values;
@@ -100,15 +107,18 @@ Status TrainReport::LogStep(const Batch& batch, const LearningRates& lr, const T
   StepRecord record = RecordOf(lr, session, step);
   record.losses = std::move(losses);
   record.loss_weights = step.losses().weights;
-  if (std::any_of(config_.tables.begin(), config_.tables.end(), [](const Table& table) { return table.grows(); })) {
+  if (std::any_of(config_.tables.begin(), config_.tables.end(),
+                  [](const Table& table) { return table.grows(); })) {
     // The statistics are as of this step: the answer waits until the servers have applied it.
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, context_.client->Stats(record.step));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats,
+                            context_.client->Stats(record.step));
     record.tables = DynamicTablesOf(config_, stats);
   }
   return log_->Step(record, times_);
 }
 
-StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const {
+StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& session,
+                                 const TrainStep& step) const {
   const TrainConfig& train = config_.train;
   const TrainCounters& counters = session.counters();
   StepRecord record;
@@ -117,29 +127,37 @@ StepRecord TrainReport::RecordOf(const LearningRates& lr, const TrainSession& se
   record.total_steps = train.num_steps;
   const double rows_per_epoch = static_cast<double>(rows_per_epoch_);
   const double steps_per_epoch = StepsPerEpoch();
-  if (rows_per_epoch > 0) record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
+  if (rows_per_epoch > 0) {
+    record.epoch_fraction = static_cast<double>(counters.position.rows_in_epoch) / rows_per_epoch;
+  }
   if (train.num_steps > 0) {
     // The share is that of this run alone, for the time that is left.
     record.total_fraction = static_cast<double>(counters.finished_steps - session.start_step()) /
                             static_cast<double>(train.num_steps - session.start_step());
   } else if (rows_per_epoch > 0) {
     // The rows left are those of the passes to come, less the part of the running one that is done.
-    const double rows_to_train = static_cast<double>(session.last_epoch() - counters.position.epoch) * rows_per_epoch -
-                                 static_cast<double>(counters.position.rows_in_epoch);
+    const double rows_to_train =
+        static_cast<double>(session.last_epoch() - counters.position.epoch) * rows_per_epoch -
+        static_cast<double>(counters.position.rows_in_epoch);
     const double rows_done = static_cast<double>(rows_trained_);
     record.total_fraction = rows_done / (rows_done + rows_to_train);
-    const double batch = static_cast<double>(config_.data.batch_size) * context_.collective->count();
-    const double steps_in_epoch = std::ceil(static_cast<double>(counters.position.rows_in_epoch) / batch);
+    const double batch =
+        static_cast<double>(config_.data.batch_size) * context_.collective->count();
+    const double steps_in_epoch =
+        std::ceil(static_cast<double>(counters.position.rows_in_epoch) / batch);
     const double passes = static_cast<double>(session.last_epoch() - counters.position.epoch);
     record.total_steps =
-        counters.finished_steps + static_cast<int64_t>(std::max(0.0, passes * steps_per_epoch - steps_in_epoch));
+        counters.finished_steps +
+        static_cast<int64_t>(std::max(0.0, passes * steps_per_epoch - steps_in_epoch));
   }
   if (train.num_steps == 0) record.total_epochs = session.last_epoch();
   record.loss_names = step.losses().names;
   record.loss_labels = loss_labels_;
   record.lr_sparse = lr.sparse;
   record.lr_dense = lr.dense;
-  for (const int part : session.state().optimizers.parts()) record.lr_parts.emplace_back(part, lr.parts[part]);
+  for (const int part : session.state().optimizers.parts()) {
+    record.lr_parts.emplace_back(part, lr.parts[part]);
+  }
   record.rows = rows_trained_;
   record.train_metrics = session.metrics().Values();
   record.train_windows = session.metrics().Windows();
@@ -164,7 +182,8 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
     // Predictions that get better from one evaluation to the next are those of a training under
     // way.
     const bool stands = std::any_of(before.begin(), before.end(), [&](const Warning& earlier) {
-      return earlier.kind == warning.kind && earlier.subject == warning.subject && earlier.distance <= warning.distance;
+      return earlier.kind == warning.kind && earlier.subject == warning.subject &&
+             earlier.distance <= warning.distance;
     });
     (stands || warning.kind != warning_kinds::kCalibration ? given : held_).push_back(warning);
   }
@@ -173,25 +192,29 @@ Status TrainReport::Evaluated(const EvaluationResult& result) {
 
 StatusOr<std::vector<Warning>> TrainReport::DataWarnings(const TrainSession& session) const {
   PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> warnings, data_watch_.Warnings(context_.collective));
-  PEPNET_ASSIGN_OR_RETURN(std::vector<Warning> lacking,
-                          VocabularyWarnings(config_, session.encode_counts(), "training", context_.collective));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::vector<Warning> lacking,
+      VocabularyWarnings(config_, session.encode_counts(), "training", context_.collective));
   for (Warning& warning : lacking) warnings.push_back(std::move(warning));
   return warnings;
 }
 
-Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint,
-                          const BestKeeper* best) {
+Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* saver,
+                          const std::string& checkpoint, const BestKeeper* best) {
   const RankStatus::Phase phase(context_.status(), "end");
   const ReadCounts read = session.read_counts();
   // One allreduce for all counts, made by every worker; what follows is worker 0's.
-  std::vector<int64_t> sums = {session.encode_counts().clamped, read.decoded_rows, read.passed_rows, read.bytes};
-  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
+  std::vector<int64_t> sums = {session.encode_counts().clamped, read.decoded_rows, read.passed_rows,
+                               read.bytes};
+  PEPNET_RETURN_IF_ERROR(
+      context_.collective->AllreduceSum(std::span<int64_t>(sums), "clamped ids and rows read"));
   LogClampedIds(context_, sums[0]);
   if (context_.first() && rows_trained_ > 0) {
     const auto trained = static_cast<double>(rows_trained_);
-    LogVerbose(absl::StrFormat("reading: %.2f rows decoded, %.2f skipped and %.0f bytes read for each training row",
-                               static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
-                               static_cast<double>(sums[3]) / trained));
+    LogVerbose(absl::StrFormat(
+        "reading: %.2f rows decoded, %.2f skipped and %.0f bytes read for each training row",
+        static_cast<double>(sums[1]) / trained, static_cast<double>(sums[2]) / trained,
+        static_cast<double>(sums[3]) / trained));
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, DataWarnings(session));
   if (!log_.has_value()) return absl::OkStatus();
@@ -201,7 +224,9 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, held_));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, warnings));
   PEPNET_RETURN_IF_ERROR(log_->Warn(step, TableWarnings(config_, RowsOfServers(stats))));
-  for (const DynamicTableCounts& counts : DynamicTablesOf(config_, stats)) LogInfo(DynamicTableLine(counts));
+  for (const DynamicTableCounts& counts : DynamicTablesOf(config_, stats)) {
+    LogInfo(DynamicTableLine(counts));
+  }
   if (const std::string line = EventTimeLine(config_, stats); !line.empty()) LogInfo(line);
   if (const std::vector<TrainSlice> slices = session.metrics().Slices(); !slices.empty()) {
     LogLines(TrainSliceTable(step, slices));
@@ -214,8 +239,9 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
   const PsClient::StepTraffic& traffic = context_.client->step_traffic();
   const double rows = static_cast<double>(rows_trained_) / context_.collective->count();
   if (rows > 0 && !context_.client->reads_in_place()) {
-    LogVerbose(absl::StrFormat("worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients per sample",
-                               static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
+    LogVerbose(absl::StrFormat(
+        "worker 0 sent %.1f and received %.1f bytes of ids, rows and gradients per sample",
+        static_cast<double>(traffic.sent) / rows, static_cast<double>(traffic.received) / rows));
   }
   LogEvaluations(best);
   return log_->Finish(step, BestValues());
@@ -225,9 +251,12 @@ Status TrainReport::Close(const TrainSession& session, const CheckpointSaver* sa
 std::vector<std::pair<std::string, double>> TrainReport::BestValues() const {
   std::vector<std::pair<std::string, double>> values;
   const auto add = [&](const BestRule& rule, const std::string& name) {
-    const std::optional<ValuedStep> best = StandingOf(rule, ReadValuedSteps(config_.model_dir, rule)).best;
+    const std::optional<ValuedStep> best =
+        StandingOf(rule, ReadValuedSteps(config_.model_dir, rule)).best;
     const auto same = [&](const auto& value) { return value.first == name; };
-    if (best.has_value() && std::none_of(values.begin(), values.end(), same)) values.push_back({name, best->value});
+    if (best.has_value() && std::none_of(values.begin(), values.end(), same)) {
+      values.push_back({name, best->value});
+    }
   };
   for (const EvaluationMetric& metric : EvaluationMetrics(config_.model)) {
     BestRule rule;
@@ -243,8 +272,9 @@ void TrainReport::LogEvaluations(const BestKeeper* best) const {
   const std::vector<EvaluationLine> evaluations = ReadEvaluations(config_.model_dir);
   const std::vector<EvaluationMetric> metrics = EvaluationMetrics(config_.model);
   if (evaluations.size() > 1) {
-    LogLines(absl::StrCat("the evaluations (* best of its column)\n",
-                          EvaluationTable(metrics, evaluations, StepsPerEpoch(), ScreenWidth(kUsualWidth))));
+    LogLines(absl::StrCat(
+        "the evaluations (* best of its column)\n",
+        EvaluationTable(metrics, evaluations, StepsPerEpoch(), ScreenWidth(kUsualWidth))));
   }
   const std::string peaks = DescribePeaks(config_.model, evaluations);
   if (!peaks.empty()) LogInfo("the tasks were best at different steps: " + peaks);
@@ -273,7 +303,8 @@ TrainReport::StepTimer::StepTimer(TrainReport* report, const CheckpointSaver* sa
 void TrainReport::StepTimer::Done() {
   // The evaluation inside of a step is no delay of saving.
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  report_->save_delays_.Add(seconds - (report_->times_.seconds(Stage::kEval) - evaluated_), saving_ || Saving());
+  report_->save_delays_.Add(seconds - (report_->times_.seconds(Stage::kEval) - evaluated_),
+                            saving_ || Saving());
 }
 
 }  // namespace pepnet

@@ -43,15 +43,17 @@ class TrainReport {
   // A trained batch.
   void Observe(const Batch& batch, const TrainSession& session);
   // A line for the step of `batch`, if it is due.
-  Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session, const TrainStep& step);
+  Status LogStep(const Batch& batch, const LearningRates& lr, const TrainSession& session,
+                 const TrainStep& step);
   // The rows that the next evaluation is to look for, null: nothing more. The same on every worker.
   const TrainedRows* RowsToFind();
   Status Evaluated(const EvaluationResult& result);
   // Worker 0: the step of the last evaluation in the results, -1 if there is none.
   int64_t last_evaluated_step() const { return log_->last_evaluated_step(); }
-  // `saver`: worker 0's, else null; `checkpoint`: the last one that is complete; `best`: worker 0's if there is one.
-  Status Close(const TrainSession& session, const CheckpointSaver* saver, const std::string& checkpoint,
-               const BestKeeper* best);
+  // `saver`: worker 0's, else null; `checkpoint`: the last one that is complete; `best`: worker 0's
+  // if there is one.
+  Status Close(const TrainSession& session, const CheckpointSaver* saver,
+               const std::string& checkpoint, const BestKeeper* best);
 
   // The wall time of a step, evaluation left out, for what checkpoints cost the training. Done()
   // counts the step; one that fails is not counted.
@@ -71,12 +73,14 @@ class TrainReport {
   };
 
  private:
-  // The warnings that training has given rise to so far. A collective operation; on worker 0 not empty alone.
+  // The warnings that training has given rise to so far. A collective operation; on worker 0 not
+  // empty alone.
   StatusOr<std::vector<Warning>> DataWarnings(const TrainSession& session) const;
   void LogEvaluations(const BestKeeper* best) const;
   std::vector<std::pair<std::string, double>> BestValues() const;
   double StepsPerEpoch() const;
-  StepRecord RecordOf(const LearningRates& lr, const TrainSession& session, const TrainStep& step) const;
+  StepRecord RecordOf(const LearningRates& lr, const TrainSession& session,
+                      const TrainStep& step) const;
 
   const WorkerContext& context_;
   const JobConfig& config_;
@@ -88,8 +92,8 @@ class TrainReport {
   bool looked_for_rows_ = false;           // among those of an evaluation
   bool looked_early_ = false;              // at what training shows
   std::vector<Warning> earlier_warnings_;  // worker 0
-  // Worker 0: of the last evaluation, given if the next one is not better; the first ones are of a model that has not
-  // learnt its averages yet.
+  // Worker 0: of the last evaluation, given if the next one is not better; the first ones are of a
+  // model that has not learnt its averages yet.
   std::vector<Warning> held_;
   std::string slice_table_;  // worker 0: of the last evaluation
   SaveDelays save_delays_;

@@ -31,29 +31,34 @@ Status TrainSession::Restore() {
   start_step_ = counters.finished_steps;
   if (context_.status() != nullptr) context_.status()->SetStep(start_step_ + 1);
   // The model is made after the restore: from here on it may hold on to the parameters.
-  PEPNET_ASSIGN_OR_RETURN(model_, MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, counters.seed)));
+  PEPNET_ASSIGN_OR_RETURN(
+      model_, MakeModel(&config_, &state_->parameters, ModelOptionsOf(context_, counters.seed)));
   return absl::OkStatus();
 }
 
 StatusOr<std::string> TrainSession::EnterModelDir() {
-  PEPNET_ASSIGN_OR_RETURN(std::string nonce,
-                          OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
-                            PEPNET_ASSIGN_OR_RETURN(ModelDirLock lock, ModelDirLock::Acquire(config_.model_dir));
-                            lock_.emplace(std::move(lock));
-                            return lock_->nonce();
-                          }));
+  PEPNET_ASSIGN_OR_RETURN(
+      std::string nonce,
+      OnFirstWorker(context_, "lock of model_dir", [&]() -> StatusOr<std::string> {
+        PEPNET_ASSIGN_OR_RETURN(ModelDirLock lock, ModelDirLock::Acquire(config_.model_dir));
+        lock_.emplace(std::move(lock));
+        return lock_->nonce();
+      }));
   nonce_ = std::move(nonce);
   // Each worker looks for itself, but all learn how many are blind: the others would otherwise wait
   // in the next collective operation for those that have left (law L6).
   std::vector<int64_t> blind = {PathExists(nonce_) ? 0 : 1};
-  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
+  PEPNET_RETURN_IF_ERROR(
+      context_.collective->AllreduceSum(std::span<int64_t>(blind), "view of model_dir"));
   if (blind[0] > 0) {
     return absl::FailedPreconditionError(
         absl::StrCat(blind[0], " of ", context_.collective->count(), " workers do not see ", nonce_,
                      ", which worker 0 made; model_dir must be one directory shared by all hosts"));
   }
   // From here on model_dir is known to be ours, so the job's report may be written into it.
-  if (context_.options.watch != nullptr) context_.options.watch->EnterModelDir(nonce_, context_.first());
+  if (context_.options.watch != nullptr) {
+    context_.options.watch->EnterModelDir(nonce_, context_.first());
+  }
   // Worker 0 chooses, under the lock: two looks at a directory could see two newest checkpoints.
   return OnFirstWorker(context_, "look at model_dir",
                        [&] { return ChooseCheckpoint(config_.model_dir, context_.options); });
@@ -61,7 +66,8 @@ StatusOr<std::string> TrainSession::EnterModelDir() {
 
 Status TrainSession::StartFresh() {
   if (context_.options.continue_train && context_.first()) {
-    LogInfo(absl::StrCat("--continue_train: ", config_.model_dir, " holds no complete checkpoint; starting at step 0"));
+    LogInfo(absl::StrCat("--continue_train: ", config_.model_dir,
+                         " holds no complete checkpoint; starting at step 0"));
   }
   // The servers begin empty: a row's initial value is a function of (seed, table, id), made when it
   // is first asked for.
@@ -79,15 +85,18 @@ Status TrainSession::Resume(const std::string& checkpoint) {
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context_, "server plan", [&]() -> Status {
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(resumed_from_));
     if (context_.options.seed_given && context_.options.seed != manifest.seed) {
-      return InvalidInput("--seed=", context_.options.seed, " but ", resumed_from_, " was trained with seed ",
-                          manifest.seed, "; leave the flag out to continue with that seed");
+      return InvalidInput("--seed=", context_.options.seed, " but ", resumed_from_,
+                          " was trained with seed ", manifest.seed,
+                          "; leave the flag out to continue with that seed");
     }
     return context_.client->Configure(context_.worker_ranks, manifest.seed, manifest.step, nonce_);
   }));
   PEPNET_RETURN_IF_ERROR(RestoreForTraining(context_, resumed_from_, state_.get()));
   for (const std::string& name : metrics_.Restore(state_->train_metrics, context_.first())) {
-    if (context_.first())
-      LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", resumed_from_, " does not hold its counts"));
+    if (context_.first()) {
+      LogInfo(absl::StrCat("train metric ", name, " starts afresh: ", resumed_from_,
+                           " does not hold its counts"));
+    }
   }
   if (context_.first()) LogResumed(resumed_from_);
   return absl::OkStatus();
@@ -95,17 +104,19 @@ Status TrainSession::Resume(const std::string& checkpoint) {
 
 void TrainSession::LogResumed(const std::string& directory) const {
   const TrainCounters& counters = state_->counters;
-  LogInfo(absl::StrCat("continuing from ", directory, " at step ", counters.finished_steps, ", epoch ",
-                       counters.position.epoch, ", row ", counters.position.rows_in_epoch));
+  LogInfo(absl::StrCat("continuing from ", directory, " at step ", counters.finished_steps,
+                       ", epoch ", counters.position.epoch, ", row ",
+                       counters.position.rows_in_epoch));
   const int workers = context_.collective->count();
   if (counters.worker_count == workers && counters.batch_size == config_.data.batch_size) return;
   const bool unchecked = !counters.data.known;  // else the choice of the files looks at the windows
   LogInfo(absl::StrCat(
-      "the checkpoint was written with ", counters.worker_count, " workers of batch ", counters.batch_size,
-      ", this run has ", workers, " of batch ", config_.data.batch_size,
+      "the checkpoint was written with ", counters.worker_count, " workers of batch ",
+      counters.batch_size, ", this run has ", workers, " of batch ", config_.data.batch_size,
       unchecked && config_.data.shuffle &&
               counters.worker_count * counters.batch_size != workers * config_.data.batch_size
-          ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and leave out others"
+          ? "; the shuffle windows change with it, so the rest of this epoch may repeat rows and "
+            "leave out others"
           : ""));
 }
 
@@ -115,19 +126,23 @@ StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> spaces,
                           context_.collective->Allgather(SocketSpace(), "hosts of the workers"));
   // 64 random bits each; of a name within 107 bytes.
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> secrets,
-                          context_.collective->Allgather(TemporaryName(""), "names of the workers' sockets"));
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::vector<std::string> secrets,
+      context_.collective->Allgather(TemporaryName(""), "names of the workers' sockets"));
   // A name stands for one group: the nonce tells jobs apart, and the number the openings of one
   // job, since an earlier group's sockets may not be gone yet.
-  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(), absl::StrCat(nonce_, "-", opened_), secrets);
+  ReaderGroup group = GroupOfWorker(spaces, context_.collective->index(),
+                                    absl::StrCat(nonce_, "-", opened_), secrets);
   group.timeout_s = context_.options.timeout_s;
-  if (context_.options.watch != nullptr)
+  if (context_.options.watch != nullptr) {
     group.lost = [peers = context_.options.watch->peers()] { return peers->Lost(); };
+  }
   return group;
 }
 
 Status TrainSession::OpenData() {
-  if (!config_.eval_input_path.empty()) {  // what is wrong with it shows before the training, not behind it
+  // What is wrong with it shows before the training, not behind it.
+  if (!config_.eval_input_path.empty()) {
     PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
   }
   TrainCounters& counters = state_->counters;
@@ -135,8 +150,9 @@ Status TrainSession::OpenData() {
   // num_steps counts from the first start, so a resumed run trains the rest.
   if (num_steps > 0 && counters.finished_steps >= num_steps) {
     if (context_.first()) {
-      LogWarning(absl::StrCat("nothing is left to train: num_steps is ", num_steps, ", and the checkpoint is of step ",
-                              counters.finished_steps, "; raise num_steps, which counts from the first start"));
+      LogWarning(absl::StrCat("nothing is left to train: num_steps is ", num_steps,
+                              ", and the checkpoint is of step ", counters.finished_steps,
+                              "; raise num_steps, which counts from the first start"));
     }
     return absl::OkStatus();
   }
@@ -154,7 +170,8 @@ Status TrainSession::OpenNextFiles() {
   earlier_counts_ = read_counts();
   earlier_encode_counts_ = encode_counts();
   prefetcher_ = nullptr;  // its threads end before others begin
-  data_ = NextFiles(data_, counters().position, config_.train.num_steps > 0 ? 0 : config_.train.num_epochs);
+  data_ = NextFiles(data_, counters().position,
+                    config_.train.num_steps > 0 ? 0 : config_.train.num_epochs);
   return OpenFiles();
 }
 
@@ -191,16 +208,20 @@ Status TrainSession::OpenFiles() {
   for (const Tower& tower : config_.model.towers) {
     // The log says so once, since it costs: such a tower gives up the rows that routing would spare
     // it.
-    if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) continue;
-    LogInfo(absl::StrCat("tower ", tower.name,
-                         " runs for all rows, those without loss weight too: its train_metrics read them"));
+    if (opened_ > 1 || !context_.first() || tower.train_metrics.empty() || !tower.weighted) {
+      continue;
+    }
+    LogInfo(absl::StrCat(
+        "tower ", tower.name,
+        " runs for all rows, those without loss weight too: its train_metrics read them"));
   }
   const int64_t num_steps = config_.train.num_steps;
   // Batches beyond num_steps are not even asked for: their pulls would never be pushed.
   const int64_t steps_left = num_steps > 0 ? num_steps - counters.finished_steps : 0;
-  prefetcher_ = std::make_unique<Prefetcher>(&config_, std::move(loader), context_.client, context_.collective,
-                                          Prefetcher::Mode::kTrain, counters.finished_steps + 1, steps_left,
-                                          context_.options.local_weight_normalization, context_.team);
+  prefetcher_ = std::make_unique<Prefetcher>(
+      &config_, std::move(loader), context_.client, context_.collective, Prefetcher::Mode::kTrain,
+      counters.finished_steps + 1, steps_left, context_.options.local_weight_normalization,
+      context_.team);
   prefetcher_->StopOn(context_.options.stop_request);
   prefetcher_->Watch(context_.status(), context_.options.timeout_s);
   return absl::OkStatus();

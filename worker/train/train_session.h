@@ -47,15 +47,17 @@ class TrainSession {
   int64_t start_step() const { return start_step_; }
   // After OpenData(): true if nothing was left to train on; there is no prefetcher then.
   bool finished_before() const { return prefetcher_ == nullptr; }
-  // The number of finished passes over the data with which the passes over the present files end; 0: steps end them.
+  // The number of finished passes over the data with which the passes over the present files end;
+  // 0: steps end them.
   int64_t last_epoch() const { return data_.last_epoch; }
-  // Once the prefetcher has ended: whether there are files to be read behind those that it read, and the opening of these.
-  // A collective operation.
+  // Once the prefetcher has ended: whether there are files to be read behind those that it read,
+  // and the opening of these. A collective operation.
   bool has_next_files() const;
   Status OpenNextFiles();
   Prefetcher* prefetcher() { return prefetcher_.get(); }
   const Prefetcher* prefetcher() const { return prefetcher_.get(); }
-  // Whether the step of `batch`, which is done, was the last one of the present files, or of num_steps.
+  // Whether the step of `batch`, which is done, was the last one of the present files, or of
+  // num_steps.
   bool IsLast(const Batch& batch) const;
   // Of this worker, for all files that it read.
   ReadCounts read_counts() const;

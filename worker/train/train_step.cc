@@ -42,15 +42,18 @@ Status TrainStep::ForwardBackward(const PreparedBatch& prepared) {
     // The model adds to the dense gradients, and parameters that this step does not use keep a
     // zero: all workers then sum whole arenas.
     session_.state().parameters.ZeroGradients();
-    const double gradient_scale = 1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
-    PEPNET_ASSIGN_OR_RETURN(losses_, session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
+    const double gradient_scale =
+        1.0 / static_cast<double>(config_.train.gradient_accumulation_steps);
+    PEPNET_ASSIGN_OR_RETURN(losses_,
+                            session_.model()->TrainStep(*input_, gradient_scale, &leaf_gradients_));
   }
   // The check comes before the push: a loss that is not finite must not reach the tables.
   PEPNET_RETURN_IF_ERROR(CheckFinite(prepared));
   StageTimes::Scope scope(times_, Stage::kPool);
   // The gradients are formed where they will be sent from (RowGradients).
   row_gradients_ = context_.client->MakeGradients(prepared.ticket);
-  ScatterGradients(config_, prepared.batch, prepared.ids, leaf_gradients_, row_gradients_.tables, context_.team);
+  ScatterGradients(config_, prepared.batch, prepared.ids, leaf_gradients_, row_gradients_.tables,
+                   context_.team);
   return absl::OkStatus();
 }
 
@@ -71,7 +74,8 @@ Status TrainStep::Push(const PreparedBatch& prepared, double lr) {
 Status TrainStep::SumGradients() {
   if (session_.model()->sums_gradients()) return absl::OkStatus();
   StageTimes::Scope scope(times_, Stage::kAllreduce);
-  return context_.collective->AllreduceSum(session_.state().parameters.gradients(), "dense gradients");
+  return context_.collective->AllreduceSum(session_.state().parameters.gradients(),
+                                           "dense gradients");
 }
 
 // Under accumulation the sums gather in `accumulated_gradients` (the same on every worker, so that
@@ -100,31 +104,40 @@ void TrainStep::UpdateDense(const LearningRates& lr) {
 void TrainStep::NoteGradientNorms() {
   const TrainConfig& train = config_.train;
   // Only worker 0 shows them; the sums are the same on all.
-  if (!context_.first() || !(train.summarize_global_gradient_norm || train.summarize_gradient_norm)) return;
+  if (!context_.first() ||
+      !(train.summarize_global_gradient_norm || train.summarize_gradient_norm)) {
+    return;
+  }
   gradient_norms_.clear();
   double total = 0;
   DenseParameters& parameters = session_.state().parameters;
   for (size_t i = 0; i < parameters.specs().size(); ++i) {
     double sum = 0;
-    for (const float g : parameters.gradient(static_cast<int>(i)))
+    for (const float g : parameters.gradient(static_cast<int>(i))) {
       sum += static_cast<double>(g) * static_cast<double>(g);
+    }
     total += sum;
-    if (train.summarize_gradient_norm)
+    if (train.summarize_gradient_norm) {
       gradient_norms_.push_back({parameters.specs()[i].name + "/gradient_norm", std::sqrt(sum)});
+    }
   }
-  if (train.summarize_global_gradient_norm) gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
+  if (train.summarize_global_gradient_norm) {
+    gradient_norms_.push_back({"global_gradient_norm", std::sqrt(total)});
+  }
 }
 
 Status TrainStep::CheckFinite(const PreparedBatch& prepared) const {
   for (size_t i = 0; i < losses_.values.size(); ++i) {
     if (std::isfinite(losses_.values[i])) continue;
-    const FailedStep failed = {config_, session_.state().parameters, *input_, prepared.ids, inputs_.rows(), leaf_gradients_};
-    return absl::OutOfRangeError(
-        absl::StrCat(losses_.names[i], " became ", losses_.values[i], " at step ",
-                     session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",
-                     prepared.batch.origin, "): ", DescribeDivergence(failed, session_.model()),
-                     "; lower the learning rates or set grad_clipping, then go on from the last "
-                     "checkpoint with --continue_train"));
+    const FailedStep failed = {config_,        session_.state().parameters,
+                               *input_,        prepared.ids,
+                               inputs_.rows(), leaf_gradients_};
+    return absl::OutOfRangeError(absl::StrCat(
+        losses_.names[i], " became ", losses_.values[i], " at step ",
+        session_.counters().finished_steps + 1, " on worker ", context_.collective->index(), " (",
+        prepared.batch.origin, "): ", DescribeDivergence(failed, session_.model()),
+        "; lower the learning rates or set grad_clipping, then go on from the last "
+        "checkpoint with --continue_train"));
   }
   return absl::OkStatus();
 }

@@ -5,7 +5,8 @@
 //   ForwardBackward  losses; dense gradients into the state, row gradients beside it
 //   Push             row gradients to the servers
 //   SumGradients     dense gradients, summed over the workers
-//   UpdateDense      one step of the dense optimizers and of the averages, where an accumulation window ends
+//   UpdateDense      one step of the dense optimizers and of the averages, where an accumulation
+//                    window ends
 //
 // Memory:  the buffers are kept from step to step.
 // Threads: one. Pull to Push wait for servers, SumGradients for the other workers.
@@ -40,14 +41,16 @@ class TrainStep {
   Status SumGradients();
   void UpdateDense(const LearningRates& lr);
 
-  // Of the last step, this worker's part: row gradients by table, which are kept if that was asked for before, and
-  // losses.
+  // Of the last step, this worker's part: row gradients by table, which are kept if that was asked
+  // for before, and losses.
   void KeepRowGradients() { keeps_row_gradients_ = true; }
   const FloatBuffers& row_gradients() const { return kept_row_gradients_; }
   const LossReport& losses() const { return losses_; }
   // Worker 0: what TensorBoard was asked to show of the last dense step's gradients, before
   // clipping.
-  const std::vector<std::pair<std::string, double>>& gradient_norms() const { return gradient_norms_; }
+  const std::vector<std::pair<std::string, double>>& gradient_norms() const {
+    return gradient_norms_;
+  }
 
  private:
   Status CheckFinite(const PreparedBatch& prepared) const;

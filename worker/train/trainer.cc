@@ -25,7 +25,8 @@ Status Trainer::Run() {
   }
   // A job that had already finished evaluates once more; so does one that found nothing left to
   // train on.
-  if (!stopped_ && (saved_step_ != session_.counters().finished_steps || evaluation_.values.empty())) {
+  if (!stopped_ &&
+      (saved_step_ != session_.counters().finished_steps || evaluation_.values.empty())) {
     PEPNET_RETURN_IF_ERROR(SaveAndEvaluate());
   }
   // The last checkpoint may still be written; the job has not ended well before it is complete.
@@ -47,16 +48,17 @@ Status Trainer::Start() {
   if (context_.first()) {
     saver_.emplace(context_.client, config_.model_dir, config_.train.keep_checkpoint_max);
     if (config_.train.best.enabled()) best_.emplace(&config_.train.best, config_.model_dir);
-    PEPNET_RETURN_IF_ERROR(best_.has_value() ? best_->Open() : ForgetBestCheckpoint(config_.model_dir));
+    PEPNET_RETURN_IF_ERROR(best_.has_value() ? best_->Open()
+                                             : ForgetBestCheckpoint(config_.model_dir));
   }
   // The verdict is a collective operation, so every worker comes here, with a best keeper or
   // without.
   PEPNET_RETURN_IF_ERROR(ScoreEvaluations());
   if (out_of_patience_) {
     if (best_.has_value()) {
-      LogWarning(absl::StrCat("nothing is left to train: patience had run out, as ", best_->PatienceText(),
-                              "; raise train_config.patience, ", config_.train.best.patience,
-                              ", or set it to 0, to train on"));
+      LogWarning(absl::StrCat("nothing is left to train: patience had run out, as ",
+                              best_->PatienceText(), "; raise train_config.patience, ",
+                              config_.train.best.patience, ", or set it to 0, to train on"));
     }
     return absl::OkStatus();
   }
@@ -70,7 +72,8 @@ Status Trainer::Start() {
 StatusOr<bool> Trainer::Step() {
   if (session_.finished_before() || out_of_patience_) return false;
   TrainReport::StepTimer timer(&report_, saver());
-  if (saver_.has_value()) PEPNET_RETURN_IF_ERROR(saver_->Check());  // the save under way may have failed
+  // The save under way may have failed.
+  if (saver_.has_value()) PEPNET_RETURN_IF_ERROR(saver_->Check());
   // A checkpoint that was written meanwhile may be the best one; best_checkpoint.json names only
   // complete ones, so it could not be published by the step that evaluated it.
   PEPNET_RETURN_IF_ERROR(PublishBest());
@@ -86,7 +89,8 @@ StatusOr<bool> Trainer::Step() {
   const LearningRates lr = step_.Begin();
   PEPNET_RETURN_IF_ERROR(step_.Pull(*prepared));
   PEPNET_RETURN_IF_ERROR(step_.ForwardBackward(*prepared));
-  PEPNET_RETURN_IF_ERROR(step_.Push(*prepared, lr.sparse));  // first, so that the servers apply it during the rest
+  // First, so that the servers apply it during the rest.
+  PEPNET_RETURN_IF_ERROR(step_.Push(*prepared, lr.sparse));
   PEPNET_RETURN_IF_ERROR(step_.SumGradients());
   step_.UpdateDense(lr);
   PEPNET_RETURN_IF_ERROR(session_.metrics().Add(batch, step_.losses().scores));
@@ -127,7 +131,8 @@ StatusOr<bool> Trainer::StopIfAsked() {
 // False, with the state saved: the evaluation of this step was the last one to wait for.
 StatusOr<bool> Trainer::StopEarly() {
   if (best_.has_value()) {
-    LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ", best_->PatienceText()));
+    LogInfo(absl::StrCat("stopped early after step ", session_.counters().finished_steps, ": ",
+                         best_->PatienceText()));
   }
   // The state was saved before the evaluation that ended the patience.
   PEPNET_RETURN_IF_ERROR(session_.prefetcher()->DropAhead());
@@ -142,7 +147,8 @@ bool Trainer::SaveIsDue(const Batch& batch) const {
   if (train.save_checkpoints_epochs > 0) {
     return batch.last_in_epoch && batch.position_after.epoch % train.save_checkpoints_epochs == 0;
   }
-  return train.save_checkpoints_steps > 0 && session_.counters().finished_steps % train.save_checkpoints_steps == 0;
+  return train.save_checkpoints_steps > 0 &&
+         session_.counters().finished_steps % train.save_checkpoints_steps == 0;
 }
 
 Status Trainer::Save() {
@@ -158,11 +164,12 @@ Status Trainer::Save() {
   session_.state().train_metrics = session_.metrics().State();
   // Whether the checkpoint of the best step stays is asked while no save is running: an evaluation
   // may have made another one the best since the last save.
-  PEPNET_RETURN_IF_ERROR(BeginCheckpoint(context_, session_.state(), saver(), [&]() -> StatusOr<int64_t> {
-    if (!best_.has_value()) return -1;
-    PEPNET_RETURN_IF_ERROR(best_->Publish());
-    return best_->StepToKeep();
-  }));
+  PEPNET_RETURN_IF_ERROR(
+      BeginCheckpoint(context_, session_.state(), saver(), [&]() -> StatusOr<int64_t> {
+        if (!best_.has_value()) return -1;
+        PEPNET_RETURN_IF_ERROR(best_->Publish());
+        return best_->StepToKeep();
+      }));
   saved_step_ = step;
   return absl::OkStatus();
 }
@@ -184,9 +191,12 @@ Status Trainer::SaveAndEvaluate() {
   const int64_t step = session_.counters().finished_steps;
   // The averages take the place of the weights until the end of this function.
   std::optional<AveragesInPlace> averaged;
-  if (config_.eval.uses_averages) averaged.emplace(&session_.state().averages, &session_.state().parameters);
+  if (config_.eval.uses_averages) {
+    averaged.emplace(&session_.state().averages, &session_.state().parameters);
+  }
   const EvaluationExtras extras{0, report_.RowsToFind(), evaluation_.rows};
-  PEPNET_ASSIGN_OR_RETURN(evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, extras));
+  PEPNET_ASSIGN_OR_RETURN(
+      evaluation_, Evaluate(context_, session_.model(), config_.eval_input_path, step, extras));
   PEPNET_RETURN_IF_ERROR(report_.Evaluated(evaluation_));
   if (best_.has_value()) best_->Evaluated(evaluation_);
   return ScoreEvaluations();
@@ -197,7 +207,8 @@ Status Trainer::SaveAndEvaluate() {
 Status Trainer::ScoreEvaluations() {
   if (config_.train.best.patience == 0) return absl::OkStatus();
   int64_t stop = best_.has_value() && best_->standing().out_of_patience ? 1 : 0;
-  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(&stop, 1), "verdict on the evaluations"));
+  PEPNET_RETURN_IF_ERROR(context_.collective->AllreduceSum(std::span<int64_t>(&stop, 1),
+                                                           "verdict on the evaluations"));
   out_of_patience_ = stop > 0;
   return absl::OkStatus();
 }
@@ -212,16 +223,20 @@ Status Trainer::PublishBest() {
 // undisturbed run does not have.
 Status Trainer::EvaluateRestored() {
   const int64_t step = session_.start_step();
-  if (step == 0 || session_.finished_before() || config_.eval_input_path.empty()) return absl::OkStatus();
+  if (step == 0 || session_.finished_before() || config_.eval_input_path.empty()) {
+    return absl::OkStatus();
+  }
   const TrainConfig& train = config_.train;
   const DataPosition& position = session_.counters().position;
-  const bool due = train.save_checkpoints_epochs > 0
-                       ? position.rows_in_epoch == 0 && position.epoch % train.save_checkpoints_epochs == 0
-                       : train.save_checkpoints_steps > 0 && step % train.save_checkpoints_steps == 0;
+  const bool due =
+      train.save_checkpoints_epochs > 0
+          ? position.rows_in_epoch == 0 && position.epoch % train.save_checkpoints_epochs == 0
+          : train.save_checkpoints_steps > 0 && step % train.save_checkpoints_steps == 0;
   // Worker 0 alone has the files of results, and all must take the same way from here.
-  PEPNET_ASSIGN_OR_RETURN(const std::string known, OnFirstWorker(context_, "last evaluation", [&] {
-                            return StatusOr<std::string>(absl::StrCat(report_.last_evaluated_step()));
-                          }));
+  PEPNET_ASSIGN_OR_RETURN(
+      const std::string known, OnFirstWorker(context_, "last evaluation", [&] {
+        return StatusOr<std::string>(absl::StrCat(report_.last_evaluated_step()));
+      }));
   if (!due || known == absl::StrCat(step)) return absl::OkStatus();
   return SaveAndEvaluate();
 }

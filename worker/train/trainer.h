@@ -41,8 +41,8 @@ class Trainer {
   // True if Run() ended early because somebody asked for it (options.stop_request): the state is
   // saved, the training is not done.
   bool stopped() const { return stopped_; }
-  // True if the evaluations have not improved for as long as train_config.patience waits: the training ended, or had
-  // ended before, behind the last of them.
+  // True if the evaluations have not improved for as long as train_config.patience waits: the
+  // training ended, or had ended before, behind the last of them.
   bool out_of_patience() const { return out_of_patience_; }
 
   // The same in pieces, for tests: Start() once, then Step() until it returns false. A checkpoint
@@ -55,8 +55,8 @@ class Trainer {
 
   TrainState& state() { return session_.state(); }
   PepnetModel* model() { return session_.model(); }
-  // Row gradients of the last step, by table, and the ids they belong to (this worker's part). Kept if that was asked for
-  // before the step.
+  // Row gradients of the last step, by table, and the ids they belong to (this worker's part). Kept
+  // if that was asked for before the step.
   void KeepRowGradients() { step_.KeepRowGradients(); }
   const FloatBuffers& row_gradients() const { return step_.row_gradients(); }
   const UniqueIds& last_ids() const { return last_ids_; }

@@ -23,7 +23,8 @@ inline Cell CellOf(const Batch& batch, const Feature& described, size_t feature,
   if (!batch.values[feature].empty()) {
     const int64_t first = is_sequence ? batch.elements[feature][row] : row;
     const int64_t last = is_sequence ? batch.elements[feature][row + 1] : row + 1;
-    cell.numbers.assign(batch.values[feature].data() + first * dim, batch.values[feature].data() + last * dim);
+    cell.numbers.assign(batch.values[feature].data() + first * dim,
+                        batch.values[feature].data() + last * dim);
     return cell;
   }
   const IdColumn& column = batch.ids[feature];

@@ -11,7 +11,8 @@ namespace pepnet {
 namespace {
 
 constexpr int64_t kLeastRows = 100;  // fewer say nothing
-constexpr float kWide = 100;         // raw values beyond it rule over the other inputs, which are about 1 or smaller
+// Raw values beyond it rule over the other inputs, which are about 1 or smaller.
+constexpr float kWide = 100;
 
 // Labels that a tower of one or two classes learns.
 std::vector<int> Targets(const JobConfig& config) {
@@ -27,7 +28,8 @@ std::vector<int> Targets(const JobConfig& config) {
 
 // Whether the values of the feature go into the network as the data have them.
 bool IsPlain(const Feature& feature) {
-  return feature.is_read && feature.bucketizer == Bucketizer::kNone && feature.normalizer.kind == NormalizerKind::kNone;
+  return feature.is_read && feature.bucketizer == Bucketizer::kNone &&
+         feature.normalizer.kind == NormalizerKind::kNone;
 }
 
 }  // namespace
@@ -48,7 +50,9 @@ void DataWatch::Observe(const Batch& batch) {
     return;
   }
   for (size_t t = 0; t < targets_.size(); ++t) {
-    for (const float label : batch.labels[targets_[t]].values) positives_[t] += label == 1.0f ? 1 : 0;
+    for (const float label : batch.labels[targets_[t]].values) {
+      positives_[t] += label == 1.0f ? 1 : 0;
+    }
   }
   for (size_t f = 0; f < first_.size(); ++f) {
     const Feature& feature = config_->features[f];
@@ -58,7 +62,9 @@ void DataWatch::Observe(const Batch& batch) {
     int64_t row = 0;
     // The first row that this worker sees is the cell that all others are compared with.
     if (rows_ == 0) first_[f] = CellOf(batch, feature, f, row++);
-    for (; row < batch.rows && !changed_[f]; ++row) changed_[f] = !(CellOf(batch, feature, f, row) == first_[f]);
+    for (; row < batch.rows && !changed_[f]; ++row) {
+      changed_[f] = !(CellOf(batch, feature, f, row) == first_[f]);
+    }
   }
   copies_.Observe(batch);
   domains_.Observe(batch);
@@ -86,9 +92,11 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
                          {"copies", copies_.State()},
                          {"domains", domains_.sums()}};
   for (size_t f = 0; f < first_.size(); ++f) {
-    mine["features"].push_back(changed_[f] ? nlohmann::json() : nlohmann::json({first_[f].ids, first_[f].numbers}));
+    mine["features"].push_back(changed_[f] ? nlohmann::json()
+                                           : nlohmann::json({first_[f].ids, first_[f].numbers}));
     const Range& range = ranges_[f];
-    mine["ranges"].push_back(range.known ? nlohmann::json({range.low, range.high}) : nlohmann::json());
+    mine["ranges"].push_back(range.known ? nlohmann::json({range.low, range.high})
+                                         : nlohmann::json());
   }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> all,
                           collective->GatherToFirst(mine.dump(), "what the data look like"));
@@ -109,9 +117,10 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
     for (const auto& one : seen) positives += one["positives"][t].get<int64_t>();
     if (positives > 0 && positives < rows) continue;
     const std::string& label = config_->data.labels[targets_[t]];
-    warnings.push_back({warning_kinds::kLabel, label,
-                        absl::StrCat("label ", label, " was ", positives == 0 ? "never" : "always", " 1 in ", rows,
-                                     " rows: nothing can be learnt from it; is it the right column?")});
+    warnings.push_back(
+        {warning_kinds::kLabel, label,
+         absl::StrCat("label ", label, " was ", positives == 0 ? "never" : "always", " 1 in ", rows,
+                      " rows: nothing can be learnt from it; is it the right column?")});
   }
   std::vector<std::string> copies;
   std::vector<int64_t> domains(domains_.sums().size());
@@ -124,26 +133,29 @@ StatusOr<std::vector<Warning>> DataWatch::Warnings(Collective* collective) const
   for (size_t f = 0; f < first_.size(); ++f) {
     const Feature& feature = config_->features[f];
     if (!feature.is_read) continue;
-    const std::string name = absl::StrCat("feature ", feature.name, " (column ", feature.column, ")");
+    const std::string name =
+        absl::StrCat("feature ", feature.name, " (column ", feature.column, ")");
     bool constant = true;
     Range range;
     for (const auto& one : seen) {
       // The feature must be constant on every worker, and to the same cell: each may have seen one
       // value of its own.
-      constant = constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
+      constant =
+          constant && !one["features"][f].is_null() && one["features"][f] == seen[0]["features"][f];
       if (!one["ranges"][f].is_null()) range.Add(one["ranges"][f].get<std::vector<float>>());
     }
     if (constant) {
-      warnings.push_back(
-          {warning_kinds::kConstant, feature.name,
-           absl::StrCat(name, " was the same in all of ", rows, " rows: the model learns nothing from it")});
+      warnings.push_back({warning_kinds::kConstant, feature.name,
+                          absl::StrCat(name, " was the same in all of ", rows,
+                                       " rows: the model learns nothing from it")});
     } else if (std::max(std::fabs(range.low), std::fabs(range.high)) > kWide) {
-      warnings.push_back(
-          {warning_kinds::kRange, feature.name,
-           absl::StrFormat("%s had values from %.7g to %.7g, which go into the network as they are: they outweigh the "
-                           "other inputs, and training may diverge or stand still; set a normalizer (log10, zscore, "
-                           "minmax) or boundaries",
-                           name, range.low, range.high)});
+      warnings.push_back({warning_kinds::kRange, feature.name,
+                          absl::StrFormat("%s had values from %.7g to %.7g, which go into the "
+                                          "network as they are: they outweigh the "
+                                          "other inputs, and training may diverge or stand still; "
+                                          "set a normalizer (log10, zscore, "
+                                          "minmax) or boundaries",
+                                          name, range.low, range.high)});
     }
   }
   return warnings;

@@ -1,8 +1,9 @@
-// DataWatch: looks at the training batches for what is almost always a mistake: a label that is never 1 or always 1, a
-// feature that is the same in every row or tells a label, raw values far from 0, a domain without rows or positives.
+// DataWatch: looks at the training batches for what is almost always a mistake: a label that is
+// never 1 or always 1, a feature that is the same in every row or tells a label, raw values far
+// from 0, a domain without rows or positives.
 //
-// Cost:    a comparison per row and label, and per plain raw value; per row and feature only until the feature has
-//          changed once and is known not to tell a label.
+// Cost:    a comparison per row and label, and per plain raw value; per row and feature only until
+//          the feature has changed once and is known not to tell a label.
 // Threads: one.
 #pragma once
 
@@ -38,7 +39,8 @@ class DataWatch {
 
   const JobConfig* config_;
   int64_t rows_ = 0;
-  const std::vector<int> targets_;  // the labels, ascending, that a tower of one or two classes learns
+  // The labels, ascending, that a tower of one or two classes learns.
+  const std::vector<int> targets_;
   std::vector<int64_t> positives_;  // by target
   std::vector<Cell> first_;         // by feature
   std::vector<bool> changed_;       // by feature

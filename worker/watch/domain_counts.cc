@@ -9,8 +9,9 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kNamed = 5;              // domains that a warning lists
-constexpr double kLeastExpected = 10;     // positives that a domain of the gates alone would have by chance
+constexpr size_t kNamed = 5;  // domains that a warning lists
+// Positives that a domain of the gates alone would have by chance.
+constexpr double kLeastExpected = 10;
 constexpr int64_t kLeastAlwaysOne = 100;  // rows
 
 }  // namespace
@@ -26,7 +27,8 @@ DomainCounts::DomainCounts(const JobConfig* config, std::vector<int> labels)
   } else if (model.domain.has_value() && !model.domain->leaves.empty()) {
     const int f = config->leaves[model.domain->leaves[0]].feature;
     const Feature& feature = config->features[f];
-    if (feature.bucketizer != Bucketizer::kNone && !feature.sequence.has_value() && feature.rows <= kMostDomains) {
+    if (feature.bucketizer != Bucketizer::kNone && !feature.sequence.has_value() &&
+        feature.rows <= kMostDomains) {
       feature_ = f;
       column_ = feature.name;
       count_ = feature.rows;
@@ -44,10 +46,13 @@ void DomainCounts::Observe(const Batch& batch) {
     } else if (const std::span<const int64_t> ids = batch.RowIds(feature_, row); !ids.empty()) {
       domain = ids[0];
     }
-    if (domain < 0 || domain >= count_) continue;  // a row without domain; out of range is an error elsewhere
+    // A row without domain; out of range is an error elsewhere.
+    if (domain < 0 || domain >= count_) continue;
     int64_t* sums = sums_.data() + domain * static_cast<int64_t>(1 + labels_.size());
     ++sums[0];
-    for (size_t l = 0; l < labels_.size(); ++l) sums[1 + l] += batch.labels[labels_[l]].values[row] == 1 ? 1 : 0;
+    for (size_t l = 0; l < labels_.size(); ++l) {
+      sums[1 + l] += batch.labels[labels_[l]].values[row] == 1 ? 1 : 0;
+    }
   }
 }
 
@@ -59,7 +64,8 @@ std::string DomainCounts::NameOf(int64_t domain) const {
   return absl::StrCat(domain);
 }
 
-std::string DomainCounts::List(const std::vector<int64_t>& domains, const std::vector<int64_t>& sums) const {
+std::string DomainCounts::List(const std::vector<int64_t>& domains,
+                               const std::vector<int64_t>& sums) const {
   std::string text = domains.size() == 1 ? "domain " : "domains ";
   for (size_t i = 0; i < std::min(domains.size(), kNamed); ++i) {
     const int64_t rows = sums[domains[i] * (1 + labels_.size())];
@@ -82,10 +88,12 @@ std::vector<Warning> DomainCounts::Warnings(const std::vector<int64_t>& sums) co
   }
   if (all_rows == 0) return warnings;
   if (has_towers_ && !empty.empty()) {
-    warnings.push_back({warning_kinds::kDomain, column_,
-                        absl::StrCat(List(empty, sums), " had none of the ", all_rows, " training rows: ",
-                                     empty.size() == 1 ? "its" : "their", " towers stay as they began and predict ",
-                                     "nothing of use; correct task_domain_num, ", count_, ", or the data")});
+    warnings.push_back(
+        {warning_kinds::kDomain, column_,
+         absl::StrCat(List(empty, sums), " had none of the ", all_rows,
+                      " training rows: ", empty.size() == 1 ? "its" : "their",
+                      " towers stay as they began and predict ",
+                      "nothing of use; correct task_domain_num, ", count_, ", or the data")});
   }
   for (size_t l = 0; l < labels_.size(); ++l) {
     int64_t all_positives = 0;
@@ -102,17 +110,19 @@ std::vector<Warning> DomainCounts::Warnings(const std::vector<int64_t>& sums) co
       if (rows >= kLeastAlwaysOne && positives == rows) always.push_back(d);
     }
     const std::string& label = config_->data.labels[labels_[l]];
-    const char* learns = has_towers_ ? ": the towers of a domain learn from its rows alone, so they learn a constant; "
-                                     : ": the model learns a constant there; ";
+    const char* learns =
+        has_towers_
+            ? ": the towers of a domain learn from its rows alone, so they learn a constant; "
+            : ": the model learns a constant there; ";
     if (!never.empty()) {
       warnings.push_back({warning_kinds::kDomain, absl::StrCat(column_, " ", label, " never"),
-                          absl::StrCat("label ", label, " was never 1 in ", List(never, sums), learns,
-                                       "is the label recorded there?")});
+                          absl::StrCat("label ", label, " was never 1 in ", List(never, sums),
+                                       learns, "is the label recorded there?")});
     }
     if (!always.empty()) {
       warnings.push_back({warning_kinds::kDomain, absl::StrCat(column_, " ", label, " always"),
-                          absl::StrCat("label ", label, " was always 1 in ", List(always, sums), learns,
-                                       "are the rows with label 0 missing?")});
+                          absl::StrCat("label ", label, " was always 1 in ", List(always, sums),
+                                       learns, "are the rows with label 0 missing?")});
     }
   }
   return warnings;

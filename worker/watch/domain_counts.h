@@ -1,6 +1,6 @@
 // DomainCounts: rows and positives of each domain in the training batches. A domain is a value of
-// model_config's domain_input_name, which has towers of its own; without one, of the first feature of the domain group,
-// if its table has at most kMostDomains rows.
+// model_config's domain_input_name, which has towers of its own; without one, of the first feature
+// of the domain group, if its table has at most kMostDomains rows.
 //
 // Cost:    an addition per row and label.
 // Threads: one.

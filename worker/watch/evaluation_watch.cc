@@ -23,9 +23,10 @@ EvaluationWatch::EvaluationWatch(const JobConfig* config) : config_(config) {
     const Tower& tower = config->model.towers[t];
     if (!HasScore(tower)) continue;
     // Their optimum is not at predicted = observed, so a factor between the two is no mistake.
-    const bool calibrates = std::all_of(tower.losses.begin(), tower.losses.end(), [](const Loss& loss) {
-      return loss.kind != LossKind::kBinaryFocal && loss.label_smoothing == 0;
-    });
+    const bool calibrates =
+        std::all_of(tower.losses.begin(), tower.losses.end(), [](const Loss& loss) {
+          return loss.kind != LossKind::kBinaryFocal && loss.label_smoothing == 0;
+        });
     tasks_.push_back({static_cast<int>(t), calibrates});
   }
   sums_.resize(tasks_.size() * kSumCount);
@@ -36,7 +37,8 @@ void EvaluationWatch::Add(const Batch& batch, const std::vector<std::vector<floa
   for (size_t i = 0; i < tasks_.size(); ++i) {
     const Tower& tower = config_->model.towers[tasks_[i].tower];
     const LabelColumn& label = batch.labels[tower.label];
-    const TowerScores tower_scores = ScoresOfTower(tower, label, scores[tasks_[i].tower], batch.rows);
+    const TowerScores tower_scores =
+        ScoresOfTower(tower, label, scores[tasks_[i].tower], batch.rows);
     const std::vector<double> weights = RowWeights(tower, batch);
     double* sums = sums_.data() + i * kSumCount;
     for (int64_t row = 0; row < batch.rows; ++row) {
@@ -56,9 +58,10 @@ void EvaluationWatch::Add(const Batch& batch, const std::vector<std::vector<floa
   }
 }
 
-StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::string, double>& values,
-                                                         Collective* collective) {
-  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<double>(sums_), "predicted and observed positives"));
+StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(
+    const std::map<std::string, double>& values, Collective* collective) {
+  PEPNET_RETURN_IF_ERROR(
+      collective->AllreduceSum(std::span<double>(sums_), "predicted and observed positives"));
   std::vector<Warning> warnings;
   for (size_t i = 0; i < tasks_.size(); ++i) {
     const Tower& tower = config_->model.towers[tasks_[i].tower];
@@ -67,13 +70,18 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::str
     if (rows < kLeastRows) continue;
     for (const Metric& metric : tower.metrics) {
       const auto value = values.find(metric.name);
-      if (metric.kind != MetricKind::kAuc || value == values.end() || !(value->second >= kTooGood)) continue;
+      if (metric.kind != MetricKind::kAuc || value == values.end() ||
+          !(value->second >= kTooGood)) {
+        continue;
+      }
       if (std::min(positives, rows - positives) < kLeastOfAClass) continue;
-      warnings.push_back({warning_kinds::kLeak, metric.name,
-                          absl::StrFormat("%s is %.6f on %.0f rows, which no honest feature reaches: one of them "
-                                          "probably tells the label, or the eval rows were trained on; find it with "
-                                          "pepnet explain, and leave it out",
-                                          metric.name, value->second, rows)});
+      warnings.push_back(
+          {warning_kinds::kLeak, metric.name,
+           absl::StrFormat(
+               "%s is %.6f on %.0f rows, which no honest feature reaches: one of them "
+               "probably tells the label, or the eval rows were trained on; find it with "
+               "pepnet explain, and leave it out",
+               metric.name, value->second, rows)});
       break;
     }
     const double predicted = sums[kPredicted], observed = sums[kObserved];
@@ -81,16 +89,19 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(const std::map<std::str
     const double factor = predicted / observed;
     // The larger of the two bounds is taken, so that chance does not pass for a mistake.
     const double deviation = std::sqrt(std::max(sums[kPredictedSquare], sums[kObservedSquare]));
-    if ((factor < kFarOff && factor > 1 / kFarOff) || std::fabs(predicted - observed) <= kDeviations * deviation) {
+    if ((factor < kFarOff && factor > 1 / kFarOff) ||
+        std::fabs(predicted - observed) <= kDeviations * deviation) {
       continue;
     }
-    warnings.push_back({warning_kinds::kCalibration, tower.name,
-                        absl::StrFormat("task %s predicts %.2f times as many positives as there are (a mean of %.4g, "
-                                        "observed %.4g): their order may be right, but whoever bids or adds up with "
-                                        "these probabilities is off by that factor; are the eval rows sampled as the "
-                                        "training rows are, and is the training long enough?",
-                                        tower.name, factor, predicted / sums[kWeight], observed / sums[kWeight]),
-                        std::fabs(std::log(factor))});
+    warnings.push_back(
+        {warning_kinds::kCalibration, tower.name,
+         absl::StrFormat(
+             "task %s predicts %.2f times as many positives as there are (a mean of %.4g, "
+             "observed %.4g): their order may be right, but whoever bids or adds up with "
+             "these probabilities is off by that factor; are the eval rows sampled as the "
+             "training rows are, and is the training long enough?",
+             tower.name, factor, predicted / sums[kWeight], observed / sums[kWeight]),
+         std::fabs(std::log(factor))});
   }
   return warnings;
 }

@@ -1,9 +1,11 @@
-// EvaluationWatch: looks at an evaluation for what is almost always a mistake: an AUC that is too good to be true, and
-// predictions that are off by a factor on the whole.
+// EvaluationWatch: looks at an evaluation for what is almost always a mistake: an AUC that is too
+// good to be true, and predictions that are off by a factor on the whole.
 //
-//   predicted / observed = (sum of w p) / (sum of w y)   over the rows with label, with the row weights w of the loss,
-// which training itself brings to 1: so a task that is trained on clicked rows alone is judged on clicked rows alone. Not
-// looked at are losses whose optimum is elsewhere: focal loss, label smoothing, values.
+//   predicted / observed = (sum of w p) / (sum of w y)
+//
+// over the rows with label, with the row weights w of the loss, which training itself brings to 1:
+// so a task that is trained on clicked rows alone is judged on clicked rows alone. Not looked at
+// are losses whose optimum is elsewhere: focal loss, label smoothing, values.
 //
 // Use:     Add() per batch; Warnings() once (a collective operation).
 // Cost:    two multiplications per row and task.
@@ -30,7 +32,8 @@ class EvaluationWatch {
   // scores[tower] as for MetricSet.
   void Add(const Batch& batch, const std::vector<std::vector<float>>& scores);
   // `values`: the metrics by name. The same on every worker.
-  StatusOr<std::vector<Warning>> Warnings(const std::map<std::string, double>& values, Collective* collective);
+  StatusOr<std::vector<Warning>> Warnings(const std::map<std::string, double>& values,
+                                          Collective* collective);
 
  private:
   struct Task {  // of a tower with a score
@@ -38,7 +41,16 @@ class EvaluationWatch {
     bool calibrates;  // its loss has its optimum at predicted = observed
   };
   // Sums by task.
-  enum Sum { kRows, kPositives, kWeight, kPredicted, kObserved, kPredictedSquare, kObservedSquare, kSumCount };
+  enum Sum {
+    kRows,
+    kPositives,
+    kWeight,
+    kPredicted,
+    kObserved,
+    kPredictedSquare,
+    kObservedSquare,
+    kSumCount
+  };
 
   const JobConfig* config_;
   std::vector<Task> tasks_;

@@ -69,10 +69,14 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
   std::vector<nlohmann::json> seen;
   for (const std::string& state : states) seen.push_back(nlohmann::json::parse(state));
   std::vector<Warning> warnings;
-  const Candidate* named = nullptr;  // of a feature that copies a label both classes hold one cell: said once
+  // Of a feature that copies a label both classes hold one cell: said once.
+  const Candidate* named = nullptr;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
-    if (named != nullptr && named->label == candidate.label && named->feature == candidate.feature) continue;
+    if (named != nullptr && named->label == candidate.label &&
+        named->feature == candidate.feature) {
+      continue;
+    }
     const nlohmann::json* first = nullptr;
     bool refuted = false;
     int64_t rows[2] = {0, 0};
@@ -81,7 +85,8 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
       if (one.is_null()) continue;
       // Two workers with different cells of one class refute the candidate: not all rows of the
       // class hold the same.
-      refuted = refuted || !one.is_array() || (first != nullptr && ((*first)[0] != one[0] || (*first)[1] != one[1]));
+      refuted = refuted || !one.is_array() ||
+                (first != nullptr && ((*first)[0] != one[0] || (*first)[1] != one[1]));
       if (refuted) break;
       first = &one;
       for (int label : {0, 1}) rows[label] += one[2 + label].get<int64_t>();
@@ -90,12 +95,13 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
     named = &candidate;
     const Feature& feature = config_->features[candidate.feature];
     const std::string& label = config_->data.labels[candidate.label];
-    warnings.push_back({warning_kinds::kLeak, absl::StrCat(feature.name, " ", label),
-                        absl::StrCat("feature ", feature.name, " (column ", feature.column, ") tells label ", label,
-                                     ": all rows in which it is ", candidate.side ? 1 : 0,
-                                     " hold the same value, and no other of the ", rows[0] + rows[1],
-                                     " rows compared does; when the model is used the label is not known yet, so ",
-                                     "leave the feature out, or take its value from before the event")});
+    warnings.push_back(
+        {warning_kinds::kLeak, absl::StrCat(feature.name, " ", label),
+         absl::StrCat("feature ", feature.name, " (column ", feature.column, ") tells label ",
+                      label, ": all rows in which it is ", candidate.side ? 1 : 0,
+                      " hold the same value, and no other of the ", rows[0] + rows[1],
+                      " rows compared does; when the model is used the label is not known yet, so ",
+                      "leave the feature out, or take its value from before the event")});
   }
   return warnings;
 }

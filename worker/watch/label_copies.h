@@ -1,9 +1,11 @@
-// LabelCopies: finds features that are made of a label: all rows of one class hold the same cell, and no row of the other
-// class does. A copy of the label is one, and so is a time of purchase that is empty without a purchase. No model is
-// needed to see it, and the AUC of .9999 that it buys is gone in production.
+// LabelCopies: finds features that are made of a label: all rows of one class hold the same cell,
+// and no row of the other class does. A copy of the label is one, and so is a time of purchase that
+// is empty without a purchase. No model is needed to see it, and the AUC of .9999 that it buys is
+// gone in production.
 //
-// Cost:    per row, label and feature only until a row speaks against it, which is a few rows for an honest feature, and
-//          for the first kWatchedRows rows at most. What a worker reads before its first row of a class is not compared.
+// Cost:    per row, label and feature only until a row speaks against it, which is a few rows for
+//          an honest feature, and for the first kWatchedRows rows at most. What a worker reads
+//          before its first row of a class is not compared.
 // Threads: one.
 #pragma once
 

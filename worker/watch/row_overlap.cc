@@ -21,8 +21,10 @@ std::string Bytes(const std::vector<uint64_t>& hashes) {
 }
 
 // The hashes of all workers, each once.
-StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Collective* collective) {
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> parts, collective->Allgather(Bytes(mine), "sampled rows"));
+StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine,
+                                         Collective* collective) {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
+                          collective->Allgather(Bytes(mine), "sampled rows"));
   std::vector<uint64_t> all;
   for (const std::string& part : parts) {
     const size_t before = all.size();
@@ -36,7 +38,8 @@ StatusOr<std::vector<uint64_t>> Together(const std::vector<uint64_t>& mine, Coll
 }
 
 // Counts how often each of `wanted` is among the rows of all workers.
-StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted, const std::vector<uint64_t>& mine,
+StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted,
+                                           const std::vector<uint64_t>& mine,
                                            Collective* collective) {
   // The wanted hashes go to all workers and the eval rows stay where they are: the sample is small,
   // the rows are not.
@@ -46,12 +49,14 @@ StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted, 
   for (const uint64_t hash : mine) {
     if (const auto place = places.find(hash); place != places.end()) ++counts[place->second];
   }
-  PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(counts), "rows that are alike"));
+  PEPNET_RETURN_IF_ERROR(
+      collective->AllreduceSum(std::span<int64_t>(counts), "rows that are alike"));
   return counts;
 }
 
 double ShareOf(const std::vector<int64_t>& counts, int64_t least) {
-  const auto hits = std::count_if(counts.begin(), counts.end(), [&](int64_t count) { return count >= least; });
+  const auto hits =
+      std::count_if(counts.begin(), counts.end(), [&](int64_t count) { return count >= least; });
   return counts.empty() ? 0 : static_cast<double>(hits) / static_cast<double>(counts.size());
 }
 
@@ -67,7 +72,8 @@ uint64_t AddFloat(uint64_t hash, float value) { return Add(hash, std::bit_cast<u
 
 // RowHash() of each of these rows. Feature by feature: the rows do not wait for each other's memory
 // then, and a column is walked in its order.
-std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch, std::span<const int64_t> rows) {
+std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch,
+                                std::span<const int64_t> rows) {
   std::vector<uint64_t> hashes(rows.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
     const Feature& feature = config.features[f];
@@ -89,7 +95,9 @@ std::vector<uint64_t> RowHashes(const JobConfig& config, const Batch& batch, std
           if (is_weighted) hash = AddFloat(hash, column.weights[id]);
         }
       } else {
-        for (int64_t v = first * feature.dim; v < last * feature.dim; ++v) hash = AddFloat(hash, batch.values[f][v]);
+        for (int64_t v = first * feature.dim; v < last * feature.dim; ++v) {
+          hash = AddFloat(hash, batch.values[f][v]);
+        }
       }
       hashes[i] = hash;
     }
@@ -114,8 +122,8 @@ void TrainedRows::Observe(const Batch& batch) {
   rows_before_ += batch.global_rows;
   std::vector<int64_t> rows;
   // The loop begins at the first row of this slice whose global number is a multiple of kStride.
-  for (int64_t row = (kStride - first % kStride) % kStride; row < batch.rows && first + row < kStride * kMost;
-       row += kStride) {
+  for (int64_t row = (kStride - first % kStride) % kStride;
+       row < batch.rows && first + row < kStride * kMost; row += kStride) {
     rows.push_back(row);
   }
   const std::vector<uint64_t> hashes = RowHashes(*config_, batch, rows);
@@ -137,11 +145,15 @@ void RowOverlap::Add(const Batch& batch) {
   }
 }
 
-StatusOr<std::optional<Warning>> RowOverlap::Compare(const TrainedRows& trained, Collective* collective) const {
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> wanted, Together(trained.hashes(), collective));
+StatusOr<std::optional<Warning>> RowOverlap::Compare(const TrainedRows& trained,
+                                                     Collective* collective) const {
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> wanted,
+                          Together(trained.hashes(), collective));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<uint64_t> own, Together(sampled_, collective));
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> hits, Occurrences(wanted, hashes_, collective));
-  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> repeats, Occurrences(own, hashes_, collective));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> hits,
+                          Occurrences(wanted, hashes_, collective));
+  PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> repeats,
+                          Occurrences(own, hashes_, collective));
   // An eval row is always found among the eval rows: once is itself, twice is another one.
   const double trained_share = ShareOf(hits, 1), own_share = ShareOf(repeats, 2);
   const bool overlaps = trained_share * static_cast<double>(wanted.size()) >= kLeastHits &&
@@ -150,11 +162,13 @@ StatusOr<std::optional<Warning>> RowOverlap::Compare(const TrainedRows& trained,
   if (!overlaps) return std::optional<Warning>();
   return std::optional<Warning>(
       {warning_kinds::kOverlap, "rows",
-       absl::StrFormat(
-           "%.1f %% of %d training rows looked at stand among the eval rows, with equal features and labels "
-           "(by chance it would be about %.1f %%): the metrics will say how well rows are remembered, not "
-           "how well new ones are predicted; split the rows by time or by user before anything else",
-           100 * trained_share, wanted.size(), 100 * own_share)});
+       absl::StrFormat("%.1f %% of %d training rows looked at stand among the eval rows, with "
+                       "equal features and labels "
+                       "(by chance it would be about %.1f %%): the metrics will say how well rows "
+                       "are remembered, not "
+                       "how well new ones are predicted; split the rows by time or by user before "
+                       "anything else",
+                       100 * trained_share, wanted.size(), 100 * own_share)});
 }
 
 }  // namespace pepnet

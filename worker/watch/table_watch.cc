@@ -6,17 +6,21 @@
 
 namespace pepnet {
 
-std::vector<Warning> TableWarnings(const JobConfig& config, const std::map<std::string, int64_t>& rows_seen) {
+std::vector<Warning> TableWarnings(const JobConfig& config,
+                                   const std::map<std::string, int64_t>& rows_seen) {
   constexpr int64_t kLarge = 100000;
   std::vector<Warning> warnings;
   for (const Table& table : config.tables) {
     const auto found = rows_seen.find(table.name);
     // A table that grows has no size that could be too large.
-    if (found == rows_seen.end() || table.grows() || table.rows < kLarge || found->second * 100 >= table.rows) continue;
-    warnings.push_back(
-        {warning_kinds::kTable, table.name,
-         absl::StrCat("table ", table.name, " may have ", table.rows, " rows, training met ", found->second,
-                      " ids: exports hold all rows, so a smaller num_buckets or hash_bucket_size would do")});
+    if (found == rows_seen.end() || table.grows() || table.rows < kLarge ||
+        found->second * 100 >= table.rows)
+      continue;
+    warnings.push_back({warning_kinds::kTable, table.name,
+                        absl::StrCat("table ", table.name, " may have ", table.rows,
+                                     " rows, training met ", found->second,
+                                     " ids: exports hold all rows, so a smaller num_buckets or "
+                                     "hash_bucket_size would do")});
   }
   return warnings;
 }
@@ -44,7 +48,8 @@ std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& sta
   return rows;
 }
 
-std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const std::vector<std::string>& stats) {
+std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config,
+                                                const std::vector<std::string>& stats) {
   const std::map<std::string, int64_t> rows = RowsOfServers(stats);
   const std::vector<nlohmann::json> lifecycles = MembersOf(stats, "lifecycle");
   std::vector<DynamicTableCounts> tables;
@@ -69,16 +74,19 @@ std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config, const s
 }
 
 std::string EventTimeLine(const JobConfig& config, const std::vector<std::string>& stats) {
-  const std::vector<nlohmann::json> clocks = MembersOf(stats, "event_time");  // of all servers the same
+  // Of all servers the same.
+  const std::vector<nlohmann::json> clocks = MembersOf(stats, "event_time");
   if (!config.data.event_time.has_value() || clocks.empty()) return "";
-  const int64_t now = clocks[0].value("now", int64_t{0}), limited = clocks[0].value("limited_steps", int64_t{0});
+  const int64_t now = clocks[0].value("now", int64_t{0}),
+                limited = clocks[0].value("limited_steps", int64_t{0});
   if (now == 0) {
     return absl::StrCat("event time: no row had one in column ", config.data.event_time->name,
                         ", so none expired by it");
   }
   std::string line = absl::StrCat("event time: ", now, " s since 1970");
   if (limited > 0) {
-    absl::StrAppend(&line, "; ", limited, " steps named times further ahead than max_jump_seconds, ",
+    absl::StrAppend(&line, "; ", limited,
+                    " steps named times further ahead than max_jump_seconds, ",
                     config.data.event_time->max_jump_seconds, ", and moved it on by no more");
   }
   return line;
@@ -86,9 +94,10 @@ std::string EventTimeLine(const JobConfig& config, const std::vector<std::string
 
 std::string DynamicTableLine(const DynamicTableCounts& counts) {
   if (!counts.has_policy) return absl::StrCat(counts.table, ": ", counts.rows, " rows");
-  return absl::StrCat(counts.table, ": ", counts.rows, " rows and ", counts.candidates, " candidates; ",
-                      counts.admitted, " rows were made, ", counts.expired, " expired, ", counts.evicted,
-                      " were evicted; steps named ids ", counts.refused, " times without giving them a row");
+  return absl::StrCat(counts.table, ": ", counts.rows, " rows and ", counts.candidates,
+                      " candidates; ", counts.admitted, " rows were made, ", counts.expired,
+                      " expired, ", counts.evicted, " were evicted; steps named ids ",
+                      counts.refused, " times without giving them a row");
 }
 
 }  // namespace pepnet

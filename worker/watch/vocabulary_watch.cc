@@ -15,7 +15,8 @@ constexpr size_t kExampleBytes = 40;
 
 }  // namespace
 
-StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const EncodeCounts& counts,
+StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config,
+                                                  const EncodeCounts& counts,
                                                   const std::string& rows, Collective* collective) {
   nlohmann::json mine = nlohmann::json::array();  // [tokens, unknown, example] by feature
   for (const VocabularyCounts& one : counts.vocabulary) {
@@ -29,32 +30,42 @@ StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const
   for (const std::string& text : all) {
     EncodeCounts of_worker;
     for (const nlohmann::json& one : nlohmann::json::parse(text)) {
-      of_worker.vocabulary.push_back({one[0].get<int64_t>(), one[1].get<int64_t>(), one[2].get<std::string>()});
+      of_worker.vocabulary.push_back(
+          {one[0].get<int64_t>(), one[1].get<int64_t>(), one[2].get<std::string>()});
     }
     sum.Add(of_worker);
   }
   for (size_t f = 0; f < sum.vocabulary.size(); ++f) {
     const VocabularyCounts& seen = sum.vocabulary[f];
     // The comparison is in integers: a warning from unknown / tokens >= 1 / kLeastShare on.
-    if (!config.features[f].is_read || seen.tokens < kLeastTokens || seen.unknown * kLeastShare < seen.tokens) continue;
+    if (!config.features[f].is_read || seen.tokens < kLeastTokens ||
+        seen.unknown * kLeastShare < seen.tokens)
+      continue;
     if (config.features[f].bucketizer == Bucketizer::kHash) {
       warnings.push_back(
           {warning_kinds::kVocabulary, absl::StrCat(config.features[f].name, ", ", rows, " rows"),
-           absl::StrFormat("feature %s (column %s): %d of %d tokens of the %s rows (%.3g %%) are whole numbers with a "
-                           "point, '%s' for example, as a column of floats has them; '5.0' and '5' are two ids: write "
-                           "the column as integers in all files",
-                           config.features[f].name, config.features[f].column, seen.unknown, seen.tokens, rows,
-                           100.0 * static_cast<double>(seen.unknown) / static_cast<double>(seen.tokens),
-                           seen.example)});
+           absl::StrFormat(
+               "feature %s (column %s): %d of %d tokens of the %s rows (%.3g %%) are whole numbers "
+               "with a "
+               "point, '%s' for example, as a column of floats has them; '5.0' and '5' are two "
+               "ids: write "
+               "the column as integers in all files",
+               config.features[f].name, config.features[f].column, seen.unknown, seen.tokens, rows,
+               100.0 * static_cast<double>(seen.unknown) / static_cast<double>(seen.tokens),
+               seen.example)});
       continue;
     }
     warnings.push_back(
         {warning_kinds::kVocabulary, absl::StrCat(config.features[f].name, ", ", rows, " rows"),
-         absl::StrFormat("feature %s (column %s): its vocabulary lacks %d of %d tokens of the %s rows (%.3g %%), "
-                         "'%s' for example, and the model cannot tell them apart; add the words that occur often, or "
-                         "use a hash_bucket_size",
-                         config.features[f].name, config.features[f].column, seen.unknown, seen.tokens, rows,
-                         100.0 * static_cast<double>(seen.unknown) / static_cast<double>(seen.tokens), seen.example)});
+         absl::StrFormat(
+             "feature %s (column %s): its vocabulary lacks %d of %d tokens of the %s rows (%.3g "
+             "%%), "
+             "'%s' for example, and the model cannot tell them apart; add the words that occur "
+             "often, or "
+             "use a hash_bucket_size",
+             config.features[f].name, config.features[f].column, seen.unknown, seen.tokens, rows,
+             100.0 * static_cast<double>(seen.unknown) / static_cast<double>(seen.tokens),
+             seen.example)});
   }
   return warnings;
 }

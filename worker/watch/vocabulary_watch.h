@@ -1,5 +1,5 @@
-// VocabularyWarnings: which features have a vocabulary that lacks many of the tokens that were read, or hash whole
-// numbers that are written with a point.
+// VocabularyWarnings: which features have a vocabulary that lacks many of the tokens that were
+// read, or hash whole numbers that are written with a point.
 #pragma once
 
 #include <string>
@@ -13,10 +13,12 @@
 
 namespace pepnet {
 
-// Of what this worker encoded, added up over all of them: features of which at least a twentieth of at least 100
-// tokens are unknown, or have such a point. The example is that of the first worker that has one. `rows`: what was read, "training", "eval".
-// Empty on workers other than 0. A collective operation.
-StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config, const EncodeCounts& counts,
+// Of what this worker encoded, added up over all of them: features of which at least a twentieth of
+// at least 100 tokens are unknown, or have such a point. The example is that of the first worker
+// that has one. `rows`: what was read, "training", "eval". Empty on workers other than 0. A
+// collective operation.
+StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config,
+                                                  const EncodeCounts& counts,
                                                   const std::string& rows, Collective* collective);
 
 }  // namespace pepnet

@@ -31,7 +31,8 @@ class EncoderGraph {
     std::vector<Value> channels;
     for (const int leaf : group.sequence) {
       // As many positions as the first one has, whether by cutting or by padding.
-      const Value zeros = layers_.Zeros(first.values, {count, layers_.Integers({config_.leaves[leaf].dim})});
+      const Value zeros =
+          layers_.Zeros(first.values, {count, layers_.Integers({config_.leaves[leaf].dim})});
       const Value padded = layers_.Concat({leaves[leaf].values, zeros}, 1);
       const Value cut = layers_.Slice(padded, layers_.Integers({0}), count, 1);
       channels.push_back(graph_.Apply("Where", {exists, cut, layers_.Number(0)}));
@@ -41,7 +42,8 @@ class EncoderGraph {
     for (const int leaf : group.query) query.push_back(leaves[leaf].values);
     if (query.empty() || group.query_width > group.width) return values;
     if (group.query_width < group.width) {
-      query.push_back(layers_.Zeros(first.values, {layers_.Integers({group.width - group.query_width})}));
+      query.push_back(
+          layers_.Zeros(first.values, {layers_.Integers({group.width - group.query_width})}));
     }
     values.query = layers_.Concat(query, 1);
     return values;
@@ -51,16 +53,20 @@ class EncoderGraph {
     switch (encoder.kind) {
       case EncoderKind::kPooling: {
         const Value sum = WeightedSum(AsFactor(Valid(group, encoder.max_length)), group.sequence);
-        return encoder.mean ? graph_.Apply("Div", {sum, Divisor(Lengths(group, encoder.max_length))}) : sum;
+        return encoder.mean
+                   ? graph_.Apply("Div", {sum, Divisor(Lengths(group, encoder.max_length))})
+                   : sum;
       }
       case EncoderKind::kSimpleAttention: {
-        const Value scores = graph_.Apply("MatMul", {group.sequence, layers_.Unsqueeze(group.query, 2)});
+        const Value scores =
+            graph_.Apply("MatMul", {group.sequence, layers_.Unsqueeze(group.query, 2)});
         return Attention(Flat(scores), encoder, group);
       }
       case EncoderKind::kDin: {
         const Value& s = group.sequence;
         const Value q = Expanded(group);
-        const Value input = layers_.Concat({q, s, graph_.Apply("Sub", {q, s}), graph_.Apply("Mul", {q, s})}, 2);
+        const Value input =
+            layers_.Concat({q, s, graph_.Apply("Sub", {q, s}), graph_.Apply("Mul", {q, s})}, 2);
         PEPNET_ASSIGN_OR_RETURN(const Value scores, Scores(encoder, input));
         return Attention(Flat(scores), encoder, group);
       }
@@ -75,7 +81,8 @@ class EncoderGraph {
  private:
   // [1] int64: T of [batch, T, ...].
   Value PositionCount(const Value& x) {
-    return layers_.Slice(graph_.Apply("Shape", {x}), layers_.Integers({1}), layers_.Integers({2}), 0);
+    return layers_.Slice(graph_.Apply("Shape", {x}), layers_.Integers({1}), layers_.Integers({2}),
+                         0);
   }
 
   // [batch, T] bool, for x [batch, T, ...]: the position's number is below the row's length.
@@ -88,16 +95,21 @@ class EncoderGraph {
     return graph_.Apply("Min", {group.lengths, layers_.Scalar(max_length)});
   }
 
-  Value Valid(const GroupValues& group, int max_length) { return Below(group.sequence, Lengths(group, max_length)); }
+  Value Valid(const GroupValues& group, int max_length) {
+    return Below(group.sequence, Lengths(group, max_length));
+  }
 
   Value AsFactor(const Value& valid) { return graph_.Cast(valid, Type::kFloat); }
 
   // [batch, 1] float: max(lengths, 1).
   Value Divisor(const Value& lengths) {
-    return layers_.Unsqueeze(graph_.Apply("Max", {graph_.Cast(lengths, Type::kFloat), layers_.Number(1)}), 1);
+    return layers_.Unsqueeze(
+        graph_.Apply("Max", {graph_.Cast(lengths, Type::kFloat), layers_.Number(1)}), 1);
   }
 
-  Value Flat(const Value& scores) { return graph_.Apply("Squeeze", {scores, layers_.Integers({2})}); }
+  Value Flat(const Value& scores) {
+    return graph_.Apply("Squeeze", {scores, layers_.Integers({2})});
+  }
 
   // [batch, C] from weights [batch, T].
   Value WeightedSum(const Value& weights, const Value& sequence) {
@@ -106,13 +118,14 @@ class EncoderGraph {
 
   // The query beside every position: [batch, T, C].
   Value Expanded(const GroupValues& group) {
-    return graph_.Apply("Expand", {layers_.Unsqueeze(group.query, 1), graph_.Apply("Shape", {group.sequence})});
+    return graph_.Apply(
+        "Expand", {layers_.Unsqueeze(group.query, 1), graph_.Apply("Shape", {group.sequence})});
   }
 
   // [batch, T, 1]
   StatusOr<Value> Scores(const Encoder& encoder, const Value& input) {
-    PEPNET_ASSIGN_OR_RETURN(const Value hidden,
-                            layers_.HiddenLayers(encoder.module + ".mlp.mlp", encoder.attn_mlp, input, 3));
+    PEPNET_ASSIGN_OR_RETURN(const Value hidden, layers_.HiddenLayers(encoder.module + ".mlp.mlp",
+                                                                     encoder.attn_mlp, input, 3));
     return layers_.Linear(encoder.module + ".linear", hidden, 3);
   }
 
@@ -120,7 +133,8 @@ class EncoderGraph {
     const Value valid = Valid(group, encoder.max_length);
     // Positions behind a row's end get the lowest float before the softmax and a factor of 0 behind
     // it, so that a row without any position gives zeros and not the mean of nothing.
-    const Value masked = graph_.Apply("Where", {valid, scores, layers_.Number(std::numeric_limits<float>::lowest())});
+    const Value masked = graph_.Apply(
+        "Where", {valid, scores, layers_.Number(std::numeric_limits<float>::lowest())});
     const Value weights = graph_.Apply("Softmax", {masked}, {{"axis", int64_t{1}}});
     return WeightedSum(graph_.Apply("Mul", {weights, AsFactor(valid)}), group.sequence);
   }
@@ -128,9 +142,11 @@ class EncoderGraph {
   StatusOr<Value> MultiWindowDin(const Encoder& encoder, const GroupValues& group) {
     const Value& s = group.sequence;
     const Value q = Expanded(group);
-    PEPNET_ASSIGN_OR_RETURN(const Value scores,
-                            Scores(encoder, layers_.Concat({s, graph_.Apply("Mul", {q, s}), q}, 2)));
-    PEPNET_ASSIGN_OR_RETURN(const Value slope, layers_.Parameter(encoder.module + ".active.weight"));
+    PEPNET_ASSIGN_OR_RETURN(
+        const Value scores,
+        Scores(encoder, layers_.Concat({s, graph_.Apply("Mul", {q, s}), q}, 2)));
+    PEPNET_ASSIGN_OR_RETURN(const Value slope,
+                            layers_.Parameter(encoder.module + ".active.weight"));
     const Value a = Flat(graph_.Apply("PRelu", {scores, slope}));
     std::vector<Value> parts;
     int64_t end = 0;
@@ -142,7 +158,8 @@ class EncoderGraph {
       // the difference of two masks that begin at 0.
       const Value in_window = before.empty() ? until : graph_.Apply("Sub", {until, before});
       const Value count = graph_.Apply("Max", {layers_.Sum(in_window, 1, true), layers_.Number(1)});
-      parts.push_back(graph_.Apply("Div", {WeightedSum(graph_.Apply("Mul", {a, in_window}), s), count}));
+      parts.push_back(
+          graph_.Apply("Div", {WeightedSum(graph_.Apply("Mul", {a, in_window}), s), count}));
       before = until;
     }
     parts.push_back(group.query);
@@ -156,30 +173,37 @@ class EncoderGraph {
     PEPNET_ASSIGN_OR_RETURN(const Value bias, layers_.Parameter(attention + "in_proj_bias"));
     const int64_t width = encoder.attention_width, heads = encoder.heads;
     for (const char* name : {"._query", "._key", "._value"}) {
-      PEPNET_ASSIGN_OR_RETURN(const Value x, layers_.Linear(encoder.module + name, group.sequence, 3));
+      PEPNET_ASSIGN_OR_RETURN(const Value x,
+                              layers_.Linear(encoder.module + name, group.sequence, 3));
       // torch keeps the three projections in one matrix [3 E, E]; rows first to first + E are this
       // one's.
       const int64_t first = static_cast<int64_t>(parts.size()) * width;
       const Value begin = layers_.Integers({first}), end = layers_.Integers({first + width});
-      const Value product =
-          graph_.Apply("MatMul", {x, graph_.Apply("Transpose", {layers_.Slice(weight, begin, end, 0)})});
+      const Value product = graph_.Apply(
+          "MatMul", {x, graph_.Apply("Transpose", {layers_.Slice(weight, begin, end, 0)})});
       const Value projected = graph_.Apply("Add", {product, layers_.Slice(bias, begin, end, 0)});
-      const Value split = graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, width / heads})});
-      parts.push_back(graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
+      const Value split =
+          graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, width / heads})});
+      parts.push_back(
+          graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
     }
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
-    const Value keys = graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
-    const Value scores = graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
+    const Value keys =
+        graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
+    const Value scores =
+        graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
     const Value valid = Valid(group, encoder.max_length);
     const Value of_keys = layers_.Unsqueeze(layers_.Unsqueeze(valid, 1), 2);  // [batch, 1, 1, T]
-    const Value masked = graph_.Apply("Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});
-    const Value weights =
-        graph_.Apply("Mul", {graph_.Apply("Softmax", {masked}, {{"axis", int64_t{3}}}), AsFactor(of_keys)});
+    const Value masked = graph_.Apply(
+        "Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});
+    const Value weights = graph_.Apply(
+        "Mul", {graph_.Apply("Softmax", {masked}, {{"axis", int64_t{3}}}), AsFactor(of_keys)});
     const Value mixed = graph_.Apply("Transpose", {graph_.Apply("MatMul", {weights, parts[2]})},
                                      {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
     PEPNET_ASSIGN_OR_RETURN(
         const Value out,
-        layers_.Linear(attention + "out_proj", graph_.Apply("Reshape", {mixed, layers_.Integers({0, 0, width})}), 3));
+        layers_.Linear(attention + "out_proj",
+                       graph_.Apply("Reshape", {mixed, layers_.Integers({0, 0, width})}), 3));
     return graph_.Apply("Div", {WeightedSum(AsFactor(valid), out), Divisor(group.lengths)});
   }
 
@@ -190,16 +214,19 @@ class EncoderGraph {
 
 }  // namespace
 
-StatusOr<std::vector<Value>> AddEncoders(const JobConfig& config, const std::vector<OnnxLeaf>& leaves,
-                                         OnnxLayers* layers) {
+StatusOr<std::vector<Value>> AddEncoders(const JobConfig& config,
+                                         const std::vector<OnnxLeaf>& leaves, OnnxLayers* layers) {
   EncoderGraph graph(config, layers);
   std::vector<GroupValues> groups;
   layers->graph().BeginPart("sequences");
-  for (const SequenceGroup& group : config.model.sequence_groups) groups.push_back(graph.Group(group, leaves));
+  for (const SequenceGroup& group : config.model.sequence_groups) {
+    groups.push_back(graph.Group(group, leaves));
+  }
   std::vector<Value> encoded;
   for (const Encoder& encoder : config.model.encoders) {
     layers->graph().BeginPart(encoder.module);
-    PEPNET_ASSIGN_OR_RETURN(encoded.emplace_back(), graph.Encode(encoder, groups[encoder.sequence_group]));
+    PEPNET_ASSIGN_OR_RETURN(encoded.emplace_back(),
+                            graph.Encode(encoder, groups[encoder.sequence_group]));
   }
   return encoded;
 }

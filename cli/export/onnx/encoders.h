@@ -11,7 +11,8 @@
 namespace pepnet {
 
 // By encoder: [batch, width]. `leaves`: as AddFeatures() makes them.
-StatusOr<std::vector<OnnxGraph::Value>> AddEncoders(const JobConfig& config, const std::vector<OnnxLeaf>& leaves,
+StatusOr<std::vector<OnnxGraph::Value>> AddEncoders(const JobConfig& config,
+                                                    const std::vector<OnnxLeaf>& leaves,
                                                     OnnxLayers* layers);
 
 }  // namespace pepnet

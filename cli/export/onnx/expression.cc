@@ -23,32 +23,44 @@ class FormulaGraph {
     const std::string_view name = function.name;
     if (function.onnx != nullptr) {
       const Value out = graph_.Apply(function.onnx, in);
-      const bool is_truth =
-          name == "isnan" || name == "<=" || name == ">=" || name == "==" || name == ">" || name == "<";
+      const bool is_truth = name == "isnan" || name == "<=" || name == ">=" || name == "==" ||
+                            name == ">" || name == "<";
       return is_truth ? graph_.Cast(out, Type::kDouble) : out;
     }
     if (name == "!=") return Truth(graph_.Apply("Not", {graph_.Apply("Equal", in)}));
     if (name == "&&") return Truth(graph_.Apply("And", {IsNotZero(in[0]), IsNotZero(in[1])}));
     if (name == "||") return Truth(graph_.Apply("Or", {IsNotZero(in[0]), IsNotZero(in[1])}));
     if (name == "?:") return graph_.Apply("Where", {IsNotZero(in[0]), in[1], in[2]});
-    if (name == "log2") return graph_.Apply("Div", {graph_.Apply("Log", in), Number(std::numbers::ln2)});
-    if (name == "log10") return graph_.Apply("Div", {graph_.Apply("Log", in), Number(std::numbers::ln10)});
-    if (name == "avg") return graph_.Apply("Div", {graph_.Apply("Sum", in), Number(static_cast<double>(in.size()))});
+    if (name == "log2") {
+      return graph_.Apply("Div", {graph_.Apply("Log", in), Number(std::numbers::ln2)});
+    }
+    if (name == "log10") {
+      return graph_.Apply("Div", {graph_.Apply("Log", in), Number(std::numbers::ln10)});
+    }
+    if (name == "avg") {
+      return graph_.Apply("Div", {graph_.Apply("Sum", in), Number(static_cast<double>(in.size()))});
+    }
     if (name == "mod") return graph_.Apply("Mod", in, {{"fmod", int64_t{1}}});
-    if (name == "tan") return graph_.Apply("Div", {graph_.Apply("Sin", in), graph_.Apply("Cos", in)});
+    if (name == "tan") {
+      return graph_.Apply("Div", {graph_.Apply("Sin", in), graph_.Apply("Cos", in)});
+    }
     if (name == "trunc") return Signed(in[0], graph_.Apply("Floor", {graph_.Apply("Abs", in)}));
     if (name == "round") {  // |x| + 0.5 would round itself
       const Value size = graph_.Apply("Abs", in), below = graph_.Apply("Floor", {size});
-      const Value rises = graph_.Apply("GreaterOrEqual", {graph_.Apply("Sub", {size, below}), Number(0.5)});
+      const Value rises =
+          graph_.Apply("GreaterOrEqual", {graph_.Apply("Sub", {size, below}), Number(0.5)});
       return Signed(in[0], graph_.Apply("Add", {below, Truth(rises)}));
     }
     return InvalidInput("uses ", name == "-x" ? "-" : std::string(name),
-                        ", which model.onnx cannot compute in double; leave onnx out of --format, or compute the value "
+                        ", which model.onnx cannot compute in double; leave onnx out of --format, "
+                        "or compute the value "
                         "beforehand");
   }
 
  private:
-  Value IsNotZero(const Value& x) { return graph_.Apply("Not", {graph_.Apply("Equal", {x, Number(0)})}); }
+  Value IsNotZero(const Value& x) {
+    return graph_.Apply("Not", {graph_.Apply("Equal", {x, Number(0)})});
+  }
   Value Truth(const Value& x) { return graph_.Cast(x, Type::kDouble); }
   Value Signed(const Value& sign, const Value& size) {
     return graph_.Apply("Mul", {graph_.Apply("Sign", {sign}), size});
@@ -59,7 +71,8 @@ class FormulaGraph {
 
 }  // namespace
 
-StatusOr<Value> AddExpression(const Expression& expression, std::span<const Value> variables, OnnxGraph* graph) {
+StatusOr<Value> AddExpression(const Expression& expression, std::span<const Value> variables,
+                              OnnxGraph* graph) {
   FormulaGraph formula(graph);
   std::vector<Value> values;
   for (const Expression::Node& node : expression.nodes()) {
@@ -78,9 +91,9 @@ StatusOr<Value> AddExpression(const Expression& expression, std::span<const Valu
       }
     }
   }
-  const bool has_variable =
-      std::any_of(expression.nodes().begin(), expression.nodes().end(),
-                  [](const Expression::Node& node) { return node.kind == Expression::Node::Kind::kVariable; });
+  const bool has_variable = std::any_of(
+      expression.nodes().begin(), expression.nodes().end(),
+      [](const Expression::Node& node) { return node.kind == Expression::Node::Kind::kVariable; });
   if (has_variable) return values.back();
   // One number, which gets the variables' shape.
   const Value nothing = graph->Apply("Mul", {variables[0], formula.Number(0)});

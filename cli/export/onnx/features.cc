@@ -40,11 +40,13 @@ Type InputType(const Feature& feature) {
 // The properties that must be equal for two features to read the same input.
 std::string InputKind(const Feature& feature) {
   // Ids that are made outside the graph are those of one bucketizer with one number of rows.
-  const bool made = TokensOf(feature) == OnnxTokens::kIds && feature.bucketizer != Bucketizer::kIdentity;
-  return absl::StrCat(static_cast<int>(InputType(feature)), feature.weighted ? " weighted" : "",
-                      made ? absl::StrCat(" ", TypeOf(feature.bucketizer).name, " ", feature.rows) : "",
-                      TokensOf(feature) == OnnxTokens::kValues ? absl::StrCat(" values ", feature.dim) : "", " ",
-                      feature.separator, feature.sequence ? absl::StrCat(" ", feature.sequence->delimiter) : "");
+  const bool made =
+      TokensOf(feature) == OnnxTokens::kIds && feature.bucketizer != Bucketizer::kIdentity;
+  return absl::StrCat(
+      static_cast<int>(InputType(feature)), feature.weighted ? " weighted" : "",
+      made ? absl::StrCat(" ", TypeOf(feature.bucketizer).name, " ", feature.rows) : "",
+      TokensOf(feature) == OnnxTokens::kValues ? absl::StrCat(" values ", feature.dim) : "", " ",
+      feature.separator, feature.sequence ? absl::StrCat(" ", feature.sequence->delimiter) : "");
 }
 
 // Doubles in order as integers in order.
@@ -52,7 +54,9 @@ int64_t Ordered(double x) {
   const int64_t bits = std::bit_cast<int64_t>(x);
   return bits >= 0 ? bits : std::numeric_limits<int64_t>::min() - bits;
 }
-double FromOrdered(int64_t n) { return std::bit_cast<double>(n >= 0 ? n : std::numeric_limits<int64_t>::min() - n); }
+double FromOrdered(int64_t n) {
+  return std::bit_cast<double>(n >= 0 ? n : std::numeric_limits<int64_t>::min() - n);
+}
 
 // The tensors of one input that several features may share.
 struct Cells {
@@ -97,17 +101,21 @@ class FeatureGraph {
       Cells& cells = cells_[input.name];
       const bool is_sequence = feature.sequence.has_value();
       const OnnxGraph::Dimension batch{"batch", 0}, elements{input.name + "_n", 0};
-      const OnnxGraph::Dimension width = TokensOf(feature) == OnnxTokens::kValues
-                                             ? OnnxGraph::Dimension{"", feature.dim}
-                                             : OnnxGraph::Dimension{input.name + (is_sequence ? "_m" : "_n"), 0};
+      const OnnxGraph::Dimension width =
+          TokensOf(feature) == OnnxTokens::kValues
+              ? OnnxGraph::Dimension{"", feature.dim}
+              : OnnxGraph::Dimension{input.name + (is_sequence ? "_m" : "_n"), 0};
       OnnxGraph::Shape shape = {batch, width};
       if (is_sequence) shape.insert(shape.begin() + 1, elements);
-      cells.values = graph_.Input(input.name, input.type, shape, TypeOf(feature.bucketizer).onnx_comment(feature.rows));
-      const Value lengths = graph_.Input(input.name + ".lengths", Type::kInt64, {batch},
-                                         is_sequence ? "elements of the cell" : "tokens of the cell");
+      cells.values = graph_.Input(input.name, input.type, shape,
+                                  TypeOf(feature.bucketizer).onnx_comment(feature.rows));
+      const Value lengths =
+          graph_.Input(input.name + ".lengths", Type::kInt64, {batch},
+                       is_sequence ? "elements of the cell" : "tokens of the cell");
       cells.lengths = lengths;
       if (is_sequence) {
-        cells.counts = graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements}, "tokens of each element");
+        cells.counts = graph_.Input(input.name + ".counts", Type::kInt64, {batch, elements},
+                                    "tokens of each element");
       }
       const int64_t last = is_sequence ? 2 : 1;
       const Value limit = ops_.Unsqueeze(is_sequence ? cells.counts : lengths, last);
@@ -121,10 +129,12 @@ class FeatureGraph {
         cells.mask = graph_.Apply("And", {cells.mask, graph_.Cast(named, Type::kBool)});
       }
       if (feature.weighted) {
-        cells.weights = graph_.Input(input.name + ".weights", Type::kFloat, {batch, width}, "weights of the tokens");
+        cells.weights = graph_.Input(input.name + ".weights", Type::kFloat, {batch, width},
+                                     "weights of the tokens");
       }
       if (is_sequence) continue;
-      cells.count = graph_.Apply("ReduceSum", {graph_.Cast(cells.mask, Type::kFloat), ops_.Integers({1})});
+      cells.count =
+          graph_.Apply("ReduceSum", {graph_.Cast(cells.mask, Type::kFloat), ops_.Integers({1})});
       cells.is_empty = graph_.Apply("Less", {cells.count, ops_.Number(0.5f)});
     }
   }
@@ -159,7 +169,9 @@ class FeatureGraph {
     }
     if (feature.sequence) return LookupSequence(leaf, cells, found, table.finder);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
-    if (feature.weighted) factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
+    if (feature.weighted) {
+      factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
+    }
     if (feature.pooling == Pooling::kMean) {
       factor = graph_.Apply("Div", {factor, graph_.Apply("Max", {cells.count, ops_.Number(1)})});
     }
@@ -175,21 +187,25 @@ class FeatureGraph {
  private:
   // The rows of a table that grows: those it has, and initial values where it has none.
   StatusOr<Value> FindRows(const GraphTable& table, const Cells& cells) {
-    const Value place =
-        graph_.Apply("LabelEncoder", {cells.values},
-                     {{"keys_int64s", table.keys}, {"values_int64s", table.places}, {"default_int64", table.no_place}},
-                     "ai.onnx.ml");
+    const Value place = graph_.Apply("LabelEncoder", {cells.values},
+                                     {{"keys_int64s", table.keys},
+                                      {"values_int64s", table.places},
+                                      {"default_int64", table.no_place}},
+                                     "ai.onnx.ml");
     const Value found = graph_.Apply("Gather", {table.constant, place});
-    const Value is_new = graph_.Apply("And", {graph_.Apply("Equal", {place, ops_.Scalar(table.no_place)}), cells.mask});
+    const Value is_new = graph_.Apply(
+        "And", {graph_.Apply("Equal", {place, ops_.Scalar(table.no_place)}), cells.mask});
     // Those are few in most batches, and alone cost the work of making initial values.
     const Value at = graph_.Apply("Transpose", {graph_.Apply("NonZero", {is_new})});
     const Value ids = graph_.Apply("GatherND", {cells.values, at});
-    PEPNET_ASSIGN_OR_RETURN(const Value initial, AddInitialRows(table.table, table.seed, ids, &ops_));
+    PEPNET_ASSIGN_OR_RETURN(const Value initial,
+                            AddInitialRows(table.table, table.seed, ids, &ops_));
     return graph_.Apply("ScatterND", {found, at, initial});
   }
 
   // The pooled rows of the default_value's ids.
-  static std::vector<float> DefaultVector(const Feature& feature, const EmptyCell& empty, const RowFinder& rows) {
+  static std::vector<float> DefaultVector(const Feature& feature, const EmptyCell& empty,
+                                          const RowFinder& rows) {
     std::vector<float> vector(feature.dim, 0), row(feature.dim);
     for (size_t i = 0; i < empty.ids.size(); ++i) {
       float weight = feature.weighted ? empty.weights[i] : 1.0f;
@@ -204,17 +220,20 @@ class FeatureGraph {
   // element without tokens, which counts as `fallback_count` tokens. `counts_out`: [batch, n, 1]
   // float, tokens of the leaf's elements.
   StatusOr<OnnxLeaf> Elements(const Feature& feature, const Cells& cells, const Value& vectors,
-                              const std::vector<float>& fallback, int64_t fallback_count, bool has_default,
-                              Value* counts_out = nullptr) {
+                              const std::vector<float>& fallback, int64_t fallback_count,
+                              bool has_default, Value* counts_out = nullptr) {
     // One element more, so that a cell without elements has room for the default.
     const Value one = ops_.Integers({1});
-    Value values = ops_.Concat({vectors, ops_.Zeros(cells.lengths, {one, ops_.Integers({feature.dim})})}, 1);
+    Value values =
+        ops_.Concat({vectors, ops_.Zeros(cells.lengths, {one, ops_.Integers({feature.dim})})}, 1);
     const Value none = graph_.Cast(ops_.Zeros(cells.lengths, {one}), Type::kInt64);
     Value counts = ops_.Concat({cells.counts, none}, 1);
-    const Value lengths = has_default ? graph_.Apply("Max", {cells.lengths, ops_.Scalar(1)}) : cells.lengths;
+    const Value lengths =
+        has_default ? graph_.Apply("Max", {cells.lengths, ops_.Scalar(1)}) : cells.lengths;
     if (has_default) {
       const Value is_empty = graph_.Apply("Less", {counts, ops_.Scalar(1)});
-      PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, 1, feature.dim}, fallback));
+      PEPNET_ASSIGN_OR_RETURN(const Value constant,
+                              graph_.Floats("", {1, 1, feature.dim}, fallback));
       values = graph_.Apply("Where", {ops_.Unsqueeze(is_empty, 2), constant, values});
       counts = graph_.Apply("Where", {is_empty, ops_.Scalar(fallback_count), counts});
     }
@@ -228,24 +247,28 @@ class FeatureGraph {
   }
 
   // `found`: [batch, n, m, dim]
-  StatusOr<OnnxLeaf> LookupSequence(const Leaf& leaf, const Cells& cells, const Value& found, const RowFinder& rows) {
+  StatusOr<OnnxLeaf> LookupSequence(const Leaf& leaf, const Cells& cells, const Value& found,
+                                    const RowFinder& rows) {
     const Feature& feature = config_.features[leaf.feature];
     const EmptyCell& empty = encoder_.empty_cell(leaf.feature);
-    Feature summed = feature;  // sums, from which the mean follows over elements or over the whole cell
+    // Sums, from which the mean follows over elements or over the whole cell.
+    Feature summed = feature;
     summed.pooling = Pooling::kSum;
     const Value factor = ops_.Unsqueeze(graph_.Cast(cells.mask, Type::kFloat), 3);
     const Value sums = ops_.Sum(graph_.Apply("Mul", {found, factor}), 2);
     Value counts;
-    PEPNET_ASSIGN_OR_RETURN(OnnxLeaf made,
-                            Elements(feature, cells, sums, DefaultVector(summed, empty, rows),
-                                     static_cast<int64_t>(empty.ids.size()), empty.has_default, &counts));
+    PEPNET_ASSIGN_OR_RETURN(
+        OnnxLeaf made,
+        Elements(feature, cells, sums, DefaultVector(summed, empty, rows),
+                 static_cast<int64_t>(empty.ids.size()), empty.has_default, &counts));
     if (!leaf.sequence) {
       made.values = ops_.Sum(made.values, 1);
       counts = ops_.Sum(counts, 1);
       made.lengths.clear();
     }
     if (feature.pooling == Pooling::kMean) {
-      made.values = graph_.Apply("Div", {made.values, graph_.Apply("Max", {counts, ops_.Number(1)})});
+      made.values =
+          graph_.Apply("Div", {made.values, graph_.Apply("Max", {counts, ops_.Number(1)})});
     }
     return made;
   }
@@ -259,17 +282,22 @@ class FeatureGraph {
         return x;
       case NormalizerKind::kLog10: {
         const Value log = graph_.Apply("Div", {graph_.Apply("Log", {x}), Real(std::log(10.0))});
-        return graph_.Apply("Where", {graph_.Apply("Greater", {x, Real(normalizer.a)}), log, Real(normalizer.b)});
+        return graph_.Apply(
+            "Where", {graph_.Apply("Greater", {x, Real(normalizer.a)}), log, Real(normalizer.b)});
       }
       case NormalizerKind::kZscore:
-        return graph_.Apply("Div", {graph_.Apply("Sub", {x, Real(normalizer.a)}), Real(normalizer.b)});
+        return graph_.Apply("Div",
+                            {graph_.Apply("Sub", {x, Real(normalizer.a)}), Real(normalizer.b)});
       case NormalizerKind::kMinmax:
-        return graph_.Apply("Div", {graph_.Apply("Sub", {x, Real(normalizer.a)}), Real(normalizer.b - normalizer.a)});
+        return graph_.Apply("Div", {graph_.Apply("Sub", {x, Real(normalizer.a)}),
+                                    Real(normalizer.b - normalizer.a)});
       case NormalizerKind::kExpression: {
         const Value variables[] = {x};
         auto value = AddExpression(normalizer.expression, variables, &graph_);
-        if (!value.ok())
-          return Annotate(value.status(), absl::StrCat("the normalizer of feature '", feature.name, "'"));
+        if (!value.ok()) {
+          return Annotate(value.status(),
+                          absl::StrCat("the normalizer of feature '", feature.name, "'"));
+        }
         return value;
       }
     }
@@ -282,8 +310,8 @@ class FeatureGraph {
       case OnnxTokens::kIds:
         // Gather counts negative numbers from the end; here they must be as wrong as numbers that
         // are too large.
-        return graph_.Apply(
-            "Where", {graph_.Apply("Less", {cells.values, ops_.Scalar(0)}), ops_.Scalar(feature.rows), cells.values});
+        return graph_.Apply("Where", {graph_.Apply("Less", {cells.values, ops_.Scalar(0)}),
+                                      ops_.Scalar(feature.rows), cells.values});
       case OnnxTokens::kWords: {
         std::vector<std::string> words;
         std::vector<int64_t> ids;
@@ -292,7 +320,9 @@ class FeatureGraph {
           ids.push_back(id);
         }
         return graph_.Apply("LabelEncoder", {cells.values},
-                            {{"keys_strings", words}, {"values_int64s", ids}, {"default_int64", feature.unknown_id}},
+                            {{"keys_strings", words},
+                             {"values_int64s", ids},
+                             {"default_int64", feature.unknown_id}},
                             "ai.onnx.ml");
       }
       case OnnxTokens::kReals:
@@ -323,8 +353,8 @@ class FeatureGraph {
     const std::vector<double>& b = feature.boundaries;
     // Values up to log10's threshold become the constant b, whose bucket is known here.
     const int64_t below = std::upper_bound(b.begin(), b.end(), feature.normalizer.b) - b.begin();
-    return graph_.Apply("Where",
-                        {graph_.Apply("Greater", {x, Real(feature.normalizer.a)}), bucket, ops_.Scalar(below)});
+    return graph_.Apply("Where", {graph_.Apply("Greater", {x, Real(feature.normalizer.a)}), bucket,
+                                  ops_.Scalar(below)});
   }
 
   const JobConfig& config_;
@@ -349,23 +379,24 @@ std::vector<OnnxInput> OnnxInputs(const JobConfig& config) {
     const Feature& feature = config.features[f];
     if (!feature.is_read) continue;
     const bool shared = !kinds.at(feature.column).empty();
-    inputs.push_back({static_cast<int>(f), shared ? feature.column : feature.name, InputType(feature)});
+    inputs.push_back(
+        {static_cast<int>(f), shared ? feature.column : feature.name, InputType(feature)});
   }
   return inputs;
 }
 
 StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   const Normalizer& g = feature.normalizer;
-  const bool decreasing =
-      (g.kind == NormalizerKind::kZscore && g.b < 0) || (g.kind == NormalizerKind::kMinmax && g.b < g.a);
+  const bool decreasing = (g.kind == NormalizerKind::kZscore && g.b < 0) ||
+                          (g.kind == NormalizerKind::kMinmax && g.b < g.a);
   if (decreasing || (g.kind == NormalizerKind::kLog10 && g.a < 0)) {
     return InvalidInput("feature '", feature.name, "': boundaries behind a normalizer that ",
                         decreasing ? "decreases" : "takes logarithms of negative numbers",
                         " cannot be exported as onnx");
   }
   // log10 is asked for values above its threshold alone.
-  const double lowest =
-      g.kind == NormalizerKind::kLog10 ? std::nextafter(g.a, kInfinity) : std::numeric_limits<double>::lowest();
+  const double lowest = g.kind == NormalizerKind::kLog10 ? std::nextafter(g.a, kInfinity)
+                                                         : std::numeric_limits<double>::lowest();
   std::vector<double> thresholds;
   for (const double boundary : feature.boundaries) {
     // A binary search over all doubles for the least x whose normalized value reaches the boundary:
@@ -373,7 +404,9 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
     // logarithm or division rounds to.
     int64_t low = Ordered(lowest), high = Ordered(kInfinity);
     while (low < high) {  // the answer is in [low, high]
-      const int64_t middle = low + static_cast<int64_t>((static_cast<uint64_t>(high) - static_cast<uint64_t>(low)) / 2);
+      const int64_t middle =
+          low +
+          static_cast<int64_t>((static_cast<uint64_t>(high) - static_cast<uint64_t>(low)) / 2);
       if (Normalize(g, FromOrdered(middle)) >= boundary) {
         high = middle;
       } else {
@@ -387,7 +420,8 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
 
 namespace {
 
-StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows, OnnxGraph* graph) {
+StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows,
+                              OnnxGraph* graph) {
   GraphTable made(table, seed, *rows);
   int64_t count = table.rows;
   if (table.grows()) {
@@ -409,8 +443,9 @@ StatusOr<GraphTable> AddTable(const Table& table, uint64_t seed, TableRows* rows
     std::copy(values.begin(), values.end(), rows->values.begin());
     std::fill(rows->values.end() - table.dim, rows->values.end(), 0.0f);
   }
-  PEPNET_ASSIGN_OR_RETURN(made.constant, graph->Floats(TableParameterName(table), {count, table.dim},
-                                                       {rows->values.data(), rows->values.size()}));
+  PEPNET_ASSIGN_OR_RETURN(made.constant,
+                          graph->Floats(TableParameterName(table), {count, table.dim},
+                                        {rows->values.data(), rows->values.size()}));
   return made;
 }
 
@@ -429,7 +464,8 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
   }
   for (size_t t = 0; t < config.tables.size(); ++t) {
     PEPNET_ASSIGN_OR_RETURN(TableRows rows, tables.read(config.tables[t]));
-    PEPNET_ASSIGN_OR_RETURN(const GraphTable table, AddTable(config.tables[t], tables.seed, &rows, graph));
+    PEPNET_ASSIGN_OR_RETURN(const GraphTable table,
+                            AddTable(config.tables[t], tables.seed, &rows, graph));
     for (size_t l = 0; l < leaves.size(); ++l) {
       if (config.leaves[l].table != static_cast<int>(t)) continue;
       graph->BeginPart(config.features[config.leaves[l].feature].name);

@@ -88,9 +88,10 @@ struct OnnxGraph::State {
     const std::string padding((kAlignment - external->bytes() % kAlignment) % kAlignment, '\0');
     PEPNET_RETURN_IF_ERROR(external->Append(padding.data(), padding.size()));
     tensor->set_data_location(onnx::TensorProto::EXTERNAL);
-    const std::pair<const char*, std::string> entries[] = {{"location", BaseName(path) + ".data"},
-                                                           {"offset", absl::StrCat(external->bytes())},
-                                                           {"length", absl::StrCat(bytes)}};
+    const std::pair<const char*, std::string> entries[] = {
+        {"location", BaseName(path) + ".data"},
+        {"offset", absl::StrCat(external->bytes())},
+        {"length", absl::StrCat(bytes)}};
     for (const auto& [key, value] : entries) {
       onnx::StringStringEntryProto* const entry = tensor->add_external_data();
       entry->set_key(key);
@@ -103,11 +104,14 @@ struct OnnxGraph::State {
   Status ReadBack() const {
     PEPNET_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
     onnx::ModelProto read;
-    if (!read.ParseFromString(bytes)) return absl::DataLossError(absl::StrCat(path, " cannot be read back"));
+    if (!read.ParseFromString(bytes)) {
+      return absl::DataLossError(absl::StrCat(path, " cannot be read back"));
+    }
     if (external != nullptr) {
       PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(path + ".data"));
       if (sum.bytes != external->bytes() || sum.crc32c != external->crc32c()) {
-        return absl::DataLossError(absl::StrCat(path, ".data does not read back as it was written"));
+        return absl::DataLossError(
+            absl::StrCat(path, ".data does not read back as it was written"));
       }
     }
     if (read.graph().node_size() != model.graph().node_size() ||
@@ -117,8 +121,10 @@ struct OnnxGraph::State {
     for (const onnx::TensorProto& tensor : read.graph().initializer()) {
       if (tensor.data_location() == onnx::TensorProto::EXTERNAL) continue;
       const auto found = crcs.find(tensor.name());
-      if (found == crcs.end() || found->second != ExtendCrc32c(0, tensor.raw_data().data(), tensor.raw_data().size())) {
-        return absl::DataLossError(absl::StrCat(path, ": ", tensor.name(), " does not read back as it was written"));
+      if (found == crcs.end() ||
+          found->second != ExtendCrc32c(0, tensor.raw_data().data(), tensor.raw_data().size())) {
+        return absl::DataLossError(
+            absl::StrCat(path, ": ", tensor.name(), " does not read back as it was written"));
       }
     }
     return absl::OkStatus();
@@ -142,7 +148,8 @@ OnnxGraph::OnnxGraph(std::string path, int64_t external_bytes) : state_(std::mak
 
 OnnxGraph::~OnnxGraph() = default;
 
-OnnxGraph::Value OnnxGraph::Input(const std::string& name, Type type, const Shape& shape, const std::string& comment) {
+OnnxGraph::Value OnnxGraph::Input(const std::string& name, Type type, const Shape& shape,
+                                  const std::string& comment) {
   onnx::ValueInfoProto* const info = state_->model.mutable_graph()->add_input();
   Describe(info, name, type, shape);
   info->set_doc_string(comment);
@@ -156,7 +163,8 @@ void OnnxGraph::Output(const Value& value, const std::string& name, Type type, c
   Describe(state_->model.mutable_graph()->add_output(), name, type, shape);
 }
 
-StatusOr<OnnxGraph::Value> OnnxGraph::Floats(const std::string& name, const std::vector<int64_t>& dims,
+StatusOr<OnnxGraph::Value> OnnxGraph::Floats(const std::string& name,
+                                             const std::vector<int64_t>& dims,
                                              std::span<const float> values) {
   onnx::TensorProto* const tensor =
       state_->AddConstant(name, onnx::TensorProto::FLOAT, dims, values.data(), values.size_bytes());
@@ -168,14 +176,16 @@ StatusOr<OnnxGraph::Value> OnnxGraph::Floats(const std::string& name, const std:
   return tensor->name();
 }
 
-OnnxGraph::Value OnnxGraph::Doubles(const std::vector<int64_t>& dims, std::span<const double> values) {
+OnnxGraph::Value OnnxGraph::Doubles(const std::vector<int64_t>& dims,
+                                    std::span<const double> values) {
   onnx::TensorProto* const tensor =
       state_->AddConstant("", onnx::TensorProto::DOUBLE, dims, values.data(), values.size_bytes());
   tensor->set_raw_data(values.data(), values.size_bytes());
   return tensor->name();
 }
 
-OnnxGraph::Value OnnxGraph::Integers(const std::vector<int64_t>& dims, std::span<const int64_t> values) {
+OnnxGraph::Value OnnxGraph::Integers(const std::vector<int64_t>& dims,
+                                     std::span<const int64_t> values) {
   onnx::TensorProto* const tensor =
       state_->AddConstant("", onnx::TensorProto::INT64, dims, values.data(), values.size_bytes());
   tensor->set_raw_data(values.data(), values.size_bytes());
@@ -183,7 +193,8 @@ OnnxGraph::Value OnnxGraph::Integers(const std::vector<int64_t>& dims, std::span
 }
 
 OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value>& inputs,
-                                  const std::vector<Attribute>& attributes, const std::string& domain) {
+                                  const std::vector<Attribute>& attributes,
+                                  const std::string& domain) {
   onnx::NodeProto* const node = state_->AddNode(op);
   node->set_domain(domain);
   for (const Value& input : inputs) node->add_input(input);
@@ -201,7 +212,9 @@ OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value
       for (const int64_t n : *numbers) to->add_ints(n);
     } else {
       to->set_type(onnx::AttributeProto::STRINGS);
-      for (const std::string& text : std::get<std::vector<std::string>>(from.value)) to->add_strings(text);
+      for (const std::string& text : std::get<std::vector<std::string>>(from.value)) {
+        to->add_strings(text);
+      }
     }
   }
   const std::string output = state_->NewName(op);
@@ -233,10 +246,10 @@ StatusOr<std::vector<std::string>> OnnxGraph::Write() {
     files.push_back(BaseName(state_->path) + ".data");
   }
   if (static_cast<int64_t>(state_->model.ByteSizeLong()) > kLargestModel) {
-    return InvalidInput(
-        state_->path, " would have ", state_->model.ByteSizeLong(),
-        " bytes, and an ONNX file has at most 2 GiB; pass a smaller --onnx_external_mb, so that the tables go to ",
-        BaseName(state_->path), ".data");
+    return InvalidInput(state_->path, " would have ", state_->model.ByteSizeLong(),
+                        " bytes, and an ONNX file has at most 2 GiB; pass a smaller "
+                        "--onnx_external_mb, so that the tables go to ",
+                        BaseName(state_->path), ".data");
   }
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(state_->path, state_->model.SerializeAsString()));
   PEPNET_RETURN_IF_ERROR(state_->ReadBack());

@@ -47,9 +47,10 @@ class InitialRows {
       case InitKind::kSparse:
         break;
     }
-    return InvalidInput("--format onnx: the initial values of table ", table_.name, ", which grows, are those of ",
-                        TypeOf(init.kind).function,
-                        "; expected nn.init.uniform_, normal_ or constant_, or --format parquet,safetensors");
+    return InvalidInput(
+        "--format onnx: the initial values of table ", table_.name, ", which grows, are those of ",
+        TypeOf(init.kind).function,
+        "; expected nn.init.uniform_, normal_ or constant_, or --format parquet,safetensors");
   }
 
   // To the nearest value that a row of the table can have, by Dekker's splitting: with c = x (2^s +
@@ -66,9 +67,10 @@ class InitialRows {
       case ValueKind::kInt8:
         break;
     }
-    return InvalidInput("--format onnx: table ", table_.name,
-                        " grows and has rows of INT8, whose initial values the graph "
-                        "does not make; expected another data_type, or --format parquet,safetensors");
+    return InvalidInput(
+        "--format onnx: table ", table_.name,
+        " grows and has rows of INT8, whose initial values the graph "
+        "does not make; expected another data_type, or --format parquet,safetensors");
   }
   Value ToBits(int bits, const Value& x) {
     const Value c = graph_.Apply("Mul", {x, ops_.Number(std::ldexp(1.0f, 24 - bits) + 1)});
@@ -76,11 +78,17 @@ class InitialRows {
   }
 
   // [k, dim]
-  Value Shape(const Value& ids) { return ops_.Concat({graph_.Apply("Shape", {ids}), ops_.Integers({table_.dim})}, 0); }
+  Value Shape(const Value& ids) {
+    return ops_.Concat({graph_.Apply("Shape", {ids}), ops_.Integers({table_.dim})}, 0);
+  }
 
-  Value And(const Value& x, int64_t bits) { return graph_.Apply("BitwiseAnd", {x, ops_.Scalar(bits)}); }
+  Value And(const Value& x, int64_t bits) {
+    return graph_.Apply("BitwiseAnd", {x, ops_.Scalar(bits)});
+  }
   Value Xor(const Value& x, const Value& y) { return graph_.Apply("BitwiseXor", {x, y}); }
-  Value Times(const Value& x, int64_t factor) { return graph_.Apply("Mul", {x, ops_.Scalar(factor)}); }
+  Value Times(const Value& x, int64_t factor) {
+    return graph_.Apply("Mul", {x, ops_.Scalar(factor)});
+  }
   // Of numbers that are not negative.
   Value ShiftedBy16(const Value& x) { return graph_.Apply("Div", {x, ops_.Scalar(kTo16)}); }
 
@@ -91,7 +99,8 @@ class InitialRows {
     // x f0 and x f1 stay below 2^48, and the carry goes from the first to the second.
     const Value low = Times(x, factor & kLow16);
     const Value sum = graph_.Apply("Add", {ShiftedBy16(low), Times(x, factor >> 16)});
-    return {ShiftedBy16(sum), graph_.Apply("Add", {Times(And(sum, kLow16), kTo16), And(low, kLow16)})};
+    return {ShiftedBy16(sum),
+            graph_.Apply("Add", {Times(And(sum, kLow16), kTo16), And(low, kLow16)})};
   }
 
   // Philox4x32 of counters (id, block): four numbers below 2^32, each [k, blocks].
@@ -102,14 +111,16 @@ class InitialRows {
     // The upper half of an id is what is left without the lower one, and is not negative with its
     // 32 bits alone.
     const Value lower = And(column, kLow32);
-    const Value upper =
-        And(graph_.Apply("Div", {graph_.Apply("Sub", {column, lower}), ops_.Scalar(int64_t{1} << 32)}), kLow32);
+    const Value upper = And(
+        graph_.Apply("Div", {graph_.Apply("Sub", {column, lower}), ops_.Scalar(int64_t{1} << 32)}),
+        kLow32);
     std::array<Value, 4> c = {ops_.Integers(numbers), ops_.Scalar(0), lower, upper};
     uint32_t k0 = static_cast<uint32_t>(key_), k1 = static_cast<uint32_t>(key_ >> 32);
     for (int round = 0; round < 10; ++round) {
       const auto [high0, low0] = Product(0xD2511F53, c[0]);
       const auto [high1, low1] = Product(0xCD9E8D57, c[2]);
-      c = {Xor(Xor(high1, c[1]), ops_.Scalar(k0)), low1, Xor(Xor(high0, c[3]), ops_.Scalar(k1)), low0};
+      c = {Xor(Xor(high1, c[1]), ops_.Scalar(k0)), low1, Xor(Xor(high0, c[3]), ops_.Scalar(k1)),
+           low0};
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
@@ -120,23 +131,26 @@ class InitialRows {
   Value InOrder(const std::array<Value, 4>& words) {
     std::vector<Value> columns;
     for (const Value& word : words) columns.push_back(ops_.Unsqueeze(word, 2));
-    const Value flat = graph_.Apply("Reshape", {ops_.Concat(columns, 2), ops_.Integers({0, 4 * blocks_})});
-    return table_.dim == 4 * blocks_ ? flat : ops_.Slice(flat, ops_.Integers({0}), ops_.Integers({table_.dim}), 1);
+    const Value flat =
+        graph_.Apply("Reshape", {ops_.Concat(columns, 2), ops_.Integers({0, 4 * blocks_})});
+    return table_.dim == 4 * blocks_
+               ? flat
+               : ops_.Slice(flat, ops_.Integers({0}), ops_.Integers({table_.dim}), 1);
   }
 
   // k * 2^-24 in [0, 1), exact in float and in double.
   Value Unit(const Value& word, Type type) {
     const Value upper = graph_.Cast(graph_.Apply("Div", {word, ops_.Scalar(256)}), type);
     const double scale = 0x1.0p-24;
-    return graph_.Apply("Mul",
-                        {upper, type == Type::kFloat ? ops_.Number(0x1.0p-24f) : graph_.Doubles({}, {&scale, 1})});
+    return graph_.Apply("Mul", {upper, type == Type::kFloat ? ops_.Number(0x1.0p-24f)
+                                                            : graph_.Doubles({}, {&scale, 1})});
   }
 
   Value Uniform(const Value& ids, const FloatRange& range) {
     std::array<Value, 4> words = Words(ids);
     for (Value& word : words) word = Unit(word, Type::kFloat);
-    return graph_.Apply("Add",
-                        {ops_.Number(range.low), graph_.Apply("Mul", {ops_.Number(range.span), InOrder(words)})});
+    return graph_.Apply("Add", {ops_.Number(range.low),
+                                graph_.Apply("Mul", {ops_.Number(range.span), InOrder(words)})});
   }
 
   // mean + deviation * sqrt(-2 ln u1) * cos or sin(2 pi u2), in double
@@ -146,8 +160,10 @@ class InitialRows {
     std::array<Value, 4> values;
     for (size_t pair = 0; pair < 4; pair += 2) {
       const Value u1 = graph_.Apply("Sub", {number(1), Unit(words[pair], Type::kDouble)});
-      const Value angle = graph_.Apply("Mul", {number(2 * std::numbers::pi), Unit(words[pair + 1], Type::kDouble)});
-      const Value radius = graph_.Apply("Sqrt", {graph_.Apply("Mul", {number(-2), graph_.Apply("Log", {u1})})});
+      const Value angle =
+          graph_.Apply("Mul", {number(2 * std::numbers::pi), Unit(words[pair + 1], Type::kDouble)});
+      const Value radius =
+          graph_.Apply("Sqrt", {graph_.Apply("Mul", {number(-2), graph_.Apply("Log", {u1})})});
       const Value scaled = graph_.Apply("Mul", {number(deviation), radius});
       for (size_t i = 0; i < 2; ++i) {
         const Value wave = graph_.Apply(i == 0 ? "Cos" : "Sin", {angle});

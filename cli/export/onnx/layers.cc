@@ -11,7 +11,8 @@ StatusOr<Value> OnnxLayers::Parameter(const std::string& name) {
   if (i < 0) return absl::InternalError(absl::StrCat("there is no parameter ", name));
   Value& value = made_[name];
   if (value.empty()) {
-    PEPNET_ASSIGN_OR_RETURN(value, graph().Floats(name, parameters_.specs()[i].shape, parameters_.value(i)));
+    PEPNET_ASSIGN_OR_RETURN(
+        value, graph().Floats(name, parameters_.specs()[i].shape, parameters_.value(i)));
   }
   return value;
 }
@@ -27,7 +28,8 @@ StatusOr<Value> OnnxLayers::Linear(const std::string& module, const Value& x, in
   return inputs.size() == 2 ? product : graph().Apply("Add", {product, inputs[2]});
 }
 
-StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation& activation, const Value& x) {
+StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation& activation,
+                                     const Value& x) {
   const ActivationType& type = TypeOf(activation.kind);
   if (type.normalises) return Dice(module, x);
   std::vector<Value> constants, made;
@@ -38,9 +40,11 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
       if (*input == 'x') {
         inputs.push_back(x);
       } else if (*input == 'w') {
-        PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(absl::StrCat(module, ".", type.weight)));
+        PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(),
+                                Parameter(absl::StrCat(module, ".", type.weight)));
       } else if (*input == 'p' || *input == 'q') {
-        inputs.push_back(Number(static_cast<float>(*input == 'p' ? activation.parameter : activation.parameter2)));
+        inputs.push_back(Number(
+            static_cast<float>(*input == 'p' ? activation.parameter : activation.parameter2)));
       } else {
         inputs.push_back(*input >= 'A' ? constants.at(*input - 'A') : made.at(*input - '0'));
       }
@@ -48,7 +52,8 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
     if (node.attribute == nullptr) {
       made.push_back(graph().Apply(node.op, inputs));
     } else {
-      made.push_back(graph().Apply(node.op, inputs, {{node.attribute, static_cast<float>(activation.parameter)}}));
+      made.push_back(graph().Apply(node.op, inputs,
+                                   {{node.attribute, static_cast<float>(activation.parameter)}}));
     }
   }
   return made.empty() ? x : made.back();
@@ -74,7 +79,8 @@ StatusOr<Value> OnnxLayers::Dice(const std::string& module, const Value& x) {
   return graph().Apply("Mul", {x, graph().Apply("Add", {alpha, rest})});
 }
 
-StatusOr<Value> OnnxLayers::HiddenLayers(const std::string& module, const Mlp& mlp, Value x, int rank) {
+StatusOr<Value> OnnxLayers::HiddenLayers(const std::string& module, const Mlp& mlp, Value x,
+                                         int rank) {
   for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
     const std::string perceptron = absl::StrCat(module, ".", layer, ".perceptron.");
     PEPNET_ASSIGN_OR_RETURN(x, Linear(perceptron + "0", x, rank));

@@ -25,11 +25,12 @@ class NetworkGraph {
     for (const int encoder : group.encoders) columns.push_back(encoded[encoder]);
     if (group.variational) {  // worker/model/variational_dropout.h: each source times 1 - sigma(w)
       PEPNET_ASSIGN_OR_RETURN(const Value weights, layers_.Parameter(group.variational->parameter));
-      const Value kept = graph_.Apply("Sub", {layers_.Number(1.0f), graph_.Apply("Sigmoid", {weights})});
+      const Value kept =
+          graph_.Apply("Sub", {layers_.Number(1.0f), graph_.Apply("Sigmoid", {weights})});
       for (size_t s = 0; s < columns.size(); ++s) {
         const int64_t place = static_cast<int64_t>(s);
-        columns[s] =
-            graph_.Apply("Mul", {columns[s], graph_.Apply("Gather", {kept, graph_.Integers({}, {&place, 1})})});
+        columns[s] = graph_.Apply(
+            "Mul", {columns[s], graph_.Apply("Gather", {kept, graph_.Integers({}, {&place, 1})})});
       }
     }
     return layers_.Concat(columns, 1);
@@ -46,18 +47,21 @@ class NetworkGraph {
     const Value h = graph_.Apply("LeakyRelu", {graph_.Apply("Mul", {x, projection})},
                                  {{"alpha", static_cast<float>(DenseEmbedding::kSlope)}});
     const Value mixed = graph_.Apply("MatMul", {h, graph_.Apply("Transpose", {mixing})});
-    const Value kept = graph_.Apply("Mul", {h, layers_.Number(static_cast<float>(embedding.keep_prob))});
-    const Value z = graph_.Apply(
-        "Div", {graph_.Apply("Add", {mixed, kept}), layers_.Number(static_cast<float>(embedding.temperature))});
+    const Value kept =
+        graph_.Apply("Mul", {h, layers_.Number(static_cast<float>(embedding.keep_prob))});
+    const Value z =
+        graph_.Apply("Div", {graph_.Apply("Add", {mixed, kept}),
+                             layers_.Number(static_cast<float>(embedding.temperature))});
     return graph_.Apply("MatMul", {graph_.Apply("Softmax", {z}, {{"axis", int64_t{1}}}), meta});
   }
 
   // gamma * sigma(W2 relu(W1 x + b1) + b2)
   StatusOr<Value> Gate(const std::string& module, const Value& x, double gamma) {
     PEPNET_ASSIGN_OR_RETURN(const Value first, layers_.Linear(module + ".dense_layers.0", x));
-    PEPNET_ASSIGN_OR_RETURN(const Value second,
-                            layers_.Linear(module + ".dense_layers.2", graph_.Apply("Relu", {first})));
-    return graph_.Apply("Mul", {graph_.Apply("Sigmoid", {second}), layers_.Number(static_cast<float>(gamma))});
+    PEPNET_ASSIGN_OR_RETURN(const Value second, layers_.Linear(module + ".dense_layers.2",
+                                                               graph_.Apply("Relu", {first})));
+    return graph_.Apply(
+        "Mul", {graph_.Apply("Sigmoid", {second}), layers_.Number(static_cast<float>(gamma))});
   }
 
   StatusOr<Value> Ppnet(size_t task, const Value& shared, const Value& gate_input) {
@@ -66,9 +70,11 @@ class NetworkGraph {
     for (size_t layer = 0; layer < layers; ++layer) {
       const std::string k = absl::StrCat(task * layers + layer);
       PEPNET_ASSIGN_OR_RETURN(const Value linear, layers_.Linear("model.ppnet.linears." + k, x));
-      PEPNET_ASSIGN_OR_RETURN(const Value active,
-                              layers_.Activate("model.ppnet.activations." + k, model_.ppnet_activation, linear));
-      PEPNET_ASSIGN_OR_RETURN(const Value gate, Gate("model.ppnet.gate_nus." + k, gate_input, model_.ppnet_gamma));
+      PEPNET_ASSIGN_OR_RETURN(
+          const Value active,
+          layers_.Activate("model.ppnet.activations." + k, model_.ppnet_activation, linear));
+      PEPNET_ASSIGN_OR_RETURN(const Value gate,
+                              Gate("model.ppnet.gate_nus." + k, gate_input, model_.ppnet_gamma));
       x = graph_.Apply("Mul", {active, gate});
     }
     return x;
@@ -88,18 +94,22 @@ class NetworkGraph {
   // has one class.
   Status ChooseOwnDomain(const JobConfig& config, const std::vector<Value>& values,
                          std::map<std::string, std::pair<Value, int>>* outputs) {
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs, OwnDomainOutputs(config));
-    const Value domain = graph_.Input(OwnDomainInput(config), OnnxGraph::Type::kInt64, {{"batch", 0}},
-                                      absl::StrCat("the row's domain, 0 to ", model_.domain_count - 1));
+    PEPNET_ASSIGN_OR_RETURN(const std::vector<OwnDomainOutput> own_outputs,
+                            OwnDomainOutputs(config));
+    const Value domain =
+        graph_.Input(OwnDomainInput(config), OnnxGraph::Type::kInt64, {{"batch", 0}},
+                     absl::StrCat("the row's domain, 0 to ", model_.domain_count - 1));
     // GatherElements counts negative numbers from the end; here they must be as wrong as numbers
     // that are too large.
     const Value is_negative = graph_.Apply("Less", {domain, layers_.Scalar(0)});
-    const Value checked = graph_.Apply("Where", {is_negative, layers_.Scalar(model_.domain_count), domain});
+    const Value checked =
+        graph_.Apply("Where", {is_negative, layers_.Scalar(model_.domain_count), domain});
     const Value place = layers_.Unsqueeze(checked, 1);
     for (const OwnDomainOutput& own : own_outputs) {
       std::vector<Value> columns;
       for (const int output : own.outputs) columns.push_back(layers_.Unsqueeze(values[output], 1));
-      const Value chosen = graph_.Apply("GatherElements", {layers_.Concat(columns, 1), place}, {{"axis", int64_t{1}}});
+      const Value chosen = graph_.Apply("GatherElements", {layers_.Concat(columns, 1), place},
+                                        {{"axis", int64_t{1}}});
       (*outputs)[own.name] = {Squeezed(chosen), own.width};
     }
     return absl::OkStatus();
@@ -118,7 +128,8 @@ class NetworkGraph {
       case OutputRule::Kind::kSoftmaxColumn1: {
         const int64_t one = 1;
         const Value all = graph_.Apply("Softmax", {z}, {{"axis", int64_t{1}}});
-        return graph_.Apply("Gather", {all, graph_.Integers({}, {&one, 1})}, {{"axis", int64_t{1}}});
+        return graph_.Apply("Gather", {all, graph_.Integers({}, {&one, 1})},
+                            {{"axis", int64_t{1}}});
       }
     }
     return z;
@@ -136,8 +147,8 @@ class NetworkGraph {
 
 }  // namespace
 
-Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, const std::vector<OnnxLeaf>& leaves,
-                  bool own_domain, OnnxGraph* graph) {
+Status AddNetwork(const JobConfig& config, const DenseParameters& parameters,
+                  const std::vector<OnnxLeaf>& leaves, bool own_domain, OnnxGraph* graph) {
   const Model& model = config.model;
   OnnxLayers layers(parameters, graph);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Value> encoded, AddEncoders(config, leaves, &layers));
@@ -145,7 +156,8 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   std::vector<OnnxLeaf> listed = leaves;  // as groups read them
   for (const DenseEmbedding& embedding : model.embeddings) {
     graph->BeginPart(config.features[config.leaves[embedding.leaf].feature].name);
-    PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values, network.Embedding(embedding, leaves[embedding.leaf].values));
+    PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values,
+                            network.Embedding(embedding, leaves[embedding.leaf].values));
   }
   graph->BeginPart("embedding");
   PEPNET_ASSIGN_OR_RETURN(Value shared, network.Group(model.main, listed, encoded));
@@ -153,7 +165,8 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
     graph->BeginPart("epnet");
     PEPNET_ASSIGN_OR_RETURN(const Value domain, network.Group(*model.domain, listed, encoded));
     const Value input = layers.Concat({domain, shared}, 1);
-    PEPNET_ASSIGN_OR_RETURN(const Value gate, network.Gate("model.epnet.gate_nu", input, model.epnet_gamma));
+    PEPNET_ASSIGN_OR_RETURN(const Value gate,
+                            network.Gate("model.epnet.gate_nu", input, model.epnet_gamma));
     shared = graph->Apply("Mul", {gate, shared});
   }
   std::vector<Value> tasks(model.towers.size(), shared);
@@ -169,7 +182,8 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   std::vector<Value> raw;
   for (size_t i = 0; i < model.towers.size() * model.domain_count; ++i) {
     graph->BeginPart("tower/" + model.towers[i / model.domain_count].name);
-    PEPNET_ASSIGN_OR_RETURN(raw.emplace_back(), network.TowerOutput(i, tasks[i / model.domain_count]));
+    PEPNET_ASSIGN_OR_RETURN(raw.emplace_back(),
+                            network.TowerOutput(i, tasks[i / model.domain_count]));
   }
   const auto declare = [&](const std::string& name, const Value& value, int width) {
     OnnxGraph::Shape shape = {{"batch", 0}};
@@ -182,7 +196,8 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters, co
   for (const OutputRule& rule : OutputRules(config)) {
     values.push_back(network.Rule(rule, raw[rule.tower]));
     outputs[rule.name] = {values.back(), rule.width};
-    if (!own_domain) declare(rule.name, values.back(), rule.width);  // a graph without the domain stays as it was
+    // A graph without the domain stays as it was.
+    if (!own_domain) declare(rule.name, values.back(), rule.width);
   }
   if (!own_domain) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(network.ChooseOwnDomain(config, values, &outputs));

@@ -6,7 +6,8 @@ using Value = OnnxGraph::Value;
 
 Value OnnxOps::Number(float x) {
   Value& value = numbers_[x];
-  if (value.empty()) value = *graph_.Floats("", {}, {&x, 1});  // too small to go to another file, so it cannot fail
+  // Too small to go to another file, so it cannot fail.
+  if (value.empty()) value = *graph_.Floats("", {}, {&x, 1});
   return value;
 }
 
@@ -30,14 +31,17 @@ Value OnnxOps::Sum(const Value& x, int64_t axis, bool keep) {
   return graph_.Apply("ReduceSum", {x, Integers({axis})}, {{"keepdims", int64_t{keep ? 1 : 0}}});
 }
 
-Value OnnxOps::Unsqueeze(const Value& x, int64_t axis) { return graph_.Apply("Unsqueeze", {x, Integers({axis})}); }
+Value OnnxOps::Unsqueeze(const Value& x, int64_t axis) {
+  return graph_.Apply("Unsqueeze", {x, Integers({axis})});
+}
 
 Value OnnxOps::Slice(const Value& x, const Value& begin, const Value& end, int64_t axis) {
   return graph_.Apply("Slice", {x, begin, end, Integers({axis})});
 }
 
 Value OnnxOps::Zeros(const Value& like, const std::vector<Value>& dims) {
-  std::vector<Value> shape = {Slice(graph_.Apply("Shape", {like}), Integers({0}), Integers({1}), 0)};
+  std::vector<Value> shape = {
+      Slice(graph_.Apply("Shape", {like}), Integers({0}), Integers({1}), 0)};
   shape.insert(shape.end(), dims.begin(), dims.end());
   return graph_.Apply("ConstantOfShape", {Concat(shape, 0)});  // of type float
 }

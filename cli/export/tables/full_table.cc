@@ -19,9 +19,9 @@ Status Resize(const Table& table, int64_t rows, AlignedBuffer<float>* values) {
     values->Resize(static_cast<size_t>(rows * table.dim));
     return absl::OkStatus();
   });
-  return Annotate(made,
-                  absl::StrCat("table ", table.name, " as a dense tensor of ", rows, " x ", table.dim, " (",
-                               rows * table.dim * sizeof(float) >> 20, " MiB), which --format parquet does not need"));
+  return Annotate(made, absl::StrCat("table ", table.name, " as a dense tensor of ", rows, " x ",
+                                     table.dim, " (", rows * table.dim * sizeof(float) >> 20,
+                                     " MiB), which --format parquet does not need"));
 }
 
 // The initial value of every row.
@@ -36,7 +36,9 @@ StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
   for (int64_t id = 0; id < table.rows; ++id) {
     initializer.Fill(id, {rows.values.data() + id * table.dim, static_cast<size_t>(table.dim)});
   }
-  if (MutantActive(Mutant::kExportForgetsInitialRows)) std::memset(rows.values.data(), 0, rows.values.bytes());
+  if (MutantActive(Mutant::kExportForgetsInitialRows)) {
+    std::memset(rows.values.data(), 0, rows.values.bytes());
+  }
   return rows;
 }
 
@@ -50,7 +52,8 @@ int64_t CheckpointedRows(const Manifest& manifest, const Table& table) {
   return rows;
 }
 
-StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest, const Table& table) {
+StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest,
+                              const Table& table) {
   TableRows result;
   if (table.grows()) {
     PEPNET_RETURN_IF_ERROR(Resize(table, CheckpointedRows(manifest, table), &result.values));
@@ -60,13 +63,15 @@ StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& man
   const IdRange range = IdsOf(table.rows);
   for (const PartEntry& part : manifest.parts) {
     if (part.table != table.name) continue;
-    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader, TablePartReader::Open(checkpoint, part));
+    PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartReader> reader,
+                            TablePartReader::Open(checkpoint, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         const int64_t id = rows.ids[i];
         if (!range.Contains(id)) {
-          return absl::DataLossError(absl::StrCat(part.file, " holds id ", id, " of table ", table.name,
-                                                  ", whose ids are ", IdRangeText(table.rows)));
+          return absl::DataLossError(absl::StrCat(part.file, " holds id ", id, " of table ",
+                                                  table.name, ", whose ids are ",
+                                                  IdRangeText(table.rows)));
         }
         const std::span<const float> row = rows.values.subspan(i * table.dim, table.dim);
         for (const float v : row) {
@@ -99,7 +104,9 @@ void RowFinder::Copy(int64_t id, float* out) const {
   if (grows_) {
     // Parts stand by server, servers own ranges of buckets, and rows are sorted by id within a
     // bucket: the whole is sorted by (bucket, id).
-    const auto key = [this](int64_t of) { return std::pair(BucketOf(RowHash(table_hash_, of)), of); };
+    const auto key = [this](int64_t of) {
+      return std::pair(BucketOf(RowHash(table_hash_, of)), of);
+    };
     const auto found = std::lower_bound(rows_.ids.begin(), rows_.ids.end(), key(id),
                                         [&](int64_t a, const auto& b) { return key(a) < b; });
     if (found == rows_.ids.end() || *found != id) return initializer_.Fill(id, {out, dim_});

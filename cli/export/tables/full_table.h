@@ -15,15 +15,17 @@
 namespace pepnet {
 
 struct TableRows {
-  // Of a table that grows: the ids that have a row, by bucket and id. Else empty: row i is that of id i.
+  // Of a table that grows: the ids that have a row, by bucket and id. Else empty: row i is that of
+  // id i.
   std::vector<int64_t> ids;
   AlignedBuffer<float> values;  // [rows, dim]
 };
 
-// Of a table with an end the checkpointed rows, and the initial value of every row that was never created; of one that
-// grows the checkpointed rows. DataLoss for an id beyond the table; InvalidArgument for a value that is not finite, which
-// nobody wants to serve.
-StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest, const Table& table);
+// Of a table with an end the checkpointed rows, and the initial value of every row that was never
+// created; of one that grows the checkpointed rows. DataLoss for an id beyond the table;
+// InvalidArgument for a value that is not finite, which nobody wants to serve.
+StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& manifest,
+                              const Table& table);
 
 // Rows that the checkpoint has of a table.
 int64_t CheckpointedRows(const Manifest& manifest, const Table& table);
@@ -34,7 +36,8 @@ struct TableSource {
   uint64_t seed = 0;  // of the initial values of rows that no table has
 };
 
-// Finds rows by their ids, initial values where there is none. Borrows `rows`, in the order of ReadTable().
+// Finds rows by their ids, initial values where there is none. Borrows `rows`, in the order of
+// ReadTable().
 class RowFinder {
  public:
   RowFinder(const Table& table, uint64_t seed, const TableRows& rows);

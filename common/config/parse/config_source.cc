@@ -30,8 +30,8 @@ void ForEachChild(const Message& message,
 
 }  // namespace
 
-bool ConfigSource::FindPath(const Message& from, const Message* target, std::vector<const Message*>* messages,
-                            std::string* path) const {
+bool ConfigSource::FindPath(const Message& from, const Message* target,
+                            std::vector<const Message*>* messages, std::string* path) const {
   messages->push_back(&from);
   if (&from == target) return true;
   bool found = false;
@@ -52,7 +52,8 @@ bool ConfigSource::FindPath(const Message& from, const Message* target, std::vec
   return found;
 }
 
-void ConfigSource::Record(const Message& root, const google::protobuf::TextFormat::ParseInfoTree& tree) {
+void ConfigSource::Record(const Message& root,
+                          const google::protobuf::TextFormat::ParseInfoTree& tree) {
   Record(root);
   RecordMessage(root, tree, 0);
 }
@@ -69,7 +70,8 @@ void ConfigSource::RecordPositions(const Message& message) {
   });
 }
 
-void ConfigSource::RecordMessage(const Message& message, const google::protobuf::TextFormat::ParseInfoTree& tree,
+void ConfigSource::RecordMessage(const Message& message,
+                                 const google::protobuf::TextFormat::ParseInfoTree& tree,
                                  int line) {
   if (line > 0) message_lines_[&message] = line;
   const auto* reflection = message.GetReflection();
@@ -79,7 +81,8 @@ void ConfigSource::RecordMessage(const Message& message, const google::protobuf:
     const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
     std::vector<int>& lines = field_lines_[{&message, field->name()}];
     for (int i = 0; i < size; ++i) {
-      lines.push_back(tree.GetLocation(field, field->is_repeated() ? i : -1).line + 1);  // the parser counts from 0
+      // The parser counts from 0.
+      lines.push_back(tree.GetLocation(field, field->is_repeated() ? i : -1).line + 1);
     }
   }
   ForEachChild(message, [&](const FieldDescriptor& field, int index, const Message& child) {
@@ -90,16 +93,20 @@ void ConfigSource::RecordMessage(const Message& message, const google::protobuf:
 }
 
 void ConfigSource::MarkEdited(const Message& message, const std::string& origin) {
-  for (auto it = field_lines_.lower_bound({&message, ""}); it != field_lines_.end() && it->first.first == &message;) {
+  for (auto it = field_lines_.lower_bound({&message, ""});
+       it != field_lines_.end() && it->first.first == &message;) {
     it = field_lines_.erase(it);
   }
   message_lines_.erase(&message);
   positions_.erase(&message);
   origins_[{&message, ""}] = origin;
-  ForEachChild(message, [&](const FieldDescriptor&, int, const Message& child) { MarkEdited(child, origin); });
+  ForEachChild(message, [&](const FieldDescriptor&, int, const Message& child) {
+    MarkEdited(child, origin);
+  });
 }
 
-void ConfigSource::MarkFieldEdited(const Message& message, const FieldDescriptor& field, const std::string& origin) {
+void ConfigSource::MarkFieldEdited(const Message& message, const FieldDescriptor& field,
+                                   const std::string& origin) {
   field_lines_.erase({&message, field.name()});
   origins_[{&message, field.name()}] = origin;
 }
@@ -107,7 +114,8 @@ void ConfigSource::MarkFieldEdited(const Message& message, const FieldDescriptor
 void ConfigSource::CopyLines(const Message& from, const Message& to) {
   // The copies are collected first: inserting while going through the map could meet them again.
   std::vector<std::pair<FieldKey, std::vector<int>>> copies;
-  for (auto it = field_lines_.lower_bound({&from, ""}); it != field_lines_.end() && it->first.first == &from; ++it) {
+  for (auto it = field_lines_.lower_bound({&from, ""});
+       it != field_lines_.end() && it->first.first == &from; ++it) {
     copies.push_back({{&to, it->first.second}, it->second});
   }
   field_lines_.insert(copies.begin(), copies.end());
@@ -116,21 +124,27 @@ void ConfigSource::CopyLines(const Message& from, const Message& to) {
     message_lines_[&to] = line;
   }
   std::vector<const Message*> from_children, to_children;
-  ForEachChild(from, [&](const FieldDescriptor&, int, const Message& child) { from_children.push_back(&child); });
-  ForEachChild(to, [&](const FieldDescriptor&, int, const Message& child) { to_children.push_back(&child); });
+  ForEachChild(from, [&](const FieldDescriptor&, int, const Message& child) {
+    from_children.push_back(&child);
+  });
+  ForEachChild(to, [&](const FieldDescriptor&, int, const Message& child) {
+    to_children.push_back(&child);
+  });
   for (size_t i = 0; i < std::min(from_children.size(), to_children.size()); ++i) {
     CopyLines(*from_children[i], *to_children[i]);
   }
 }
 
-void ConfigSource::RenameField(const Message& message, const std::string& from, const std::string& to) {
+void ConfigSource::RenameField(const Message& message, const std::string& from,
+                               const std::string& to) {
   if (auto it = field_lines_.find({&message, from}); it != field_lines_.end()) {
     const std::vector<int> lines = it->second;
     field_lines_[{&message, to}] = lines;
   }
 }
 
-ConfigSource::StandIn::StandIn(ConfigSource* source, const Message& copy, const Message& original) : source_(*source) {
+ConfigSource::StandIn::StandIn(ConfigSource* source, const Message& copy, const Message& original)
+    : source_(*source) {
   Add(copy, original);
 }
 
@@ -178,7 +192,9 @@ std::string ConfigSource::Where(const Message& of, const std::string& field, int
   if (!field.empty()) absl::StrAppend(&path, path.empty() ? "" : ".", field);
   std::string origin;
   if (auto it = origins_.find({&message, field}); it != origins_.end()) origin = it->second;
-  if (auto it = origins_.find({&message, ""}); origin.empty() && it != origins_.end()) origin = it->second;
+  if (auto it = origins_.find({&message, ""}); origin.empty() && it != origins_.end()) {
+    origin = it->second;
+  }
   if (!origin.empty()) return absl::StrCat(origin, ": ", path);
   // The closest message around the field that has a line.
   int line = Line(message, field, index);
@@ -193,7 +209,9 @@ void ConfigSource::Note(const Message& message, const std::string& field, const 
 }
 
 void ConfigSource::AddNote(std::string note) {
-  if (std::find(notes_.begin(), notes_.end(), note) == notes_.end()) notes_.push_back(std::move(note));
+  if (std::find(notes_.begin(), notes_.end(), note) == notes_.end()) {
+    notes_.push_back(std::move(note));
+  }
 }
 
 }  // namespace pepnet

@@ -63,16 +63,22 @@ StatusOr<std::string> ReadAsText(const Message& message, const std::string& path
   const size_t dot = path.find('.');
   PEPNET_ASSIGN_OR_RETURN(const FieldDescriptor* field, FindField(message, path.substr(0, dot)));
   const Reflection* reflection = message.GetReflection();
-  if (field->is_repeated())
+  if (field->is_repeated()) {
     return InvalidInput("\"", field->name(), "\" is repeated; a selector compares single fields");
+  }
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-    if (dot == std::string::npos)
+    if (dot == std::string::npos) {
       return InvalidInput("\"", field->name(), "\" is a message; a selector compares values");
+    }
     if (!reflection->HasField(message, field)) return std::string();
     return ReadAsText(reflection->GetMessage(message, field), path.substr(dot + 1));
   }
-  if (dot != std::string::npos) return InvalidInput("\"", field->name(), "\" is a value, not a message");
-  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) return reflection->GetString(message, field);
+  if (dot != std::string::npos) {
+    return InvalidInput("\"", field->name(), "\" is a value, not a message");
+  }
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    return reflection->GetString(message, field);
+  }
   std::string text;
   google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &text);
   return text;
@@ -87,12 +93,17 @@ StatusOr<int> ParseIndex(const std::string& text, int size, int if_empty) {
 
 // True if "text <comparison> value" holds: equality of texts, order of numbers. A field that is not
 // set is in no order.
-StatusOr<bool> Holds(const std::string& text, const std::string& comparison, const std::string& value) {
+StatusOr<bool> Holds(const std::string& text, const std::string& comparison,
+                     const std::string& value) {
   if (comparison == "=") return text == value;
   double left = 0, right = 0;
   if (text.empty()) return false;
-  if (!absl::SimpleAtod(value, &right)) return InvalidInput("\"", value, "\" behind ", comparison, " is no number");
-  if (!absl::SimpleAtod(text, &left)) return InvalidInput("\"", text, "\" is no number, which ", comparison, " needs");
+  if (!absl::SimpleAtod(value, &right)) {
+    return InvalidInput("\"", value, "\" behind ", comparison, " is no number");
+  }
+  if (!absl::SimpleAtod(text, &left)) {
+    return InvalidInput("\"", text, "\" is no number, which ", comparison, " needs");
+  }
   return comparison == "<"    ? left < right
          : comparison == ">"  ? left > right
          : comparison == "<=" ? left <= right
@@ -103,13 +114,16 @@ StatusOr<bool> Holds(const std::string& text, const std::string& comparison, con
 // >, <= and >=.
 StatusOr<std::vector<int>> SelectByValue(const Message& message, const FieldDescriptor& field,
                                          const std::string& selector) {
-  if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return InvalidInput("[", selector, "] needs messages");
+  if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+    return InvalidInput("[", selector, "] needs messages");
+  }
   const size_t at = selector.find_first_of("<=>");
   // `at + 1` may be the end of the text, where std::string holds a zero that may be read.
   const size_t length = selector[at] != '=' && selector[at + 1] == '=' ? 2 : 1;
   const std::string path(absl::StripAsciiWhitespace(selector.substr(0, at)));
   std::string value(absl::StripAsciiWhitespace(selector.substr(at + length)));
-  if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front()) {
+  if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') &&
+      value.back() == value.front()) {
     value = value.substr(1, value.size() - 2);
   }
   const Reflection* reflection = message.GetReflection();
@@ -125,11 +139,14 @@ StatusOr<std::vector<int>> SelectByValue(const Message& message, const FieldDesc
 }
 
 // Elements of repeated `field` that the selector names.
-StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor& field, const std::string& selector) {
+StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor& field,
+                                  const std::string& selector) {
   const Reflection* reflection = message.GetReflection();
   const int size = reflection->FieldSize(message, &field);
   std::vector<int> selected;
-  if (selector.find_first_of("<=>") != std::string::npos) return SelectByValue(message, field, selector);
+  if (selector.find_first_of("<=>") != std::string::npos) {
+    return SelectByValue(message, field, selector);
+  }
   int begin = 0, end = 0;
   if (const size_t colon = selector.find(':'); colon != std::string::npos) {
     PEPNET_ASSIGN_OR_RETURN(begin, ParseIndex(selector.substr(0, colon), size, 0));
@@ -142,13 +159,15 @@ StatusOr<std::vector<int>> Select(const Message& message, const FieldDescriptor&
     end = begin < size ? begin + 1 : size;
   }
   if (begin < 0 || end > size || begin >= end) {
-    return InvalidInput("[", selector, "] is outside ", field.name(), ", which has ", size, " elements");
+    return InvalidInput("[", selector, "] is outside ", field.name(), ", which has ", size,
+                        " elements");
   }
   for (int i = begin; i < end; ++i) selected.push_back(i);
   return selected;
 }
 
-Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, const JsonFields& fields, Message* message) {
+Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, const JsonFields& fields,
+             Message* message) {
   const Step& step = steps[at];
   PEPNET_ASSIGN_OR_RETURN(const FieldDescriptor* field, FindField(*message, step.field));
   const Reflection* reflection = message->GetReflection();
@@ -158,15 +177,19 @@ Status Apply(const std::vector<Step>& steps, size_t at, const Json& value, const
   }
   if (!step.has_selector) {
     if (last) return fields.Set(value, *field, message);
-    if (field->is_repeated()) return InvalidInput("\"", step.field, "\" is repeated; write ", step.field, "[0] or [:]");
+    if (field->is_repeated()) {
+      return InvalidInput("\"", step.field, "\" is repeated; write ", step.field, "[0] or [:]");
+    }
     return Apply(steps, at + 1, value, fields, reflection->MutableMessage(message, field));
   }
-  if (!field->is_repeated()) return InvalidInput("\"", step.field, "\" is not repeated; remove [", step.selector, "]");
+  if (!field->is_repeated()) {
+    return InvalidInput("\"", step.field, "\" is not repeated; remove [", step.selector, "]");
+  }
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int> selected, Select(*message, *field, step.selector));
   for (const int i : selected) {
     if (!last) {
-      PEPNET_RETURN_IF_ERROR(
-          Apply(steps, at + 1, value, fields, reflection->MutableRepeatedMessage(message, field, i)));
+      PEPNET_RETURN_IF_ERROR(Apply(steps, at + 1, value, fields,
+                                   reflection->MutableRepeatedMessage(message, field, i)));
     } else {
       PEPNET_RETURN_IF_ERROR(fields.SetElement(value, *field, i, message));
     }
@@ -196,43 +219,52 @@ Status SetPath(const char* origin, const std::string& path, const Json& value, C
   const std::string where = absl::StrCat(origin, ": ", Printable(path, 200));
   const auto steps = ParsePath(path);
   if (!steps.ok()) return Annotate(steps.status(), where);
-  PEPNET_RETURN_IF_ERROR(Annotate(Apply(*steps, 0, value, JsonFields(origin, source), config), where));
+  PEPNET_RETURN_IF_ERROR(
+      Annotate(Apply(*steps, 0, value, JsonFields(origin, source), config), where));
   source->AddNote(absl::StrCat(where, ": set to ", Printable(value.dump())));
   return absl::OkStatus();
 }
 
 // One entry of the JSON object. A name "a;b" sets two fields, to the two parts of a text "1;2".
-Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* source, config::EasyRecConfig* config) {
+Status ApplyEntry(const std::string& name, const Json& value, ConfigSource* source,
+                  config::EasyRecConfig* config) {
   const std::vector<std::string> paths = SplitAtSemicolons(name);
   std::vector<Json> values = {value};
   if (paths.size() > 1) {
     values.clear();
     if (value.is_string()) {
-      for (const std::string& part : SplitAtSemicolons(value.get<std::string>())) values.emplace_back(part);
+      for (const std::string& part : SplitAtSemicolons(value.get<std::string>())) {
+        values.emplace_back(part);
+      }
     }
     if (values.size() != paths.size()) {
-      return InvalidInput(kEdit, ": ", Printable(name, 200), ": names ", paths.size(), " fields, but its value ",
-                          Printable(value.dump(), 200), " does not; expected a text of ", paths.size(),
+      return InvalidInput(kEdit, ": ", Printable(name, 200), ": names ", paths.size(),
+                          " fields, but its value ", Printable(value.dump(), 200),
+                          " does not; expected a text of ", paths.size(),
                           " values with \";\" between them");
     }
   }
-  for (size_t i = 0; i < paths.size(); ++i) PEPNET_RETURN_IF_ERROR(SetPath(kEdit, paths[i], values[i], source, config));
+  for (size_t i = 0; i < paths.size(); ++i) {
+    PEPNET_RETURN_IF_ERROR(SetPath(kEdit, paths[i], values[i], source, config));
+  }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-Status EditConfig(const std::string& edit_config_json, ConfigSource* source, config::EasyRecConfig* config) {
+Status EditConfig(const std::string& edit_config_json, ConfigSource* source,
+                  config::EasyRecConfig* config) {
   if (edit_config_json.empty()) return absl::OkStatus();
-  PEPNET_ASSIGN_OR_RETURN(const Json edits,
-                          ParseJsonObject(edit_config_json, kEdit, "{\"train_config.num_steps\": 10}"));
+  PEPNET_ASSIGN_OR_RETURN(const Json edits, ParseJsonObject(edit_config_json, kEdit,
+                                                            "{\"train_config.num_steps\": 10}"));
   for (const auto& [name, value] : edits.items()) {
     PEPNET_RETURN_IF_ERROR(ApplyEntry(name, value, source, config));
   }
   return absl::OkStatus();
 }
 
-Status SetFields(const std::vector<std::string>& assignments, ConfigSource* source, config::EasyRecConfig* config) {
+Status SetFields(const std::vector<std::string>& assignments, ConfigSource* source,
+                 config::EasyRecConfig* config) {
   for (const std::string& assignment : assignments) {
     // The first "=" that is no selector's.
     int depth = 0;
@@ -250,7 +282,8 @@ Status SetFields(const std::vector<std::string>& assignments, ConfigSource* sour
     if (!text.empty() && (text[0] == '{' || text[0] == '[' || text[0] == '"')) {
       value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
       if (value.is_discarded()) {
-        return InvalidInput(kSet, " ", Printable(assignment, 200), ": ", Printable(text, 200), " is not JSON");
+        return InvalidInput(kSet, " ", Printable(assignment, 200), ": ", Printable(text, 200),
+                            " is not JSON");
       }
     }
     PEPNET_RETURN_IF_ERROR(SetPath(kSet, assignment.substr(0, at), value, source, config));

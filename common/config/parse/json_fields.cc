@@ -27,14 +27,16 @@ using google::protobuf::Reflection;
 using Json = nlohmann::ordered_json;
 
 Status Mismatch(const FieldDescriptor& field, const Json& value) {
-  const std::string expected = field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "object" : field.cpp_type_name();
-  return InvalidInput("value ", Printable(value.dump(), 200), " does not fit ", field.name(), " of type ", expected);
+  const std::string expected =
+      field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "object" : field.cpp_type_name();
+  return InvalidInput("value ", Printable(value.dump(), 200), " does not fit ", field.name(),
+                      " of type ", expected);
 }
 
 // index -1: the singular field; index == size: a new element; else that element.
 template <typename T, typename SetSingular, typename SetElement, typename Add>
-void Assign(Message* message, const FieldDescriptor& field, int index, T value, SetSingular set, SetElement set_element,
-            Add add) {
+void Assign(Message* message, const FieldDescriptor& field, int index, T value, SetSingular set,
+            SetElement set_element, Add add) {
   const Reflection* reflection = message->GetReflection();
   if (index < 0) {
     (reflection->*set)(message, &field, std::move(value));
@@ -73,7 +75,8 @@ std::optional<double> RealOf(const Json& value) {
   return std::nullopt;
 }
 
-const google::protobuf::EnumValueDescriptor* EnumValueOf(const Json& value, const FieldDescriptor& field) {
+const google::protobuf::EnumValueDescriptor* EnumValueOf(const Json& value,
+                                                         const FieldDescriptor& field) {
   const google::protobuf::EnumValueDescriptor* found = nullptr;
   if (value.is_string()) found = field.enum_type()->FindValueByName(Stripped(value));
   if (found != nullptr) return found;
@@ -118,7 +121,9 @@ Json EntriesOf(const Json& map) {
 // By name, or as protobuf's JSON writes it, in lowerCamelCase.
 const FieldDescriptor* FieldOfMember(const Message& message, const std::string& name) {
   const auto* descriptor = message.GetDescriptor();
-  if (const FieldDescriptor* field = descriptor->FindFieldByName(name); field != nullptr) return field;
+  if (const FieldDescriptor* field = descriptor->FindFieldByName(name); field != nullptr) {
+    return field;
+  }
   for (int i = 0; i < descriptor->field_count(); ++i) {
     if (descriptor->field(i)->json_name() == name) return descriptor->field(i);
   }
@@ -130,11 +135,12 @@ const FieldDescriptor* FieldOfMember(const Message& message, const std::string& 
 StatusOr<const FieldDescriptor*> FindField(const Message& message, const std::string& name) {
   const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
   if (field != nullptr) return field;
-  return InvalidInput(message.GetDescriptor()->name(), " has no field \"", Printable(name, 200), "\"",
-                      Suggestion(name, FieldNames(*message.GetDescriptor())));
+  return InvalidInput(message.GetDescriptor()->name(), " has no field \"", Printable(name, 200),
+                      "\"", Suggestion(name, FieldNames(*message.GetDescriptor())));
 }
 
-Status JsonFields::SetMessage(const Json& value, const FieldDescriptor& field, int index, Message* message) const {
+Status JsonFields::SetMessage(const Json& value, const FieldDescriptor& field, int index,
+                              Message* message) const {
   if (!value.is_object() && !value.is_string()) return Mismatch(field, value);
   const Reflection* reflection = message->GetReflection();
   Message* child = index < 0 ? reflection->MutableMessage(message, &field)
@@ -147,21 +153,27 @@ Status JsonFields::SetMessage(const Json& value, const FieldDescriptor& field, i
   child->Clear();
   if (value.is_object()) return SetAll(value, child);
   std::string text = Stripped(value);
-  if (text.size() >= 2 && text.front() == '{' && text.back() == '}') text = text.substr(1, text.size() - 2);
+  if (text.size() >= 2 && text.front() == '{' && text.back() == '}') {
+    text = text.substr(1, text.size() - 2);
+  }
   return MergeText(text, field, child);
 }
 
-Status JsonFields::SetOne(const Json& value, const FieldDescriptor& field, int index, Message* message) const {
+Status JsonFields::SetOne(const Json& value, const FieldDescriptor& field, int index,
+                          Message* message) const {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL: {
       const std::optional<bool> flag = BoolOf(value);
       if (!flag.has_value()) return Mismatch(field, value);
-      Assign(message, field, index, *flag, &Reflection::SetBool, &Reflection::SetRepeatedBool, &Reflection::AddBool);
+      Assign(message, field, index, *flag, &Reflection::SetBool, &Reflection::SetRepeatedBool,
+             &Reflection::AddBool);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_UINT32: {
       const std::optional<uint64_t> number = WholeNumberOf(value);
-      if (!number.has_value() || *number > std::numeric_limits<uint32_t>::max()) return Mismatch(field, value);
+      if (!number.has_value() || *number > std::numeric_limits<uint32_t>::max()) {
+        return Mismatch(field, value);
+      }
       Assign(message, field, index, static_cast<uint32_t>(*number), &Reflection::SetUInt32,
              &Reflection::SetRepeatedUInt32, &Reflection::AddUInt32);
       return absl::OkStatus();
@@ -176,20 +188,23 @@ Status JsonFields::SetOne(const Json& value, const FieldDescriptor& field, int i
     case FieldDescriptor::CPPTYPE_FLOAT: {
       const std::optional<double> number = RealOf(value);
       if (!number.has_value()) return Mismatch(field, value);
-      Assign(message, field, index, static_cast<float>(*number), &Reflection::SetFloat, &Reflection::SetRepeatedFloat,
-             &Reflection::AddFloat);
+      Assign(message, field, index, static_cast<float>(*number), &Reflection::SetFloat,
+             &Reflection::SetRepeatedFloat, &Reflection::AddFloat);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_STRING:
       if (!value.is_string()) return Mismatch(field, value);
-      Assign(message, field, index, value.get<std::string>(), &Reflection::SetString, &Reflection::SetRepeatedString,
-             &Reflection::AddString);
+      Assign(message, field, index, value.get<std::string>(), &Reflection::SetString,
+             &Reflection::SetRepeatedString, &Reflection::AddString);
       return absl::OkStatus();
     case FieldDescriptor::CPPTYPE_ENUM: {
       const auto* const number = EnumValueOf(value, field);
-      if (number == nullptr)
-        return InvalidInput("value ", Printable(value.dump(), 200), " is not one of ", field.enum_type()->name());
-      Assign(message, field, index, number, &Reflection::SetEnum, &Reflection::SetRepeatedEnum, &Reflection::AddEnum);
+      if (number == nullptr) {
+        return InvalidInput("value ", Printable(value.dump(), 200), " is not one of ",
+                            field.enum_type()->name());
+      }
+      Assign(message, field, index, number, &Reflection::SetEnum, &Reflection::SetRepeatedEnum,
+             &Reflection::AddEnum);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
@@ -199,7 +214,8 @@ Status JsonFields::SetOne(const Json& value, const FieldDescriptor& field, int i
   }
 }
 
-Status JsonFields::SetElement(const Json& value, const FieldDescriptor& field, int index, Message* message) const {
+Status JsonFields::SetElement(const Json& value, const FieldDescriptor& field, int index,
+                              Message* message) const {
   if (!origin_.empty()) source_->MarkFieldEdited(*message, field, origin_);
   return SetOne(value, field, index, message);
 }
@@ -209,7 +225,8 @@ Status JsonFields::Set(const Json& value, const FieldDescriptor& field, Message*
   const bool is_message = field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
   if (!origin_.empty()) {
     source_->MarkFieldEdited(*message, field, origin_);
-    for (int i = 0; is_message && field.is_repeated() && i < reflection->FieldSize(*message, &field); ++i) {
+    for (int i = 0;
+         is_message && field.is_repeated() && i < reflection->FieldSize(*message, &field); ++i) {
       source_->MarkEdited(reflection->GetRepeatedMessage(*message, &field, i), origin_);
     }
   }
@@ -241,14 +258,18 @@ Status JsonFields::SetAll(const Json& object, Message* message) const {
     }
     if (IsUnsupported(*message->GetDescriptor())) continue;
     if (!ignore_unknown_fields_) return FindField(*message, name).status();
-    source_->AddNote(absl::StrCat(source_->name(), ": unknown field \"", Printable(name, 200), "\" of ",
-                                  message->GetDescriptor()->name(), " is ignored, as asked for"));
+    source_->AddNote(absl::StrCat(source_->name(), ": unknown field \"", Printable(name, 200),
+                                  "\" of ", message->GetDescriptor()->name(),
+                                  " is ignored, as asked for"));
   }
   return absl::OkStatus();
 }
 
-StatusOr<Json> ParseJsonObject(const std::string& text, const std::string& where, const std::string& example) {
-  if (const Status flat = CheckJsonDepth(text); !flat.ok()) return InvalidInput(where, ": ", flat.message());
+StatusOr<Json> ParseJsonObject(const std::string& text, const std::string& where,
+                               const std::string& example) {
+  if (const Status flat = CheckJsonDepth(text); !flat.ok()) {
+    return InvalidInput(where, ": ", flat.message());
+  }
   NameWatch<Json> watch;
   std::string reason = "it is no object";
   try {
@@ -261,8 +282,8 @@ StatusOr<Json> ParseJsonObject(const std::string& text, const std::string& where
   } catch (const Json::exception& error) {
     reason = JsonErrorText(error.what());
   }
-  return InvalidInput(where, ": expected a JSON object such as ", example, ", got ", Printable(text, 200), " (", reason,
-                      ")");
+  return InvalidInput(where, ": expected a JSON object such as ", example, ", got ",
+                      Printable(text, 200), " (", reason, ")");
 }
 
 }  // namespace pepnet

@@ -9,9 +9,11 @@ namespace pepnet {
 Status ParseJson(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
                  config::EasyRecConfig* config, std::vector<std::string>* all) {
   const auto parse = [&]() -> Status {
-    PEPNET_ASSIGN_OR_RETURN(const nlohmann::ordered_json object,
-                            ParseJsonObject(text, source->name(), "{\"train_input_path\": \"train.parquet\", ...}"));
-    return Annotate(JsonFields("", source, ignore_unknown_fields).SetAll(object, config), source->name());
+    PEPNET_ASSIGN_OR_RETURN(
+        const nlohmann::ordered_json object,
+        ParseJsonObject(text, source->name(), "{\"train_input_path\": \"train.parquet\", ...}"));
+    return Annotate(JsonFields("", source, ignore_unknown_fields).SetAll(object, config),
+                    source->name());
   };
   const Status parsed = parse();
   if (parsed.ok()) {

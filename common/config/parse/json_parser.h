@@ -1,5 +1,5 @@
-// JSON -> EasyRecConfig: the same message as in text format, as protobuf writes it in JSON. Names are the schema's or
-// in lowerCamelCase.
+// JSON -> EasyRecConfig: the same message as in text format, as protobuf writes it in JSON. Names
+// are the schema's or in lowerCamelCase.
 #pragma once
 
 #include <string>
@@ -11,7 +11,8 @@
 
 namespace pepnet {
 
-// As ParseText(), but fields have no lines, and the first fault of the parser is all that goes to `all`.
+// As ParseText(), but fields have no lines, and the first fault of the parser is all that goes to
+// `all`.
 Status ParseJson(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
                  config::EasyRecConfig* config, std::vector<std::string>* all = nullptr);
 

@@ -11,13 +11,15 @@ struct Role {
   const char* field;  // of PEPNet in the older dialect
   const char* group;  // fixed name today
 };
-constexpr Role kRoles[] = {{"main_group_name", "all"}, {"domain_group_name", "domain"}, {"uia_group_name", "uia"}};
+constexpr Role kRoles[] = {
+    {"main_group_name", "all"}, {"domain_group_name", "domain"}, {"uia_group_name", "uia"}};
 
 Status RewriteWideDeep(ConfigSource* source, config::FeatureGroupConfig* group) {
   if (!group->has_wide_deep()) return absl::OkStatus();
   if (group->has_group_type() && group->group_type() != group->wide_deep()) {
-    return source->Error(*group, "wide_deep", config::FeatureGroupType_Name(group->wide_deep()), " but group_type is ",
-                         config::FeatureGroupType_Name(group->group_type()), "; keep group_type only");
+    return source->Error(*group, "wide_deep", config::FeatureGroupType_Name(group->wide_deep()),
+                         " but group_type is ", config::FeatureGroupType_Name(group->group_type()),
+                         "; keep group_type only");
   }
   source->Note(*group, "wide_deep", "older spelling, read as group_type");
   source->RenameField(*group, "wide_deep", "group_type");
@@ -29,7 +31,8 @@ Status RewriteWideDeep(ConfigSource* source, config::FeatureGroupConfig* group) 
 void RewriteFgEncoded(ConfigSource* source, config::DataConfig* data) {
   if (!data->has_fg_encoded()) return;
   const config::FgMode mode = data->fg_encoded() ? config::FG_NONE : config::FG_DAG;
-  source->Note(*data, "fg_encoded", absl::StrCat("older spelling, read as fg_mode: ", config::FgMode_Name(mode)));
+  source->Note(*data, "fg_encoded",
+               absl::StrCat("older spelling, read as fg_mode: ", config::FgMode_Name(mode)));
   source->RenameField(*data, "fg_encoded", "fg_mode");
   data->set_fg_mode(mode);
   data->clear_fg_encoded();
@@ -41,15 +44,19 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
   const auto* reflection = pepnet->GetReflection();
   const auto* type = pepnet->GetDescriptor();
   bool any = false;
-  for (const Role& role : kRoles) any |= reflection->HasField(*pepnet, type->FindFieldByName(role.field));
+  for (const Role& role : kRoles) {
+    any |= reflection->HasField(*pepnet, type->FindFieldByName(role.field));
+  }
   if (!any) return absl::OkStatus();
   if (!pepnet->has_main_group_name()) {
-    return source->Error(*pepnet, "main_group_name",
-                         "is missing, but domain_group_name or uia_group_name is set; name the main group too, or "
-                         "remove both and name the groups all, domain and uia");
+    return source->Error(
+        *pepnet, "main_group_name",
+        "is missing, but domain_group_name or uia_group_name is set; name the main group too, or "
+        "remove both and name the groups all, domain and uia");
   }
   google::protobuf::RepeatedPtrField<config::FeatureGroupConfig> old_groups;
-  old_groups.Swap(model->mutable_feature_groups());  // swaps addresses, so the recorded lines stay valid
+  // Swaps addresses, so the recorded lines stay valid.
+  old_groups.Swap(model->mutable_feature_groups());
   std::set<std::string> used;
   std::vector<std::string> names;
   for (const auto& group : old_groups) names.push_back(group.group_name());
@@ -58,23 +65,28 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
     if (!reflection->HasField(*pepnet, field)) continue;
     const std::string name = reflection->GetString(*pepnet, field);
     const config::FeatureGroupConfig* found = nullptr;
-    for (const auto& group : old_groups) found = found == nullptr && group.group_name() == name ? &group : found;
+    for (const auto& group : old_groups) {
+      found = found == nullptr && group.group_name() == name ? &group : found;
+    }
     if (found == nullptr) {
-      return source->Error(*pepnet, role.field, "no feature group is named \"", name, "\"", Suggestion(name, names));
+      return source->Error(*pepnet, role.field, "no feature group is named \"", name, "\"",
+                           Suggestion(name, names));
     }
     used.insert(name);
     config::FeatureGroupConfig* group = model->add_feature_groups();
     *group = *found;
     source->CopyLines(*found, *group);
     group->set_group_name(role.group);
-    source->Note(*pepnet, role.field,
-                 absl::StrCat("older spelling, group \"", name, "\" is read as group \"", role.group, "\""));
+    source->Note(
+        *pepnet, role.field,
+        absl::StrCat("older spelling, group \"", name, "\" is read as group \"", role.group, "\""));
   }
   for (const auto& group : old_groups) {
     if (used.count(group.group_name()) == 0) {
-      source->AddNote(absl::StrCat(source->name(), ":", source->Line(group), ": feature group \"", group.group_name(),
-                                   "\" is named by none of main_group_name, domain_group_name and uia_group_name and "
-                                   "is dropped"));
+      source->AddNote(absl::StrCat(
+          source->name(), ":", source->Line(group), ": feature group \"", group.group_name(),
+          "\" is named by none of main_group_name, domain_group_name and uia_group_name and "
+          "is dropped"));
     }
     source->MarkEdited(group, source->name());  // its address may be used again
   }
@@ -89,8 +101,9 @@ void DropGroupsWithoutRole(ConfigSource* source, config::ModelConfig* model) {
     bool has_role = false;
     for (const Role& role : kRoles) has_role |= name == role.group;
     if (has_role) continue;
-    source->Note(model->feature_groups(i), "",
-                 absl::StrCat("feature group \"", name, "\" is none of all, domain and uia and is dropped"));
+    source->Note(
+        model->feature_groups(i), "",
+        absl::StrCat("feature group \"", name, "\" is none of all, domain and uia and is dropped"));
     model->mutable_feature_groups()->DeleteSubrange(i, 1);
   }
 }

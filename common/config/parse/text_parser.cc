@@ -38,7 +38,9 @@ const google::protobuf::EnumDescriptor* FindEnum(const Descriptor& type, const s
                                                  std::set<const Descriptor*>* seen) {
   if (!seen->insert(&type).second) return nullptr;
   for (int i = 0; i < type.field_count(); ++i) {
-    if (type.field(i)->name() == field && type.field(i)->enum_type() != nullptr) return type.field(i)->enum_type();
+    if (type.field(i)->name() == field && type.field(i)->enum_type() != nullptr) {
+      return type.field(i)->enum_type();
+    }
   }
   for (int i = 0; i < type.field_count(); ++i) {
     if (type.field(i)->message_type() == nullptr) continue;
@@ -57,7 +59,8 @@ struct WrongValue {
 WrongValue ExplainValue(const std::string& message) {
   if (message.find("Invalid value for boolean field") == 0) {
     const std::string value = Quoted(message, 1);
-    return {value, absl::StrCat("\"", value, "\" is no value of ", Quoted(message, 0), "; expected true or false")};
+    return {value, absl::StrCat("\"", value, "\" is no value of ", Quoted(message, 0),
+                                "; expected true or false")};
   }
   if (message.find("Unknown enumeration value of") != 0) return {};
   const std::string value = Quoted(message, 0), field = Quoted(message, 1);
@@ -66,8 +69,9 @@ WrongValue ExplainValue(const std::string& message) {
   if (const auto* type = FindEnum(*config::EasyRecConfig::descriptor(), field, &seen)) {
     for (int i = 0; i < type->value_count(); ++i) names.push_back(type->value(i)->name());
   }
-  return {value, absl::StrCat("\"", value, "\" is no value of ", field, Suggestion(value, names),
-                              names.empty() ? "" : "; expected one of ", absl::StrJoin(names, ", "))};
+  return {value,
+          absl::StrCat("\"", value, "\" is no value of ", field, Suggestion(value, names),
+                       names.empty() ? "" : "; expected one of ", absl::StrJoin(names, ", "))};
 }
 
 // Keeps the parser's complaints in order. With unknown fields allowed, the parser reports each as
@@ -80,7 +84,8 @@ class Collector : public google::protobuf::io::ErrorCollector {
   Collector(bool ignore_unknown_fields, const std::string* text, ConfigSource* source)
       : ignore_(ignore_unknown_fields), lines_(absl::StrSplit(*text, '\n')), source_(source) {}
 
-  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
+  void AddError(int line, google::protobuf::io::ColumnNumber column,
+                const std::string& message) override {
     const WrongValue wrong = ExplainValue(message);
     if (wrong.text.empty()) {
       Add(line, column, message);
@@ -92,15 +97,17 @@ class Collector : public google::protobuf::io::ErrorCollector {
     Add(value_line, value_column, wrong.text);
   }
 
-  void AddWarning(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
+  void AddWarning(int line, google::protobuf::io::ColumnNumber column,
+                  const std::string& message) override {
     const Descriptor* type =
-        google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(Quoted(message, 0));
+        google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(
+            Quoted(message, 0));
     // "[foo.bar]: 3", an extension: no message of the schema has any.
     if (message.find("xtension \"") != std::string::npos) {
       const std::string field = absl::StrCat("[", Quoted(message, 0), "]");
       if (ignore_) {
-        source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"", Printable(field, 200),
-                                      "\" is ignored, as asked for"));
+        source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"",
+                                      Printable(field, 200), "\" is ignored, as asked for"));
       } else {
         Add(line, column, absl::StrCat("unknown field \"", field, "\""));
       }
@@ -113,12 +120,13 @@ class Collector : public google::protobuf::io::ErrorCollector {
     if (IsUnsupported(*type)) return;
     const std::string field = Quoted(message, 1);
     if (ignore_) {
-      source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"", field, "\" of ", type->name(),
-                                    " is ignored, as asked for"));
+      source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": unknown field \"", field,
+                                    "\" of ", type->name(), " is ignored, as asked for"));
       return;
     }
     Add(line, column,
-        absl::StrCat("unknown field \"", field, "\" in ", type->name(), Suggestion(field, FieldNames(*type))));
+        absl::StrCat("unknown field \"", field, "\" in ", type->name(),
+                     Suggestion(field, FieldNames(*type))));
   }
 
   const std::vector<std::string>& faults() const { return faults_; }
@@ -127,7 +135,8 @@ class Collector : public google::protobuf::io::ErrorCollector {
   // The last place of `word` before this one; the place itself if it does not.
   std::pair<int, int> FindBefore(const std::string& word, int line, int column) const {
     for (int at = std::min(line, static_cast<int>(lines_.size()) - 1); at >= 0; --at) {
-      const absl::string_view text = lines_[at].substr(0, at == line ? column : absl::string_view::npos);
+      const absl::string_view text =
+          lines_[at].substr(0, at == line ? column : absl::string_view::npos);
       const size_t found = text.rfind(word);
       if (found != absl::string_view::npos) return {at, static_cast<int>(found)};
     }
@@ -164,23 +173,27 @@ StatusOr<std::string> WithoutSeparators(const std::string& text, const std::stri
       continue;
     }
     if (c == '"' || c == '\'') {  // ends with the line at the latest
-      while (i + 1 < text.size() && text[i + 1] != c && text[i + 1] != '\n') i += text[i + 1] == '\\' ? 2 : 1;
+      while (i + 1 < text.size() && text[i + 1] != c && text[i + 1] != '\n') {
+        i += text[i + 1] == '\\' ? 2 : 1;
+      }
       if (i + 1 < text.size() && text[i + 1] == c) ++i;
     } else if (c == '{' || c == '<' || c == '[') {
       open.emplace_back(c, line);
       if (open.size() > kMaxConfigDepth) {
-        return InvalidInput(source, ":", line, ": messages stand in each other deeper than ", kMaxConfigDepth,
-                            " levels");
+        return InvalidInput(source, ":", line, ": messages stand in each other deeper than ",
+                            kMaxConfigDepth, " levels");
       }
     } else if (c == '}' || c == '>' || c == ']') {
       if (!open.empty()) open.pop_back();
     } else if (static_cast<unsigned char>(c) >= 0x80) {
-      const size_t line_begin = text.rfind('\n', i) == std::string::npos ? 0 : text.rfind('\n', i) + 1;
+      const size_t line_begin =
+          text.rfind('\n', i) == std::string::npos ? 0 : text.rfind('\n', i) + 1;
       size_t end = i + 1;
       while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
-      return InvalidInput(source, ":", line, ":", i - line_begin + 1, ": the character \"",
-                          Printable(text.substr(i, end - i)),
-                          "\" stands outside of quotes; write straight quotes and ASCII punctuation");
+      return InvalidInput(
+          source, ":", line, ":", i - line_begin + 1, ": the character \"",
+          Printable(text.substr(i, end - i)),
+          "\" stands outside of quotes; write straight quotes and ASCII punctuation");
     } else if ((c == ',' || c == ';') && (open.empty() || open.back().first != '[')) {
       if (std::string_view("{<,;:").find(before) != std::string_view::npos) {
         return InvalidInput(source, ":", line, ": \"", std::string(1, c), "\" stands where a ",
@@ -191,8 +204,8 @@ StatusOr<std::string> WithoutSeparators(const std::string& text, const std::stri
     before = c;
   }
   if (!open.empty()) {
-    return InvalidInput(source, ":", line, ": the file ends inside of what \"", std::string(1, open.back().first),
-                        "\" opens in line ", open.back().second);
+    return InvalidInput(source, ":", line, ": the file ends inside of what \"",
+                        std::string(1, open.back().first), "\" opens in line ", open.back().second);
   }
   return result;
 }
@@ -210,12 +223,14 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
                  config::EasyRecConfig* config, std::vector<std::string>* all) {
   // Both cases are common, and the parser's own words for them would not say what to do.
   if (text.rfind("\xef\xbb\xbf", 0) == 0) {
-    return InvalidInput(source->name(), ":1: the file begins with a byte order mark; save it as UTF-8 without one");
+    return InvalidInput(source->name(),
+                        ":1: the file begins with a byte order mark; save it as UTF-8 without one");
   }
   if (!absl::StripAsciiWhitespace(text).empty() && absl::StripAsciiWhitespace(text)[0] == '{') {
-    return InvalidInput(source->name(),
-                        ":1: the file begins with \"{\", as JSON does; the name of a pipeline config in ",
-                        "JSON ends in .json");
+    return InvalidInput(
+        source->name(),
+        ":1: the file begins with \"{\", as JSON does; the name of a pipeline config in ",
+        "JSON ends in .json");
   }
   PEPNET_ASSIGN_OR_RETURN(const std::string separated, WithoutSeparators(text, source->name()));
   Collector collector(ignore_unknown_fields, &separated, source);
@@ -240,12 +255,16 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
     if (faults.size() == 1) return InvalidInput(faults[0]);
     return InvalidInput(faults[0], " (and ", faults.size() - 1, " more)");
   }
-  if (!parsed) return InvalidInput(source->name(), ": not a pipeline config in protobuf text format");
+  if (!parsed) {
+    return InvalidInput(source->name(), ": not a pipeline config in protobuf text format");
+  }
   source->Record(*config, tree);
   return absl::OkStatus();
 }
 
-bool IsUnsupported(const google::protobuf::Descriptor& type) { return &type == config::Unsupported::descriptor(); }
+bool IsUnsupported(const google::protobuf::Descriptor& type) {
+  return &type == config::Unsupported::descriptor();
+}
 
 std::vector<std::string> FieldNames(const Descriptor& type) {
   std::vector<std::string> names;

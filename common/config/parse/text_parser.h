@@ -11,10 +11,11 @@
 
 namespace pepnet {
 
-// Parses `text` into `config` and records its lines in `source`. A field that the schema does not know is an error that
-// names line, field and the most similar known name; with `ignore_unknown_fields` it is skipped and leaves a note.
-// The inside of messages that IsUnsupported() is skipped: their use is rejected later, by name.
-// With `all`, every fault goes there, and unknown fields alone are no error: what is known was parsed.
+// Parses `text` into `config` and records its lines in `source`. A field that the schema does not
+// know is an error that names line, field and the most similar known name; with
+// `ignore_unknown_fields` it is skipped and leaves a note. The inside of messages that
+// IsUnsupported() is skipped: their use is rejected later, by name. With `all`, every fault goes
+// there, and unknown fields alone are no error: what is known was parsed.
 Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSource* source,
                  config::EasyRecConfig* config, std::vector<std::string>* all = nullptr);
 

@@ -17,7 +17,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kExample[] = "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"word\": 0}}, ...}";
-constexpr char kRemedy[] = "compute the ids beforehand into a column, and read that as an id_feature with num_buckets";
+constexpr char kRemedy[] =
+    "compute the ids beforehand into a column, and read that as an id_feature with num_buckets";
 
 // The member, or null where there is none.
 const Json* Member(const Json& object, const char* name) {
@@ -46,12 +47,16 @@ class Reader {
       static const std::set<std::string> kKnown = {"version",        "truncation", "padding",
                                                    "added_tokens",   "normalizer", "pre_tokenizer",
                                                    "post_processor", "decoder",    "model"};
-      if (kKnown.count(name) == 0) return Error("\"", Printable(name, 100), "\" is no part of a tokenizer.json");
+      if (kKnown.count(name) == 0) {
+        return Error("\"", Printable(name, 100), "\" is no part of a tokenizer.json");
+      }
     }
     for (const char* name : {"truncation", "padding", "post_processor"}) {
       if (Member(file_, name) == nullptr) continue;
-      return Error("\"", name, "\" is set, but of a text all words are read and none are added; set it to null, or ",
-                   kRemedy);
+      return Error(
+          "\"", name,
+          "\" is set, but of a text all words are read and none are added; set it to null, or ",
+          kRemedy);
     }
     PEPNET_RETURN_IF_ERROR(ReadModel());
     PEPNET_RETURN_IF_ERROR(ReadNormalizer());
@@ -68,29 +73,36 @@ class Reader {
   }
 
   StatusOr<int64_t> Id(const Json& value, const std::string& word) const {
-    const bool is_id = value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX);
+    const bool is_id =
+        value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX);
     if (is_id) return static_cast<int64_t>(value.get<uint64_t>());
-    return Error("the id of \"", Printable(word, 100), "\" is ", Shown(value), "; expected an integer from 0");
+    return Error("the id of \"", Printable(word, 100), "\" is ", Shown(value),
+                 "; expected an integer from 0");
   }
 
   Status ReadModel() {
     const Json* const model = Member(file_, "model");
     const std::string type = model == nullptr ? "" : TypeIn(*model);
     if (type != "WordLevel") {
-      return Error("its model is ",
-                   type.empty() ? "missing or has no type" : absl::StrCat("\"", Printable(type, 100), "\""),
-                   "; expected WordLevel. Of other tokenizers ", kRemedy);
+      return Error(
+          "its model is ",
+          type.empty() ? "missing or has no type" : absl::StrCat("\"", Printable(type, 100), "\""),
+          "; expected WordLevel. Of other tokenizers ", kRemedy);
     }
     const Json* const vocabulary = Member(*model, "vocab");
-    if (vocabulary == nullptr || !vocabulary->is_object()) return Error("its model has no \"vocab\" of words and ids");
+    if (vocabulary == nullptr || !vocabulary->is_object()) {
+      return Error("its model has no \"vocab\" of words and ids");
+    }
     for (const auto& [word, value] : vocabulary->items()) {
       PEPNET_ASSIGN_OR_RETURN(const int64_t id, Id(value, word));
       out_.vocabulary.emplace(word, id);
     }
     const Json* const unknown = Member(*model, "unk_token");
-    if (unknown != nullptr && !unknown->is_string())
+    if (unknown != nullptr && !unknown->is_string()) {
       return Error("unk_token is ", Shown(*unknown), "; expected a text");
-    out_.unknown_word = unknown == nullptr ? "<unk>" : unknown->get<std::string>();  // as in the library
+    }
+    // As in the library.
+    out_.unknown_word = unknown == nullptr ? "<unk>" : unknown->get<std::string>();
     const auto found = out_.vocabulary.find(out_.unknown_word);
     out_.tokenizer.has_unknown = found != out_.vocabulary.end();
     if (out_.tokenizer.has_unknown) out_.unknown_id = found->second;
@@ -103,13 +115,16 @@ class Reader {
     std::vector<const Json*> parts = {normalizer};
     if (TypeIn(*normalizer) == "Sequence") {
       const Json* const listed = Member(*normalizer, "normalizers");
-      if (listed == nullptr || !listed->is_array()) return Error("its normalizer Sequence lists no \"normalizers\"");
+      if (listed == nullptr || !listed->is_array()) {
+        return Error("its normalizer Sequence lists no \"normalizers\"");
+      }
       parts.clear();
       for (const Json& part : *listed) parts.push_back(&part);
     }
     for (const Json* part : parts) {
       if (TypeIn(*part) != "Lowercase") {
-        return Error("its normalizer is ", Shown(*part), "; expected none or Lowercase. Of other tokenizers ", kRemedy);
+        return Error("its normalizer is ", Shown(*part),
+                     "; expected none or Lowercase. Of other tokenizers ", kRemedy);
       }
       out_.tokenizer.lower_case = true;
     }
@@ -125,7 +140,8 @@ class Reader {
       return absl::OkStatus();
     }
     return Error("its pre_tokenizer is ", part == nullptr ? "missing" : Shown(*part), "; expected ",
-                 ListOfKinds<WordSplit>(&WordSplitType::name, " or "), ". Of other tokenizers ", kRemedy);
+                 ListOfKinds<WordSplit>(&WordSplitType::name, " or "), ". Of other tokenizers ",
+                 kRemedy);
   }
 
   // Tokens that are cut out of a text wherever they stand. Those that are looked for behind the
@@ -136,7 +152,8 @@ class Reader {
     if (!added->is_array()) return Error("\"added_tokens\" is no list");
     for (const Json& token : *added) {
       const Json* const content = token.is_object() ? Member(token, "content") : nullptr;
-      if (content == nullptr || !content->is_string() || content->get_ref<const std::string&>().empty()) {
+      if (content == nullptr || !content->is_string() ||
+          content->get_ref<const std::string&>().empty()) {
         return Error("an entry of added_tokens has no \"content\": ", Shown(token));
       }
       const std::string word = content->get<std::string>();
@@ -144,17 +161,19 @@ class Reader {
         const Json* const value = Member(token, flag);
         if (value == nullptr || (value->is_boolean() && !value->get<bool>())) continue;
         // A text without capitals is the same behind the normalizer.
-        if (std::string_view(flag) == "normalized" && value->is_boolean() && !out_.tokenizer.lower_case) continue;
-        return Error("the added token \"", Printable(word, 100), "\" has ", flag, " ", Shown(*value),
-                     "; expected false. Of other tokenizers ", kRemedy);
+        if (std::string_view(flag) == "normalized" && value->is_boolean() &&
+            !out_.tokenizer.lower_case)
+          continue;
+        return Error("the added token \"", Printable(word, 100), "\" has ", flag, " ",
+                     Shown(*value), "; expected false. Of other tokenizers ", kRemedy);
       }
       const Json* const id = Member(token, "id");
       if (id == nullptr) return Error("the added token \"", Printable(word, 100), "\" has no id");
       PEPNET_ASSIGN_OR_RETURN(const int64_t number, Id(*id, word));
       const auto [place, is_new] = out_.vocabulary.emplace(word, number);
       if (!is_new && place->second != number) {
-        return Error("the added token \"", Printable(word, 100), "\" has the id ", number, ", but ", place->second,
-                     " in the vocabulary");
+        return Error("the added token \"", Printable(word, 100), "\" has the id ", number, ", but ",
+                     place->second, " in the vocabulary");
       }
       out_.tokenizer.added.push_back(word);
     }
@@ -168,11 +187,13 @@ class Reader {
     std::vector<const std::string*> words(out_.vocabulary.size());
     for (const auto& [word, id] : out_.vocabulary) {
       if (id >= size) {
-        return Error("the id of \"", Printable(word, 100), "\" is ", id, ", but the vocabulary has ", size,
-                     " words; expected ids from 0 to ", size - 1);
+        return Error("the id of \"", Printable(word, 100), "\" is ", id,
+                     ", but the vocabulary has ", size, " words; expected ids from 0 to ",
+                     size - 1);
       }
       if (words[id] != nullptr) {
-        return Error("\"", Printable(*words[id], 100), "\" and \"", Printable(word, 100), "\" have the same id, ", id);
+        return Error("\"", Printable(*words[id], 100), "\" and \"", Printable(word, 100),
+                     "\" have the same id, ", id);
       }
       words[id] = &word;
     }

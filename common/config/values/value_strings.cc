@@ -28,10 +28,14 @@ StatusOr<Arguments> ParseArguments(const std::string& text) {
   for (const auto& part : absl::StrSplit(text, ',')) {
     const std::string piece(absl::StripAsciiWhitespace(part));
     const size_t equal = piece.find('=');
-    if (equal == std::string::npos) return InvalidInput("\"", piece, "\" is not of the form name=value");
+    if (equal == std::string::npos) {
+      return InvalidInput("\"", piece, "\" is not of the form name=value");
+    }
     const std::string name(absl::StripAsciiWhitespace(piece.substr(0, equal)));
     const std::string value(absl::StripAsciiWhitespace(piece.substr(equal + 1)));
-    if (!arguments.emplace(name, value).second) return InvalidInput("argument ", name, " is given twice");
+    if (!arguments.emplace(name, value).second) {
+      return InvalidInput("argument ", name, " is given twice");
+    }
   }
   return arguments;
 }
@@ -95,7 +99,9 @@ Status TakeAxis(const std::string& name, bool given, int axes, Activation* activ
   const double dim = activation->parameter;
   const std::string expected = axes == 2 ? "expected dim=-1 or dim=1, the channels of a row"
                                          : "expected dim=-1 or dim=2, the channels of a position";
-  if (!given && axes != 2) return InvalidInput(name, " without dim works over the rows of a batch; ", expected);
+  if (!given && axes != 2) {
+    return InvalidInput(name, " without dim works over the rows of a batch; ", expected);
+  }
   if (dim != -1 && dim != axes - 1) return InvalidInput(name, "(dim=", dim, "): ", expected);
   activation->parameter = -1;
   return absl::OkStatus();
@@ -111,7 +117,8 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
   Arguments arguments;
   if (open != std::string::npos) {
     if (trimmed.back() != ')') return InvalidInput("\"", text, "\" lacks the closing parenthesis");
-    PEPNET_ASSIGN_OR_RETURN(arguments, ParseArguments(trimmed.substr(open + 1, trimmed.size() - open - 2)));
+    PEPNET_ASSIGN_OR_RETURN(arguments,
+                            ParseArguments(trimmed.substr(open + 1, trimmed.size() - open - 2)));
   }
   // Does not change the result.
   if (const auto inplace = arguments.find("inplace"); inplace != arguments.end()) {
@@ -121,9 +128,12 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
     arguments.erase(inplace);
   }
   for (const RefusedActivation& refused : kRefusedActivations) {
-    if (name == refused.function) return InvalidInput(name, " ", refused.reason, "; use another activation");
+    if (name == refused.function) {
+      return InvalidInput(name, " ", refused.reason, "; use another activation");
+    }
   }
-  const std::optional<ActivationKind> named = FindKind<ActivationKind>(&ActivationType::function, name);
+  const std::optional<ActivationKind> named =
+      FindKind<ActivationKind>(&ActivationType::function, name);
   if (!named.has_value()) {
     return InvalidInput("unknown activation \"", text, "\"; known are ",
                         ListOfKinds<ActivationKind>(&ActivationType::function, " and "));
@@ -161,8 +171,9 @@ namespace {
 // variance to survive the activation. `a`: the slope of leaky_relu. nullopt: torch knows no such
 // activation.
 std::optional<double> GainOf(const std::string& nonlinearity, double a) {
-  constexpr const char* kLinear[] = {"linear",  "conv1d",           "conv2d",           "conv3d",
-                                     "sigmoid", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"};
+  constexpr const char* kLinear[] = {"linear",           "conv1d",          "conv2d",
+                                     "conv3d",           "sigmoid",         "conv_transpose1d",
+                                     "conv_transpose2d", "conv_transpose3d"};
   for (const char* linear : kLinear) {
     if (nonlinearity == linear) return 1;
   }
@@ -206,8 +217,8 @@ StatusOr<double> KaimingDeviation(double fan_in, double fan_out, Arguments* argu
 }
 
 // An initialiser whose range follows from the shape of the table; nullopt: `name` is none.
-StatusOr<std::optional<Initializer>> ScaledInitializer(const std::string& name, double rows, double dim,
-                                                       Arguments* arguments) {
+StatusOr<std::optional<Initializer>> ScaledInitializer(const std::string& name, double rows,
+                                                       double dim, Arguments* arguments) {
   const bool is_xavier = name == "nn.init.xavier_uniform_" || name == "nn.init.xavier_normal_";
   const bool is_kaiming = name == "nn.init.kaiming_uniform_" || name == "nn.init.kaiming_normal_";
   if (!is_xavier && !is_kaiming) return std::nullopt;
@@ -257,24 +268,28 @@ StatusOr<Initializer> ParseInitializer(const std::string& text, int64_t rows, in
     PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
     return Initializer{InitKind::kConstant, name == "nn.init.ones_" ? 1.0 : 0.0, 0};
   }
-  PEPNET_ASSIGN_OR_RETURN(
-      const std::optional<Initializer> scaled,
-      ScaledInitializer(name, static_cast<double>(std::max<int64_t>(rows, 1)), std::max(dim, 1), &arguments));
+  PEPNET_ASSIGN_OR_RETURN(const std::optional<Initializer> scaled,
+                          ScaledInitializer(name, static_cast<double>(std::max<int64_t>(rows, 1)),
+                                            std::max(dim, 1), &arguments));
   if (scaled.has_value()) return *scaled;
   if (name == "nn.init.orthogonal_") {
-    return InvalidInput(name,
-                        " makes the rows of the whole table depend on each other, but a row begins with a function "
-                        "of its own id; use nn.init.xavier_normal_ or nn.init.normal_,std=");
+    return InvalidInput(
+        name,
+        " makes the rows of the whole table depend on each other, but a row begins with a function "
+        "of its own id; use nn.init.xavier_normal_ or nn.init.normal_,std=");
   }
   if (name == "nn.init.dirac_") {
-    return InvalidInput(name, " is of convolutions, with 3 to 5 dimensions, but a table has 2; use nn.init.eye_");
+    return InvalidInput(
+        name, " is of convolutions, with 3 to 5 dimensions, but a table has 2; use nn.init.eye_");
   }
-  return InvalidInput("unknown initialiser \"", text,
-                      "\"; known are nn.init.uniform_,a=,b= nn.init.normal_,mean=,std= nn.init.constant_,val= "
-                      "nn.init.zeros_ nn.init.ones_ nn.init.trunc_normal_,mean=,std=,a=,b= "
-                      "nn.init.xavier_uniform_,gain= nn.init.xavier_normal_,gain= "
-                      "nn.init.kaiming_uniform_,a=,mode=,nonlinearity= nn.init.kaiming_normal_,a=,mode=,nonlinearity= "
-                      "nn.init.eye_ and nn.init.sparse_,sparsity=,std=");
+  return InvalidInput(
+      "unknown initialiser \"", text,
+      "\"; known are nn.init.uniform_,a=,b= nn.init.normal_,mean=,std= nn.init.constant_,val= "
+      "nn.init.zeros_ nn.init.ones_ nn.init.trunc_normal_,mean=,std=,a=,b= "
+      "nn.init.xavier_uniform_,gain= nn.init.xavier_normal_,gain= "
+      "nn.init.kaiming_uniform_,a=,mode=,nonlinearity= "
+      "nn.init.kaiming_normal_,a=,mode=,nonlinearity= "
+      "nn.init.eye_ and nn.init.sparse_,sparsity=,std=");
 }
 
 namespace {
@@ -302,22 +317,26 @@ StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
     normalizer.kind = NormalizerKind::kExpression;
     PEPNET_ASSIGN_OR_RETURN(normalizer.expression, Expression::Parse(*formula, {"x"}));
     if (!normalizer.expression.reads_cells()) return normalizer;
-    return InvalidInput("the formula \"", Printable(*formula, 200),
-                        "\" holds a function of whole cells; a normalizer computes one value at a time");
+    return InvalidInput(
+        "the formula \"", Printable(*formula, 200),
+        "\" holds a function of whole cells; a normalizer computes one value at a time");
   }
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments(text));
   const std::string method = arguments["method"];
   arguments.erase("method");
-  const std::optional<NormalizerKind> kind = FindKind<NormalizerKind>(&NormalizerType::name, method);
+  const std::optional<NormalizerKind> kind =
+      FindKind<NormalizerKind>(&NormalizerType::name, method);
   if (!kind.has_value() || *kind == NormalizerKind::kNone) {
     std::vector<std::string> names;
     for (const NormalizerKind known : AllKinds<NormalizerKind>()) {
       if (known != NormalizerKind::kNone) names.emplace_back(TypeOf(known).name);
     }
-    return InvalidInput("normalizer \"", text, "\" is not supported; method is ", JoinNames(names, " or "));
+    return InvalidInput("normalizer \"", text, "\" is not supported; method is ",
+                        JoinNames(names, " or "));
   }
   if (*kind == NormalizerKind::kExpression) {
-    return InvalidInput("\"", text, "\" has no formula; expected method=expression,expr=<formula of x>");
+    return InvalidInput("\"", text,
+                        "\" has no formula; expected method=expression,expr=<formula of x>");
   }
   const NormalizerType& type = TypeOf(*kind);
   Normalizer normalizer;

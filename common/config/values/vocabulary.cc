@@ -32,9 +32,12 @@ std::vector<std::string> DefaultTokens(const config::IdFeature& id) {
 
 Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feature* feature) {
   for (const config::VocabularyEntry& entry : id.vocab_dict()) {
-    if (!entry.has_key() || !entry.has_value()) return source.Error(entry, "", "an entry needs both key and value");
-    if (entry.value() >= (uint64_t{1} << 62))
+    if (!entry.has_key() || !entry.has_value()) {
+      return source.Error(entry, "", "an entry needs both key and value");
+    }
+    if (entry.value() >= (uint64_t{1} << 62)) {
       return source.Error(entry, "value", entry.value(), " is not a row number");
+    }
     if (!feature->vocabulary.emplace(entry.key(), static_cast<int64_t>(entry.value())).second) {
       return source.Error(entry, "key", "\"", entry.key(), "\" is given twice");
     }
@@ -44,7 +47,8 @@ Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feat
 
 }  // namespace
 
-StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& contents, const std::string& path) {
+StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& contents,
+                                                             const std::string& path) {
   std::vector<std::string> lines;
   if (contents.rfind("\xff\xfe", 0) == 0 || contents.rfind("\xfe\xff", 0) == 0) {
     return InvalidInput(path, ": it is UTF-16; save it as UTF-8");
@@ -65,17 +69,20 @@ StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& 
     const bool has_row = gap != std::string::npos && absl::SimpleAtoi(line.substr(gap + 1), &row);
     if (i == 0) with_rows = has_row;
     if (has_row != with_rows) {
-      return InvalidInput(where, ": \"", Printable(line, 200), "\" ", has_row ? "gives" : "lacks",
-                          " a row number, unlike the first line; write `word` or `word row` in all lines");
+      return InvalidInput(
+          where, ": \"", Printable(line, 200), "\" ", has_row ? "gives" : "lacks",
+          " a row number, unlike the first line; write `word` or `word row` in all lines");
     }
     if (row >= (uint64_t{1} << 62)) return InvalidInput(where, ": ", row, " is not a row number");
-    const std::string word = with_rows ? line.substr(0, line.find_last_not_of(" \t", gap) + 1) : line;
+    const std::string word =
+        with_rows ? line.substr(0, line.find_last_not_of(" \t", gap) + 1) : line;
     if (word.find('\0') != std::string::npos) {
       return InvalidInput(where, ": the word \"", Printable(word, 200),
                           "\" holds a zero byte; is the file text in UTF-8?");
     }
     if (word.empty()) return InvalidInput(where, ": no word in this line");
-    if (!vocabulary.emplace(word, with_rows ? static_cast<int64_t>(row) : static_cast<int64_t>(i)).second) {
+    if (!vocabulary.emplace(word, with_rows ? static_cast<int64_t>(row) : static_cast<int64_t>(i))
+             .second) {
       return InvalidInput(where, ": word \"", Printable(word, 200), "\" is given twice");
     }
   }
@@ -98,7 +105,8 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
     }
     feature->rows = first + id.vocab_list_size();
     if (!with_default) {
-      for (const std::string& token : DefaultTokens(id)) feature->vocabulary.emplace(token, 0);  // a listed word stays
+      // A listed word stays.
+      for (const std::string& token : DefaultTokens(id)) feature->vocabulary.emplace(token, 0);
     }
   } else if (id.vocab_dict_size() > 0) {
     field = "vocab_dict";
@@ -110,10 +118,12 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
   } else {
     field = "vocab_file";
     if (!with_default) {
-      return source.Error(id, field, "needs default_bucketize_value, the row of words that are not in the file");
+      return source.Error(
+          id, field, "needs default_bucketize_value, the row of words that are not in the file");
     }
-    const std::string path =
-        id.asset_dir().empty() ? id.vocab_file() : absl::StrCat(id.asset_dir(), "/", id.vocab_file());
+    const std::string path = id.asset_dir().empty()
+                                 ? id.vocab_file()
+                                 : absl::StrCat(id.asset_dir(), "/", id.vocab_file());
     const auto contents = ReadFile(path, kMaxVocabularyBytes);
     if (!contents.ok()) return Annotate(contents.status(), source.Where(id, field));
     auto words = ParseVocabularyFile(*contents, path);
@@ -123,8 +133,9 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
   }
   feature->unknown_id = with_default ? static_cast<int64_t>(id.default_bucketize_value()) : 1;
   if (with_default && id.default_bucketize_value() >= static_cast<uint64_t>(feature->rows)) {
-    return source.Error(id, "default_bucketize_value", id.default_bucketize_value(), " is outside the table of ",
-                        feature->rows, " rows; expected a row of ", field);
+    return source.Error(id, "default_bucketize_value", id.default_bucketize_value(),
+                        " is outside the table of ", feature->rows, " rows; expected a row of ",
+                        field);
   }
   if (feature->unknown_id >= feature->rows) {
     return source.Error(id, field, "unknown words go to row 1, but the table has ", feature->rows,

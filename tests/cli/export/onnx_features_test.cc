@@ -20,7 +20,8 @@ Feature Bucketed(const std::vector<double>& boundaries, const Normalizer& normal
   return feature;
 }
 
-// Around every threshold and at random: counting reached thresholds is counting boundaries <= normalized x.
+// Around every threshold and at random: counting reached thresholds is counting boundaries <=
+// normalized x.
 TEST(RawThresholdsTest, CountWhatTheNormalizedValueReaches) {
   constexpr int kSeed = 3;
   std::printf("seed %d\n", kSeed);
@@ -34,22 +35,31 @@ TEST(RawThresholdsTest, CountWhatTheNormalizedValueReaches) {
     ASSERT_OK_AND_ASSIGN(const auto thresholds, RawThresholds(feature));
     std::vector<double> values = {0, 1, 10, 100, 1000, 1e-300, 1e300, 0.1, 0.3};
     for (const double t : thresholds) {
-      for (const double x : {t, std::nextafter(t, -INFINITY), std::nextafter(t, INFINITY)}) values.push_back(x);
+      for (const double x : {t, std::nextafter(t, -INFINITY), std::nextafter(t, INFINITY)}) {
+        values.push_back(x);
+      }
     }
-    for (int i = 0; i < 1000; ++i) values.push_back(std::uniform_real_distribution<double>(-5, 1200)(random));
+    for (int i = 0; i < 1000; ++i) {
+      values.push_back(std::uniform_real_distribution<double>(-5, 1200)(random));
+    }
     for (const double x : values) {
-      if (!std::isfinite(x) || (normalizer.kind == NormalizerKind::kLog10 && !(x > normalizer.a))) continue;
+      if (!std::isfinite(x) || (normalizer.kind == NormalizerKind::kLog10 && !(x > normalizer.a))) {
+        continue;
+      }
       const double g = Normalize(normalizer, x);
       const auto expected =
-          std::upper_bound(feature.boundaries.begin(), feature.boundaries.end(), g) - feature.boundaries.begin();
-      const auto reached = std::count_if(thresholds.begin(), thresholds.end(), [&](double t) { return x >= t; });
+          std::upper_bound(feature.boundaries.begin(), feature.boundaries.end(), g) -
+          feature.boundaries.begin();
+      const auto reached =
+          std::count_if(thresholds.begin(), thresholds.end(), [&](double t) { return x >= t; });
       EXPECT_EQ(reached, expected) << "x " << x << ", normalized " << g;
     }
   }
 }
 
 TEST(RawThresholdsTest, ABoundaryThatNothingReachesIsInfinity) {
-  ASSERT_OK_AND_ASSIGN(const auto thresholds, RawThresholds(Bucketed({400}, {NormalizerKind::kLog10, 0, 0})));
+  ASSERT_OK_AND_ASSIGN(const auto thresholds,
+                       RawThresholds(Bucketed({400}, {NormalizerKind::kLog10, 0, 0})));
   EXPECT_EQ(thresholds[0], std::numeric_limits<double>::infinity());
 }
 
@@ -61,7 +71,8 @@ TEST(RawThresholdsTest, ADecreasingNormalizerIsRefused) {
 
 TEST(OnnxInputsTest, FeaturesOfOneKindShareAColumnAndOthersGoByTheirName) {
   JobConfig config;
-  auto add = [&](const std::string& name, const std::string& column, Bucketizer bucketizer, int64_t rows) {
+  auto add = [&](const std::string& name, const std::string& column, Bucketizer bucketizer,
+                 int64_t rows) {
     Feature& feature = config.features.emplace_back();
     feature.name = name;
     feature.column = column;
@@ -76,8 +87,9 @@ TEST(OnnxInputsTest, FeaturesOfOneKindShareAColumnAndOthersGoByTheirName) {
   add("unused", "e", Bucketizer::kIdentity, 1);
   add("f", "f_column", Bucketizer::kVocabulary, 3);
   std::string text;
-  for (const OnnxInput& input : OnnxInputs(config))
+  for (const OnnxInput& input : OnnxInputs(config)) {
     text += config.features[input.feature].name + ":" + input.name + " ";
+  }
   EXPECT_EQ(text, "a:shared b:shared c:c d:d f:f_column ");
 }
 

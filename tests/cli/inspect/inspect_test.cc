@@ -25,8 +25,9 @@ using testing::HasSubstr;
 class InspectTest : public testing::Test {
  protected:
   // A checkpoint of the given tables with one dense tensor.
-  std::string Write(const std::string& model, const std::vector<std::pair<std::string, TestRows>>& tables,
-                    int part_count, float weight = 1, ValueKind value_kind = ValueKind::kFp32,
+  std::string Write(const std::string& model,
+                    const std::vector<std::pair<std::string, TestRows>>& tables, int part_count,
+                    float weight = 1, ValueKind value_kind = ValueKind::kFp32,
                     const std::vector<EventPoint>& event_times = {}) {
     auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
     Manifest manifest;
@@ -42,7 +43,8 @@ class InspectTest : public testing::Test {
     return writer.Commit(manifest).value();
   }
   SafetensorsWriter::Result WriteTensor(const std::string& path, float weight) {
-    auto writer = SafetensorsWriter::Create(path, {{"w", "F32", {3}}, {"step", "I64", {1}}}).value();
+    auto writer =
+        SafetensorsWriter::Create(path, {{"w", "F32", {3}}, {"step", "I64", {1}}}).value();
     const float w[3] = {weight, -4, std::numeric_limits<float>::quiet_NaN()};
     const int64_t step = 7;
     EXPECT_OK(writer->Append(w, sizeof(w)));
@@ -86,7 +88,8 @@ TEST_F(InspectTest, ATableOfFewerBitsSaysSoAndItsBytesCount) {
   const std::string path = Write("m", {{"t", MakeRows("t", 30, 6, 6)}}, 2, 1, ValueKind::kBf16);
   ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
   EXPECT_EQ(summary.tables[0].value_kind, ValueKind::kBf16);
-  EXPECT_THAT(SummaryToText(summary), HasSubstr("t: values kept in BF16, 36 bytes per row with state on a server"));
+  EXPECT_THAT(SummaryToText(summary),
+              HasSubstr("t: values kept in BF16, 36 bytes per row with state on a server"));
   EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<td>6 BF16</td>"));
   const auto json = nlohmann::json::parse(SummaryToJson(summary));
   EXPECT_EQ(json["tables"][0]["data_type"], "BF16");
@@ -113,7 +116,8 @@ TEST_F(InspectTest, StatisticsNameDeadZeroAndHotRowsAndEachServersLoad) {
   EXPECT_EQ(s.parts[0].rows + s.parts[1].rows + s.parts[2].rows, 40);
   EXPECT_EQ(s.parts[0].updates + s.parts[1].updates + s.parts[2].updates, (3 + 39) * 37 / 2);
   const std::string text = SummaryToText(summary);
-  EXPECT_THAT(text, HasSubstr("t: 3 rows never updated, 2 rows all zero, 0 rows with NaN or infinity"));
+  EXPECT_THAT(text,
+              HasSubstr("t: 3 rows never updated, 2 rows all zero, 0 rows with NaN or infinity"));
   EXPECT_THAT(text, HasSubstr("norms (rows): 1 to 2: 38"));
   EXPECT_THAT(text, HasSubstr(absl::StrCat("hottest ids (updates): ", rows.ids[39], " (39), ")));
   EXPECT_THAT(text, HasSubstr(absl::StrCat("server 2: ", s.parts[2].rows, " rows")));
@@ -127,7 +131,8 @@ TEST_F(InspectTest, StatisticsNameDeadZeroAndHotRowsAndEachServersLoad) {
 }
 
 TEST_F(InspectTest, NamesAreEscapedInTheReport) {
-  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(Write("m", {{"<b>&t", MakeRows("<b>&t", 2, 1, 0)}}, 1)));
+  ASSERT_OK_AND_ASSIGN(const auto summary,
+                       SummarizeCheckpoint(Write("m", {{"<b>&t", MakeRows("<b>&t", 2, 1, 0)}}, 1)));
   EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<h2>&lt;b&gt;&amp;t</h2>"));
 }
 
@@ -136,7 +141,8 @@ TEST_F(InspectTest, ARowIsFoundInItsPart) {
   const std::string path = Write("m", {{"t", rows}}, 3);
   ASSERT_OK_AND_ASSIGN(const auto text, DescribeRow(path, "t", rows.ids[20], false));
   EXPECT_THAT(text, HasSubstr(absl::StrCat("table t, id ", rows.ids[20], ", in tables/t/part-")));
-  EXPECT_THAT(text, HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ", rows.last_step[20])));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("updates ", rows.frequency[20], ", the last at step ",
+                                           rows.last_step[20])));
   const auto json = nlohmann::json::parse(*DescribeRow(path, "t", rows.ids[20], true));
   EXPECT_EQ(json["value"][1].get<float>(), rows.values[41]);
   EXPECT_EQ(json["state"][0].get<float>(), rows.states[20]);
@@ -148,9 +154,11 @@ TEST_F(InspectTest, ARowIsFoundInItsPart) {
 
 TEST_F(InspectTest, EqualRowsInOtherPartsAreEqual) {
   const TestRows rows = MakeRows("t", 5000, 2, 1);
-  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 1), Write("b", {{"t", rows}}, 3)));
+  ASSERT_OK_AND_ASSIGN(const auto diff,
+                       DiffCheckpoints(Write("a", {{"t", rows}}, 1), Write("b", {{"t", rows}}, 3)));
   EXPECT_TRUE(diff.equal());
-  EXPECT_THAT(DiffToText(diff, {}), HasSubstr("t: equal, 5000 rows\ndense layers: 2 of 2 equal\nequal\n"));
+  EXPECT_THAT(DiffToText(diff, {}),
+              HasSubstr("t: equal, 5000 rows\ndense layers: 2 of 2 equal\nequal\n"));
   EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, {}))["equal"], true);
 }
 
@@ -163,20 +171,24 @@ TEST_F(InspectTest, DifferencesAreCountedByTableAndBucket) {
   changed.values[10] = rows.values[10] + 2;
   changed.states[69000] = rows.states[69000] - 8;
   changed.last_step[65536] += 1;
-  const std::string left =
-      Write("a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)}, {"w", MakeRows("w", 1, 1, 0)}}, 1);
+  const std::string left = Write(
+      "a", {{"t", rows}, {"gone", MakeRows("gone", 7, 1, 0)}, {"w", MakeRows("w", 1, 1, 0)}}, 1);
   const std::string right = Write("b", {{"t", changed}, {"w", MakeRows("w", 1, 2, 0)}}, 3, 1.5f);
   ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(left, right));
   EXPECT_FALSE(diff.equal());
   const std::string text = DiffToText(diff, {});
-  EXPECT_THAT(text, HasSubstr("t: 10 rows only left, 0 only right, 69990 in both: 1 with other values, 2 with other "
-                              "optimizer state or counters alone\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "t: 10 rows only left, 0 only right, 69990 in both: 1 with other values, 2 with other "
+          "optimizer state or counters alone\n"));
   EXPECT_THAT(text, HasSubstr("largest difference 2\n  optimizer state: largest difference 8\n"));
-  EXPECT_THAT(text, HasSubstr(absl::StrCat("  moved most, by distance:\n    ", rows.ids[5], " by 2 (norm ")));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("  moved most, by distance:\n    ", rows.ids[5],
+                                           " by 2 (norm ")));
   EXPECT_THAT(text, HasSubstr("gone: only left, 7 rows"));
   EXPECT_THAT(text, HasSubstr("w: dim 1 and state 0 left, dim 2 and state 0 right"));
-  EXPECT_THAT(text,
-              HasSubstr("dense layers: 1 of 2 equal\n  w: moved by 12.1 % of their norm; largest difference 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("dense layers: 1 of 2 equal\n  w: moved by 12.1 % of their norm; "
+                              "largest difference 0.5\n"));
   EXPECT_THAT(text, testing::EndsWith("different\n"));
   EXPECT_EQ(DiffInBrief(diff), "3 of 3 tables and 1 of 2 dense layers differ");
   const auto json = nlohmann::json::parse(DiffToJson(diff, {}));
@@ -197,9 +209,12 @@ TEST_F(InspectTest, TheTenRowsThatMovedMostAreNamedWithTheirWords) {
     moved.values[2 * row] += static_cast<float>(row + 1);
     const double by = static_cast<double>(moved.values[2 * row]) - rows.values[2 * row];
     squared += by * by;
-    for (size_t i : {2 * row, 2 * row + 1}) norm += static_cast<double>(rows.values[i]) * rows.values[i];
+    for (size_t i : {2 * row, 2 * row + 1}) {
+      norm += static_cast<double>(rows.values[i]) * rows.values[i];
+    }
   }
-  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 2), Write("b", {{"t", moved}}, 1)));
+  ASSERT_OK_AND_ASSIGN(const auto diff, DiffCheckpoints(Write("a", {{"t", rows}}, 2),
+                                                        Write("b", {{"t", moved}}, 1)));
   const TableDiff& table = diff.tables[0];
   EXPECT_EQ(table.other_values, 30);
   EXPECT_NEAR(table.relative_change, std::sqrt(squared / norm), 1e-12 * std::sqrt(squared / norm));
@@ -208,23 +223,28 @@ TEST_F(InspectTest, TheTenRowsThatMovedMostAreNamedWithTheirWords) {
     EXPECT_EQ(table.moved[i].id, rows.ids[29 - i]);
     EXPECT_NEAR(table.moved[i].distance, 30.0 - static_cast<double>(i), 1e-5);
   }
-  const TableWords words = {{"t", {{rows.ids[29], "home"}, {rows.ids[20], "a\nb"}}}, {"u", {{rows.ids[28], "no"}}}};
+  const TableWords words = {{"t", {{rows.ids[29], "home"}, {rows.ids[20], "a\nb"}}},
+                            {"u", {{rows.ids[28], "no"}}}};
   const std::string text = DiffToText(diff, words);
   EXPECT_THAT(text, HasSubstr(absl::StrCat("\n    ", rows.ids[29], " \"home\" by 30 (norm ")));
   EXPECT_THAT(text, HasSubstr("\"a\\nb\" by 21 (norm "));
   EXPECT_THAT(text, testing::Not(HasSubstr("\"no\"")));
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2 + 8 + 2) << "paths, at most ten lines a table, the rest";
-  EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, words))["tables"][0]["moved"][0]["word"], "home");
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2 + 8 + 2)
+      << "paths, at most ten lines a table, the rest";
+  EXPECT_EQ(nlohmann::json::parse(DiffToJson(diff, words))["tables"][0]["moved"][0]["word"],
+            "home");
   EXPECT_THAT(*DescribeRow(diff.left, "t", rows.ids[29], false, words),
               HasSubstr(absl::StrCat("id ", rows.ids[29], " \"home\", in ")));
 }
 
 TEST_F(InspectTest, NeighboursPointTheSameWay) {
   TestRows rows = MakeRows("t", 3000, 2, 0);
-  for (size_t row = 0; row < rows.size(); ++row) {  // row r at r / 3000 of a turn, at other distances from 0
+  // row r at r / 3000 of a turn, at other distances from 0
+  for (size_t row = 0; row < rows.size(); ++row) {
     const double turn = 2 * 3.14159265358979 * static_cast<double>(row) / 3000;
     rows.values[2 * row] = static_cast<float>((1 + static_cast<double>(row % 7)) * std::cos(turn));
-    rows.values[2 * row + 1] = static_cast<float>((1 + static_cast<double>(row % 7)) * std::sin(turn));
+    rows.values[2 * row + 1] =
+        static_cast<float>((1 + static_cast<double>(row % 7)) * std::sin(turn));
   }
   rows.values[2 * 1003] = rows.values[2 * 1003 + 1] = 0;  // has no direction
   const std::string path = Write("a", {{"t", rows}}, 3);
@@ -234,11 +254,12 @@ TEST_F(InspectTest, NeighboursPointTheSameWay) {
   EXPECT_NEAR(found.norm, 1 + 1000 % 7, 1e-5);
   std::vector<int64_t> ids;
   for (const Neighbour& one : found.nearest) ids.push_back(one.id);
-  EXPECT_THAT(
-      ids, testing::UnorderedElementsAre(rows.ids[999], rows.ids[1001], rows.ids[998], rows.ids[1002], rows.ids[997]));
+  EXPECT_THAT(ids, testing::UnorderedElementsAre(rows.ids[999], rows.ids[1001], rows.ids[998],
+                                                 rows.ids[1002], rows.ids[997]));
   EXPECT_NEAR(found.nearest[4].cosine, std::cos(3 * 2 * 3.14159265358979 / 3000), 1e-6);
   const TableWords words = {{"t", {{found.nearest[0].id, "home"}}}};
-  EXPECT_THAT(NeighboursToText("t", found, words), HasSubstr("nearest of 2998 rows by cosine (on average "));
+  EXPECT_THAT(NeighboursToText("t", found, words),
+              HasSubstr("nearest of 2998 rows by cosine (on average "));
   EXPECT_THAT(NeighboursToText("t", found, words),
               HasSubstr(absl::StrCat("\n    ", found.nearest[0].id, " \"home\" ")));
   const auto json = nlohmann::json::parse(NeighboursToJson("t", rows.ids[1000], found, words));
@@ -257,9 +278,12 @@ TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
     manifest.step = 3;
     manifest.parts = WriteParts(writer.temporary_directory(), "t", rows, 1).value();
     const std::string path = writer.temporary_directory() + "/dense.safetensors";
-    auto tensors =
-        SafetensorsWriter::Create(path, {{"w", "F32", {1}}, {"w/exp_avg", "F32", {1}}, {"a/b", "F32", {1}}}).value();
-    for (const float value : {weight, momentum, 1.0f}) EXPECT_OK(tensors->Append(&value, sizeof(value)));
+    auto tensors = SafetensorsWriter::Create(
+                       path, {{"w", "F32", {1}}, {"w/exp_avg", "F32", {1}}, {"a/b", "F32", {1}}})
+                       .value();
+    for (const float value : {weight, momentum, 1.0f}) {
+      EXPECT_OK(tensors->Append(&value, sizeof(value)));
+    }
     const auto sum = tensors->Finish().value();
     manifest.files.push_back({"dense.safetensors", sum.bytes, sum.crc32c});
     return writer.Commit(manifest).value();
@@ -267,11 +291,13 @@ TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
   const std::string left = write("a", 1, 2);
   ASSERT_OK_AND_ASSIGN(const auto state, DiffCheckpoints(left, write("b", 1, 3)));
   EXPECT_FALSE(state.equal());
-  EXPECT_THAT(DiffToText(state, {}), HasSubstr("dense layers: 2 of 2 equal; optimizer state: 0 of 1 equal\ndifferent"));
+  EXPECT_THAT(DiffToText(state, {}),
+              HasSubstr("dense layers: 2 of 2 equal; optimizer state: 0 of 1 equal\ndifferent"));
   EXPECT_EQ(DiffInBrief(state), "the state of the dense optimizer differs");
   ASSERT_OK_AND_ASSIGN(const auto both, DiffCheckpoints(left, write("c", 1.5, 3)));
-  EXPECT_THAT(DiffToText(both, {}), HasSubstr("dense layers: 1 of 2 equal; optimizer state: 0 of 1 equal\n"
-                                              "  w: moved by 50 % of their norm; largest difference 0.5\n"));
+  EXPECT_THAT(DiffToText(both, {}),
+              HasSubstr("dense layers: 1 of 2 equal; optimizer state: 0 of 1 equal\n"
+                        "  w: moved by 50 % of their norm; largest difference 0.5\n"));
 }
 
 TEST_F(InspectTest, SafetensorsFileIsSummarized) {
@@ -280,14 +306,16 @@ TEST_F(InspectTest, SafetensorsFileIsSummarized) {
   EXPECT_THAT(text, HasSubstr("2 tensors, 20 bytes of data"));
   EXPECT_THAT(text, HasSubstr("min -4  max 3  norm 5  1 elements NaN or infinite"));
   EXPECT_THAT(text, HasSubstr("I64  [1]"));
-  const auto json = nlohmann::json::parse(*SummarizeSafetensors(directory_ / "x.safetensors", /*json=*/true));
+  const auto json =
+      nlohmann::json::parse(*SummarizeSafetensors(directory_ / "x.safetensors", /*json=*/true));
   EXPECT_EQ(json["tensors"][1]["name"], "w");
   EXPECT_EQ(json["tensors"][1]["max"], 3);
   EXPECT_EQ(json["tensors"][1]["non_finite"], 1);
 }
 
 TEST_F(InspectTest, WhatIfCountsTheRowsThatAPolicyWouldTakeOut) {
-  // 1,500 rows over 1,024 buckets; row r was named r % 100 times, last in step r % 4, and the checkpoint is of step 3.
+  // 1,500 rows over 1,024 buckets; row r was named r % 100 times, last in step r % 4, and the
+  // checkpoint is of step 3.
   TestRows rows = MakeRows("t", 1500, 2, 1);
   std::map<int, int64_t> by_bucket;
   int64_t named = 0, old_rows = 0, old_named = 0;
@@ -313,8 +341,9 @@ TEST_F(InspectTest, WhatIfCountsTheRowsThatAPolicyWouldTakeOut) {
     EXPECT_EQ(tables[0].by_age.at(2).rows, 750);  // of steps 0 and 1
     EXPECT_EQ(tables[0].by_frequency.at(0).rows, 15);
     EXPECT_EQ(tables[0].by_frequency.at(7).rows, 15 * 36);  // 64 to 99
-    EXPECT_THAT(WhatIfToText(policy, tables),
-                HasSubstr("t: 1500 rows, 0.1 MiB; 750 would leave (50.00 %): 750 expired, 0 evicted"));
+    EXPECT_THAT(
+        WhatIfToText(policy, tables),
+        HasSubstr("t: 1500 rows, 0.1 MiB; 750 would leave (50.00 %): 750 expired, 0 evicted"));
     EXPECT_EQ(nlohmann::json::parse(WhatIfToJson(tables))[0]["expired"]["rows"], old_rows);
   }
   int64_t beyond = 0;
@@ -329,21 +358,26 @@ TEST_F(InspectTest, WhatIfCountsTheRowsThatAPolicyWouldTakeOut) {
 
 TEST_F(InspectTest, WhatIfFindsRowsByTheirEventTime) {
   TestRows rows = MakeRows("t", 8, 2, 1);
-  for (size_t row = 0; row < rows.size(); ++row) rows.last_step[row] = static_cast<int64_t>(row % 4);
-  const std::string path =
-      Write("m", {{"t", rows}}, 1, 1, ValueKind::kFp32, {{1, 1'600'000'000}, {2, 1'600'000'300}, {3, 1'600'000'400}});
+  for (size_t row = 0; row < rows.size(); ++row) {
+    rows.last_step[row] = static_cast<int64_t>(row % 4);
+  }
+  const std::string path = Write("m", {{"t", rows}}, 1, 1, ValueKind::kFp32,
+                                 {{1, 1'600'000'000}, {2, 1'600'000'300}, {3, 1'600'000'400}});
   for (const auto& [seconds, expired] : {std::pair(401, 0), {400, 4}, {101, 4}, {100, 6}}) {
-    ASSERT_OK_AND_ASSIGN(const RowPolicy policy, ParseWhatIf(absl::StrCat("ttl_seconds=", seconds)));
+    ASSERT_OK_AND_ASSIGN(const RowPolicy policy,
+                         ParseWhatIf(absl::StrCat("ttl_seconds=", seconds)));
     ASSERT_OK_AND_ASSIGN(const auto tables, WhatIf(path, policy, ""));
     EXPECT_EQ(tables[0].expired.rows, expired) << seconds;
   }
   ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
-  EXPECT_THAT(SummaryToText(summary), HasSubstr("event time 1600000400 s since 1970; 3 times known, from 1600000000 at "
-                                                "the end of step 1\n"));
+  EXPECT_THAT(SummaryToText(summary),
+              HasSubstr("event time 1600000400 s since 1970; 3 times known, from 1600000000 at "
+                        "the end of step 1\n"));
   EXPECT_EQ(nlohmann::json::parse(SummaryToJson(summary))["event_time"], 1'600'000'400);
   const std::string timeless = Write("n", {{"t", rows}}, 1);
-  EXPECT_THAT(WhatIf(timeless, *ParseWhatIf("ttl_seconds=5"), ""),
-              IsError(HasSubstr("ttl_seconds needs event times, which " + timeless + " does not hold")));
+  EXPECT_THAT(
+      WhatIf(timeless, *ParseWhatIf("ttl_seconds=5"), ""),
+      IsError(HasSubstr("ttl_seconds needs event times, which " + timeless + " does not hold")));
 }
 
 TEST_F(InspectTest, WhatIfSaysWhatItExpects) {
@@ -362,9 +396,12 @@ TEST_F(InspectTest, WhatIfSaysWhatItExpects) {
   const std::string path = Write("m", {{"t", MakeRows("t", 5, 2, 1)}}, 1);
   EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5"), ""),
               IsError(HasSubstr("--what_if, table t: max_rows: 5; expected at least 1024")));
-  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE"), ""), IsError(HasSubstr("half_life_steps")));
-  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE,half_life_steps=3,click_weight=1"), ""),
-              IsError(HasSubstr("click_weight needs the clicks of rows, which table t of")));
+  EXPECT_THAT(WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE"), ""),
+              IsError(HasSubstr("half_life_steps")));
+  EXPECT_THAT(
+      WhatIf(path, *ParseWhatIf("max_rows=5000,eviction=SCORE,half_life_steps=3,click_weight=1"),
+             ""),
+      IsError(HasSubstr("click_weight needs the clicks of rows, which table t of")));
 }
 
 }  // namespace

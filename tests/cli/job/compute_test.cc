@@ -22,17 +22,24 @@ ComputeInfo Worker(const std::string& host, int gpus, int first = 0) {
   return info;
 }
 
-ComputeRequest Request(const std::string& device, bool bf16 = false) { return {device, bf16, /*trains=*/true}; }
+ComputeRequest Request(const std::string& device, bool bf16 = false) {
+  return {device, bf16, /*trains=*/true};
+}
 
-std::string Message(const StatusOr<ComputeChoice>& choice) { return std::string(choice.status().message()); }
+std::string Message(const StatusOr<ComputeChoice>& choice) {
+  return std::string(choice.status().message());
+}
 
 TEST(ComputeTest, TheGpusOfAHostGoToItsWorkersInOrder) {
-  const std::vector<ComputeInfo> workers = {Worker("a", 2), Worker("b", 4), Worker("a", 2), Worker("b", 4)};
+  const std::vector<ComputeInfo> workers = {Worker("a", 2), Worker("b", 4), Worker("a", 2),
+                                            Worker("b", 4)};
   for (const char* device : {"auto", "gpu"}) {
     const ComputeChoice choice = *ChooseCompute(Request(device), workers);
     EXPECT_THAT(choice.gpus, ElementsAre(0, 0, 1, 1));
-    EXPECT_THAT(choice.lines, ElementsAre("computing on 4 GPUs of 2 host(s), one for each worker; NCCL sums the dense "
-                                          "gradients"));
+    EXPECT_THAT(
+        choice.lines,
+        ElementsAre("computing on 4 GPUs of 2 host(s), one for each worker; NCCL sums the dense "
+                    "gradients"));
     EXPECT_THAT(choice.warnings, IsEmpty());
   }
   const ComputeChoice one = *ChooseCompute(Request("auto"), {Worker("a", 2)});
@@ -43,14 +50,16 @@ TEST(ComputeTest, TheGpusOfAHostGoToItsWorkersInOrder) {
 // As schedulers do it that give each worker GPUs of its own: every worker counts from 0.
 TEST(ComputeTest, WorkersThatSeeDifferentGpusCountForThemselves) {
   const std::vector<ComputeInfo> workers = {Worker("a", 1, 0), Worker("a", 1, 1), Worker("a", 2, 2),
-                                             Worker("a", 2, 2)};
+                                            Worker("a", 2, 2)};
   EXPECT_THAT(ChooseCompute(Request("gpu"), workers)->gpus, ElementsAre(0, 0, 0, 1));
 }
 
 TEST(ComputeTest, AGpuThatTwoWorkersSeeGoesToOneOfThem) {
-  EXPECT_THAT(ChooseCompute(Request("gpu"), {Worker("a", 2), Worker("a", 2), Worker("a", 3)})->gpus, ElementsAre(0, 1, 2));
-  EXPECT_THAT(Message(ChooseCompute(Request("gpu"), {Worker("a", 2, 0), Worker("a", 1, 0)})),
-              HasSubstr("worker 1 on host a finds no free GPU: the host's 2 worker(s) see 2 GPU(s)"));
+  EXPECT_THAT(ChooseCompute(Request("gpu"), {Worker("a", 2), Worker("a", 2), Worker("a", 3)})->gpus,
+              ElementsAre(0, 1, 2));
+  EXPECT_THAT(
+      Message(ChooseCompute(Request("gpu"), {Worker("a", 2, 0), Worker("a", 1, 0)})),
+      HasSubstr("worker 1 on host a finds no free GPU: the host's 2 worker(s) see 2 GPU(s)"));
 }
 
 TEST(ComputeTest, CpuIsTheCpuAndSaysNothing) {
@@ -73,22 +82,27 @@ TEST(ComputeTest, WhereSomeHaveGpusAndNotAllComputeOnThemItIsAWarning) {
   const std::vector<ComputeInfo> mixed = {Worker("a", 1), Worker("b", 0)};
   EXPECT_THAT(ChooseCompute(Request("auto"), mixed)->warnings,
               ElementsAre("computing on the CPU: worker 1 on host b: this libtorch has no CUDA"));
-  EXPECT_THAT(Message(ChooseCompute(Request("gpu"), mixed)),
-              HasSubstr("--device=gpu, but worker 1 on host b: this libtorch has no CUDA; docs/gpu.md"));
+  EXPECT_THAT(
+      Message(ChooseCompute(Request("gpu"), mixed)),
+      HasSubstr("--device=gpu, but worker 1 on host b: this libtorch has no CUDA; docs/gpu.md"));
 
   const std::vector<ComputeInfo> crowded = {Worker("a", 2), Worker("a", 2), Worker("a", 2)};
   const std::string reason =
-      "worker 2 on host a finds no free GPU: the host's 3 worker(s) see 2 GPU(s); start at most one worker for each";
-  EXPECT_THAT(ChooseCompute(Request("auto"), crowded)->warnings, ElementsAre("computing on the CPU: " + reason));
+      "worker 2 on host a finds no free GPU: the host's 3 worker(s) see 2 GPU(s); start at most "
+      "one worker for each";
+  EXPECT_THAT(ChooseCompute(Request("auto"), crowded)->warnings,
+              ElementsAre("computing on the CPU: " + reason));
   EXPECT_THAT(Message(ChooseCompute(Request("gpu"), crowded)), HasSubstr(reason));
-  EXPECT_EQ(ChooseCompute(Request("gpu"), crowded).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ChooseCompute(Request("gpu"), crowded).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(ComputeTest, SeveralGpusNeedNcclToTrainAndOneDoesNot) {
   std::vector<ComputeInfo> workers = {Worker("a", 2), Worker("a", 2)};
   for (ComputeInfo& worker : workers) worker.no_nccl = "this build has no NCCL";
   EXPECT_THAT(ChooseCompute(Request("auto"), workers)->warnings,
-              ElementsAre("computing on the CPU: worker 0 on host a: this build has no NCCL, which the GPUs of several "
+              ElementsAre("computing on the CPU: worker 0 on host a: this build has no NCCL, which "
+                          "the GPUs of several "
                           "workers need to sum their gradients"));
   EXPECT_FALSE(ChooseCompute(Request("gpu"), workers).ok());
   EXPECT_THAT(ChooseCompute({"gpu", false, /*trains=*/false}, workers)->gpus, ElementsAre(0, 1));
@@ -104,9 +118,9 @@ TEST(ComputeTest, Bf16IsUsedWhereEveryCpuHasItOrOnGpus) {
   workers[1].cpu_bf16 = false;
   const ComputeChoice without = *ChooseCompute(Request("cpu", true), workers);
   EXPECT_FALSE(without.bf16);
-  EXPECT_THAT(without.warnings,
-              ElementsAre("mixed_precision BF16 is left out, everything is computed in float32: the CPU of worker 1 on "
-                          "host b has neither AVX512-BF16 nor AMX-BF16"));
+  EXPECT_THAT(without.warnings, ElementsAre("mixed_precision BF16 is left out, everything is "
+                                            "computed in float32: the CPU of worker 1 on "
+                                            "host b has neither AVX512-BF16 nor AMX-BF16"));
   const ComputeChoice gpu = *ChooseCompute(Request("auto", true), {Worker("a", 1)});
   EXPECT_TRUE(gpu.bf16);
   EXPECT_THAT(gpu.warnings, IsEmpty());
@@ -117,7 +131,8 @@ TEST(ComputeTest, AllWorkersComeToTheSameChoice) {
   const Status run = RunRanks(3, {}, [&](int rank, Transport* transport) -> Status {
     const auto workers = MakeCollective(transport, Channel::kDense, {0, 1, 2}, 60);
     const ComputeInfo mine = Worker(rank == 1 ? "b" : "a", rank == 1 ? 2 : 0);
-    PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice, AgreeOnCompute(Request("auto", true), mine, workers.get()));
+    PEPNET_ASSIGN_OR_RETURN(const ComputeChoice choice,
+                            AgreeOnCompute(Request("auto", true), mine, workers.get()));
     EXPECT_EQ(choice.warnings.size(), 2u);
     for (const std::string& warning : choice.warnings) warnings[rank] += warning + "\n";
     errors[rank] = Message(AgreeOnCompute(Request("gpu"), mine, workers.get()));

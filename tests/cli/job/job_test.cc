@@ -28,7 +28,9 @@ TEST(ThreadsOfTest, TheFlagThenTheVariableThenTheCores) {
 TEST(ThreadsOfTest, AVariableThatIsNoNumberIsAnError) {
   for (const char* text : {"many", "0", "-1", "2x", "1.5"}) {
     setenv("OMP_NUM_THREADS", text, 1);
-    EXPECT_THAT(ThreadsOf(JobFlags()), IsError(AllOf(HasSubstr("OMP_NUM_THREADS"), HasSubstr(text)))) << text;
+    EXPECT_THAT(ThreadsOf(JobFlags()),
+                IsError(AllOf(HasSubstr("OMP_NUM_THREADS"), HasSubstr(text))))
+        << text;
   }
   unsetenv("OMP_NUM_THREADS");
 }

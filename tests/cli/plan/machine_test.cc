@@ -34,8 +34,8 @@ class MachineTest : public ::testing::Test {
 };
 
 TEST_F(MachineTest, TakesTheRowNearestToTheJob) {
-  const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService), Write("r", kReader),
-                                        Write("a", kAllreduce)};
+  const std::vector<std::string> all = {Write("t", kTrain), Write("s", kService),
+                                        Write("r", kReader), Write("a", kAllreduce)};
   StatusOr<Machine> machine = ReadMachine(all, 1000);
   ASSERT_OK(machine);
   EXPECT_DOUBLE_EQ(machine->worker_samples_per_second, 8000 / 2.0 / 0.8);
@@ -54,10 +54,12 @@ TEST_F(MachineTest, SaysWhatIsMissingOrWrong) {
   EXPECT_THAT(ReadMachine({Write("x", "{")}, 1), IsError(HasSubstr("x")));
   EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "dense", "rows": []})")}, 1),
               IsError(HasSubstr("'pepnet bench dense', expected one of")));
-  EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 1}]})")}, 1),
-              IsError(HasSubstr("no column 'per core'")));
-  EXPECT_THAT(ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 2}]})")}, 1),
-              IsError(HasSubstr("no row for --workers 1")));
+  EXPECT_THAT(
+      ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 1}]})")}, 1),
+      IsError(HasSubstr("no column 'per core'")));
+  EXPECT_THAT(
+      ReadMachine({Write("x", R"({"bench": "reader", "rows": [{"batch": 1, "workers": 2}]})")}, 1),
+      IsError(HasSubstr("no row for --workers 1")));
   EXPECT_THAT(ReadMachine({Write("x", absl::StrReplaceAll(kTrain, {{R"("2")", R"("two")"}}))}, 1),
               IsError(HasSubstr("'workers' is 'two', expected a number from 1")));
   EXPECT_FALSE(ReadMachine({directory_ / "absent"}, 1).ok());

@@ -47,11 +47,14 @@ TEST(Prediction, OneHostUsesNoLink) {
 TEST(Prediction, LinkCarriesRowsToOtherHostsAndBothRoundsOfTheSum) {
   // 3 hosts of 2 workers and 1 server, 1e8 bytes/s.
   const Prediction p = Predict(SomeWorkload(), SomeMachine(), {3, 2, 1, 1e8, 4});
-  const double rows = 2 * (2.0 / 3) * 2 * 128000;    // 2 workers push, 2/3 of it leaves; as much goes out as answers
-  const double dense = 2 * 2 * 1e6 * (6 - 2) / 6.0;  // two rounds of 2 workers with the 4 of other hosts
+  // 2 workers push, 2/3 of it leaves; as much goes out as answers
+  const double rows = 2 * (2.0 / 3) * 2 * 128000;
+  // Two rounds of 2 workers with the 4 of other hosts.
+  const double dense = 2 * 2 * 1e6 * (6 - 2) / 6.0;
   EXPECT_DOUBLE_EQ(p.row_bytes_per_step, 2 * (2.0 / 3) * 16000 + rows);
   EXPECT_DOUBLE_EQ(p.link_bytes_per_step, p.row_bytes_per_step + dense);
-  EXPECT_DOUBLE_EQ(p.link_s, (rows + dense) * (1514.0 / 1448) / 1e8);  // full packets with their headers
+  // Full packets with their headers.
+  EXPECT_DOUBLE_EQ(p.link_s, (rows + dense) * (1514.0 / 1448) / 1e8);
   EXPECT_DOUBLE_EQ(p.exchange_s, p.link_s);
   EXPECT_DOUBLE_EQ(p.samples_per_second, 6000 / p.step_s);
   EXPECT_DOUBLE_EQ(p.efficiency, 0.1 / p.step_s);
@@ -105,7 +108,8 @@ TEST(Prediction, TheWorkersOfAHostShareParquetWhereItIsCheaper) {
 TEST(Prediction, ServersAreAdvisedUntilTheyAreCheap) {
   Machine machine = SomeMachine();
   EXPECT_EQ(AdviseServersPerHost(SomeWorkload(), machine, {1, 1, 1, 1e9, 1}, 16), 1);
-  machine.pull_rows_per_second = machine.push_rows_per_second = 100e3;  // 40 ms of a 100 ms step with one server
+  // 40 ms of a 100 ms step with one server
+  machine.pull_rows_per_second = machine.push_rows_per_second = 100e3;
   const int advised = AdviseServersPerHost(SomeWorkload(), machine, {1, 1, 1, 1e9, 1}, 16);
   EXPECT_EQ(advised, 4);  // 10 ms of 110
   EXPECT_EQ(AdviseServersPerHost(SomeWorkload(), machine, {1, 1, 1, 1e9, 1}, 2), 2);

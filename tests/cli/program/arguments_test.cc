@@ -19,15 +19,19 @@ class ArgumentsTest : public ::testing::Test {
     train->add_option("--model_dir", text_, "");
     train->add_flag("--continue_train", flag_, "");
     train->add_option("--seed", seed_, "");
-    train->add_option("--timeout_s", seconds_, "")->check(CLI::Range(0.001, 1e9, "a positive number of seconds"));
-    train->add_option("--rows", rows_, "")->delimiter(',')->check(CLI::Range(1, 100, "a whole number from 1"));
+    train->add_option("--timeout_s", seconds_, "")
+        ->check(CLI::Range(0.001, 1e9, "a positive number of seconds"));
+    train->add_option("--rows", rows_, "")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 100, "a whole number from 1"));
     train->add_option("--edit_config_json", text_, "");
     app_.add_subcommand("bench", "")->add_subcommand("dense", "")->add_flag("--quick", flag_, "");
     app_.add_subcommand("inspect", "")->add_option("path", text_, "");
   }
   std::string Check(std::vector<const char*> arguments) {
     arguments.insert(arguments.begin(), "pepnet");
-    return std::string(CheckArguments(app_, static_cast<int>(arguments.size()), arguments.data()).message());
+    return std::string(
+        CheckArguments(app_, static_cast<int>(arguments.size()), arguments.data()).message());
   }
 
   CLI::App app_{"", "pepnet"};
@@ -39,17 +43,22 @@ class ArgumentsTest : public ::testing::Test {
 };
 
 TEST_F(ArgumentsTest, ValuesMustBeOfTheTypeOfTheirFlag) {
-  EXPECT_EQ(Check({"train", "--seed", "18446744073709551615", "--timeout_s=1e-3", "--rows=1,2,3", "--rows", "4"}), "");
+  EXPECT_EQ(Check({"train", "--seed", "18446744073709551615", "--timeout_s=1e-3", "--rows=1,2,3",
+                   "--rows", "4"}),
+            "");
   EXPECT_EQ(Check({"train", "--edit_config_json", "", "--continue_train"}), "");
   for (const char* seed : {"-1", "18446744073709551616", "1.5", "x", "1e3", " 1", "-"}) {
     EXPECT_EQ(Check({"train", "--seed", seed}),
-              absl::StrCat("--seed is \"", seed, "\", expected a whole number from 0 to 18446744073709551615"));
+              absl::StrCat("--seed is \"", seed,
+                           "\", expected a whole number from 0 to 18446744073709551615"));
   }
-  EXPECT_EQ(Check({"train", "--rows=1,x"}),
-            "--rows is \"x\", expected a whole number from -9223372036854775808 to 9223372036854775807");
-  EXPECT_EQ(Check({"train", "--rows=1,9223372036854775808"}),
-            "--rows is \"9223372036854775808\", expected a whole number from -9223372036854775808 to "
-            "9223372036854775807");
+  EXPECT_EQ(
+      Check({"train", "--rows=1,x"}),
+      "--rows is \"x\", expected a whole number from -9223372036854775808 to 9223372036854775807");
+  EXPECT_EQ(
+      Check({"train", "--rows=1,9223372036854775808"}),
+      "--rows is \"9223372036854775808\", expected a whole number from -9223372036854775808 to "
+      "9223372036854775807");
   for (const char* seconds : {"nan", "inf", "-inf", "x"}) {
     EXPECT_EQ(Check({"train", "--timeout_s", seconds}),
               absl::StrCat("--timeout_s is \"", seconds, "\", expected a finite number"));
@@ -71,9 +80,10 @@ TEST(ProgramWithoutCommands, FlagsAreChecked) {
   const char* const nothing[] = {"pepnet_ps"};
   EXPECT_OK(CheckArguments(app, 1, nothing));
   const char* const wrong[] = {"pepnet_ps", "--injct", "kill"};
-  EXPECT_THAT(CheckArguments(app, 3, wrong),
-              IsError(testing::HasSubstr(
-                  "unknown flag --injct (did you mean \"--inject\"?); pepnet_ps --help lists the flags")));
+  EXPECT_THAT(
+      CheckArguments(app, 3, wrong),
+      IsError(testing::HasSubstr(
+          "unknown flag --injct (did you mean \"--inject\"?); pepnet_ps --help lists the flags")));
 }
 
 TEST_F(ArgumentsTest, KnownWordsPass) {
@@ -91,17 +101,20 @@ TEST_F(ArgumentsTest, ALineWithoutACommandNamesAll) {
 }
 
 TEST_F(ArgumentsTest, ATypingErrorNamesWhatWasMeant) {
-  EXPECT_EQ(Check({"trian"}),
-            "unknown command 'trian' (did you mean \"train\"?); expected one of train, bench, inspect");
+  EXPECT_EQ(
+      Check({"trian"}),
+      "unknown command 'trian' (did you mean \"train\"?); expected one of train, bench, inspect");
   EXPECT_EQ(Check({"serve"}), "unknown command 'serve'; expected one of train, bench, inspect");
   EXPECT_EQ(Check({"train", "--model_dri=x"}),
-            "unknown flag --model_dri (did you mean \"--model_dir\"?); pepnet train --help lists the flags");
+            "unknown flag --model_dri (did you mean \"--model_dir\"?); pepnet train --help lists "
+            "the flags");
   EXPECT_EQ(Check({"inspect", "x", "--continue_train"}),
             "unknown flag --continue_train; pepnet inspect --help lists the flags");
   EXPECT_EQ(Check({"bench", "dence"}),
             "unknown command 'bench dence' (did you mean \"dense\"?); expected one of dense");
-  EXPECT_EQ(Check({"bench", "dense", "--quik"}),
-            "unknown flag --quik (did you mean \"--quick\"?); pepnet bench dense --help lists the flags");
+  EXPECT_EQ(
+      Check({"bench", "dense", "--quik"}),
+      "unknown flag --quik (did you mean \"--quick\"?); pepnet bench dense --help lists the flags");
   EXPECT_EQ(Check({"--versoin"}),
             "unknown flag --versoin (did you mean \"--version\"?); pepnet --help lists the flags");
 }

@@ -37,14 +37,17 @@ TEST(AxisTest, LogarithmicOnesHaveEqualFactors) {
 
 // Files may hold any numbers: an axis of them ends, and what it says are numbers.
 TEST(AxisTest, AnyNumbersGiveAnAxis) {
-  const double largest = std::numeric_limits<double>::max(), least = std::numeric_limits<double>::denorm_min();
-  const std::pair<double, double> ranges[] = {{-largest, largest}, {0, least},     {-least, 0},       {least, largest},
-                                              {1e17, 1e17 + 16},   {1, 1 + 1e-15}, {largest, largest}};
+  const double largest = std::numeric_limits<double>::max(),
+               least = std::numeric_limits<double>::denorm_min();
+  const std::pair<double, double> ranges[] = {
+      {-largest, largest}, {0, least},     {-least, 0},       {least, largest},
+      {1e17, 1e17 + 16},   {1, 1 + 1e-15}, {largest, largest}};
   for (const auto& [low, high] : ranges) {
     for (const bool log : {false, true}) {
       if (log && low <= 0) continue;
       const Axis axis = RoundAxis(low, high, log, 0, 100);
-      EXPECT_TRUE(std::isfinite(axis.At(low)) && std::isfinite(axis.At(high))) << low << " " << high;
+      EXPECT_TRUE(std::isfinite(axis.At(low)) && std::isfinite(axis.At(high)))
+          << low << " " << high;
       const std::vector<double> ticks = Ticks(axis, 5);
       EXPECT_LE(ticks.size(), 51u) << low << " " << high;
       for (const double tick : ticks) EXPECT_TRUE(std::isfinite(tick));

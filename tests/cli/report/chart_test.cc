@@ -57,7 +57,8 @@ TEST(ChartTest, FlaggedDotsCarryTheirValue) {
 TEST(HtmlTest, TextsAreCutBetweenCharacters) {
   EXPECT_EQ(Shortened("occupation", 12), "occupation");
   EXPECT_EQ(Shortened("occupation_id", 12), "occupatio...");
-  EXPECT_EQ(Shortened("\xe5\xb1\xb1\xe5\xb1\xb1\xe5\xb1\xb1\xe5\xb1\xb1", 7), "\xe5\xb1\xb1\xe5\xb1\xb1...");
+  EXPECT_EQ(Shortened("\xe5\xb1\xb1\xe5\xb1\xb1\xe5\xb1\xb1\xe5\xb1\xb1", 7),
+            "\xe5\xb1\xb1\xe5\xb1\xb1...");
 }
 
 TEST(HtmlTest, NumbersAreWrittenForPeople) {

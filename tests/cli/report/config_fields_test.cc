@@ -15,8 +15,9 @@ std::string Flat(const std::string& text) {
   const auto fields = FieldsOfConfig(text);
   if (!fields.ok()) return std::string(fields.status().message());
   std::string lines;
-  for (const ConfigField& field : *fields)
+  for (const ConfigField& field : *fields) {
     absl::StrAppend(&lines, field.path, " = ", absl::StrJoin(field.values, ", "), "\n");
+  }
   return lines;
 }
 
@@ -36,7 +37,8 @@ std::string Differences(const std::vector<RunRecord>& runs) {
 
 TEST(ConfigFieldsTest, NamesTellMessagesApart) {
   EXPECT_EQ(Flat("# a comment\n"
-                 "feature_configs {\n  id_feature {\n    feature_name: \"uid\"\n    num_buckets: 50\n  }\n}\n"
+                 "feature_configs {\n  id_feature {\n    feature_name: \"uid\"\n    num_buckets: "
+                 "50\n  }\n}\n"
                  "feature_configs {\n  raw_feature {\n    feature_name: \"age\"\n  }\n}\n"
                  "model_config {\n  losses {\n  }\n  losses {\n    weight: 2\n  }\n}\n"),
             "feature_configs[uid].id_feature.feature_name = \"uid\"\n"
@@ -47,7 +49,8 @@ TEST(ConfigFieldsTest, NamesTellMessagesApart) {
 }
 
 TEST(ConfigFieldsTest, RepeatedFieldsKeepAllValuesAndTextsTheirBrackets) {
-  EXPECT_EQ(Flat("label_fields: \"a: {\"\nlabel_fields: \"}\"\n"), "label_fields = \"a: {\", \"}\"\n");
+  EXPECT_EQ(Flat("label_fields: \"a: {\"\nlabel_fields: \"}\"\n"),
+            "label_fields = \"a: {\", \"}\"\n");
 }
 
 TEST(ConfigFieldsTest, AnotherFormIsNamed) {
@@ -68,8 +71,10 @@ TEST(ConfigFieldsTest, OnlyDifferencesAreListed) {
 }
 
 TEST(ConfigFieldsTest, AMessageThatARunLacksIsOneLine) {
-  const std::string uid = "feature_configs {\n  id_feature {\n    feature_name: \"uid\"\n    dim: 4\n  }\n}\n";
-  const std::string iid = "feature_configs {\n  id_feature {\n    feature_name: \"iid\"\n    dim: 8\n  }\n}\n";
+  const std::string uid =
+      "feature_configs {\n  id_feature {\n    feature_name: \"uid\"\n    dim: 4\n  }\n}\n";
+  const std::string iid =
+      "feature_configs {\n  id_feature {\n    feature_name: \"iid\"\n    dim: 8\n  }\n}\n";
   EXPECT_EQ(Differences({RunWith(uid), RunWith(uid + iid)}), "feature_configs[iid]:  | 2 fields\n");
 }
 

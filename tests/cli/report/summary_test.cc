@@ -48,7 +48,8 @@ TEST(SummaryTest, OneRunIsNotTheBestOfAll) {
 
 TEST(SummaryTest, StageTimesGoOnWhereARunWasContinued) {
   RunRecord run;
-  for (const auto& [step, seconds] : std::vector<std::pair<int64_t, double>>{{10, 1}, {20, 3}, {30, 0.5}, {40, 1}}) {
+  for (const auto& [step, seconds] :
+       std::vector<std::pair<int64_t, double>>{{10, 1}, {20, 3}, {30, 0.5}, {40, 1}}) {
     LoggedStep line;
     line.step = step;
     line.stage_seconds["compute"] = seconds;
@@ -56,7 +57,9 @@ TEST(SummaryTest, StageTimesGoOnWhereARunWasContinued) {
   }
   EXPECT_DOUBLE_EQ(StageTotals(run)["compute"], 4);
   std::vector<double> milliseconds;
-  for (const auto& [step, stages] : StageTimesPerStep(run)) milliseconds.push_back(stages.at("compute"));
+  for (const auto& [step, stages] : StageTimesPerStep(run)) {
+    milliseconds.push_back(stages.at("compute"));
+  }
   EXPECT_THAT(milliseconds, testing::ElementsAre(100, 200, 50, 50));
 }
 
@@ -71,7 +74,8 @@ TEST(SummaryTest, NamesWithoutAConfigAreToldApartByTheirWords) {
 TEST(SummaryTest, WindowsOfATrainMetricBelongToItAndTheSumOfKeepBestIsAFigure) {
   RunRecord run = RunOf({{10, {{"auc_ctr", 0.6}}}, {20, {{"auc_ctr", 0.7}}}});
   LoggedStep& step = run.steps.emplace_back();
-  step.values = {{"auc_ctr", 0.6}, {"window_auc_ctr", 0.5}, {"lifetime_auc_ctr", 0.55}, {"window_size", 3}};
+  step.values = {
+      {"auc_ctr", 0.6}, {"window_auc_ctr", 0.5}, {"lifetime_auc_ctr", 0.55}, {"window_size", 3}};
   JobConfig& config = run.config.emplace();
   config.train.best.metrics = {{"auc_ctr", 2}};
   run.ruled = {{10, 1.2}, {20, 1.4}};
@@ -88,16 +92,20 @@ TEST(SummaryTest, WindowsOfATrainMetricBelongToItAndTheSumOfKeepBestIsAFigure) {
 TEST(SummaryTest, AnAucFarBelowThatOfAllRowsMustNotBeChance) {
   const Slice all = MakeSlice(Slice::Kind::kAll, 43268, 19022, 0.711, 1.03);
   EXPECT_TRUE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 3771, 341, 0.63, 3.3), all));
-  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 3771, 341, 0.67, 3.3), all)) << "not far below";
-  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 1200, 12, 0.5, 1), all)) << "twelve positives";
+  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 3771, 341, 0.67, 3.3), all))
+      << "not far below";
+  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 1200, 12, 0.5, 1), all))
+      << "twelve positives";
   EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 900, 400, 0.3, 1), all)) << "few rows";
-  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kRest, 3771, 341, 0.5, 1), all)) << "no value of the column";
+  EXPECT_FALSE(RanksFarBelow(MakeSlice(Slice::Kind::kRest, 3771, 341, 0.5, 1), all))
+      << "no value of the column";
 }
 
 TEST(SummaryTest, WhatTrainingWarnsOfStandsOut) {
   RunRecord run;
-  run.slices = {
-      {10, {MakeSlice(Slice::Kind::kValue, 3771, 341, 0.70, 3.3), MakeSlice(Slice::Kind::kAll, 9000, 900, 0.7, 1)}}};
+  run.slices = {{10,
+                 {MakeSlice(Slice::Kind::kValue, 3771, 341, 0.70, 3.3),
+                  MakeSlice(Slice::Kind::kAll, 9000, 900, 0.7, 1)}}};
   run.job = JobState{"failed", "rank 1 was killed", {}};
   const std::vector<Remark> remarks = RemarksOf(run);
   ASSERT_EQ(remarks.size(), 2u);

@@ -24,7 +24,8 @@ TEST(HashTest, StringHashOfTheReference) {
   const struct {
     const char* text;
     uint64_t bucket;
-  } cases[] = {{"abc", 33}, {"efg", 44}, {"hij", 66}, {"xyz", 13}, {"1", 95}, {"2", 70}, {"3", 13}, {"4", 56}};
+  } cases[] = {{"abc", 33}, {"efg", 44}, {"hij", 66}, {"xyz", 13},
+               {"1", 95},   {"2", 70},   {"3", 13},   {"4", 56}};
   for (const auto& c : cases) EXPECT_EQ(LibstdcxxStringHash(c.text) % 100, c.bucket) << c.text;
 }
 
@@ -58,8 +59,9 @@ TEST(HashTest, FarmFingerprintAtEveryLengthClass) {
       {33, 0x1bd257e2fc3da812ull},  {64, 0x9c4a595c23bb9bfaull},  {65, 0x2434d8917886fe2aull},
       {128, 0xc3244d5ec8a4474aull}, {129, 0x9b1ca0571b8cefd4ull}, {300, 0x93480430f4019a90ull},
   };
-  for (const auto& c : cases)
+  for (const auto& c : cases) {
     EXPECT_EQ(FarmFingerprint64(alphabet.substr(0, c.bytes)), c.expected) << c.bytes << " bytes";
+  }
 }
 
 }  // namespace

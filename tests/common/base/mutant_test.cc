@@ -17,7 +17,9 @@ TEST(MutantTest, NamesFindTheirMutants) {
   int count = 0;
   const char* const* names = MutantNames(&count);
   ASSERT_EQ(count, static_cast<int>(Mutant::kResumeTrustsFiles));
-  for (int i = 0; i < count; ++i) EXPECT_EQ(MutantByName(names[i]), static_cast<Mutant>(i + 1)) << names[i];
+  for (int i = 0; i < count; ++i) {
+    EXPECT_EQ(MutantByName(names[i]), static_cast<Mutant>(i + 1)) << names[i];
+  }
   EXPECT_EQ(MutantByName("sum_in_arrival_order"), Mutant::kSumInArrivalOrder);
   EXPECT_EQ(MutantByName("clamp_to_row_zero"), Mutant::kClampToRowZero);
   EXPECT_EQ(MutantByName("resume_trusts_files"), Mutant::kResumeTrustsFiles);

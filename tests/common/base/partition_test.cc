@@ -24,7 +24,8 @@ TEST(PartitionTest, EveryBucketHasExactlyOneServer) {
     for (int s = 0; s < servers; ++s) {
       ASSERT_LT(FirstBucket(s, servers), FirstBucket(s + 1, servers));
       for (int b = FirstBucket(s, servers); b < FirstBucket(s + 1, servers); ++b) {
-        ASSERT_EQ(ServerOfBucket(b, servers), s) << "bucket " << b << " of " << servers << " servers";
+        ASSERT_EQ(ServerOfBucket(b, servers), s)
+            << "bucket " << b << " of " << servers << " servers";
       }
     }
   }

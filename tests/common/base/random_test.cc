@@ -10,12 +10,13 @@ namespace {
 
 using testing::ElementsAre;
 
-// Known answers published with the algorithm (Random123). Their counter words c0..c3 are (lo, lo >> 32, hi, hi >> 32)
-// here, their key words k0, k1 are (key, key >> 32).
+// Known answers published with the algorithm (Random123). Their counter words c0..c3 are (lo, lo >>
+// 32, hi, hi >> 32) here, their key words k0, k1 are (key, key >> 32).
 TEST(RandomTest, PhiloxKnownAnswers) {
   EXPECT_THAT(Philox4x32(0, 0, 0), ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
   const uint64_t ones = ~uint64_t{0};
-  EXPECT_THAT(Philox4x32(ones, ones, ones), ElementsAre(0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
+  EXPECT_THAT(Philox4x32(ones, ones, ones),
+              ElementsAre(0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
   EXPECT_THAT(Philox4x32(0x299f31d0a4093822u, 0x0370734413198a2eu, 0x85a308d3243f6a88u),
               ElementsAre(0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u));
 }
@@ -24,7 +25,8 @@ TEST(RandomTest, PhiloxKnownAnswers) {
 TEST(RandomTest, GoldenKeys) {
   EXPECT_EQ(RandomKey(0, RandomPurpose::kTableInit, 0), 0xf7fcfe441ec12a95u);
   EXPECT_EQ(RandomKey(42, RandomPurpose::kDropout, 3, 1000), 0x74b57272e49a25ffu);
-  EXPECT_NE(RandomKey(42, RandomPurpose::kDropout, 1000, 3), RandomKey(42, RandomPurpose::kDropout, 3, 1000));
+  EXPECT_NE(RandomKey(42, RandomPurpose::kDropout, 1000, 3),
+            RandomKey(42, RandomPurpose::kDropout, 3, 1000));
 }
 
 TEST(RandomTest, UnitFloatCoversTheHalfOpenInterval) {

@@ -33,9 +33,11 @@ TEST(StatusLocationsTest, EachLineTellsWhatItPassesOn) {
   testing::internal::CaptureStderr();
   const Status status = CheckQuarter(7);
   const std::string told = testing::internal::GetCapturedStderr();
-  EXPECT_EQ(status.message(), "x = 7, expected an even number") << "the error itself stays as it is";
+  EXPECT_EQ(status.message(), "x = 7, expected an even number")
+      << "the error itself stays as it is";
   const std::string rest = ": passes on: x = 7, expected an even number\n";
-  EXPECT_EQ(told, absl::StrCat(__FILE__, ":", kLineOfQuarter, rest, __FILE__, ":", kLineOfCheck, rest));
+  EXPECT_EQ(told,
+            absl::StrCat(__FILE__, ":", kLineOfQuarter, rest, __FILE__, ":", kLineOfCheck, rest));
 }
 
 TEST(StatusLocationsTest, NothingIsToldWithoutAnError) {

@@ -34,7 +34,8 @@ TEST(StatusTest, MacrosReturnTheFirstError) {
 
 TEST(StatusTest, AnnotateKeepsCodeAndCause) {
   EXPECT_OK(Annotate(absl::OkStatus(), "reading"));
-  const Status status = Annotate(Annotate(absl::NotFoundError("no such file"), "part 3"), "reading table user");
+  const Status status =
+      Annotate(Annotate(absl::NotFoundError("no such file"), "part 3"), "reading table user");
   EXPECT_EQ(status, absl::NotFoundError("reading table user: part 3: no such file"));
 }
 

@@ -18,7 +18,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // Writes everything of a checkpoint but its manifest.
-StatusOr<Manifest> WriteContents(CheckpointWriter& writer, int64_t step, size_t rows, int part_count) {
+StatusOr<Manifest> WriteContents(CheckpointWriter& writer, int64_t step, size_t rows,
+                                 int part_count) {
   Manifest manifest;
   manifest.step = step;
   manifest.seed = UINT64_MAX;
@@ -29,21 +30,25 @@ StatusOr<Manifest> WriteContents(CheckpointWriter& writer, int64_t step, size_t 
   manifest.cpu = "avx2 fma";
   const std::string& directory = writer.temporary_directory();
   for (const char* table : {"t", "u/v"}) {
-    PEPNET_ASSIGN_OR_RETURN(const auto parts, WriteParts(directory, table, MakeRows(table, rows, 2, 1), part_count));
+    PEPNET_ASSIGN_OR_RETURN(const auto parts,
+                            WriteParts(directory, table, MakeRows(table, rows, 2, 1), part_count));
     manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
   }
-  PEPNET_ASSIGN_OR_RETURN(const auto dense,
-                          SafetensorsWriter::Create(directory + "/dense.safetensors", {{"w", "F32", {2}}}));
+  PEPNET_ASSIGN_OR_RETURN(
+      const auto dense,
+      SafetensorsWriter::Create(directory + "/dense.safetensors", {{"w", "F32", {2}}}));
   const float w[2] = {1, 2};
   PEPNET_RETURN_IF_ERROR(dense->Append(w, sizeof(w)));
   PEPNET_ASSIGN_OR_RETURN(const auto sum, dense->Finish());
   manifest.files.push_back({"dense.safetensors", sum.bytes, sum.crc32c});
-  PEPNET_ASSIGN_OR_RETURN(const FileEntry trainer, writer.WriteFile("trainer.json", "{\"position\": 5}\n"));
+  PEPNET_ASSIGN_OR_RETURN(const FileEntry trainer,
+                          writer.WriteFile("trainer.json", "{\"position\": 5}\n"));
   manifest.files.push_back(trainer);
   return manifest;
 }
 
-StatusOr<std::string> WriteCheckpoint(const std::string& model_dir, int64_t step, size_t rows = 4, int part_count = 1) {
+StatusOr<std::string> WriteCheckpoint(const std::string& model_dir, int64_t step, size_t rows = 4,
+                                      int part_count = 1) {
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir, step));
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, WriteContents(writer, step, rows, part_count));
   return writer.Commit(manifest);
@@ -96,7 +101,8 @@ TEST_F(CheckpointTest, L6ManifestIsWrittenOnlyOverCompleteFiles) {
   for (const Mutant mutant : {Mutant::kNone, Mutant::kManifestFirst}) {
     if (mutant != Mutant::kNone && !kMutantsCompiledIn) continue;
     for (const bool cut_short : {false, true}) {
-      const std::string model_dir = absl::StrCat(model_dir_, mutant == Mutant::kNone ? "" : "_mutant", cut_short);
+      const std::string model_dir =
+          absl::StrCat(model_dir_, mutant == Mutant::kNone ? "" : "_mutant", cut_short);
       ASSERT_OK_AND_ASSIGN(auto writer, CheckpointWriter::Begin(model_dir, 5));
       ASSERT_OK_AND_ASSIGN(const auto manifest, WriteContents(writer, 5, 10, 2));
       const std::string victim = writer.temporary_directory() + "/" + manifest.parts[1].file;
@@ -111,7 +117,8 @@ TEST_F(CheckpointTest, L6ManifestIsWrittenOnlyOverCompleteFiles) {
       }();
       EXPECT_EQ(committed.status().code(), absl::StatusCode::kDataLoss);
       EXPECT_THAT(committed, IsError(HasSubstr(manifest.parts[1].file)));
-      EXPECT_EQ(ListCheckpoints(model_dir).value().empty(), mutant == Mutant::kNone) << "the mutant must be seen";
+      EXPECT_EQ(ListCheckpoints(model_dir).value().empty(), mutant == Mutant::kNone)
+          << "the mutant must be seen";
     }
   }
 }
@@ -126,7 +133,8 @@ TEST_F(CheckpointTest, StaleTemporaryDirectoryIsReplaced) {
 
 TEST_F(CheckpointTest, CompleteCheckpointIsNeverOverwritten) {
   ASSERT_OK_AND_ASSIGN(const auto path, WriteCheckpoint(model_dir_, 5));
-  EXPECT_EQ(CheckpointWriter::Begin(model_dir_, 5).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(CheckpointWriter::Begin(model_dir_, 5).status().code(),
+            absl::StatusCode::kAlreadyExists);
   ASSERT_OK(OpenAndVerify(path));
   // Without its manifest it is no checkpoint: it is put aside.
   std::filesystem::remove(path + "/manifest.json");
@@ -142,14 +150,18 @@ TEST_F(CheckpointTest, LargestCompleteStepIsResolved) {
   EXPECT_EQ(ResolveCheckpoint(model_dir_).status().code(), absl::StatusCode::kNotFound);
   for (const int64_t step : {9, 100, 20, 0}) ASSERT_OK(WriteCheckpoint(model_dir_, step));
   // None of these is a complete checkpoint.
-  for (const char* name : {".tmp.model.ckpt-200", "model.ckpt-201", "model.ckpt-", "model.ckpt-0300", "model.ckpt-+301",
-                           "model.ckpt-302x", "model.ckpt--1", "model.ckpt-99999999999999999999", "xmodel.ckpt-303"}) {
+  for (const char* name : {".tmp.model.ckpt-200", "model.ckpt-201", "model.ckpt-",
+                           "model.ckpt-0300", "model.ckpt-+301", "model.ckpt-302x", "model.ckpt--1",
+                           "model.ckpt-99999999999999999999", "xmodel.ckpt-303"}) {
     ASSERT_OK(MakeDirectories(model_dir_ + "/" + name));
-    if (std::string(name) != "model.ckpt-201") WriteBytes(model_dir_ + "/" + name + "/manifest.json", "{}");
+    if (std::string(name) != "model.ckpt-201") {
+      WriteBytes(model_dir_ + "/" + name + "/manifest.json", "{}");
+    }
   }
   EXPECT_THAT(ListCheckpoints(model_dir_).value(), ElementsAre(0, 9, 20, 100));
   const auto newest = ResolveCheckpoint(model_dir_);
-  EXPECT_EQ(newest.status().code(), absl::StatusCode::kDataLoss) << "an older one is not taken without a word";
+  EXPECT_EQ(newest.status().code(), absl::StatusCode::kDataLoss)
+      << "an older one is not taken without a word";
   EXPECT_THAT(newest, IsError(HasSubstr("model.ckpt-201 is damaged")));
   EXPECT_THAT(newest, IsError(HasSubstr("model.ckpt-100")));
   std::filesystem::rename(model_dir_ + "/model.ckpt-201", directory_ / "model.ckpt-201");
@@ -160,13 +172,16 @@ TEST_F(CheckpointTest, LargestCompleteStepIsResolved) {
   EXPECT_EQ(damaged.status().code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(damaged, IsError(HasSubstr("manifest.json is missing")));
   const auto only = ResolveCheckpoint(directory_.path());
-  EXPECT_EQ(only.status().code(), absl::StatusCode::kDataLoss) << "a damaged one is not the same as none";
+  EXPECT_EQ(only.status().code(), absl::StatusCode::kDataLoss)
+      << "a damaged one is not the same as none";
   EXPECT_THAT(only, IsError(HasSubstr("model.ckpt-201 is damaged")));
-  EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-7").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-7").status().code(),
+            absl::StatusCode::kNotFound);
   EXPECT_EQ(ResolveCheckpoint(model_dir_ + "/model.ckpt-9/trainer.json").status().code(),
             absl::StatusCode::kInvalidArgument);
   // A checkpoint that was copied elsewhere under another name.
-  std::filesystem::copy(model_dir_ + "/model.ckpt-9", directory_ / "best", std::filesystem::copy_options::recursive);
+  std::filesystem::copy(model_dir_ + "/model.ckpt-9", directory_ / "best",
+                        std::filesystem::copy_options::recursive);
   EXPECT_EQ(ResolveCheckpoint(directory_ / "best").value(), directory_ / "best");
   ASSERT_OK(OpenAndVerify(directory_ / "best", true, true));
 }
@@ -190,9 +205,12 @@ TEST_F(CheckpointTest, OldCheckpointsAreRemoved) {
 TEST_F(CheckpointTest, WhatHoldsFilesOfOthersIsKept) {
   for (int64_t step = 1; step <= 3; ++step) ASSERT_OK(WriteCheckpoint(model_dir_, step));
   WriteBytes(model_dir_ + "/model.ckpt-1/notes.txt", "mine");
-  const std::string with_notes = model_dir_ + "/.tmp.model.ckpt-7", not_ours = model_dir_ + "/.tmp.model.ckpt-mine";
+  const std::string with_notes = model_dir_ + "/.tmp.model.ckpt-7",
+                    not_ours = model_dir_ + "/.tmp.model.ckpt-mine";
   const std::string doomed = model_dir_ + "/.tmp.model.ckpt-8.tmp.0123456789abcdef";
-  for (const std::string& path : {with_notes, not_ours, doomed + "/tables"}) ASSERT_OK(MakeDirectories(path));
+  for (const std::string& path : {with_notes, not_ours, doomed + "/tables"}) {
+    ASSERT_OK(MakeDirectories(path));
+  }
   WriteBytes(with_notes + "/notes.txt", "mine");
   WriteBytes(doomed + "/tables/x.arrow", "x");
   ASSERT_OK(PruneCheckpoints(model_dir_, 1, -1));
@@ -253,7 +271,8 @@ TEST_F(CheckpointTest, EveryFlippedByteIsNoticed) {
         damaged[i] = static_cast<char>(damaged[i] ^ mask);
         WriteBytes(victim, damaged);
         const Status status = OpenAndVerify(path);
-        ASSERT_EQ(status.code(), absl::StatusCode::kDataLoss) << file << " byte " << i << " ^ " << mask;
+        ASSERT_EQ(status.code(), absl::StatusCode::kDataLoss)
+            << file << " byte " << i << " ^ " << mask;
         ASSERT_THAT(status, IsError(HasSubstr(file)));
       }
     }
@@ -266,7 +285,8 @@ TEST_F(CheckpointTest, EveryTruncatedManifestIsNoticed) {
   const std::string path = WriteCheckpoint(model_dir_, 1, 1).value();
   const std::string text = ReadBytes(path + "/manifest.json");
   for (size_t length = 0; length < text.size(); ++length) {
-    EXPECT_EQ(ManifestFromText(text.substr(0, length)).status().code(), absl::StatusCode::kDataLoss) << length;
+    EXPECT_EQ(ManifestFromText(text.substr(0, length)).status().code(), absl::StatusCode::kDataLoss)
+        << length;
   }
   EXPECT_FALSE(ManifestFromText(text + "\n").ok());
 }
@@ -274,7 +294,8 @@ TEST_F(CheckpointTest, EveryTruncatedManifestIsNoticed) {
 TEST_F(CheckpointTest, ManifestsThatPointElsewhereAreRefused) {
   Manifest manifest;
   ASSERT_OK(ManifestToText(manifest));
-  for (const char* file : {"", "/etc/passwd", "../x", "a/../../x", "a//b/", "./a", "manifest.json"}) {
+  for (const char* file :
+       {"", "/etc/passwd", "../x", "a/../../x", "a//b/", "./a", "manifest.json"}) {
     manifest.files = {{file, 0, 0}};
     EXPECT_FALSE(ManifestToText(manifest).ok()) << file;
   }
@@ -293,9 +314,11 @@ TEST_F(CheckpointTest, ManifestsThatPointElsewhereAreRefused) {
 }
 
 TEST_F(CheckpointTest, MissingDirectoryAndMissingManifestDiffer) {
-  EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(),
+            absl::StatusCode::kNotFound);
   ASSERT_OK(MakeDirectories(model_dir_ + "/model.ckpt-1"));
-  EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ReadManifest(model_dir_ + "/model.ckpt-1").status().code(),
+            absl::StatusCode::kDataLoss);
 }
 
 TEST_F(CheckpointTest, EventTimesAreReadBackAndEndWithTheStep) {
@@ -353,7 +376,8 @@ TEST_F(CheckpointTest, FiltersAreListedReadAndVerified) {
   std::string bytes = ReadBytes(path + "/" + read.filters[1].file);
   bytes[bytes.size() / 2] ^= 1;
   WriteBytes(path + "/" + read.filters[1].file, bytes);
-  EXPECT_THAT(VerifyCheckpoint(path, read), IsError(HasSubstr("filter-00001-of-00002.safetensors")));
+  EXPECT_THAT(VerifyCheckpoint(path, read),
+              IsError(HasSubstr("filter-00001-of-00002.safetensors")));
 }
 
 // Candidates are rows of width 0, with a list of their own, so that nobody takes them for rows.
@@ -361,9 +385,11 @@ TEST_F(CheckpointTest, CandidatesAreListedApartAndVerified) {
   ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(model_dir_, 3));
   Manifest manifest;
   manifest.step = 3;
-  ASSERT_OK_AND_ASSIGN(manifest.parts, WriteParts(writer.temporary_directory(), "t", MakeRows("t", 50, 2, 1), 1));
+  ASSERT_OK_AND_ASSIGN(manifest.parts,
+                       WriteParts(writer.temporary_directory(), "t", MakeRows("t", 50, 2, 1), 1));
   EXPECT_EQ(ManifestToText(manifest)->find("candidates"), std::string::npos);
-  ASSERT_OK_AND_ASSIGN(manifest.candidates, WriteParts(writer.temporary_directory(), "t", MakeRows("t", 90, 0, 0), 2));
+  ASSERT_OK_AND_ASSIGN(manifest.candidates,
+                       WriteParts(writer.temporary_directory(), "t", MakeRows("t", 90, 0, 0), 2));
   EXPECT_EQ(manifest.candidates[1].file, "tables/t/candidates-00001-of-00002.arrow");
   ASSERT_OK_AND_ASSIGN(const std::string path, writer.Commit(manifest));
   ASSERT_OK_AND_ASSIGN(const Manifest read, ReadManifest(path));
@@ -383,7 +409,8 @@ TEST_F(CheckpointTest, CandidatesAreListedApartAndVerified) {
   wrong = manifest;
   wrong.parts = manifest.candidates;
   wrong.candidates.clear();
-  EXPECT_THAT(ManifestToText(wrong), IsError(HasSubstr("rows of table t have dim 0, expected at least 1")));
+  EXPECT_THAT(ManifestToText(wrong),
+              IsError(HasSubstr("rows of table t have dim 0, expected at least 1")));
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ class SafetensorsTest : public testing::Test {
     WriteBytes(path_, bytes);
     return SafetensorsReader::Open(path_);
   }
-  void ExpectRefused(const std::string& header, const std::string& data, const std::string& reason) {
+  void ExpectRefused(const std::string& header, const std::string& data,
+                     const std::string& reason) {
     const auto reader = OpenBytes(FileOf(header, data));
     ASSERT_FALSE(reader.ok()) << header;
     EXPECT_EQ(reader.status().code(), absl::StatusCode::kDataLoss) << header;
@@ -49,11 +50,12 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsReadBack) {
   const std::vector<float> a = {1.5f, -0.0f, std::numeric_limits<float>::denorm_min()};
   const std::vector<double> b = {0.1, 3.0};
   const std::vector<int64_t> c = {INT64_MIN, 7, INT64_MAX, 0};
-  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"z \"quoted\" \xc3\xa9", "F32", {3}},
-                                                                      {"b", "F64", {1, 2, 1}},
-                                                                      {"empty", "F32", {0, 17}},
-                                                                      {"c", "I64", {2, 2}},
-                                                                      {"scalar", "F32", {}}}));
+  ASSERT_OK_AND_ASSIGN(auto writer,
+                       SafetensorsWriter::Create(path_, {{"z \"quoted\" \xc3\xa9", "F32", {3}},
+                                                         {"b", "F64", {1, 2, 1}},
+                                                         {"empty", "F32", {0, 17}},
+                                                         {"c", "I64", {2, 2}},
+                                                         {"scalar", "F32", {}}}));
   // In pieces that do not respect tensors.
   std::string data;
   data.append(reinterpret_cast<const char*>(a.data()), 12);
@@ -122,7 +124,8 @@ TEST_F(SafetensorsTest, AFileThatIsCutWhileItIsReadIsAnError) {
 }
 
 TEST_F(SafetensorsTest, WrongRequestsAreErrors) {
-  ASSERT_OK_AND_ASSIGN(auto writer, SafetensorsWriter::Create(path_, {{"f", "F32", {2}}, {"d", "F64", {1}}}));
+  ASSERT_OK_AND_ASSIGN(auto writer,
+                       SafetensorsWriter::Create(path_, {{"f", "F32", {2}}, {"d", "F64", {1}}}));
   const float two[2] = {1e10f, 2.5f};
   const double one = 1e300;
   ASSERT_OK(writer->Append(two, 8));
@@ -135,14 +138,16 @@ TEST_F(SafetensorsTest, WrongRequestsAreErrors) {
   EXPECT_EQ(reader->ViewFloats("d").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(reader->ReadIntegers("f"), IsError(HasSubstr("element 1 is 2.5")));
   EXPECT_FALSE(reader->ReadIntegers("d").ok()) << "1e300 is no int64";
-  EXPECT_EQ(SafetensorsReader::Open(directory_ / "none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SafetensorsReader::Open(directory_ / "none").status().code(),
+            absl::StatusCode::kNotFound);
   EXPECT_FALSE(SafetensorsReader::Open(directory_.path()).ok()) << "a directory";
 
   EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"a", "F32", {1}}, {"a", "F32", {1}}}).ok());
   EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"__metadata__", "F32", {1}}}).ok());
   EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"a", "F16", {1}}}).ok());
   EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"a", "F32", {-1}}}).ok());
-  EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"a", "F32", {int64_t{1} << 40, int64_t{1} << 40}}}).ok());
+  EXPECT_FALSE(
+      SafetensorsWriter::Create(path_, {{"a", "F32", {int64_t{1} << 40, int64_t{1} << 40}}}).ok());
   EXPECT_FALSE(SafetensorsWriter::Create(path_, {{"not utf-8 \xff", "F32", {1}}}).ok());
 }
 
@@ -151,21 +156,32 @@ TEST_F(SafetensorsTest, HeadersThatDoNotFitAreRefused) {
   ExpectRefused("{", "", "not valid JSON");
   ExpectRefused("{} x", "", "not valid JSON");
   ExpectRefused("", "", "not valid JSON");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "123", "do not lie within");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", "1234", "do not lie within");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", "1234", "pair of offsets");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}})", "1234", "do not lie");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]}})", "1234", "pair of");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", "1234", "does not fit 4 bytes");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "1234", "not a list of sizes");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", "1234", "not a list of sizes");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "123",
+                "do not lie within");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", "1234",
+                "do not lie within");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", "1234",
+                "pair of offsets");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}})",
+                "1234", "do not lie");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]}})",
+                "1234", "pair of");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", "1234",
+                "does not fit 4 bytes");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "1234",
+                "not a list of sizes");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", "1234",
+                "not a list of sizes");
   ExpectRefused(R"({"a":{"dtype":"F32","shape":"1","data_offsets":[0,4]}})", "1234", "not a list");
-  ExpectRefused(R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", "1234", "\"dtype\" is not a string");
+  ExpectRefused(R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", "1234",
+                "\"dtype\" is not a string");
   ExpectRefused(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", "1234", "\"dtype\" is missing");
   ExpectRefused(R"({"a":7})", "", "expected a JSON object");
   // 2^62 * 4 bytes wraps to 0 in 64 bits.
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", "", "does not fit");
-  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12345", "the tensors end at 4");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", "",
+                "does not fit");
+  ExpectRefused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12345",
+                "the tensors end at 4");
   ExpectRefused(
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
       "123456789", "(gap)");
@@ -175,17 +191,20 @@ TEST_F(SafetensorsTest, HeadersThatDoNotFitAreRefused) {
   ExpectRefused(
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
       "12345678", "named twice");
-  ExpectRefused(R"({"a":{"dtype":"F32","dtype":"I64","shape":[1],"data_offsets":[0,4]}})", "1234", "named twice");
+  ExpectRefused(R"({"a":{"dtype":"F32","dtype":"I64","shape":[1],"data_offsets":[0,4]}})", "1234",
+                "named twice");
 }
 
 TEST_F(SafetensorsTest, ForeignFilesAreRead) {
-  // Metadata is ignored, an unknown dtype is listed, and what stands behind it at an odd address can be copied.
+  // Metadata is ignored, an unknown dtype is listed, and what stands behind it at an odd address
+  // can be copied.
   ASSERT_OK_AND_ASSIGN(
       auto reader,
-      OpenBytes(FileOf(R"({"__metadata__":{"format":"pt"},"odd":{"dtype":"F99","shape":[3],"data_offsets":[0,5]},)"
-                       R"("half":{"dtype":"F16","shape":[1],"data_offsets":[5,7]},)"
-                       R"("f":{"dtype":"F32","shape":[1],"data_offsets":[7,11]}}  )",
-                       std::string("abcdehh\0\0\xc0\x3f", 11))));
+      OpenBytes(FileOf(
+          R"({"__metadata__":{"format":"pt"},"odd":{"dtype":"F99","shape":[3],"data_offsets":[0,5]},)"
+          R"("half":{"dtype":"F16","shape":[1],"data_offsets":[5,7]},)"
+          R"("f":{"dtype":"F32","shape":[1],"data_offsets":[7,11]}}  )",
+          std::string("abcdehh\0\0\xc0\x3f", 11))));
   EXPECT_EQ(reader->tensors().size(), 3u);
   EXPECT_EQ(reader->ReadFloats("odd").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(reader->ReadFloats("half"), IsError(HasSubstr("F16")));
@@ -194,22 +213,26 @@ TEST_F(SafetensorsTest, ForeignFilesAreRead) {
 
 TEST_F(SafetensorsTest, RecordedFilesOfTheReferenceAreRead) {
   int files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(SourceDir() + "/tests/golden")) {
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(SourceDir() + "/tests/golden")) {
     if (entry.path().extension() != ".safetensors") continue;
     ++files;
     ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(entry.path().string()));
     for (const auto& [name, info] : reader->tensors()) {
-      EXPECT_EQ(reader->ReadDoubles(name).value().size(), static_cast<size_t>(info.elements())) << name;
+      EXPECT_EQ(reader->ReadDoubles(name).value().size(), static_cast<size_t>(info.elements()))
+          << name;
     }
   }
   EXPECT_GT(files, 0);
 }
 
 TEST_F(SafetensorsTest, EveryTruncationIsRefused) {
-  const std::string whole = FileOf(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "12345678");
+  const std::string whole =
+      FileOf(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "12345678");
   ASSERT_OK(OpenBytes(whole));
   for (size_t length = 0; length < whole.size(); ++length) {
-    EXPECT_EQ(OpenBytes(whole.substr(0, length)).status().code(), absl::StatusCode::kDataLoss) << length;
+    EXPECT_EQ(OpenBytes(whole.substr(0, length)).status().code(), absl::StatusCode::kDataLoss)
+        << length;
   }
 }
 
@@ -222,7 +245,8 @@ TEST_F(SafetensorsTest, NoFlippedByteCrashesTheReader) {
       std::string damaged = whole;
       damaged[i] = static_cast<char>(damaged[i] ^ (1 << bit));
       const auto reader = OpenBytes(damaged);
-      if (!reader.ok()) continue;  // without a checksum of its own, a file cannot know about flipped data
+      // Without a checksum of its own, a file cannot know about flipped data.
+      if (!reader.ok()) continue;
       for (const auto& [name, info] : (*reader)->tensors()) {
         (void)(*reader)->ReadDoubles(name);
         (void)(*reader)->ReadIntegers(name);

@@ -19,7 +19,8 @@ using testing::HasSubstr;
 
 constexpr const char* kTable = "user_id/x";
 
-StatusOr<TestRows> ReadRange(const std::string& directory, const PartEntry& entry, int64_t first, int64_t count) {
+StatusOr<TestRows> ReadRange(const std::string& directory, const PartEntry& entry, int64_t first,
+                             int64_t count) {
   PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, entry));
   TestRows rows;
   rows.dim = entry.dim;
@@ -36,7 +37,8 @@ struct Shape {
   int dim, state_dim;
 };
 void PrintTo(const Shape& shape, std::ostream* os) {
-  *os << shape.rows << " rows, dim " << shape.dim << ", state_dim " << shape.state_dim << ", seed " << kRowsSeed;
+  *os << shape.rows << " rows, dim " << shape.dim << ", state_dim " << shape.state_dim << ", seed "
+      << kRowsSeed;
 }
 
 class RoundTripTest : public testing::TestWithParam<Shape> {
@@ -63,7 +65,8 @@ TEST_P(RoundTripTest, RowsAreReadBackBitForBit) {
     const RowColumns row = rows.Cut(i, 1);
     BucketEntry& bucket = expected[BucketOfId(kTable, row.ids[0])];
     bucket.rows += 1;
-    bucket.digest.Add(DigestOfRow(row.ids[0], row.values, row.states, row.frequency[0], row.last_step[0]));
+    bucket.digest.Add(
+        DigestOfRow(row.ids[0], row.values, row.states, row.frequency[0], row.last_step[0]));
   }
   ASSERT_EQ(entry.buckets.size(), expected.size());
   for (const BucketEntry& bucket : entry.buckets) {
@@ -84,9 +87,11 @@ TEST_P(RoundTripTest, FilesDoNotDependOnHowRowsArrive) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RoundTripTest,
-                         testing::Values(Shape{0, 4, 0}, Shape{0, 1, 1}, Shape{1, 1, 0}, Shape{1, 17, 34},
-                                         Shape{65536, 1, 1}, Shape{65536, 4, 0}, Shape{65537, 1, 2}, Shape{65537, 4, 8},
-                                         Shape{65537, 17, 1}, Shape{131073, 4, 4}, Shape{70000, 0, 0}));
+                         testing::Values(Shape{0, 4, 0}, Shape{0, 1, 1}, Shape{1, 1, 0},
+                                         Shape{1, 17, 34}, Shape{65536, 1, 1}, Shape{65536, 4, 0},
+                                         Shape{65537, 1, 2}, Shape{65537, 4, 8},
+                                         Shape{65537, 17, 1}, Shape{131073, 4, 4},
+                                         Shape{70000, 0, 0}));
 
 class TablePartTest : public testing::Test {
  protected:
@@ -96,12 +101,13 @@ class TablePartTest : public testing::Test {
 TEST_F(TablePartTest, RangesAreCutOutOfRecordBatches) {
   const TestRows rows = MakeRows(kTable, 140000, 3, 1);
   ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, rows));
-  const std::pair<int64_t, int64_t> ranges[] = {{0, 0},      {140000, 0},    {0, 1},        {139999, 1},
-                                                {65535, 1},  {65536, 1},     {65535, 2},    {65536, 65536},
-                                                {1, 139998}, {65000, 70000}, {131072, 8928}};
+  const std::pair<int64_t, int64_t> ranges[] = {
+      {0, 0},     {140000, 0},    {0, 1},      {139999, 1},    {65535, 1},    {65536, 1},
+      {65535, 2}, {65536, 65536}, {1, 139998}, {65000, 70000}, {131072, 8928}};
   for (const auto& [first, count] : ranges) {
     ASSERT_OK_AND_ASSIGN(const auto read, ReadRange(directory_.path(), entry, first, count));
-    EXPECT_TRUE(SameRows(read.columns(), rows.Cut(static_cast<size_t>(first), static_cast<size_t>(count))))
+    EXPECT_TRUE(
+        SameRows(read.columns(), rows.Cut(static_cast<size_t>(first), static_cast<size_t>(count))))
         << first << " " << count;
   }
   for (const auto& [first, count] : std::vector<std::pair<int64_t, int64_t>>{
@@ -111,7 +117,8 @@ TEST_F(TablePartTest, RangesAreCutOutOfRecordBatches) {
 }
 
 TEST_F(TablePartTest, ErrorOfTheVisitorEndsTheRead) {
-  ASSERT_OK_AND_ASSIGN(const auto entry, WritePart(directory_.path(), kTable, MakeRows(kTable, 70000, 1, 0)));
+  ASSERT_OK_AND_ASSIGN(const auto entry,
+                       WritePart(directory_.path(), kTable, MakeRows(kTable, 70000, 1, 0)));
   ASSERT_OK_AND_ASSIGN(auto reader, TablePartReader::Open(directory_.path(), entry));
   int calls = 0;
   const Status status = reader->Read(0, 70000, [&calls](const RowColumns&) {
@@ -124,7 +131,9 @@ TEST_F(TablePartTest, ErrorOfTheVisitorEndsTheRead) {
 
 TEST_F(TablePartTest, WrongOrderAndWrongSizesAreRefused) {
   const TestRows rows = MakeRows(kTable, 100, 2, 1);
-  const auto writer = [&] { return TablePartWriter::Create(directory_.path(), kTable, 2, 1, 0, 1).value(); };
+  const auto writer = [&] {
+    return TablePartWriter::Create(directory_.path(), kTable, 2, 1, 0, 1).value();
+  };
   auto backwards = writer();
   ASSERT_OK(backwards->Append(rows.Cut(50, 1)));
   const Status status = backwards->Append(rows.Cut(49, 1));
@@ -199,17 +208,20 @@ TEST_F(TablePartTest, DigestsAddModulo128Bits) {
   a.Add({.lo = 2, .hi = 0});
   EXPECT_EQ(a, (RowDigest{.lo = 1, .hi = 0}));
   EXPECT_EQ((RowDigest{.lo = 0xab, .hi = 1}).ToString(), "000000000000000100000000000000ab");
-  EXPECT_EQ(RowDigest::Parse("000000000000000100000000000000ab").value(), (RowDigest{.lo = 0xab, .hi = 1}));
-  for (const char* bad : {"", "0", "00000000000000010000000000000 ab", "000000000000000100000000000000aB",
-                          "000000000000000100000000000000ab0"}) {
+  EXPECT_EQ(RowDigest::Parse("000000000000000100000000000000ab").value(),
+            (RowDigest{.lo = 0xab, .hi = 1}));
+  for (const char* bad :
+       {"", "0", "00000000000000010000000000000 ab", "000000000000000100000000000000aB",
+        "000000000000000100000000000000ab0"}) {
     EXPECT_FALSE(RowDigest::Parse(bad).ok()) << bad;
   }
 }
 
 TEST_F(TablePartTest, EntriesSurviveJson) {
-  ASSERT_OK_AND_ASSIGN(auto parts,
-                       WriteParts(directory_.path(), "q\"\xc3\xa9", MakeRows("q\"\xc3\xa9", 2000, 4, 1), 3));
-  EXPECT_THAT(PartEntriesToJson(parts), testing::Not(HasSubstr("data_type")));  // as before there were others
+  ASSERT_OK_AND_ASSIGN(auto parts, WriteParts(directory_.path(), "q\"\xc3\xa9",
+                                              MakeRows("q\"\xc3\xa9", 2000, 4, 1), 3));
+  // As before there were others.
+  EXPECT_THAT(PartEntriesToJson(parts), testing::Not(HasSubstr("data_type")));
   parts[1].value_kind = ValueKind::kBf16;
   const std::string json = PartEntriesToJson(parts);
   ASSERT_OK_AND_ASSIGN(const auto back, PartEntriesFromJson(json));
@@ -249,7 +261,9 @@ TEST_F(TablePartTest, EntriesThatContradictThemselvesAreRefused) {
   expect_refused([](PartEntry& e) { e.buckets[1].bucket = 1024; });
   expect_refused([](PartEntry& e) { e.buckets[0].rows = 0; });
   expect_refused([](PartEntry& e) { e.buckets[0].rows = int64_t{1} << 62; });
-  for (const char* bad : {"", "{}", "[1]", "[{}]", "[[]]", "null"}) EXPECT_FALSE(PartEntriesFromJson(bad).ok()) << bad;
+  for (const char* bad : {"", "{}", "[1]", "[{}]", "[[]]", "null"}) {
+    EXPECT_FALSE(PartEntriesFromJson(bad).ok()) << bad;
+  }
 }
 
 TEST_F(TablePartTest, NamesBecomePathComponents) {
@@ -269,7 +283,8 @@ TEST_F(TablePartTest, NoFlippedByteAndNoTruncationCrashesTheReader) {
       std::string damaged = whole;
       damaged[i] = static_cast<char>(damaged[i] ^ mask);
       WriteBytes(path, damaged);
-      (void)ReadRange(directory_.path(), entry, 0, entry.rows);  // the manifest's crc32c is what notices
+      // The manifest's crc32c is what notices.
+      (void)ReadRange(directory_.path(), entry, 0, entry.rows);
     }
   }
   for (size_t length = 0; length < whole.size(); ++length) {

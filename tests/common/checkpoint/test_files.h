@@ -17,7 +17,8 @@ inline std::string ReadBytes(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-// A new file, not a truncated one: file systems flush those to the disk, which makes thousands of them slow.
+// A new file, not a truncated one: file systems flush those to the disk, which makes thousands of
+// them slow.
 inline void WriteBytes(const std::string& path, const std::string& bytes) {
   std::filesystem::remove(path);
   std::ofstream out(path, std::ios::binary | std::ios::trunc);

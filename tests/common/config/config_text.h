@@ -35,7 +35,8 @@ model_config {
 )";
 
 // kSmallConfig with the first occurrence of `from` replaced by `to`.
-inline std::string Changed(const std::string& from, const std::string& to, std::string text = kSmallConfig) {
+inline std::string Changed(const std::string& from, const std::string& to,
+                           std::string text = kSmallConfig) {
   const size_t at = text.find(from);
   EXPECT_NE(at, std::string::npos) << "the config has no \"" << from << "\"";
   if (at != std::string::npos) text.replace(at, from.size(), to);

@@ -20,7 +20,8 @@ TEST(DescriptionsTest, SchemaAndDescriptionsAgree) {
 
 // Sets every parameter to a legal value that is no default.
 template <typename Owner>
-void SetUnusual(std::span<const Parameter<Owner>> parameters, Message* message, std::map<std::string, double>* values) {
+void SetUnusual(std::span<const Parameter<Owner>> parameters, Message* message,
+                std::map<std::string, double>* values) {
   for (const Parameter<Owner>& parameter : parameters) {
     const FieldDescriptor* const field = message->GetDescriptor()->FindFieldByName(parameter.name);
     ASSERT_NE(field, nullptr) << parameter.name;
@@ -40,7 +41,8 @@ void SetUnusual(std::span<const Parameter<Owner>> parameters, Message* message, 
         break;
       case ParameterInfo::Form::kChoice:
         (*values)[parameter.name] = static_cast<double>(parameter.choices.size()) - 1;
-        reflection->SetEnum(message, field, field->enum_type()->FindValueByName(parameter.choices.back()));
+        reflection->SetEnum(message, field,
+                            field->enum_type()->FindValueByName(parameter.choices.back()));
         break;
       case ParameterInfo::Form::kWord:
         (*values)[parameter.name] = static_cast<double>(parameter.choices.size()) - 1;
@@ -56,13 +58,14 @@ void ExpectConverted(const Convert& convert) {
   for (const Kind kind : AllKinds<Kind>()) {
     const Type& type = TypeOf(kind);
     Config config;
-    Message* const message =
-        config.GetReflection()->MutableMessage(&config, config.GetDescriptor()->FindFieldByName(type.field));
+    Message* const message = config.GetReflection()->MutableMessage(
+        &config, config.GetDescriptor()->FindFieldByName(type.field));
     std::map<std::string, double> values;
     SetUnusual(type.parameters, message, &values);
     if (values.count("nesterov") > 0) {  // which needs a dampening of 0
       values["dampening"] = 0;
-      message->GetReflection()->SetFloat(message, message->GetDescriptor()->FindFieldByName("dampening"), 0);
+      message->GetReflection()->SetFloat(message,
+                                         message->GetDescriptor()->FindFieldByName("dampening"), 0);
     }
     ConfigSource source("test");
     Optimizer optimizer;
@@ -74,9 +77,12 @@ void ExpectConverted(const Convert& convert) {
 }
 
 TEST(DescriptionsTest, EveryOptimizerIsConvertedWithAllItsParameters) {
-  ExpectConverted<SparseOptimizerType, config::SparseOptimizer, SparseOptimizer>(ConvertSparseOptimizer);
-  ExpectConverted<DenseOptimizerType, config::DenseOptimizer, DenseOptimizer>(ConvertDenseOptimizer);
-  const auto part = [](config::PartOptimizer part, ConfigSource* source, DenseOptimizer* out) -> Status {
+  ExpectConverted<SparseOptimizerType, config::SparseOptimizer, SparseOptimizer>(
+      ConvertSparseOptimizer);
+  ExpectConverted<DenseOptimizerType, config::DenseOptimizer, DenseOptimizer>(
+      ConvertDenseOptimizer);
+  const auto part = [](config::PartOptimizer part, ConfigSource* source,
+                       DenseOptimizer* out) -> Status {
     part.set_regex_pattern(".*");
     config::DenseOptimizer dense;
     *dense.add_part_optimizers() = std::move(part);

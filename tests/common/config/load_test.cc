@@ -42,8 +42,8 @@ TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
 
 TEST(EffectiveTextTest, HoldsTheDefaultsOfWhatIsNotSet) {
   const std::string text = Parse(kSmallConfig)->effective_text;
-  for (const char* field : {"log_step_count_steps: 100", "shuffle: false", "slice_top: 20", "exporter_type: \"latest\"",
-                            "pooling: \"sum\"", "thresholds: 200"}) {
+  for (const char* field : {"log_step_count_steps: 100", "shuffle: false", "slice_top: 20",
+                            "exporter_type: \"latest\"", "pooling: \"sum\"", "thresholds: 200"}) {
     EXPECT_THAT(text, HasSubstr(field));
   }
   for (const char* field : {"use_dense_ema", "pin_memory", "num_epochs", "slice_by", " weight: "}) {
@@ -52,13 +52,17 @@ TEST(EffectiveTextTest, HoldsTheDefaultsOfWhatIsNotSet) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Configs, LoadsTest,
-    ::testing::Values(GoldenDir() + "seed_small/pipeline.config", GoldenDir() + "no_domain/pipeline.config",
-                      GoldenDir() + "no_uia/pipeline.config", GoldenDir() + "multi_domain/pipeline.config",
-                      GoldenDir() + "features/pipeline.config", GoldenDir() + "mixed/pipeline.config",
-                      GoldenDir() + "optim/pipeline.config", GoldenDir() + "reference_example/pepnet_taobao.config",
-                      GoldenDir() + "reference_example/pepnet_taobao_older.config"));
+INSTANTIATE_TEST_SUITE_P(Configs, LoadsTest,
+                         ::testing::Values(GoldenDir() + "seed_small/pipeline.config",
+                                           GoldenDir() + "no_domain/pipeline.config",
+                                           GoldenDir() + "no_uia/pipeline.config",
+                                           GoldenDir() + "multi_domain/pipeline.config",
+                                           GoldenDir() + "features/pipeline.config",
+                                           GoldenDir() + "mixed/pipeline.config",
+                                           GoldenDir() + "optim/pipeline.config",
+                                           GoldenDir() + "reference_example/pepnet_taobao.config",
+                                           GoldenDir() +
+                                               "reference_example/pepnet_taobao_older.config"));
 
 // Every file in configs/.
 std::vector<std::string> OurConfigs() {
@@ -149,17 +153,22 @@ TEST(LoadTest, MixedFacts) {
   EXPECT_EQ(feature("iid").default_value, "4");
   EXPECT_TRUE(feature("wtags").weighted);
   EXPECT_EQ(feature("wtags").separator, "\x1d");
-  const Feature brand = feature("brand");  // the default value is in the list and keeps its row there
+  // The default value is in the list and keeps its row there.
+  const Feature brand = feature("brand");
   EXPECT_EQ(brand.rows, 5);
   EXPECT_EQ(brand.unknown_id, 1);
-  EXPECT_THAT(brand.vocabulary, ElementsAre(std::pair("aa", 2), std::pair("bb", 3), std::pair("cc", 4)));
+  EXPECT_THAT(brand.vocabulary,
+              ElementsAre(std::pair("aa", 2), std::pair("bb", 3), std::pair("cc", 4)));
   const Feature city = feature("city");
   EXPECT_EQ(city.rows, 3);
   EXPECT_EQ(city.unknown_id, 1);
-  EXPECT_THAT(city.vocabulary, ElementsAre(std::pair("p", 0), std::pair("q", 1), std::pair("r", 2)));
-  const Feature level = feature("level");  // the default value takes row 0 even if the dictionary says otherwise
+  EXPECT_THAT(city.vocabulary,
+              ElementsAre(std::pair("p", 0), std::pair("q", 1), std::pair("r", 2)));
+  // The default value takes row 0 even if the dictionary says otherwise.
+  const Feature level = feature("level");
   EXPECT_EQ(level.rows, 6);
-  EXPECT_THAT(level.vocabulary, ElementsAre(std::pair("hi", 5), std::pair("lo", 2), std::pair("mid", 0)));
+  EXPECT_THAT(level.vocabulary,
+              ElementsAre(std::pair("hi", 5), std::pair("lo", 2), std::pair("mid", 0)));
   const Feature lang = feature("lang");
   EXPECT_EQ(lang.rows, 5);
   EXPECT_EQ(lang.unknown_id, 2);
@@ -220,7 +229,8 @@ TEST(LoadTest, FgNoneReadsFinishedIdsFromTheFeatureName) {
   EXPECT_EQ(job.features[0].default_value, std::nullopt);
   EXPECT_EQ(job.features[2].default_value, "0");
   EXPECT_EQ(job.features[5].bucketizer, Bucketizer::kNone);
-  EXPECT_EQ(job.features[5].default_value, std::nullopt);  // the "0" of raw features is for the other modes
+  // The "0" of raw features is for the other modes.
+  EXPECT_EQ(job.features[5].default_value, std::nullopt);
   EXPECT_FALSE(job.model.uia);
   EXPECT_EQ(job.model.epnet_hidden_unit, job.model.main.width);
 }
@@ -249,7 +259,8 @@ TEST(LoadTest, TheGpuConfigDiffersInBatchAndReaders) {
   ConfigOverrides edits;
   edits.edit_config_json =
       R"({"model_dir": "runs/pepnet_taobao_gpu", "data_config.batch_size": 16384, "data_config.num_workers": 16})";
-  ASSERT_OK_AND_ASSIGN(const auto edited, LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits));
+  ASSERT_OK_AND_ASSIGN(const auto edited,
+                       LoadJobConfig(ConfigsDir() + "pepnet_taobao.config", edits));
   EXPECT_EQ(Load(ConfigsDir() + "pepnet_taobao_gpu.config").effective_text, edited.effective_text);
 }
 
@@ -303,14 +314,16 @@ TEST(LoadTest, TheDatasetTypeCanBeOverridden) {
   overrides.dataset_type = "OdpsDataset";
   ASSERT_OK_AND_ASSIGN(const auto job, Parse(kSmallConfig, overrides));
   EXPECT_EQ(job.data.dataset_type, std::nullopt);
-  EXPECT_THAT(AllNotes(job), HasSubstr("--dataset_type: data_config.dataset_type: OdpsDataset is not read"));
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("--dataset_type: data_config.dataset_type: OdpsDataset is not read"));
   overrides.dataset_type = "ParqetDataset";
   EXPECT_EQ(ErrorOf(kSmallConfig, overrides),
-            "--dataset_type: \"ParqetDataset\"; expected OdpsDataset, ParquetDataset, CsvDataset, OdpsDatasetV1 or "
+            "--dataset_type: \"ParqetDataset\"; expected OdpsDataset, ParquetDataset, CsvDataset, "
+            "OdpsDatasetV1 or "
             "KafkaDataset (did you mean \"ParquetDataset\"?)");
 }
 
-// ---- dialects -----------------------------------------------------------------------------------------------------
+// ---- dialects -----------------------------------------------------------------------------------
 
 TEST(DialectTest, NamedGroupsMayHaveAnyName) {
   std::string text = Changed("group_name: \"all\"", "group_name: \"m\"");
@@ -321,46 +334,55 @@ TEST(DialectTest, NamedGroupsMayHaveAnyName) {
 }
 
 TEST(DialectTest, WithNamesANetworkExistsOnlyIfItsGroupIsNamed) {
-  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'")));
+  ASSERT_OK_AND_ASSIGN(const auto job,
+                       Parse(Changed("pepnet {", "pepnet { main_group_name: 'all'")));
   EXPECT_FALSE(job.model.uia);
   EXPECT_THAT(AllNotes(job), HasSubstr("\"uia\" is named by none"));
   EXPECT_THAT(AllNotes(job), HasSubstr("ppnet_hidden_units: without effect"));
 }
 
 TEST(DialectTest, OneGroupMayHaveTwoRoles) {
-  ASSERT_OK_AND_ASSIGN(const auto job,
-                       Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'")));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(Changed("pepnet {", "pepnet { main_group_name: 'all' uia_group_name: 'all'")));
   EXPECT_EQ(job.model.uia->width, job.model.main.width);
 }
 
 TEST(DialectTest, MissingGroupsAndContradictionsAreErrors) {
-  EXPECT_EQ(
-      ErrorOf(Changed("pepnet {", "pepnet { main_group_name: 'al'")),
-      "job.config:18: model_config.pepnet.main_group_name: no feature group is named \"al\" (did you mean \"all\"?)");
+  EXPECT_EQ(ErrorOf(Changed("pepnet {", "pepnet { main_group_name: 'al'")),
+            "job.config:18: model_config.pepnet.main_group_name: no feature group is named \"al\" "
+            "(did you mean \"all\"?)");
   EXPECT_THAT(ErrorOf(Changed("pepnet {", "pepnet { uia_group_name: 'uia'")),
               HasSubstr("job.config:18: model_config.pepnet.main_group_name: is missing"));
-  EXPECT_THAT(ErrorOf(Changed("group_type: DEEP", "group_type: DEEP wide_deep: WIDE")),
-              HasSubstr("job.config:16: model_config.feature_groups[0].wide_deep: WIDE but group_type is DEEP"));
+  EXPECT_THAT(
+      ErrorOf(Changed("group_type: DEEP", "group_type: DEEP wide_deep: WIDE")),
+      HasSubstr(
+          "job.config:16: model_config.feature_groups[0].wide_deep: WIDE but group_type is DEEP"));
   EXPECT_THAT(ErrorOf(Changed("group_type: DEEP", "wide_deep: WIDE_AND_DEEP")),
-              HasSubstr("job.config:16: model_config.feature_groups[0].group_type: WIDE_AND_DEEP is not supported"));
+              HasSubstr("job.config:16: model_config.feature_groups[0].group_type: WIDE_AND_DEEP "
+                        "is not supported"));
 }
 
 TEST(DialectTest, AGroupWithoutRoleIsDroppedWithANote) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,
-      Parse(
-          Changed("pepnet {", "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {")));
-  EXPECT_THAT(AllNotes(job), HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
+      Parse(Changed(
+          "pepnet {",
+          "feature_groups { group_name: 'x' feature_names: 'nobody' group_type: WIDE } pepnet {")));
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("feature group \"x\" is none of all, domain and uia and is dropped"));
   EXPECT_THAT(job.effective_text, Not(HasSubstr("nobody")));
 }
 
 TEST(DialectTest, FgEncodedDecides) {
-  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG fg_encoded: true"))->data.fg_mode, FgMode::kNone);
-  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_NONE fg_encoded: false"))->data.fg_mode, FgMode::kNormal);
+  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_DAG fg_encoded: true"))->data.fg_mode,
+            FgMode::kNone);
+  EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", "fg_mode: FG_NONE fg_encoded: false"))->data.fg_mode,
+            FgMode::kNormal);
   EXPECT_EQ(Parse(Changed("fg_mode: FG_DAG", ""))->data.fg_mode, FgMode::kNone);
 }
 
-// ---- grammar ------------------------------------------------------------------------------------------------------
+// ---- grammar ------------------------------------------------------------------------------------
 
 TEST(GrammarTest, EverySpellingOfTheTextFormatMeansTheSame) {
   const std::string expected = Parse(kSmallConfig)->effective_text;
@@ -396,17 +418,21 @@ TEST(GrammarTest, EverySpellingOfTheTextFormatMeansTheSame) {
 TEST(GrammarTest, InfinityIsANumber) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,
-      Parse(Changed("num_steps: 5", "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }")));
+      Parse(Changed("num_steps: 5",
+                    "num_steps: 5 grad_clipping { clipping_type: 'norm' norm_type: inf }")));
   EXPECT_TRUE(std::isinf(job.train.clip_norm_type));
 }
 
 TEST(GrammarTest, ErrorsNameLineAndColumn) {
-  EXPECT_EQ(ErrorOf(Changed("num_steps: 5", "num_stpes: 5")),
-            "job.config:7:12: unknown field \"num_stpes\" in TrainConfig (did you mean \"num_steps\"?)");
+  EXPECT_EQ(
+      ErrorOf(Changed("num_steps: 5", "num_stpes: 5")),
+      "job.config:7:12: unknown field \"num_stpes\" in TrainConfig (did you mean \"num_steps\"?)");
   EXPECT_EQ(ErrorOf(Changed("num_steps: 5", "zzz { y: [1, 2] x: 'a' } num_steps: 5")),
             "job.config:7:7: unknown field \"zzz\" in TrainConfig");
-  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "a: 1 b: 2 num_steps: 5")), HasSubstr("(and 1 more)"));
-  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 num_steps: 6")), HasSubstr("job.config:7:"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "a: 1 b: 2 num_steps: 5")),
+              HasSubstr("(and 1 more)"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 num_steps: 6")),
+              HasSubstr("job.config:7:"));
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: -5")), HasSubstr("job.config:7:"));
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 'five'")), HasSubstr("job.config:7:"));
   EXPECT_THAT(ErrorOf(Changed("CsvDataset", "CvsDataset")), HasSubstr("job.config:9:"));
@@ -418,19 +444,22 @@ TEST(GrammarTest, ErrorsNameLineAndColumn) {
 
 TEST(GrammarTest, SeparatorsDoNotHideWhyAMessageIsRefused) {
   const auto with = [](const std::string& fields) {
-    return ErrorOf(Changed("data_config {", absl::StrCat("data_config { negative_sampler { ", fields, " }")));
+    return ErrorOf(
+        Changed("data_config {", absl::StrCat("data_config { negative_sampler { ", fields, " }")));
   };
   const std::string expected = with("input_path: 'a' length: 3");
   EXPECT_THAT(expected, HasSubstr("samplers are not supported"));
-  for (const char* spelling :
-       {"input_path: 'a', length: 3,", "input_path: 'a'; length: 3;",
-        "input_path: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {\n", "x: [{a: 1, b: 2}, {a: 3;}]"}) {
+  for (const char* spelling : {"input_path: 'a', length: 3,", "input_path: 'a'; length: 3;",
+                               "input_path: 'a', x { y: [1, 2], z: '}' }, length: 3 # a, b; {\n",
+                               "x: [{a: 1, b: 2}, {a: 3;}]"}) {
     EXPECT_EQ(with(spelling), expected) << spelling;
   }
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5,,")),
               HasSubstr("job.config:7: \",\" stands where a field is expected"));
-  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: ; 5")), HasSubstr("\";\" stands where a value is expected"));
-  EXPECT_THAT(ErrorOf(Changed("train_config {", "train_config { ,")), HasSubstr("stands where a field is expected"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: ; 5")),
+              HasSubstr("\";\" stands where a value is expected"));
+  EXPECT_THAT(ErrorOf(Changed("train_config {", "train_config { ,")),
+              HasSubstr("stands where a field is expected"));
 }
 
 TEST(GrammarTest, WhatTheParserCannotSayIsSaid) {
@@ -440,13 +469,15 @@ TEST(GrammarTest, WhatTheParserCannotSayIsSaid) {
                             "clk\""))
                 .substr(0, 21),
             "job.config:10:18: the");
-  EXPECT_THAT(ErrorOf("train_config {\n num_steps: 1\n"), HasSubstr("ends inside of what \"{\" opens in line 1"));
+  EXPECT_THAT(ErrorOf("train_config {\n num_steps: 1\n"),
+              HasSubstr("ends inside of what \"{\" opens in line 1"));
   EXPECT_THAT(ErrorOf(Changed("num_steps: 5", "num_steps: 5 optimizer_config { }")),
               HasSubstr("convert_easyrec_config_to_tzrec_config"));
   std::string deep;
   for (int i = 0; i < 100000; ++i) deep += "a{";
   EXPECT_THAT(ErrorOf(deep), HasSubstr("deeper than 100 levels"));
-  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", absl::StrCat("num_steps: 5 ", deep))), HasSubstr("deeper than"));
+  EXPECT_THAT(ErrorOf(Changed("num_steps: 5", absl::StrCat("num_steps: 5 ", deep))),
+              HasSubstr("deeper than"));
 }
 
 TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
@@ -461,7 +492,8 @@ TEST(GrammarTest, AllFaultsAreFoundWhereAllAreWanted) {
   EXPECT_EQ(job.status().message(), all[0]);
   std::string together;
   for (const std::string& fault : all) together += fault;
-  for (const char* field : {"save_checkpoints_timestamp_interval", "sample_mask_prob", "use_mask"}) {
+  for (const char* field :
+       {"save_checkpoints_timestamp_interval", "sample_mask_prob", "use_mask"}) {
     EXPECT_THAT(together, HasSubstr(field));
   }
   all.clear();
@@ -474,8 +506,10 @@ TEST(GrammarTest, NamesThatBecomeFilesAreCheckedBeforeTheTraining) {
   for (int i = 0; i < 29; ++i) letters += "\xe4\xb8\xad";
   EXPECT_THAT(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters + "'")),
               HasSubstr("takes 261 bytes as the name of a directory"));
-  EXPECT_EQ(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters.substr(3) + "'")), "OK");
-  EXPECT_THAT(ErrorOf(Changed("tower_name: \"ctr\"", "tower_name: '\\377'")), HasSubstr("\"\\xff\" is not UTF-8"));
+  EXPECT_EQ(ErrorOf(Changed("\"user\"", "\"user\" embedding_name: '" + letters.substr(3) + "'")),
+            "OK");
+  EXPECT_THAT(ErrorOf(Changed("tower_name: \"ctr\"", "tower_name: '\\377'")),
+              HasSubstr("\"\\xff\" is not UTF-8"));
   ConfigOverrides home;
   home.model_dir = "~/model";
   EXPECT_THAT(ErrorOf(kSmallConfig, home), HasSubstr("begins with ~"));
@@ -494,8 +528,10 @@ TEST(VocabularyFileTest, MarksOfEditorsAreNoWords) {
 TEST(GrammarTest, UnknownFieldsCanBeIgnoredButNotSilently) {
   ConfigOverrides overrides;
   overrides.ignore_unknown_fields = true;
-  ASSERT_OK_AND_ASSIGN(const auto job, Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides));
-  EXPECT_THAT(AllNotes(job), HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job, Parse(Changed("num_steps: 5", "num_steps: 5 brand_new { x: 1 }"), overrides));
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("job.config:7: unknown field \"brand_new\" of TrainConfig is ignored"));
 }
 
 }  // namespace

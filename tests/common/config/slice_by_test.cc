@@ -30,17 +30,23 @@ TEST(SliceByTest, NamesFeaturesWithIdsAndLabelFields) {
 
 TEST(SliceByTest, RefusesWhatCannotBeCut) {
   const std::string where = "job.config:9: eval_config.";
-  EXPECT_THAT(
-      ErrorOf(WithEval("slice_by: \"usr\"")),
-      StartsWith(where + "slice_by: neither a feature nor a label field is named \"usr\" (did you mean \"user\"?)"));
-  EXPECT_THAT(ErrorOf(WithEval("slice_by: \"price\"")), StartsWith(where + "slice_by: \"price\" has no ids"));
-  EXPECT_THAT(ErrorOf(WithEval("slice_by: [\"dom\", \"dom\"]")), StartsWith(where + "slice_by: \"dom\" stands twice"));
-  EXPECT_THAT(ErrorOf(WithEval("slice_top: 0")), StartsWith(where + "slice_top: 0; expected from 1 to 100000"));
+  EXPECT_THAT(ErrorOf(WithEval("slice_by: \"usr\"")),
+              StartsWith(where + "slice_by: neither a feature nor a label field is named \"usr\" "
+                                 "(did you mean \"user\"?)"));
+  EXPECT_THAT(ErrorOf(WithEval("slice_by: \"price\"")),
+              StartsWith(where + "slice_by: \"price\" has no ids"));
+  EXPECT_THAT(ErrorOf(WithEval("slice_by: [\"dom\", \"dom\"]")),
+              StartsWith(where + "slice_by: \"dom\" stands twice"));
+  EXPECT_THAT(ErrorOf(WithEval("slice_top: 0")),
+              StartsWith(where + "slice_top: 0; expected from 1 to 100000"));
   EXPECT_THAT(ErrorOf(WithEval("slice_top: 100001")), HasSubstr("slice_top: 100001"));
   std::string values = kSmallConfig;
-  for (int tower = 0; tower < 2; ++tower) values = Changed("binary_cross_entropy {}", "l2_loss {}", values);
+  for (int tower = 0; tower < 2; ++tower) {
+    values = Changed("binary_cross_entropy {}", "l2_loss {}", values);
+  }
   values = Changed("metrics { auc {} }", "", values);
-  EXPECT_THAT(ErrorOf(WithEval("slice_by: \"dom\"", values)), HasSubstr("slice_by: needs a task with the probability"));
+  EXPECT_THAT(ErrorOf(WithEval("slice_by: \"dom\"", values)),
+              HasSubstr("slice_by: needs a task with the probability"));
 }
 
 }  // namespace

@@ -35,8 +35,8 @@ std::string ErrorOf(const std::string& text) {
   return expression.ok() ? "OK" : std::string(expression.status().message());
 }
 
-std::vector<double> Cells(const std::string& text, std::vector<double> x, std::vector<double> y = {0},
-                          double fill = kNaN) {
+std::vector<double> Cells(const std::string& text, std::vector<double> x,
+                          std::vector<double> y = {0}, double fill = kNaN) {
   const auto expression = Expression::Parse(text, {"x", "y"});
   EXPECT_TRUE(expression.ok()) << expression.status().message();
   const std::span<const double> cells[] = {x, y};
@@ -134,7 +134,8 @@ TEST(ExpressionTest, FunctionsOfOneValueAreThoseOfTheMathematicalLibrary) {
   };
   for (const auto& one : cases) {
     for (const double x : one.at) {
-      EXPECT_EQ(Value(absl::StrCat(one.name, "(x)"), x), one.expected(x)) << one.name << "(" << x << ")";
+      EXPECT_EQ(Value(absl::StrCat(one.name, "(x)"), x), one.expected(x))
+          << one.name << "(" << x << ")";
     }
   }
 }
@@ -171,7 +172,8 @@ TEST(ExpressionTest, OtherFunctionsByTheirValues) {
 TEST(ExpressionTest, CellsAreComputedPlaceByPlace) {
   EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10, 20, 30}), ElementsAre(11, 22, 33));
   EXPECT_THAT(Cells("x * 2", {1, 2, 3}), ElementsAre(2, 4, 6));
-  EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10}), ElementsAre(11, 12, 13));  // one value counts for all
+  // One value counts for all.
+  EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10}), ElementsAre(11, 12, 13));
   EXPECT_THAT(Cells("x + y", {1, 2, 3}, {10, 20}, 0.5), ElementsAre(11, 22, 3.5));
   EXPECT_TRUE(std::isnan(Cells("x + y", {1, 2, 3}, {10, 20})[2]));
   // Both x are as long as y before anything is added.
@@ -207,19 +209,24 @@ TEST(ExpressionTest, FunctionsOfCellsGiveOneNumber) {
 }
 
 TEST(ExpressionTest, ErrorsNameTheColumnWhatIsThereAndWhatIsExpected) {
-  EXPECT_EQ(ErrorOf("x +"), "column 4 of \"x +\": found the end; expected a number, a variable, a function or '('");
-  EXPECT_EQ(ErrorOf(""), "column 1 of \"\": found the end; expected a number, a variable, a function or '('");
+  EXPECT_EQ(ErrorOf("x +"),
+            "column 4 of \"x +\": found the end; expected a number, a variable, a function or '('");
+  EXPECT_EQ(ErrorOf(""),
+            "column 1 of \"\": found the end; expected a number, a variable, a function or '('");
   EXPECT_EQ(ErrorOf("x x"), "column 3 of \"x x\": found \"x\"; expected an operator or the end");
   EXPECT_EQ(ErrorOf("(x"), "column 3 of \"(x\": found the end; expected ')'");
-  EXPECT_EQ(ErrorOf("x ? 1"), "column 6 of \"x ? 1\": found the end; expected ':' and the value for 'else'");
+  EXPECT_EQ(ErrorOf("x ? 1"),
+            "column 6 of \"x ? 1\": found the end; expected ':' and the value for 'else'");
   EXPECT_EQ(ErrorOf("min(x; 1)"), "column 6 of \"min(x; 1)\": found \"; 1)\"; expected ',' or ')'");
-  EXPECT_EQ(ErrorOf("x * prise"),
-            "column 5 of \"x * prise\": \"prise\" is no variable (did you mean \"price\"?); expected x, "
-            "price, _pi, _e");
+  EXPECT_EQ(
+      ErrorOf("x * prise"),
+      "column 5 of \"x * prise\": \"prise\" is no variable (did you mean \"price\"?); expected x, "
+      "price, _pi, _e");
   EXPECT_EQ(ErrorOf("1 + sqr(x)"),
             "column 5 of \"1 + sqr(x)\": there is no function \"sqr\" (did you mean \"sqrt\"?); "
             "docs/expressions.md lists them");
-  EXPECT_EQ(ErrorOf("log + 1"), "column 1 of \"log + 1\": the function log has no arguments; expected log(...)");
+  EXPECT_EQ(ErrorOf("log + 1"),
+            "column 1 of \"log + 1\": the function log has no arguments; expected log(...)");
   EXPECT_EQ(ErrorOf("log(x, 2)"), "column 1 of \"log(x, 2)\": log has 2 argument(s); expected 1");
   EXPECT_EQ(ErrorOf("max()"), "column 1 of \"max()\": max has 0 argument(s); expected 1 or more");
   EXPECT_THAT(ErrorOf("rnd()"), HasSubstr("rnd() draws another number every time"));
@@ -243,7 +250,8 @@ TEST(ExpressionTest, LimitsHoldWhateverTheText) {
 
 // docs/expressions.md lists what there is, and nothing else.
 TEST(ExpressionTest, EveryFunctionIsDocumented) {
-  ASSERT_OK_AND_ASSIGN(const std::string page, ReadFile(SourceDir() + "/docs/expressions.md", 1 << 20));
+  ASSERT_OK_AND_ASSIGN(const std::string page,
+                       ReadFile(SourceDir() + "/docs/expressions.md", 1 << 20));
   size_t listed = 0;
   for (size_t at = page.find("\n| `"); at != std::string::npos; at = page.find("\n| `", at + 1)) {
     const std::string name = page.substr(at + 4, page.find_first_of("(`", at + 4) - at - 4);
@@ -283,7 +291,8 @@ class RandomFormula {
       case 5:
         return {absl::StrCat("max((", a, "),", b, ")"), av > bv || std::isnan(av) ? av : bv};
       case 6:
-        return {absl::StrCat("(", a, ") <= (", b, ") ? -(", a, ") : abs(", b, ")"), av <= bv ? -av : std::abs(bv)};
+        return {absl::StrCat("(", a, ") <= (", b, ") ? -(", a, ") : abs(", b, ")"),
+                av <= bv ? -av : std::abs(bv)};
       default:
         return {absl::StrCat("(", a, ") - (", b, ")"), av - bv};
     }

@@ -14,7 +14,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Whether Python's re.fullmatch(pattern, name) finds a match: every expectation below was taken from it.
+// Whether Python's re.fullmatch(pattern, name) finds a match: every expectation below was taken
+// from it.
 bool Matches(const std::string& pattern, const std::string& name) {
   const auto parsed = NamePattern::Parse(pattern);
   EXPECT_OK(parsed) << pattern;
@@ -33,8 +34,10 @@ TEST(NamePatternTest, TheWholeNameMustMatch) {
   EXPECT_TRUE(Matches("model\\.epnet\\..*", "model.epnet.gate_nu.dense_layers.0.weight"));
   EXPECT_FALSE(Matches("model\\.epnet\\..*", "model.epnets"));
   EXPECT_FALSE(Matches("model\\.epnet", "model_epnet"));
-  EXPECT_TRUE(Matches("model\\._task_tower\\..*bias|model\\.epnet.*", "model._task_tower.0.linear.bias"));
-  EXPECT_FALSE(Matches("model\\._task_tower\\..*bias|model\\.epnet.*", "model._task_tower.0.linear.weight"));
+  EXPECT_TRUE(
+      Matches("model\\._task_tower\\..*bias|model\\.epnet.*", "model._task_tower.0.linear.bias"));
+  EXPECT_FALSE(
+      Matches("model\\._task_tower\\..*bias|model\\.epnet.*", "model._task_tower.0.linear.weight"));
   EXPECT_TRUE(Matches("", ""));
   EXPECT_FALSE(Matches("", "x"));
   EXPECT_TRUE(Matches("^model$", "model"));
@@ -90,7 +93,8 @@ TEST(NamePatternTest, CharactersAreCodePoints) {
 }
 
 TEST(NamePatternTest, FaultsAreToldWithTheirColumn) {
-  EXPECT_THAT(ErrorOf("model(epnet"), HasSubstr("column 6 of \"model(epnet\": a '(' without its ')'"));
+  EXPECT_THAT(ErrorOf("model(epnet"),
+              HasSubstr("column 6 of \"model(epnet\": a '(' without its ')'"));
   EXPECT_THAT(ErrorOf("model)"), HasSubstr("column 6 of \"model)\": a ')' without its '('"));
   EXPECT_THAT(ErrorOf("a[bc"), HasSubstr("column 2"));
   EXPECT_THAT(ErrorOf("[b-a]"), HasSubstr("column 2 of \"[b-a]\": a range"));
@@ -105,11 +109,13 @@ TEST(NamePatternTest, FaultsAreToldWithTheirColumn) {
   EXPECT_THAT(ErrorOf("a\\"), HasSubstr("column 2 of \"a\\\": a backslash at the end"));
   EXPECT_THAT(ErrorOf("(a)\\1"), HasSubstr("column 4 of \"(a)\\1\": this escape is not supported"));
   EXPECT_THAT(ErrorOf("\\bmodel"), HasSubstr("column 1"));
-  EXPECT_THAT(ErrorOf("(?!model).*"), HasSubstr("column 1 of \"(?!model).*\": of the groups that begin with (?"));
+  EXPECT_THAT(ErrorOf("(?!model).*"),
+              HasSubstr("column 1 of \"(?!model).*\": of the groups that begin with (?"));
   EXPECT_THAT(ErrorOf("(?i)model"), HasSubstr("(?: is supported"));
   EXPECT_THAT(ErrorOf(std::string(1025, 'a')), HasSubstr("has 1025 bytes; expected at most 1024"));
   EXPECT_EQ(ErrorOf(std::string(1024, 'a')), "OK");
-  EXPECT_THAT(ErrorOf(std::string(51, '(') + std::string(51, ')')), HasSubstr("50 groups within one another"));
+  EXPECT_THAT(ErrorOf(std::string(51, '(') + std::string(51, ')')),
+              HasSubstr("50 groups within one another"));
   EXPECT_EQ(ErrorOf(std::string(50, '(') + std::string(50, ')')), "OK");
   EXPECT_THAT(ErrorOf("((a{100}){100}){100}"), HasSubstr("repeats too much"));
   EXPECT_THAT(ErrorOf("(((){1000}){1000}){1000}"), HasSubstr("repeats too much"));

@@ -27,7 +27,8 @@ TEST(Crc32cTest, PortableCodeAgreesAtEveryLengthAndAlignment) {
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37 + 11);
   for (size_t begin = 0; begin < 9; ++begin) {
     for (size_t n = 0; begin + n <= text.size(); ++n) {
-      ASSERT_EQ(ExtendCrc32c(5, text.data() + begin, n), ExtendCrc32cPortable(5, text.data() + begin, n))
+      ASSERT_EQ(ExtendCrc32c(5, text.data() + begin, n),
+                ExtendCrc32cPortable(5, text.data() + begin, n))
           << begin << " " << n;
     }
   }
@@ -39,7 +40,8 @@ TEST(Crc32cTest, PortableCodeAgreesOnLongInputs) {
   for (uint32_t i = 0; i < 20000; ++i) text += static_cast<char>(i * i * 37 + (i >> 3));
   for (size_t n : {3071, 3072, 3073, 3080, 6143, 6144, 6145, 9216, 19990}) {
     for (size_t begin : {0, 1, 7}) {
-      EXPECT_EQ(ExtendCrc32c(5, text.data() + begin, n), ExtendCrc32cPortable(5, text.data() + begin, n))
+      EXPECT_EQ(ExtendCrc32c(5, text.data() + begin, n),
+                ExtendCrc32cPortable(5, text.data() + begin, n))
           << begin << " " << n;
     }
   }
@@ -48,7 +50,9 @@ TEST(Crc32cTest, PortableCodeAgreesOnLongInputs) {
 TEST(Crc32cTest, PiecesGiveTheCrcOfTheWhole) {
   const std::string text = "the crc of the whole is the crc of its pieces";
   for (size_t cut = 0; cut <= text.size(); ++cut) {
-    EXPECT_EQ(ExtendCrc32c(ExtendCrc32c(0, text.data(), cut), text.data() + cut, text.size() - cut), Crc(text)) << cut;
+    EXPECT_EQ(ExtendCrc32c(ExtendCrc32c(0, text.data(), cut), text.data() + cut, text.size() - cut),
+              Crc(text))
+        << cut;
   }
 }
 

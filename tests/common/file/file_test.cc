@@ -27,8 +27,8 @@ class FileTest : public testing::Test {
 };
 
 TEST_F(FileTest, WhatIsWrittenIsRead) {
-  for (size_t bytes :
-       {size_t{0}, size_t{1}, size_t{4096}, (size_t{1} << 20) - 1, size_t{1} << 20, (size_t{3} << 20) + 5}) {
+  for (size_t bytes : {size_t{0}, size_t{1}, size_t{4096}, (size_t{1} << 20) - 1, size_t{1} << 20,
+                       (size_t{3} << 20) + 5}) {
     std::string contents(bytes, '\0');
     for (size_t i = 0; i < bytes; ++i) contents[i] = static_cast<char>(i * 31 >> 3);
     ASSERT_EQ(WriteFileAtomically(Path("a"), contents), absl::OkStatus());
@@ -41,7 +41,9 @@ TEST_F(FileTest, WhatIsWrittenIsRead) {
   EXPECT_THAT(*ListDirectory(directory_), ElementsAre("a"));  // no temporary file is left
 }
 
-TEST_F(FileTest, FilesWithoutASizeAreRead) { EXPECT_THAT(*ReadFile("/proc/self/status"), HasSubstr("Name:")); }
+TEST_F(FileTest, FilesWithoutASizeAreRead) {
+  EXPECT_THAT(*ReadFile("/proc/self/status"), HasSubstr("Name:"));
+}
 
 TEST_F(FileTest, FailedAtomicWriteLeavesTheOldFileAndNoTemporary) {
   ASSERT_EQ(MakeDirectories(Path("target/is_a_directory")), absl::OkStatus());
@@ -54,8 +56,9 @@ TEST_F(FileTest, ErrorsNamePathAndCause) {
   const std::string missing = Path("missing/file");
   for (const Status& status :
        {ReadFile(missing).status(), WriteFileAtomically(missing, "x"), AppendToFile(missing, "x"),
-        ChecksumFile(missing).status(), FileWriter::Create(missing).status(), ListDirectory(missing).status(),
-        SyncDirectory(missing), RenameAndSync(missing, Path("b"))}) {
+        ChecksumFile(missing).status(), FileWriter::Create(missing).status(),
+        ListDirectory(missing).status(), SyncDirectory(missing),
+        RenameAndSync(missing, Path("b"))}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
     EXPECT_THAT(status, IsError(HasSubstr(missing)));
     EXPECT_THAT(status, IsError(HasSubstr("No such file or directory")));
@@ -69,9 +72,12 @@ TEST_F(FileTest, ErrorsNamePathAndCause) {
 
 TEST_F(FileTest, WhereARelativePathDoesNotLeadIsSaid) {
   const std::string here = std::filesystem::current_path().string();
-  EXPECT_THAT(ReadFile("missing/file").status(),
-              IsError("cannot open missing/file: No such file or directory (the current directory is '" + here + "')"));
-  EXPECT_THAT(ReadFile("/missing/file").status(), IsError("cannot open /missing/file: No such file or directory"));
+  EXPECT_THAT(
+      ReadFile("missing/file").status(),
+      IsError("cannot open missing/file: No such file or directory (the current directory is '" +
+              here + "')"));
+  EXPECT_THAT(ReadFile("/missing/file").status(),
+              IsError("cannot open /missing/file: No such file or directory"));
 }
 
 TEST_F(FileTest, FullDiskIsAnError) {
@@ -105,8 +111,8 @@ TEST_F(FileTest, TemporaryNamesAreNewAndNotFollowed) {
   const std::string one = TemporaryName("some/name"), two = TemporaryName("some/name");
   EXPECT_NE(one, two);
   EXPECT_TRUE(IsTemporaryNameOf(one.substr(5), "name"));
-  for (const char* other : {"name.tmp.", "name.tmp.0123456789abcde", "name.tmp.0123456789abcdeX", "name.tmp.mine",
-                            "other.tmp.0123456789abcdef", "name"}) {
+  for (const char* other : {"name.tmp.", "name.tmp.0123456789abcde", "name.tmp.0123456789abcdeX",
+                            "name.tmp.mine", "other.tmp.0123456789abcdef", "name"}) {
     EXPECT_FALSE(IsTemporaryNameOf(other, "name")) << other;
   }
 }
@@ -122,7 +128,8 @@ TEST_F(FileTest, AScratchDirectoryGoesUnlessItIsReleased) {
   }
   EXPECT_TRUE(IsDirectory(kept));
   EXPECT_EQ(ListDirectory(directory_)->size(), 1u);
-  EXPECT_EQ(ScratchDirectory::MakeBeside(Path("none/x")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ScratchDirectory::MakeBeside(Path("none/x")).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(FileTest, ANewNameIsNeverTakenFromAnybody) {
@@ -130,7 +137,8 @@ TEST_F(FileTest, ANewNameIsNeverTakenFromAnybody) {
   ASSERT_EQ(MakeDirectories(Path("empty")), absl::OkStatus());
   ASSERT_EQ(symlink("nowhere", Path("link").c_str()), 0);
   for (const char* taken : {"empty", "link"}) {
-    EXPECT_EQ(RenameToNewName(Path("from"), Path(taken)).code(), absl::StatusCode::kAlreadyExists) << taken;
+    EXPECT_EQ(RenameToNewName(Path("from"), Path(taken)).code(), absl::StatusCode::kAlreadyExists)
+        << taken;
     EXPECT_TRUE(NameIsTaken(Path(taken)));
   }
   EXPECT_EQ(RenameToNewName(Path("from"), Path("to")), absl::OkStatus());
@@ -144,7 +152,8 @@ TEST_F(FileTest, OnlyFilesOfAKindAreReplaceable) {
     EXPECT_EQ(CheckReplaceable("--flag", Path(name), {"none", "kind"}), absl::OkStatus()) << name;
   }
   for (const std::string& path : {Path("theirs"), directory_, std::string("/dev/null")}) {
-    EXPECT_THAT(CheckReplaceable("--flag", path, {"none", "kind"}), IsError(HasSubstr("--flag"))) << path;
+    EXPECT_THAT(CheckReplaceable("--flag", path, {"none", "kind"}), IsError(HasSubstr("--flag")))
+        << path;
   }
 }
 
@@ -170,7 +179,9 @@ TEST_F(FileTest, WriterKeepsSizeAndCrc) {
 }
 
 TEST_F(FileTest, RenameReplacesAndListIsSorted) {
-  for (const char* name : {"b", "a", "c"}) ASSERT_EQ(AppendToFile(Path(name), name), absl::OkStatus());
+  for (const char* name : {"b", "a", "c"}) {
+    ASSERT_EQ(AppendToFile(Path(name), name), absl::OkStatus());
+  }
   ASSERT_EQ(MakeDirectories(Path("d/e")), absl::OkStatus());
   ASSERT_EQ(MakeDirectories(Path("d/e")), absl::OkStatus());  // exists already
   ASSERT_EQ(RenameAndSync(Path("b"), Path("c")), absl::OkStatus());

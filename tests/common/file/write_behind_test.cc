@@ -30,7 +30,8 @@ TEST_F(WriteBehindTest, ContentsSizeAndCrcDoNotDependOnThePieces) {
     ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create(path()));
     EXPECT_EQ(file->Append(nullptr, 0), absl::OkStatus());
     for (size_t at = 0; at < contents.size(); at += piece) {
-      ASSERT_EQ(file->Append(contents.data() + at, std::min(piece, contents.size() - at)), absl::OkStatus());
+      ASSERT_EQ(file->Append(contents.data() + at, std::min(piece, contents.size() - at)),
+                absl::OkStatus());
     }
     EXPECT_EQ(file->bytes(), static_cast<int64_t>(contents.size()));
     ASSERT_EQ(file->Finish(), absl::OkStatus());
@@ -48,12 +49,15 @@ TEST_F(WriteBehindTest, AnEmptyFileIsAFile) {
 }
 
 TEST_F(WriteBehindTest, AnErrorIsToldAndNobodyWaits) {
-  EXPECT_EQ(WriteBehind::Create(directory_ + "/missing/file").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(WriteBehind::Create(directory_ + "/missing/file").status().code(),
+            absl::StatusCode::kNotFound);
   if (!PathExists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const std::string block(kBlock, 'x');
   ASSERT_OK_AND_ASSIGN(auto file, WriteBehind::Create("/dev/full"));
   Status status;
-  for (size_t i = 0; i < 10 * WriteBehind::kBlocks && status.ok(); ++i) status = file->Append(block.data(), kBlock);
+  for (size_t i = 0; i < 10 * WriteBehind::kBlocks && status.ok(); ++i) {
+    status = file->Append(block.data(), kBlock);
+  }
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_EQ(file->Finish(), status);
 

@@ -30,7 +30,8 @@ Status SumOfBuckets(DeviceCollective* c, void* stream, const std::string& step) 
   for (const size_t n : {size_t{1}, size_t{0}, size_t{7}, size_t{100003}, size_t{64}}) {
     buckets.push_back(std::make_unique<DeviceArray>(n));
     buckets.back()->Fill(c->index(), stream);
-    PEPNET_RETURN_IF_ERROR(c->BeginSum(buckets.back()->data(), n, stream, absl::StrCat("bucket ", buckets.size() - 1)));
+    PEPNET_RETURN_IF_ERROR(c->BeginSum(buckets.back()->data(), n, stream,
+                                       absl::StrCat("bucket ", buckets.size() - 1)));
   }
   PEPNET_RETURN_IF_ERROR(c->FinishSums(stream, step));
   for (const auto& bucket : buckets) {
@@ -95,14 +96,15 @@ DeviceArray::~DeviceArray() {
 void DeviceArray::Fill(int worker, void* stream) {
   for (size_t i = 0; i < host_.size(); ++i) host_[i] = TestValue<float>(worker, i);
   if (host_.empty()) return;
-  CHECK_EQ(cudaMemcpyAsync(data_, host_.data(), host_.size() * sizeof(float), cudaMemcpyHostToDevice,
-                           static_cast<cudaStream_t>(stream)),
+  CHECK_EQ(cudaMemcpyAsync(data_, host_.data(), host_.size() * sizeof(float),
+                           cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
            cudaSuccess);
 }
 StatusOr<std::vector<float>> DeviceArray::Read(void* stream) {
   std::vector<float> values(host_.size());
   if (values.empty()) return values;
-  PEPNET_REQUIRE(cudaMemcpyAsync(values.data(), data_, values.size() * sizeof(float), cudaMemcpyDeviceToHost,
+  PEPNET_REQUIRE(cudaMemcpyAsync(values.data(), data_, values.size() * sizeof(float),
+                                 cudaMemcpyDeviceToHost,
                                  static_cast<cudaStream_t>(stream)) == cudaSuccess);
   PEPNET_REQUIRE(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)) == cudaSuccess);
   return values;
@@ -123,7 +125,8 @@ Status OnGpus(Transport* transport, const NcclOptions& options, double host_time
               const std::function<Status(DeviceCollective*)>& body) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  const std::unique_ptr<Collective> host = MakeCollective(transport, Channel::kDense, ranks, host_timeout_s);
+  const std::unique_ptr<Collective> host =
+      MakeCollective(transport, Channel::kDense, ranks, host_timeout_s);
   cudaSetDevice(transport->rank());
   PEPNET_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceCollective> made,
                           MakeNcclCollective(host.get(), host->index(), options));
@@ -132,13 +135,15 @@ Status OnGpus(Transport* transport, const NcclOptions& options, double host_time
 
 std::vector<RankCase> DeviceCollectiveCases(int workers) {
   std::vector<RankCase> cases;
-  const auto add = [&](const std::string& name, const std::function<Status(DeviceCollective*)>& body) {
-    cases.push_back(OnWorkers(name, workers, kPatience, NcclKind(kPatience), [=](Collective* c) -> Status {
-      auto* const on_device = static_cast<DeviceCollective*>(c);
-      cudaSetDevice(on_device->device());
-      PEPNET_RETURN_IF_ERROR(body(on_device));
-      return c->Barrier("end of the case");
-    }));
+  const auto add = [&](const std::string& name,
+                       const std::function<Status(DeviceCollective*)>& body) {
+    cases.push_back(
+        OnWorkers(name, workers, kPatience, NcclKind(kPatience), [=](Collective* c) -> Status {
+          auto* const on_device = static_cast<DeviceCollective*>(c);
+          cudaSetDevice(on_device->device());
+          PEPNET_RETURN_IF_ERROR(body(on_device));
+          return c->Barrier("end of the case");
+        }));
   };
   add("SumsOfSteps", SumsOfSteps);
   add("SumsOnTheDefaultStream", SumsOnTheDefaultStream);

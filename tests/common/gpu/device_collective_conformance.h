@@ -1,5 +1,5 @@
-// What every DeviceCollective must do beside what a Collective must. Its memory and streams are the CUDA runtime's: the one that the
-// test is linked with, a real one or the fake.
+// What every DeviceCollective must do beside what a Collective must. Its memory and streams are the
+// CUDA runtime's: the one that the test is linked with, a real one or the fake.
 #pragma once
 
 #include <vector>
@@ -15,8 +15,8 @@ CollectiveKind NcclKind(double timeout_s);
 // Sums of arrays on the GPUs by the first `workers` ranks.
 std::vector<RankCase> DeviceCollectiveCases(int workers);
 
-// Makes NCCL's collective of all ranks of the transport, with worker i on GPU i, and runs `body` on it. `host_timeout_s`: of the
-// collective of the host.
+// Makes NCCL's collective of all ranks of the transport, with worker i on GPU i, and runs `body` on
+// it. `host_timeout_s`: of the collective of the host.
 Status OnGpus(Transport* transport, const NcclOptions& options, double host_timeout_s,
               const std::function<Status(DeviceCollective*)>& body);
 

@@ -68,13 +68,16 @@ void AddUp(const std::map<int, Part>& parts) {
     const T* values = static_cast<const T*>(part->second.data);
     for (size_t i = 0; i < elements; ++i) {
       if constexpr (std::is_same_v<T, int64_t>) {
-        total[i] = static_cast<T>(static_cast<uint64_t>(total[i]) + static_cast<uint64_t>(values[i]));
+        total[i] =
+            static_cast<T>(static_cast<uint64_t>(total[i]) + static_cast<uint64_t>(values[i]));
       } else {
         total[i] += values[i];
       }
     }
   }
-  for (const auto& [rank, part] : parts) std::copy(total.begin(), total.end(), static_cast<T*>(part.data));
+  for (const auto& [rank, part] : parts) {
+    std::copy(total.begin(), total.end(), static_cast<T*>(part.data));
+  }
 }
 
 }  // namespace
@@ -89,7 +92,8 @@ struct FakeGpus::State {
   int ids = 0, aborts = 0, sums_begun = 0, allocations = 0;
   std::string settings;
   std::vector<std::string> misuse;
-  std::map<int, int> chosen;  // by t_thread: the GPU that a thread has set; a context on each would take memory there
+  // By t_thread: the GPU that a thread has set; a context on each would take memory there.
+  std::map<int, int> chosen;
   std::set<void*> memory, pinned;
   std::map<int, std::unique_ptr<CUstream_st>> default_streams;  // by device
   std::vector<std::unique_ptr<CUstream_st>> streams;
@@ -120,7 +124,9 @@ struct FakeGpus::State {
       return stream;
     }
     std::unique_ptr<CUstream_st>& of_device = default_streams[t_device];
-    if (of_device == nullptr) of_device = std::make_unique<CUstream_st>(CUstream_st{t_device, true, {}});
+    if (of_device == nullptr) {
+      of_device = std::make_unique<CUstream_st>(CUstream_st{t_device, true, {}});
+    }
     return of_device.get();
   }
 
@@ -141,7 +147,8 @@ struct FakeGpus::State {
 
   bool RunSum(ncclComm* communicator, int number, const Part& part) {
     if (communicator->aborted) return true;
-    if (const auto failing_sum = failing_sums.find({communicator->rank, number}); failing_sum != failing_sums.end()) {
+    if (const auto failing_sum = failing_sums.find({communicator->rank, number});
+        failing_sum != failing_sums.end()) {
       communicator->error = failing_sum->second;
       communicator->last_error = "the fake was told to fail";
       return false;
@@ -241,7 +248,8 @@ std::string FakeGpus::Verdict() const {
     if (count > 0) wrong.push_back(absl::StrCat(count, " ", what, " left"));
   };
   const auto alive = [](const auto& objects) {
-    return std::count_if(objects.begin(), objects.end(), [](const auto& object) { return object->alive; });
+    return std::count_if(objects.begin(), objects.end(),
+                         [](const auto& object) { return object->alive; });
   };
   left(alive(state_->streams), "streams");
   left(alive(state_->events), "events");
@@ -255,7 +263,7 @@ std::string FakeGpus::Verdict() const {
 
 }  // namespace pepnet
 
-// ---- the functions ---------------------------------------------------------------------------------------------------
+// ---- the functions ------------------------------------------------------------------------------
 
 using pepnet::g_mutex;
 using pepnet::g_state;
@@ -281,9 +289,10 @@ std::string IdText(const ncclUniqueId& id) {
   std::lock_guard lock(g_mutex);                                                    \
   if (const int code = g_state->Failure(#function); code != 0) return Answer(code); \
   static_assert(true)
-#define PEPNET_FAKE_NCCL(function)                                                                     \
-  std::lock_guard lock(g_mutex);                                                                       \
-  if (const int code = g_state->Failure(#function); code != 0) return static_cast<ncclResult_t>(code); \
+#define PEPNET_FAKE_NCCL(function)                             \
+  std::lock_guard lock(g_mutex);                               \
+  if (const int code = g_state->Failure(#function); code != 0) \
+    return static_cast<ncclResult_t>(code);                    \
   static_assert(true)
 
 extern "C" {
@@ -307,7 +316,9 @@ cudaError_t cudaSetDevice(int device) {
   PEPNET_FAKE_CUDA(cudaSetDevice);
   if (device < 0 || device >= g_state->devices) return Answer(cudaErrorInvalidDevice);
   const int first = g_state->chosen.emplace(t_thread, device).first->second;
-  if (device != first) g_state->Misused(absl::StrCat("a thread sets GPU ", device, " after GPU ", first));
+  if (device != first) {
+    g_state->Misused(absl::StrCat("a thread sets GPU ", device, " after GPU ", first));
+  }
   t_device = device;
   return cudaSuccess;
 }
@@ -320,20 +331,25 @@ const char* cudaGetErrorString(cudaError_t error) {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int flags) {
   PEPNET_FAKE_CUDA(cudaStreamCreateWithFlags);
-  if (flags != cudaStreamNonBlocking) g_state->Misused("a stream that waits for the default stream");
+  if (flags != cudaStreamNonBlocking) {
+    g_state->Misused("a stream that waits for the default stream");
+  }
   g_state->streams.push_back(std::make_unique<CUstream_st>(CUstream_st{t_device, true, {}}));
   *stream = g_state->streams.back().get();
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   PEPNET_FAKE_CUDA(cudaStreamDestroy);
-  if (!std::exchange(g_state->Stream(stream)->alive, false)) g_state->Misused("a stream is destroyed twice");
+  if (!std::exchange(g_state->Stream(stream)->alive, false)) {
+    g_state->Misused("a stream is destroyed twice");
+  }
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int) {
   PEPNET_FAKE_CUDA(cudaStreamWaitEvent);
   const int recorded = event->recorded;
-  g_state->Stream(stream)->queue.push_back([event, recorded] { return event->completed >= recorded; });
+  g_state->Stream(stream)->queue.push_back(
+      [event, recorded] { return event->completed >= recorded; });
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
@@ -399,13 +415,15 @@ cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 cudaError_t cudaHostRegister(void* data, size_t, unsigned int) {
   PEPNET_FAKE_CUDA(cudaHostRegister);
   if (g_state->devices == 0) return Answer(cudaErrorNoDevice);
-  return Answer(g_state->pinned.insert(data).second ? cudaSuccess : cudaErrorHostMemoryAlreadyRegistered);
+  return Answer(g_state->pinned.insert(data).second ? cudaSuccess
+                                                    : cudaErrorHostMemoryAlreadyRegistered);
 }
 cudaError_t cudaHostUnregister(void* data) {
   PEPNET_FAKE_CUDA(cudaHostUnregister);
   return Answer(g_state->pinned.erase(data) > 0 ? cudaSuccess : cudaErrorHostMemoryNotRegistered);
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
   PEPNET_FAKE_CUDA(cudaMemcpyAsync);
   g_state->Stream(stream)->queue.push_back([=] {
     std::memcpy(to, from, bytes);
@@ -432,7 +450,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* communicator, int ranks, ncclUni
   PEPNET_FAKE_NCCL(ncclCommInitRankConfig);
   if (config->blocking != 0) g_state->Misused("a communicator whose calls block");
   const char *algorithm = std::getenv("NCCL_ALGO"), *protocol = std::getenv("NCCL_PROTO");
-  g_state->settings = absl::StrCat(algorithm == nullptr ? "-" : algorithm, " ", protocol == nullptr ? "-" : protocol);
+  g_state->settings = absl::StrCat(algorithm == nullptr ? "-" : algorithm, " ",
+                                   protocol == nullptr ? "-" : protocol);
   auto made = std::make_unique<ncclComm>();
   made->id = IdText(id);
   made->rank = rank;
@@ -444,7 +463,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* communicator, int ranks, ncclUni
     if (other->id != made->id || other->device != t_device) continue;
     for (ncclComm* both : {made.get(), other.get()}) {
       both->error = ncclInvalidUsage;
-      both->last_error = absl::StrCat("Duplicate GPU detected : rank ", rank, " and rank ", other->rank);
+      both->last_error =
+          absl::StrCat("Duplicate GPU detected : rank ", rank, " and rank ", other->rank);
     }
   }
   *communicator = made.get();
@@ -453,13 +473,15 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* communicator, int ranks, ncclUni
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* error) {
   PEPNET_FAKE_NCCL(ncclCommGetAsyncError);
-  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclCommGetAsyncError"); wrong != ncclSuccess) {
+  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclCommGetAsyncError");
+      wrong != ncclSuccess) {
     return wrong;
   }
   *error = communicator->error;
   if (*error != ncclSuccess || communicator->in_progress == nullptr) return ncclSuccess;
-  const auto joined = std::count_if(g_state->communicators.begin(), g_state->communicators.end(),
-                                    [&](const auto& other) { return other->id == communicator->id; });
+  const auto joined =
+      std::count_if(g_state->communicators.begin(), g_state->communicators.end(),
+                    [&](const auto& other) { return other->id == communicator->id; });
   *error = ncclInProgress;
   if (joined < communicator->ranks || communicator->polls_left-- > 0) return ncclSuccess;
   std::exchange(communicator->in_progress, nullptr)();
@@ -468,26 +490,37 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* error)
 }
 ncclResult_t ncclCommAbort(ncclComm_t communicator) {
   PEPNET_FAKE_NCCL(ncclCommAbort);
-  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclCommAbort"); wrong != ncclSuccess) return wrong;
+  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclCommAbort");
+      wrong != ncclSuccess)
+    return wrong;
   communicator->aborted = true;
   ++g_state->aborts;
   return ncclSuccess;
 }
-ncclResult_t ncclAllReduce(const void* from, void* to, size_t elements, ncclDataType_t type, ncclRedOp_t operation,
-                           ncclComm_t communicator, cudaStream_t stream) {
+ncclResult_t ncclAllReduce(const void* from, void* to, size_t elements, ncclDataType_t type,
+                           ncclRedOp_t operation, ncclComm_t communicator, cudaStream_t stream) {
   PEPNET_FAKE_NCCL(ncclAllReduce);
-  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclAllReduce"); wrong != ncclSuccess) return wrong;
-  if (communicator->in_progress != nullptr) g_state->Misused("a sum is begun while the communicator is busy");
+  if (const ncclResult_t wrong = g_state->Usable(communicator, "ncclAllReduce");
+      wrong != ncclSuccess)
+    return wrong;
+  if (communicator->in_progress != nullptr) {
+    g_state->Misused("a sum is begun while the communicator is busy");
+  }
   if (from != to || operation != ncclSum) g_state->Misused("the fake knows sums in place alone");
-  if (communicator->device != t_device) g_state->Misused("a sum is begun on a thread of another device");
+  if (communicator->device != t_device) {
+    g_state->Misused("a sum is begun on a thread of another device");
+  }
   ++g_state->sums_begun;
   const int number = communicator->next_sum++;
   return g_state->Begin(communicator, [=, on = g_state->Stream(stream)] {
-    on->queue.push_back([=] { return g_state->RunSum(communicator, number, {to, elements, type}); });
+    on->queue.push_back([=] {
+      return g_state->RunSum(communicator, number, {to, elements, type});
+    });
   });
 }
 const char* ncclGetErrorString(ncclResult_t error) {
-  return error == ncclRemoteError ? "remote process exited or there was a network error" : "an error of the fake";
+  return error == ncclRemoteError ? "remote process exited or there was a network error"
+                                  : "an error of the fake";
 }
 const char* ncclGetLastError(ncclComm_t communicator) {
   std::lock_guard lock(g_mutex);

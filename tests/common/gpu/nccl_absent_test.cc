@@ -1,4 +1,5 @@
-// What a build without NCCL answers; compiled on every machine, so that it does not rot where NCCL is present.
+// What a build without NCCL answers; compiled on every machine, so that it does not rot where NCCL
+// is present.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,7 +14,8 @@ TEST(NcclAbsentTest, ThereIsNoGpuAndAReason) {
   EXPECT_THAT(FindGpus().reason, testing::HasSubstr("this build has no NCCL"));
   InProcessHub hub(1);
   const auto host = MakeCollective(hub.transport(0), Channel::kDense, {0}, 1);
-  EXPECT_EQ(MakeNcclCollective(host.get(), 0, {}).status(), absl::UnavailableError(FindGpus().reason));
+  EXPECT_EQ(MakeNcclCollective(host.get(), 0, {}).status(),
+            absl::UnavailableError(FindGpus().reason));
 }
 
 TEST(NcclAbsentTest, MemoryIsLeftAsItIs) {

@@ -1,4 +1,5 @@
-// The NCCL collective over a fake of CUDA and NCCL: what it promises, and every way in which it can fail. Ranks are threads.
+// The NCCL collective over a fake of CUDA and NCCL: what it promises, and every way in which it can
+// fail. Ranks are threads.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,20 +35,24 @@ NcclOptions Within(double timeout_s) {
 }
 
 Status RunOnGpus(int workers, const NcclOptions& options, const Body& body) {
-  return RunRanks(workers, {}, [&](int, Transport* t) { return OnGpus(t, options, kPatience, body); });
+  return RunRanks(workers, {},
+                  [&](int, Transport* t) { return OnGpus(t, options, kPatience, body); });
 }
 
 // One sum of ten elements, begun and finished.
-Status OneStep(DeviceCollective* c, const std::string& step, const std::string& bucket = "bucket 0") {
+Status OneStep(DeviceCollective* c, const std::string& step,
+               const std::string& bucket = "bucket 0") {
   DeviceArray array(10);
   array.Fill(c->index(), nullptr);
   PEPNET_RETURN_IF_ERROR(c->BeginSum(array.data(), array.size(), nullptr, bucket));
   return c->FinishSums(nullptr, step);
 }
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-// ---- what it promises ------------------------------------------------------------------------------------------------
+// ---- what it promises ---------------------------------------------------------------------------
 
 class NcclConformance : public testing::TestWithParam<std::tuple<int, int>> {};
 
@@ -60,12 +65,14 @@ TEST_P(NcclConformance, Holds) {
     FakeGpus gpus(workers);
     gpus.SetPollsPerCall(polls);
     // One rank more than workers: a server, which takes no part.
-    EXPECT_EQ(RunRanks(workers + 1, {}, [&](int, Transport* t) { return RunCase(rank_case, t); }), absl::OkStatus());
+    EXPECT_EQ(RunRanks(workers + 1, {}, [&](int, Transport* t) { return RunCase(rank_case, t); }),
+              absl::OkStatus());
     EXPECT_EQ(gpus.Verdict(), "");
     EXPECT_EQ(gpus.aborts(), workers) << "a communicator ends once";
   }
 }
-INSTANTIATE_TEST_SUITE_P(All, NcclConformance, testing::Combine(testing::Values(1, 2, 3), testing::Values(0, 2)),
+INSTANTIATE_TEST_SUITE_P(All, NcclConformance,
+                         testing::Combine(testing::Values(1, 2, 3), testing::Values(0, 2)),
                          [](const auto& info) {
                            return absl::StrCat(std::get<0>(info.param), "Workers",
                                                std::get<1>(info.param) > 0 ? "CallsGoOn" : "");
@@ -132,7 +139,8 @@ TEST(NcclCollectiveTest, StaysOnTheWorkersGpuAndLeavesNoErrorBehind) {
   const Status status = RunRanks(2, {}, [&](int rank, Transport* t) -> Status {
     const auto host = MakeCollective(t, Channel::kDense, {0, 1}, kPatience);
     {
-      PEPNET_ASSIGN_OR_RETURN(const auto c, MakeNcclCollective(host.get(), rank, Within(kPatience)));
+      PEPNET_ASSIGN_OR_RETURN(const auto c,
+                              MakeNcclCollective(host.get(), rank, Within(kPatience)));
       gpus.HoldSums(true);  // so that somebody asks before it is done
       DeviceArray array(10);
       PEPNET_RETURN_IF_ERROR(c->BeginSum(array.data(), array.size(), nullptr, "bucket 0"));
@@ -159,7 +167,8 @@ TEST(NcclCollectiveTest, DeterministicFixesAlgorithmAndProtocolUnlessTheUserHas)
     FakeGpus gpus(1);
     NcclOptions options = Within(kPatience);
     options.deterministic = deterministic;
-    EXPECT_EQ(RunOnGpus(1, options, [](DeviceCollective*) { return absl::OkStatus(); }), absl::OkStatus());
+    EXPECT_EQ(RunOnGpus(1, options, [](DeviceCollective*) { return absl::OkStatus(); }),
+              absl::OkStatus());
     return gpus.settings();
   };
   unsetenv("NCCL_ALGO");
@@ -172,7 +181,7 @@ TEST(NcclCollectiveTest, DeterministicFixesAlgorithmAndProtocolUnlessTheUserHas)
   unsetenv("NCCL_PROTO");
 }
 
-// ---- how it fails ----------------------------------------------------------------------------------------------------
+// ---- how it fails -------------------------------------------------------------------------------
 
 TEST(NcclCollectiveTest, AnAsynchronousErrorEndsTheWaitAndStays) {
   FakeGpus gpus(2);
@@ -196,8 +205,10 @@ TEST(NcclCollectiveTest, AnAsynchronousErrorEndsTheWaitAndStays) {
   EXPECT_EQ(ends[1].code(), absl::StatusCode::kUnavailable) << ends[1];
   EXPECT_THAT(
       ends[1],
-      IsError(AllOf(HasSubstr("waiting for the 2 sum(s) 'step 7' over the GPUs (the last: 'bucket 1')"),
-                    HasSubstr("remote process exited or there was a network error: the fake was told to fail"))));
+      IsError(AllOf(
+          HasSubstr("waiting for the 2 sum(s) 'step 7' over the GPUs (the last: 'bucket 1')"),
+          HasSubstr(
+              "remote process exited or there was a network error: the fake was told to fail"))));
   EXPECT_EQ(ends[0].code(), absl::StatusCode::kDeadlineExceeded) << ends[0];
   EXPECT_EQ(gpus.aborts(), 2) << "once each";
   EXPECT_EQ(gpus.Verdict(), "");
@@ -218,17 +229,18 @@ TEST(NcclCollectiveTest, ADeadPeerIsADeadlineThatSaysWhatWasWaitedFor) {
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 1}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kDeadlineExceeded) << ends[w];
-    EXPECT_THAT(ends[w],
-                IsError(MatchesRegex(
-                    "waited 0\\.[34].* s for the 1 sum\\(s\\) 'step 8' over the GPUs \\(the last: 'bucket 0'\\), "
-                    "which is not done: a GPU of the 3 workers has not joined or hangs")));
+    EXPECT_THAT(ends[w], IsError(MatchesRegex(
+                             "waited 0\\.[34].* s for the 1 sum\\(s\\) 'step 8' over the GPUs "
+                             "\\(the last: 'bucket 0'\\), "
+                             "which is not done: a GPU of the 3 workers has not joined or hangs")));
   }
   EXPECT_EQ(gpus.aborts(), 3) << "once each";
   EXPECT_EQ(gpus.Verdict(), "");
 }
 
 // As RunOnGpus() with three workers, and heartbeats between them.
-Status RunWatched(double timeout_s, const std::function<Status(DeviceCollective*, RankStatus*, PeerWatch*)>& body) {
+Status RunWatched(double timeout_s,
+                  const std::function<Status(DeviceCollective*, RankStatus*, PeerWatch*)>& body) {
   return RunRanks(3, {}, [&](int rank, Transport* t) -> Status {
     RankStatus rank_status;
     PeerWatchOptions watch;
@@ -239,7 +251,8 @@ Status RunWatched(double timeout_s, const std::function<Status(DeviceCollective*
     NcclOptions options = Within(timeout_s);
     options.status = &rank_status;
     options.peers = &peers;
-    return OnGpus(t, options, kPatience, [&](DeviceCollective* c) { return body(c, &rank_status, &peers); });
+    return OnGpus(t, options, kPatience,
+                  [&](DeviceCollective* c) { return body(c, &rank_status, &peers); });
   });
 }
 
@@ -256,23 +269,26 @@ TEST(NcclCollectiveTest, ALostRankEndsTheWaitAtOnce) {
   FakeGpus gpus(3);
   std::vector<Status> ends(3);
   const Clock::time_point start = Clock::now();
-  const Status status = RunWatched(60, [&](DeviceCollective* c, RankStatus* rank_status, PeerWatch* peers) -> Status {
-    PEPNET_RETURN_IF_ERROR(OneStep(c, "step 7"));
-    if (c->index() == 2) {
-      peers->AnnounceFailure("the disk is full");
-      AwaitAborts(gpus, 2);
-      return absl::OkStatus();
-    }
-    Status& end = ends[c->index()];
-    end = OneStep(c, "step 8");
-    PEPNET_REQUIRE(rank_status->FailedWait(end.message()).has_value(), "the job's report does not know the wait");
-    return absl::OkStatus();
-  });
+  const Status status =
+      RunWatched(60, [&](DeviceCollective* c, RankStatus* rank_status, PeerWatch* peers) -> Status {
+        PEPNET_RETURN_IF_ERROR(OneStep(c, "step 7"));
+        if (c->index() == 2) {
+          peers->AnnounceFailure("the disk is full");
+          AwaitAborts(gpus, 2);
+          return absl::OkStatus();
+        }
+        Status& end = ends[c->index()];
+        end = OneStep(c, "step 8");
+        PEPNET_REQUIRE(rank_status->FailedWait(end.message()).has_value(),
+                       "the job's report does not know the wait");
+        return absl::OkStatus();
+      });
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 1}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kUnavailable) << ends[w];
     EXPECT_THAT(ends[w], IsError(AllOf(HasSubstr("waiting for the 1 sum(s) 'step 8' over the GPUs"),
-                                       HasSubstr("rank 2 (worker 2"), HasSubstr("has failed: the disk is full"))));
+                                       HasSubstr("rank 2 (worker 2"),
+                                       HasSubstr("has failed: the disk is full"))));
   }
   EXPECT_LT(SecondsSince(start), 20);
   EXPECT_EQ(gpus.aborts(), 3);
@@ -282,19 +298,20 @@ TEST(NcclCollectiveTest, ALostRankEndsTheWaitAtOnce) {
 TEST(NcclCollectiveTest, ADeadlineTellsWhatOtherWorkersDo) {
   FakeGpus gpus(3);
   std::vector<Status> ends(3);
-  const Status status = RunWatched(2, [&](DeviceCollective* c, RankStatus* rank_status, PeerWatch*) -> Status {
-    PEPNET_RETURN_IF_ERROR(OneStep(c, "step 7"));
-    rank_status->SetStep(8);
-    if (c->index() != 1) ends[c->index()] = OneStep(c, "step 8");
-    AwaitAborts(gpus, 2);
-    return absl::OkStatus();
-  });
+  const Status status =
+      RunWatched(2, [&](DeviceCollective* c, RankStatus* rank_status, PeerWatch*) -> Status {
+        PEPNET_RETURN_IF_ERROR(OneStep(c, "step 7"));
+        rank_status->SetStep(8);
+        if (c->index() != 1) ends[c->index()] = OneStep(c, "step 8");
+        AwaitAborts(gpus, 2);
+        return absl::OkStatus();
+      });
   EXPECT_EQ(status, absl::OkStatus());
   for (int w : {0, 2}) {
     EXPECT_EQ(ends[w].code(), absl::StatusCode::kDeadlineExceeded) << ends[w];
-    EXPECT_THAT(ends[w],
-                IsError(AllOf(HasSubstr("; rank 1 (worker 1 on host "), HasSubstr(") says: in step 8, computes"),
-                              Not(HasSubstr("rank 0")), Not(HasSubstr("rank 2")))));
+    EXPECT_THAT(ends[w], IsError(AllOf(HasSubstr("; rank 1 (worker 1 on host "),
+                                       HasSubstr(") says: in step 8, computes"),
+                                       Not(HasSubstr("rank 0")), Not(HasSubstr("rank 2")))));
   }
   EXPECT_EQ(gpus.Verdict(), "");
 }
@@ -308,7 +325,8 @@ TEST(NcclCollectiveTest, SumsOfDifferentSizesAreNamedWhereNcclWouldHang) {
     PEPNET_RETURN_IF_ERROR(c->BeginSum(array.data(), 1, nullptr, "bucket 1"));
     const Status end = c->FinishSums(nullptr, "step 8");
     PEPNET_REQUIRE(end.code() == absl::StatusCode::kFailedPrecondition, end.ToString());
-    for (const char* part : {"bucket 0 of 10 elements, bucket 1 of 1 elements", "bucket 0 of 12 elements"}) {
+    for (const char* part :
+         {"bucket 0 of 10 elements, bucket 1 of 1 elements", "bucket 0 of 12 elements"}) {
       PEPNET_REQUIRE(absl::StrContains(end.message(), part), end.ToString());
     }
     PEPNET_REQUIRE(c->Barrier("later") == end);
@@ -324,7 +342,8 @@ TEST(NcclCollectiveTest, AWorkerThatCannotConnectLeavesNobodyWaitingForEver) {
   gpus.FailCall("ncclCommInitRankConfig", ncclSystemError);
   std::vector<Status> ends(2);
   const Status status = RunRanks(2, {}, [&](int rank, Transport* t) -> Status {
-    ends[rank] = OnGpus(t, Within(0.3), kPatience, [](DeviceCollective*) { return absl::OkStatus(); });
+    ends[rank] =
+        OnGpus(t, Within(0.3), kPatience, [](DeviceCollective*) { return absl::OkStatus(); });
     return absl::OkStatus();
   });
   EXPECT_EQ(status, absl::OkStatus());
@@ -336,14 +355,16 @@ TEST(NcclCollectiveTest, AWorkerThatCannotConnectLeavesNobodyWaitingForEver) {
   EXPECT_EQ(gpus.Verdict(), "");
 }
 
-// What every worker is told if MakeNcclCollective() fails on one of them, with worker i on devices[i].
+// What every worker is told if MakeNcclCollective() fails on one of them, with worker i on
+// devices[i].
 std::string WhyNot(const std::vector<int>& devices) {
   std::vector<Status> ends(devices.size());
-  const Status status = RunRanks(static_cast<int>(devices.size()), {}, [&](int rank, Transport* t) -> Status {
-    const auto host = MakeCollective(t, Channel::kDense, {0, 1}, kPatience);
-    ends[rank] = MakeNcclCollective(host.get(), devices[rank], Within(kPatience)).status();
-    return absl::OkStatus();
-  });
+  const Status status =
+      RunRanks(static_cast<int>(devices.size()), {}, [&](int rank, Transport* t) -> Status {
+        const auto host = MakeCollective(t, Channel::kDense, {0, 1}, kPatience);
+        ends[rank] = MakeNcclCollective(host.get(), devices[rank], Within(kPatience)).status();
+        return absl::OkStatus();
+      });
   EXPECT_EQ(status, absl::OkStatus());
   EXPECT_EQ(ends[0], ends[1]) << "the workers were told different things";
   return std::string(ends[0].message());
@@ -353,15 +374,18 @@ TEST(NcclCollectiveTest, WhatOneWorkerLacksAllWorkersAreTold) {
   {
     FakeGpus gpus(2);
     EXPECT_EQ(WhyNot({0, 5}),
-              "worker 1 cannot join NCCL: GPU 5 is asked for, the GPUs that this process sees are 0 to 1: start fewer "
+              "worker 1 cannot join NCCL: GPU 5 is asked for, the GPUs that this process sees are "
+              "0 to 1: start fewer "
               "workers per host, or train with --device=cpu");
     EXPECT_EQ(gpus.Verdict(), "");
   }
   {
     FakeGpus gpus(2);
     gpus.SetVersion(1, 22703);
-    EXPECT_THAT(WhyNot({0, 1}),
-                MatchesRegex("worker 0 has NCCL [0-9.]+, worker 1 has 2\\.27\\.3: install the same version.*"));
+    EXPECT_THAT(
+        WhyNot({0, 1}),
+        MatchesRegex(
+            "worker 0 has NCCL [0-9.]+, worker 1 has 2\\.27\\.3: install the same version.*"));
     EXPECT_EQ(gpus.Verdict(), "");
   }
   {
@@ -396,7 +420,8 @@ TEST(NcclCollectiveTest, WithoutAGpuThereIsAReason) {
   {
     FakeGpus gpus(2);
     gpus.FailCall("cudaGetDeviceCount", cudaErrorInsufficientDriver);
-    EXPECT_EQ(FindGpus().reason, "there is no NVIDIA driver, or it is too old for this build's CUDA");
+    EXPECT_EQ(FindGpus().reason,
+              "there is no NVIDIA driver, or it is too old for this build's CUDA");
   }
   FakeGpus gpus(0);
   EXPECT_EQ(FindGpus().count, 0);
@@ -411,26 +436,29 @@ TEST(NcclCollectiveTest, FailingCallsOfCudaAreErrorsThatNameThem) {
     int error;
     absl::StatusCode code;
   };
-  for (const Case& c : {Case{"cudaMalloc", cudaErrorMemoryAllocation, absl::StatusCode::kResourceExhausted},
-                        Case{"cudaHostAlloc", cudaErrorMemoryAllocation, absl::StatusCode::kResourceExhausted},
-                        Case{"cudaMemcpyAsync", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
-                        Case{"cudaEventRecord", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
-                        Case{"cudaEventQuery", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
-                        Case{"ncclAllReduce", ncclUnhandledCudaError, absl::StatusCode::kInternal},
-                        Case{"ncclCommGetAsyncError", ncclInternalError, absl::StatusCode::kInternal}}) {
+  for (const Case& c :
+       {Case{"cudaMalloc", cudaErrorMemoryAllocation, absl::StatusCode::kResourceExhausted},
+        Case{"cudaHostAlloc", cudaErrorMemoryAllocation, absl::StatusCode::kResourceExhausted},
+        Case{"cudaMemcpyAsync", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
+        Case{"cudaEventRecord", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
+        Case{"cudaEventQuery", cudaErrorIllegalAddress, absl::StatusCode::kInternal},
+        Case{"ncclAllReduce", ncclUnhandledCudaError, absl::StatusCode::kInternal},
+        Case{"ncclCommGetAsyncError", ncclInternalError, absl::StatusCode::kInternal}}) {
     SCOPED_TRACE(c.function);
     FakeGpus gpus(1);
-    const Status status = RunOnGpus(1, Within(kPatience), [&](DeviceCollective* collective) -> Status {
-      std::vector<float> data(5000);
-      gpus.HoldSums(std::string(c.function) == "ncclCommGetAsyncError");  // so that somebody asks
-      gpus.FailCall(c.function, c.error);
-      const Status end = collective->AllreduceSum(std::span<float>(data), "bucket 3");
-      PEPNET_REQUIRE(end.code() == c.code, end.ToString());
-      PEPNET_REQUIRE(absl::StrContains(end.message(), c.function), end.ToString());
-      PEPNET_REQUIRE(collective->Barrier("later") == end);
-      PEPNET_REQUIRE(cudaGetLastError() == cudaSuccess, "the error is left for somebody else");
-      return absl::OkStatus();
-    });
+    const Status status =
+        RunOnGpus(1, Within(kPatience), [&](DeviceCollective* collective) -> Status {
+          std::vector<float> data(5000);
+          gpus.HoldSums(std::string(c.function) ==
+                        "ncclCommGetAsyncError");  // so that somebody asks
+          gpus.FailCall(c.function, c.error);
+          const Status end = collective->AllreduceSum(std::span<float>(data), "bucket 3");
+          PEPNET_REQUIRE(end.code() == c.code, end.ToString());
+          PEPNET_REQUIRE(absl::StrContains(end.message(), c.function), end.ToString());
+          PEPNET_REQUIRE(collective->Barrier("later") == end);
+          PEPNET_REQUIRE(cudaGetLastError() == cudaSuccess, "the error is left for somebody else");
+          return absl::OkStatus();
+        });
     EXPECT_EQ(status, absl::OkStatus());
     EXPECT_EQ(gpus.aborts(), 1);
     EXPECT_EQ(gpus.Verdict(), "");

@@ -1,4 +1,5 @@
-// The same conformance as nccl_collective_test.cc on real GPUs: ranks are threads, each with a GPU of its own.
+// The same conformance as nccl_collective_test.cc on real GPUs: ranks are threads, each with a GPU
+// of its own.
 #include <gtest/gtest.h>
 
 #include "common/net/in_process.h"
@@ -14,16 +15,21 @@ class NcclOnGpus : public testing::TestWithParam<int> {
   void SetUp() override {
     const GpuReport gpus = FindGpus();
     if (gpus.count == 0) GTEST_SKIP() << "no GPU: " << gpus.reason;
-    if (gpus.count < GetParam()) GTEST_SKIP() << GetParam() << " GPUs are needed, there is/are " << gpus.count;
+    if (gpus.count < GetParam()) {
+      GTEST_SKIP() << GetParam() << " GPUs are needed, there is/are " << gpus.count;
+    }
   }
 };
 
 TEST_P(NcclOnGpus, Conformance) {
   std::vector<RankCase> cases = CollectiveCases(GetParam(), NcclKind(kPatience));
-  for (RankCase& rank_case : DeviceCollectiveCases(GetParam())) cases.push_back(std::move(rank_case));
+  for (RankCase& rank_case : DeviceCollectiveCases(GetParam())) {
+    cases.push_back(std::move(rank_case));
+  }
   for (const RankCase& rank_case : cases) {
     SCOPED_TRACE(rank_case.name);
-    EXPECT_EQ(RunRanks(GetParam(), {}, [&](int, Transport* t) { return RunCase(rank_case, t); }), absl::OkStatus());
+    EXPECT_EQ(RunRanks(GetParam(), {}, [&](int, Transport* t) { return RunCase(rank_case, t); }),
+              absl::OkStatus());
   }
 }
 
@@ -64,7 +70,8 @@ TEST_P(NcclOnGpus, ADeadPeerIsADeadline) {
           if (rank == 1 && step == 1) break;
           PEPNET_RETURN_IF_ERROR(c->BeginSum(array.data(), array.size(), nullptr, "bucket 0"));
           const Status end = c->FinishSums(nullptr, "a step");
-          PEPNET_REQUIRE(end.code() == (step == 0 ? absl::StatusCode::kOk : absl::StatusCode::kDeadlineExceeded),
+          PEPNET_REQUIRE(end.code() == (step == 0 ? absl::StatusCode::kOk
+                                                  : absl::StatusCode::kDeadlineExceeded),
                          end.ToString());
         }
         // Nobody takes his communicator down before the others have seen their deadline.

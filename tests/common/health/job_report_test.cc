@@ -27,7 +27,9 @@ class JobReportTest : public testing::Test {
     const Status written = WriteJobReport(directory_, report);
     EXPECT_OK(written);
   }
-  nlohmann::json Read() const { return nlohmann::json::parse(*ReadFile(directory_ + "/job_report.json")); }
+  nlohmann::json Read() const {
+    return nlohmann::json::parse(*ReadFile(directory_ + "/job_report.json"));
+  }
 
   const TemporaryDirectory temporary_;
   const std::string directory_ = temporary_.path();
@@ -48,8 +50,9 @@ TEST_F(JobReportTest, TheFirstOfTheSurestStays) {
 TEST_F(JobReportTest, WhateverStandsThereIsReplaced) {
   std::string deep;
   for (int i = 0; i < 100000; ++i) deep += '[';
-  for (const std::string& text : {std::string(R"({"run": null})"), std::string(R"({"run": {"a": 1}, "status": []})"),
-                                  std::string(R"({"run": "z", "certainty": "x"})"), deep, std::string("not JSON")}) {
+  for (const std::string& text :
+       {std::string(R"({"run": null})"), std::string(R"({"run": {"a": 1}, "status": []})"),
+        std::string(R"({"run": "z", "certainty": "x"})"), deep, std::string("not JSON")}) {
     ASSERT_OK(WriteFileAtomically(directory_ + "/job_report.json", text));
     Write("a", "running", JobReport::kNone);
     Write("a", "done", JobReport::kNone);
@@ -85,7 +88,8 @@ TEST_F(JobReportTest, AFailedWaitNamesRankRoleHostOperationPeerAndStep) {
   EXPECT_EQ(Read()["status"], "running");
   const std::unique_ptr<Transport> transport = worker.Watched(hub.transport(0));
   const Status status =
-      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 18").status();
+      transport->Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 18")
+          .status();
   worker.Fail(status);
   const nlohmann::json report = Read();
   EXPECT_EQ(report["status"], "failed");

@@ -1,4 +1,5 @@
-// Heartbeats between ranks of one process: who is dead, hung, slow, failed, gone home. A rank falls silent when its gate closes.
+// Heartbeats between ranks of one process: who is dead, hung, slow, failed, gone home. A rank falls
+// silent when its gate closes.
 #include "common/health/peer_watch.h"
 
 #include <gmock/gmock.h>
@@ -31,12 +32,15 @@ class Gate : public Transport {
   Status Send(Channel channel, int rank, Bytes body) override {
     return closed ? absl::OkStatus() : inner_->Send(channel, rank, std::move(body));
   }
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override {
     return inner_->Receive(channel, source, deadline, what);
   }
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
   uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
-  uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+  uint64_t bytes_received(Channel channel) const override {
+    return inner_->bytes_received(channel);
+  }
 
   std::atomic<bool> closed = false;
 
@@ -77,7 +81,9 @@ class PeerWatchTest : public testing::Test {
   // What ends a wait of rank 0 for rank `r`.
   Status WaitFor(int r, double seconds) {
     return ranks_[0]
-        ->transport->Receive(Channel::kRows, r, After(std::chrono::duration<double>(seconds)), "rows of step 18")
+        ->transport
+        ->Receive(Channel::kRows, r, After(std::chrono::duration<double>(seconds)),
+                  "rows of step 18")
         .status();
   }
 
@@ -131,7 +137,8 @@ TEST_F(PeerWatchTest, ASlowRankIsNamedWithWhatItDoes) {
   const Status status = WaitFor(1, 0.3);
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("for rows of step 18 from rank 1"),
-                                             HasSubstr("rank 1 (server 0 on host "), HasSubstr("is slow: its last heartbeat came"),
+                                             HasSubstr("rank 1 (server 0 on host "),
+                                             HasSubstr("is slow: its last heartbeat came"),
                                              HasSubstr("in step 17, computes"))));
 }
 
@@ -141,12 +148,14 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
   auto middle = std::async([&] {  // rank 1 waits for any rank, in truth for rank 2
     ranks_[1]->status.Expect(2);
     return ranks_[1]
-        ->transport->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(2)), "the next request")
+        ->transport
+        ->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(2)), "the next request")
         .status();
   });
   const Status status = WaitFor(1, 0.6);
-  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
-                                             HasSubstr("in step 9, computes"))));
+  EXPECT_THAT(status, IsError(testing::AllOf(
+                          HasSubstr("rank 1 waits for others, in the end for rank 2 (server 1"),
+                          HasSubstr("in step 9, computes"))));
   EXPECT_EQ(ranks_[0]->watch->RootCauseOf({1}).rank, 2);
   EXPECT_TRUE(absl::IsDeadlineExceeded(middle.get()));
 }
@@ -154,17 +163,22 @@ TEST_F(PeerWatchTest, TheBlameFollowsWhoWaitsForWhom) {
 TEST_F(PeerWatchTest, TwoRanksThatWaitForEachOtherHaveLostAMessage) {
   Start(0), Start(1), Start(2);
   auto other = std::async([&] {
-    return ranks_[1]->transport->Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "the push").status();
+    return ranks_[1]
+        ->transport->Receive(Channel::kRows, 0, After(std::chrono::seconds(1)), "the push")
+        .status();
   });
-  EXPECT_THAT(WaitFor(1, 0.6), IsError(HasSubstr("waits for this rank: a message between the two is lost")));
+  EXPECT_THAT(WaitFor(1, 0.6),
+              IsError(HasSubstr("waits for this rank: a message between the two is lost")));
   EXPECT_FALSE(other.get().ok());
 }
 
-// Ranks that work and serve: their servers wait for each other's workers, and only worker 1 really is late.
+// Ranks that work and serve: their servers wait for each other's workers, and only worker 1 really
+// is late.
 TEST_F(PeerWatchTest, TheBlameFollowsFromRoleToRole) {
   Start(0), Start(1), Start(2);
   for (int r : {0, 1}) {
-    ranks_[static_cast<size_t>(r)]->watch->SetRole(absl::StrCat("worker ", r, " and server ", r), &servers_[r]);
+    ranks_[static_cast<size_t>(r)]->watch->SetRole(absl::StrCat("worker ", r, " and server ", r),
+                                                   &servers_[r]);
     servers_[r].Expect(1 - r);
   }
   ranks_[1]->status.SetStep(9);
@@ -172,10 +186,12 @@ TEST_F(PeerWatchTest, TheBlameFollowsFromRoleToRole) {
   const RankStatus::Wait first(&servers_[0], kAnyRank, later, "the next request");
   const RankStatus::Wait second(&servers_[1], kAnyRank, later, "the next request");
   // Worker 0 waits for its own server, which waits for worker 1, which computes.
-  EXPECT_THAT(WaitFor(0, 0.6),
-              IsError(testing::AllOf(
-                  HasSubstr("rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
-                  HasSubstr("in step 9, computes; its server waits "))));
+  EXPECT_THAT(
+      WaitFor(0, 0.6),
+      IsError(testing::AllOf(
+          HasSubstr(
+              "rank 0 waits for others, in the end for rank 1 (worker 1 and server 1 on host "),
+          HasSubstr("in step 9, computes; its server waits "))));
   EXPECT_EQ(ranks_[0]->watch->RootCauseOf({0, /*server=*/true}).rank, 1);
   // Server 1 waits for worker 0, which waits for nobody.
   EXPECT_EQ(ranks_[0]->watch->RootCauseOf({1, /*server=*/true}, /*by_server=*/true).rank, 0);
@@ -193,7 +209,8 @@ TEST_F(PeerWatchTest, AFailingRoleEndsTheWaitsOfTheOtherAndInTheEndTheProcess) {
   ranks_[0]->watch->LoseOwnRank(absl::DeadlineExceededError("server 0 has failed"));
   ranks_[0]->watch->LoseOwnRank(absl::InternalError("and so has its worker"));
   const Status wait = waiting.get();
-  EXPECT_TRUE(absl::IsUnavailable(wait)) << wait;  // a timeout of its own would read as "nothing has come yet"
+  // A timeout of its own would read as "nothing has come yet".
+  EXPECT_TRUE(absl::IsUnavailable(wait)) << wait;
   EXPECT_THAT(wait, IsError(testing::EndsWith("for rows of step 18: server 0 has failed")));
   EXPECT_EQ(ended.get_future().get().message(), "server 0 has failed");
 }
@@ -220,14 +237,16 @@ TEST_F(PeerWatchTest, AStoppedRankIsHungAndLostAfterTheSilence) {
   child.Stop();
   EXPECT_THAT(WaitFor(1, 0.3), IsError(HasSubstr("is hung: its process is stopped")));
   const Status status = WaitFor(1, 60);
-  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 (server 0"), HasSubstr("hangs: its process is stopped"),
+  EXPECT_THAT(status, IsError(testing::AllOf(HasSubstr("rank 1 (server 0"),
+                                             HasSubstr("hangs: its process is stopped"),
                                              HasSubstr("in step 5"))));
 }
 
 TEST_F(PeerWatchTest, ARankThatNeverSpokeIsLostAfterTheSilence) {
   Start(0), Start(1);
   EXPECT_THAT(WaitFor(2, 60),
-              IsError(HasSubstr("rank 2 hangs or cannot be reached: it is silent; it has not been heard of")));
+              IsError(HasSubstr(
+                  "rank 2 hangs or cannot be reached: it is silent; it has not been heard of")));
 }
 
 TEST_F(PeerWatchTest, AFailingRankIsGivenTimeToSpeakForItself) {
@@ -246,7 +265,8 @@ TEST_F(PeerWatchTest, ARankThatHasSaidGoodbyeIsNotMissed) {
   Start(0), Start(1), Start(2);
   ranks_[1].reset();
   ASSERT_TRUE(Sees(1, PeerState::kLeft));
-  EXPECT_THAT(WaitFor(2, 2 * kSilence), IsError(HasSubstr("is slow")));  // no verdict, the deadline has passed
+  // No verdict, the deadline has passed.
+  EXPECT_THAT(WaitFor(2, 2 * kSilence), IsError(HasSubstr("is slow")));
 }
 
 TEST_F(PeerWatchTest, PhasesAreAnnounced) {
@@ -263,7 +283,8 @@ TEST_F(PeerWatchTest, PhasesAreAnnounced) {
 class SuspendedOnce : public Gate {
  public:
   using Gate::Gate;
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override {
     if (++receives == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2800));
     return Gate::Receive(channel, source, deadline, what);
   }
@@ -279,7 +300,8 @@ TEST(WatchedTransportTest, TimeInWhichTheProcessWasSuspendedDoesNotCount) {
     std::this_thread::sleep_for(std::chrono::milliseconds(3100));
     return hub.transport(1)->Send(Channel::kRows, 0, Bytes(1));
   });
-  const auto message = transport.Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 2");
+  const auto message =
+      transport.Receive(Channel::kRows, 1, After(std::chrono::seconds(1)), "rows of step 2");
   EXPECT_OK(message);
 }
 
@@ -293,7 +315,8 @@ TEST(PeerWatchdogTest, AWaitThatOutlivesItsDeadlineEndsTheProcess) {
   PeerWatch watch(nullptr, &status, options);  // a job of one process
   const std::string what = "the next batch of the input files";
   RankStatus::Wait stuck(&status, kAnyRank, After(std::chrono::milliseconds(100)), what);
-  EXPECT_THAT(ended.get_future().get(), IsError(HasSubstr("for the next batch of the input files, which is longer")));
+  EXPECT_THAT(ended.get_future().get(),
+              IsError(HasSubstr("for the next batch of the input files, which is longer")));
 }
 
 TEST(RankStatusTest, ShowsStepPhaseAndTheLongestWaitFirst) {

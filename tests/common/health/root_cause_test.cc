@@ -46,12 +46,14 @@ std::string Text(const JobView& job, Endpoint peer, bool by_server = false) {
   return CauseText(job, peer, RootCause(job, peer, by_server), by_server);
 }
 
-// ---- who is to blame for a wait -------------------------------------------------------------------------------------
+// ---- who is to blame for a wait -----------------------------------------------------------------
 
 TEST(RootCauseTest, ARankThatComputesIsSlow) {
   const JobView job = Job(3);
   EXPECT_EQ(Cause(job, {1}), "1");
-  EXPECT_EQ(Text(job, {1}), "rank 1 (server 0 on host h, pid 101) is slow: its last heartbeat came 0.5 s ago), in step 7, computes");
+  EXPECT_EQ(Text(job, {1}),
+            "rank 1 (server 0 on host h, pid 101) is slow: its last heartbeat came 0.5 s ago), in "
+            "step 7, computes");
 }
 
 TEST(RootCauseTest, AChainOfWaitsEndsAtTheRankThatWaitsForNobody) {
@@ -60,14 +62,15 @@ TEST(RootCauseTest, AChainOfWaitsEndsAtTheRankThatWaitsForNobody) {
   job.ranks[2].wait = WaitFor(3);
   job.ranks[3].wait = WaitFor(4);
   EXPECT_EQ(Cause(job, {1}), "4");
-  EXPECT_EQ(Text(job, {1}),
-            "rank 1 waits for others, in the end for rank 4 (server 3 on host h, pid 104) is slow: it "
-            "came 0.5 s ago, in step 7, computes");
+  EXPECT_EQ(
+      Text(job, {1}),
+      "rank 1 waits for others, in the end for rank 4 (server 3 on host h, pid 104) is slow: it "
+      "came 0.5 s ago, in step 7, computes");
 }
 
 TEST(RootCauseTest, AChainEndsAtARankThatDoesNotBeatWhateverItSaidLast) {
-  for (const PeerState state : {PeerState::kUnheard, PeerState::kSilent, PeerState::kStopped, PeerState::kDead,
-                                PeerState::kFailed, PeerState::kLeft}) {
+  for (const PeerState state : {PeerState::kUnheard, PeerState::kSilent, PeerState::kStopped,
+                                PeerState::kDead, PeerState::kFailed, PeerState::kLeft}) {
     JobView job = Job(4);
     job.ranks[1].wait = WaitFor(2);
     job.ranks[2].wait = WaitFor(3);
@@ -94,9 +97,10 @@ TEST(RootCauseTest, WhoWaitsForTheAskerHasLostAMessage) {
   JobView job = Job(3);
   job.ranks[1].wait = WaitFor(0);
   EXPECT_EQ(Cause(job, {1}), "1");
-  EXPECT_THAT(Text(job, {1}),
-              HasSubstr("is alive and waits for this rank: a message between the two is lost; in step 7, "
-                        "waits 9.0 s for rows of step 7 from rank 0"));
+  EXPECT_THAT(
+      Text(job, {1}),
+      HasSubstr("is alive and waits for this rank: a message between the two is lost; in step 7, "
+                "waits 9.0 s for rows of step 7 from rank 0"));
 }
 
 TEST(RootCauseTest, AMessageLostAtTheEndOfAChainIsSeen) {
@@ -141,18 +145,22 @@ TEST(RootCauseTest, EveryStateHasItsClause) {
     return Text(job, {1});
   };
   EXPECT_EQ(of(PeerState::kUnheard), "rank 1 has never been heard of");
-  EXPECT_THAT(of(PeerState::kAlive), EndsWith(" is slow: its last heartbeat came 6.0 s ago), in step 7, computes"));
-  EXPECT_THAT(of(PeerState::kSilent),
-              EndsWith(" is hung or unreachable: its last heartbeat is 6.0 s old, in step 7, computes"));
-  EXPECT_THAT(of(PeerState::kStopped),
-              EndsWith(" is hung: its process is stopped; its last heartbeat is 6.0 s old, in step 7, computes"));
-  EXPECT_THAT(of(PeerState::kDead),
-              EndsWith(" is dead: its process is gone; its last heartbeat is 6.0 s old, in step 7, computes"));
+  EXPECT_THAT(of(PeerState::kAlive),
+              EndsWith(" is slow: its last heartbeat came 6.0 s ago), in step 7, computes"));
+  EXPECT_THAT(
+      of(PeerState::kSilent),
+      EndsWith(" is hung or unreachable: its last heartbeat is 6.0 s old, in step 7, computes"));
+  EXPECT_THAT(of(PeerState::kStopped), EndsWith(" is hung: its process is stopped; its last "
+                                                "heartbeat is 6.0 s old, in step 7, computes"));
+  EXPECT_THAT(
+      of(PeerState::kDead),
+      EndsWith(
+          " is dead: its process is gone; its last heartbeat is 6.0 s old, in step 7, computes"));
   EXPECT_THAT(of(PeerState::kFailed), EndsWith(" has failed: the disk is full"));
   EXPECT_THAT(of(PeerState::kLeft), EndsWith(" has ended already"));
 }
 
-// ---- a wait for any rank --------------------------------------------------------------------------------------------
+// ---- a wait for any rank ------------------------------------------------------------------------
 
 TEST(RootCauseTest, OfAnyRankTheOneThatFailedIsToBlameBeforeTheDead) {
   JobView job = Job(5);
@@ -169,7 +177,7 @@ TEST(RootCauseTest, OfAnyRankTheOneThatFailedIsToBlameBeforeTheDead) {
   EXPECT_EQ(Cause(job, {}), "3");
 }
 
-// ---- ranks that work and serve --------------------------------------------------------------------------------------
+// ---- ranks that work and serve ------------------------------------------------------------------
 
 JobView Colocated(int size) {
   JobView job = Job(size);
@@ -189,7 +197,8 @@ TEST(RootCauseTest, OfAColocatedRankTheRoleThatIsWaitedForCounts) {
 
 TEST(RootCauseTest, TheWayLeadsThroughTheOtherRoleOfTheAskingRank) {
   JobView job = Colocated(3);
-  // The worker of rank 0 asks; rank 1's worker waits for the server here, which waits for the worker of rank 2.
+  // The worker of rank 0 asks; rank 1's worker waits for the server here, which waits for the
+  // worker of rank 2.
   job.ranks[1].wait = WaitFor(0, true);
   job.ranks[0].server_wait = WaitFor(2, false);
   EXPECT_EQ(Cause(job, {1, false}, /*by_server=*/false), "2");
@@ -199,9 +208,11 @@ TEST(RootCauseTest, TheOtherRoleOfTheAskingRankMayBeSlow) {
   JobView job = Colocated(2);
   job.ranks[1].wait = WaitFor(0, true);
   EXPECT_EQ(Cause(job, {1, false}, /*by_server=*/false), "0 server");
-  EXPECT_THAT(Text(job, {1, false}, /*by_server=*/false), StartsWith("the server of this rank is slow: in step 7"));
+  EXPECT_THAT(Text(job, {1, false}, /*by_server=*/false),
+              StartsWith("the server of this rank is slow: in step 7"));
   job.ranks[1].wait = WaitFor(0, false);
-  EXPECT_THAT(Text(job, {1, false}, /*by_server=*/true), StartsWith("the worker of this rank is slow: in step 7"));
+  EXPECT_THAT(Text(job, {1, false}, /*by_server=*/true),
+              StartsWith("the worker of this rank is slow: in step 7"));
 }
 
 TEST(RootCauseTest, ACycleThroughBothRolesOfAllRanksEnds) {
@@ -215,7 +226,7 @@ TEST(RootCauseTest, ACycleThroughBothRolesOfAllRanksEnds) {
   EXPECT_LT(cause.rank, 3);
 }
 
-// ---- who is lost ----------------------------------------------------------------------------------------------------
+// ---- who is lost --------------------------------------------------------------------------------
 
 PeerRecord Heard(PeerState state, int64_t silent_periods) {
   PeerRecord peer;
@@ -249,18 +260,21 @@ TEST(WhyLostTest, SilenceIsHangingOnceItHasLastedLongEnough) {
   EXPECT_EQ(WhyLost(ProcessState::kRunning, kPatience, &peer), "");
   EXPECT_EQ(peer.view.state, PeerState::kSilent);
   peer = Heard(PeerState::kAlive, 8);
-  EXPECT_EQ(WhyLost(ProcessState::kRunning, kPatience, &peer), "hangs: its process is there, but is silent");
+  EXPECT_EQ(WhyLost(ProcessState::kRunning, kPatience, &peer),
+            "hangs: its process is there, but is silent");
   peer = Heard(PeerState::kAlive, 8);
   EXPECT_EQ(WhyLost(ProcessState::kStopped, kPatience, &peer),
             "hangs: its process is stopped by a signal or a debugger");
   EXPECT_EQ(peer.view.state, PeerState::kStopped);
   peer = Heard(PeerState::kAlive, 8);
-  EXPECT_EQ(WhyLost(ProcessState::kUnknown, kPatience, &peer), "hangs or cannot be reached: it is silent");
+  EXPECT_EQ(WhyLost(ProcessState::kUnknown, kPatience, &peer),
+            "hangs or cannot be reached: it is silent");
 }
 
 TEST(WhyLostTest, ARankThatWasNeverHeardOfStaysUnheard) {
   PeerRecord peer = Heard(PeerState::kUnheard, 8);
-  EXPECT_EQ(WhyLost(ProcessState::kUnknown, kPatience, &peer), "hangs or cannot be reached: it is silent");
+  EXPECT_EQ(WhyLost(ProcessState::kUnknown, kPatience, &peer),
+            "hangs or cannot be reached: it is silent");
   EXPECT_EQ(peer.view.state, PeerState::kUnheard);
 }
 
@@ -284,14 +298,16 @@ TEST(LossTextTest, SaysWhatWasLastHeard) {
   PeerView view = Job(2).ranks[1];
   view.state = PeerState::kDead;
   view.wait = WaitFor(0);
-  EXPECT_EQ(
-      LossText(view, "is dead: its process is gone"),
-      "rank 1 (server 0 on host h, pid 101) is dead: its process is gone; its last heartbeat is 0.5 s old: in step "
-      "7, waits 9.0 s for rows of step 7 from rank 0");
+  EXPECT_EQ(LossText(view, "is dead: its process is gone"),
+            "rank 1 (server 0 on host h, pid 101) is dead: its process is gone; its last heartbeat "
+            "is 0.5 s old: in step "
+            "7, waits 9.0 s for rows of step 7 from rank 0");
   view.state = PeerState::kFailed;
-  EXPECT_EQ(LossText(view, "has failed: no"), "rank 1 (server 0 on host h, pid 101) has failed: no");
+  EXPECT_EQ(LossText(view, "has failed: no"),
+            "rank 1 (server 0 on host h, pid 101) has failed: no");
   view.state = PeerState::kUnheard;
-  EXPECT_EQ(LossText(view, "hangs"), "rank 1 hangs; it has not been heard of in the 0.5 s of this rank's life");
+  EXPECT_EQ(LossText(view, "hangs"),
+            "rank 1 hangs; it has not been heard of in the 0.5 s of this rank's life");
 }
 
 }  // namespace

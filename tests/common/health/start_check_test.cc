@@ -45,8 +45,10 @@ std::string MessageOf(const std::vector<RankInfo>& info) {
 TEST(StartCheck, EqualRanksPassAndTheReportNamesHosts) {
   const StatusOr<StartReport> report = CheckStart(FourRanks(), TwoAndTwo());
   ASSERT_OK(report);
-  EXPECT_THAT(report->lines, ElementsAre("host a: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills",
-                                         "host b: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills"));
+  EXPECT_THAT(
+      report->lines,
+      ElementsAre("host a: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills",
+                  "host b: 1 worker(s), 1 server(s), 8.0 GB free, 2.0 GB if every table fills"));
   EXPECT_THAT(report->warnings, IsEmpty());
 }
 
@@ -58,15 +60,18 @@ TEST(StartCheck, RanksThatWorkAndServeCountAsBoth) {
   info[2].host = "b";
   const StatusOr<StartReport> report = CheckStart(info, layout);
   ASSERT_OK(report);
-  EXPECT_THAT(report->lines, ElementsAre("host a: 2 worker(s), 2 server(s), 8.0 GB free, 2.7 GB if every table fills",
-                                         "host b: 1 worker(s), 1 server(s), 8.0 GB free, 1.3 GB if every table fills"));
+  EXPECT_THAT(
+      report->lines,
+      ElementsAre("host a: 2 worker(s), 2 server(s), 8.0 GB free, 2.7 GB if every table fills",
+                  "host b: 1 worker(s), 1 server(s), 8.0 GB free, 1.3 GB if every table fills"));
 }
 
 TEST(StartCheck, DifferentBuildsLibrariesAndConfigsAreNamed) {
   std::vector<RankInfo> info = FourRanks();
   info[3].program_checksum = "6 bytes, crc32c 00000003";
-  EXPECT_THAT(MessageOf(info), AllOf(HasSubstr("rank 2 (server 0 on host a) and rank 3 (server 1 on host b)"),
-                                      HasSubstr("different builds of pepnet_ps (5 bytes, crc32c 00000002; 6 bytes")));
+  EXPECT_THAT(MessageOf(info),
+              AllOf(HasSubstr("rank 2 (server 0 on host a) and rank 3 (server 1 on host b)"),
+                    HasSubstr("different builds of pepnet_ps (5 bytes, crc32c 00000002; 6 bytes")));
   info = FourRanks();
   info[1].libraries["libmpi.so.40"] = "8 bytes";
   EXPECT_THAT(MessageOf(info), HasSubstr("libmpi.so.40 has 7 bytes there and 8 bytes here"));
@@ -74,22 +79,25 @@ TEST(StartCheck, DifferentBuildsLibrariesAndConfigsAreNamed) {
   EXPECT_THAT(MessageOf(info), HasSubstr("is not loaded here"));
   info = FourRanks();
   info[1].libraries["libnccl.so.2"] = "300 bytes";
-  EXPECT_THAT(MessageOf(info), HasSubstr("libnccl.so.2 is not loaded there and has 300 bytes here"));
+  EXPECT_THAT(MessageOf(info),
+              HasSubstr("libnccl.so.2 is not loaded there and has 300 bytes here"));
   info = FourRanks();
   info[0].libraries["libnccl.so.2"] = "300 bytes";
   info[1].libraries["libnccl.so.2"] = "301 bytes";
   EXPECT_THAT(MessageOf(info), HasSubstr("libnccl.so.2 has 300 bytes there and 301 bytes here"));
   info = FourRanks();
   info[1].config_checksum = "87654321";
-  EXPECT_THAT(MessageOf(info), AllOf(HasSubstr("rank 0 (worker 0 on host a) and rank 1 (worker 1 on host b)"),
-                                      HasSubstr("different configs or flags")));
+  EXPECT_THAT(MessageOf(info),
+              AllOf(HasSubstr("rank 0 (worker 0 on host a) and rank 1 (worker 1 on host b)"),
+                    HasSubstr("different configs or flags")));
 }
 
 TEST(StartCheck, TooFewFilesAreAnError) {
   std::vector<RankInfo> info = FourRanks();
   info[2].open_files = 100;
-  EXPECT_THAT(MessageOf(info),
-              HasSubstr("rank 2 (server 0 on host a) may open 100 files, a job of 4 ranks needs 136"));
+  EXPECT_THAT(
+      MessageOf(info),
+      HasSubstr("rank 2 (server 0 on host a) may open 100 files, a job of 4 ranks needs 136"));
   info[2].open_files = 0;  // unlimited
   EXPECT_EQ(MessageOf(info), "");
 }
@@ -101,8 +109,9 @@ TEST(StartCheck, OtherCpusAndTooLittleMemoryAreWarnings) {
   info[1].memory_bytes = 1'000'000'000;
   const StatusOr<StartReport> report = CheckStart(info, TwoAndTwo());
   ASSERT_OK(report);
-  EXPECT_THAT(report->warnings, ElementsAre(HasSubstr("x86-64 avx2; x86-64 avx512f"),
-                                            HasSubstr("host b has 1.0 GB free, its 1 server(s) will need 2.0 GB")));
+  EXPECT_THAT(report->warnings,
+              ElementsAre(HasSubstr("x86-64 avx2; x86-64 avx512f"),
+                          HasSubstr("host b has 1.0 GB free, its 1 server(s) will need 2.0 GB")));
 }
 
 TEST(StartCheck, ThisProcessKnowsItself) {

@@ -26,19 +26,23 @@ std::vector<std::string> Texts(const char* const Type::*member) {
 // ShapeDescription() writes them into checkpoints, which later programs compare.
 TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<SparseOptimizerKind>(&SparseOptimizerType::name)),
-              ElementsAre("sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam", "ftrl", "adagrad_decay",
-                          "lars_sgd", "lamb", "partial_rowwise_lamb", "adadelta", "rmsprop"));
+              ElementsAre("sgd", "adagrad", "rowwise_adagrad", "adam", "partial_rowwise_adam",
+                          "ftrl", "adagrad_decay", "lars_sgd", "lamb", "partial_rowwise_lamb",
+                          "adadelta", "rmsprop"));
   EXPECT_THAT((Texts<DenseOptimizerKind>(&DenseOptimizerType::name)),
               ElementsAre("sgd", "adagrad", "adam", "adamw", "adadelta", "rmsprop"));
   EXPECT_THAT((Texts<LossKind>(&LossType::name)),
-              ElementsAre("binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy", "l2_loss", "jrc_loss"));
-  EXPECT_THAT((Texts<MetricKind>(&MetricType::name)),
-              ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
-                          "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
+              ElementsAre("binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy",
+                          "l2_loss", "jrc_loss"));
+  EXPECT_THAT(
+      (Texts<MetricKind>(&MetricType::name)),
+      ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
+                  "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
   EXPECT_THAT((Texts<ActivationKind>(&ActivationType::name)),
-              ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity", "elu", "prelu",
-                          "gelu_tanh", "mish", "softplus", "hardswish", "hardsigmoid", "selu", "celu", "relu6",
-                          "hardtanh", "softsign", "softshrink", "hardshrink", "tanhshrink", "log_sigmoid", "threshold",
+              ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity",
+                          "elu", "prelu", "gelu_tanh", "mish", "softplus", "hardswish",
+                          "hardsigmoid", "selu", "celu", "relu6", "hardtanh", "softsign",
+                          "softshrink", "hardshrink", "tanhshrink", "log_sigmoid", "threshold",
                           "dice", "rrelu", "softmax", "softmin", "log_softmax"));
   EXPECT_THAT((Texts<FeatureKind>(&FeatureType::name)), ElementsAre("id", "raw"));
   EXPECT_THAT((Texts<Bucketizer>(&BucketizerType::name)),
@@ -46,14 +50,18 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<NormalizerKind>(&NormalizerType::name)),
               ElementsAre("none", "log10", "zscore", "minmax", "expression"));
   EXPECT_THAT((Texts<OperatorKind>(&OperatorType::name)),
-              ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product", "bool_mask", "combine",
-                          "edit_distance", "tokenize"));
-  EXPECT_THAT((Texts<Combiner>(&CombinerType::name)), ElementsAre("sum", "mean", "min", "max", "count"));
+              ElementsAre("combo", "lookup", "match", "expr", "overlap", "kv_dot_product",
+                          "bool_mask", "combine", "edit_distance", "tokenize"));
+  EXPECT_THAT((Texts<Combiner>(&CombinerType::name)),
+              ElementsAre("sum", "mean", "min", "max", "count"));
   EXPECT_THAT((Texts<OverlapMethod>(&OverlapMethodType::name)),
-              ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of"));
-  EXPECT_THAT((Texts<WordSplit>(&WordSplitType::name)), ElementsAre("Whitespace", "WhitespaceSplit"));
-  EXPECT_THAT((Texts<InitKind>(&InitializerType::name)),
-              ElementsAre("default", "uniform", "normal", "constant", "truncated_normal", "eye", "sparse"));
+              ElementsAre("query_common_ratio", "title_common_ratio", "is_contain", "is_equal",
+                          "index_of"));
+  EXPECT_THAT((Texts<WordSplit>(&WordSplitType::name)),
+              ElementsAre("Whitespace", "WhitespaceSplit"));
+  EXPECT_THAT(
+      (Texts<InitKind>(&InitializerType::name)),
+      ElementsAre("default", "uniform", "normal", "constant", "truncated_normal", "eye", "sparse"));
   EXPECT_THAT((Texts<DatasetType>(&FileFormatType::name)), ElementsAre("CSV", "Parquet"));
 }
 
@@ -128,7 +136,8 @@ void ExpectRoundTrip(std::span<const Parameter<Owner>> parameters) {
     EXPECT_THAT(SetParameters(parameters, wrong, &to), IsError(HasSubstr(parameter.name)));
     wrong[parameter.name] = -2;
     EXPECT_THAT(SetParameters(parameters, wrong, &to),
-                IsError(HasSubstr(absl::StrCat(parameter.name, " is -2, expected ", parameter.range.expected))));
+                IsError(HasSubstr(
+                    absl::StrCat(parameter.name, " is -2, expected ", parameter.range.expected))));
     wrong[parameter.name] = std::nan("");
     EXPECT_FALSE(SetParameters(parameters, wrong, &to).ok()) << parameter.name;
   }
@@ -138,8 +147,12 @@ void ExpectRoundTrip(std::span<const Parameter<Owner>> parameters) {
 }
 
 TEST(ParameterTest, EveryParameterOfEveryKindSurvivesTheWayThereAndBack) {
-  for (const SparseOptimizerKind kind : AllKinds<SparseOptimizerKind>()) ExpectRoundTrip(TypeOf(kind).parameters);
-  for (const DenseOptimizerKind kind : AllKinds<DenseOptimizerKind>()) ExpectRoundTrip(TypeOf(kind).parameters);
+  for (const SparseOptimizerKind kind : AllKinds<SparseOptimizerKind>()) {
+    ExpectRoundTrip(TypeOf(kind).parameters);
+  }
+  for (const DenseOptimizerKind kind : AllKinds<DenseOptimizerKind>()) {
+    ExpectRoundTrip(TypeOf(kind).parameters);
+  }
   for (const LossKind kind : AllKinds<LossKind>()) ExpectRoundTrip(TypeOf(kind).parameters);
   for (const MetricKind kind : AllKinds<MetricKind>()) ExpectRoundTrip(TypeOf(kind).parameters);
 }
@@ -166,8 +179,8 @@ TEST(SparseOptimizerTypeTest, StateHasTheFloatsOfItsFormula) {
   EXPECT_EQ(SparseStateDim(SparseOptimizerKind::kRmsprop, 8), 8);
 }
 
-// Every node's inputs are the pre-activation, the weight of a trained activation, a parameter, an earlier node
-// or a constant.
+// Every node's inputs are the pre-activation, the weight of a trained activation, a parameter, an
+// earlier node or a constant.
 TEST(ActivationTypeTest, OnnxGraphsAreWellFormed) {
   for (const ActivationKind kind : AllKinds<ActivationKind>()) {
     const ActivationType& type = TypeOf(kind);
@@ -177,10 +190,12 @@ TEST(ActivationTypeTest, OnnxGraphsAreWellFormed) {
       const OnnxNode& node = type.onnx[i];
       EXPECT_STRNE(node.inputs, "") << type.name;
       for (const char input : std::string(node.inputs)) {
-        const bool known = input == 'x' || (input == 'w' && type.weight != nullptr) ||
-                           (input == 'p' && !type.arguments.empty()) || (input == 'q' && type.arguments.size() > 1) ||
-                           (input >= '0' && input < static_cast<char>('0' + i)) ||
-                           (input >= 'A' && input < static_cast<char>('A' + type.onnx_constants.size()));
+        const bool known =
+            input == 'x' || (input == 'w' && type.weight != nullptr) ||
+            (input == 'p' && !type.arguments.empty()) ||
+            (input == 'q' && type.arguments.size() > 1) ||
+            (input >= '0' && input < static_cast<char>('0' + i)) ||
+            (input >= 'A' && input < static_cast<char>('A' + type.onnx_constants.size()));
         EXPECT_TRUE(known) << type.name << ": " << node.op << " reads " << input;
       }
       EXPECT_TRUE(node.attribute == nullptr || !type.arguments.empty()) << type.name;

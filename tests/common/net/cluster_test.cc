@@ -17,7 +17,8 @@ std::string LayoutText(const std::vector<RoleRequest>& requests) {
     if (layout.ok()) {
       mine = absl::StrCat("workers ", absl::StrJoin(layout->worker_ranks, " "), ", servers ",
                           absl::StrJoin(layout->server_ranks, " "));
-      const auto& peers = layout->role == Role::kServer ? layout->server_ranks : layout->worker_ranks;
+      const auto& peers =
+          layout->role == Role::kServer ? layout->server_ranks : layout->worker_ranks;
       EXPECT_EQ(peers.at(static_cast<size_t>(layout->index)), rank);
     } else {
       mine = std::string(layout.status().message());
@@ -41,7 +42,8 @@ TEST(ClusterTest, TheLastRanksServe) {
 }
 
 TEST(ClusterTest, PsRanksServeWhereverTheyStand) {
-  EXPECT_EQ(LayoutText({{true, 0}, {false, 0}, {true, 0}, {false, 0}, {false, 0}}), "workers 1 3 4, servers 0 2");
+  EXPECT_EQ(LayoutText({{true, 0}, {false, 0}, {true, 0}, {false, 0}, {false, 0}}),
+            "workers 1 3 4, servers 0 2");
   EXPECT_EQ(LayoutText({{true, 0}, {false, 1}}), "workers 1, servers 0");
 }
 
@@ -62,28 +64,33 @@ TEST(ClusterTest, ColocatedRanksWorkAndServe) {
 }
 
 TEST(ClusterTest, ErrorsSayWhatToWrite) {
-  EXPECT_EQ(LayoutText(Workers(4, 0)),
-            "mpirun started 4 ranks but no server: add --num_servers=N (N of the 4 ranks will serve), or "
-            "--placement=colocated (each rank works and serves), or start pepnet_ps ranks "
-            "beside this program (mpirun -n N pepnet_ps : -n 4 pepnet train ...)");
-  EXPECT_THAT(LayoutText(Workers(4, 4)), testing::StartsWith("--num_servers=4 of 4 ranks leaves no worker"));
-  EXPECT_THAT(LayoutText(Workers(4, 9)), testing::StartsWith("--num_servers=9 of 4 ranks leaves no worker"));
+  EXPECT_EQ(
+      LayoutText(Workers(4, 0)),
+      "mpirun started 4 ranks but no server: add --num_servers=N (N of the 4 ranks will serve), or "
+      "--placement=colocated (each rank works and serves), or start pepnet_ps ranks "
+      "beside this program (mpirun -n N pepnet_ps : -n 4 pepnet train ...)");
+  EXPECT_THAT(LayoutText(Workers(4, 4)),
+              testing::StartsWith("--num_servers=4 of 4 ranks leaves no worker"));
+  EXPECT_THAT(LayoutText(Workers(4, 9)),
+              testing::StartsWith("--num_servers=9 of 4 ranks leaves no worker"));
   EXPECT_THAT(LayoutText(Workers(4, -1)), testing::StartsWith("--num_servers=-1"));
   EXPECT_THAT(LayoutText({{true, 0}, {false, 2}}),
               testing::StartsWith("--num_servers=2, but 1 pepnet_ps ranks were started"));
-  EXPECT_THAT(LayoutText({{true, 0}, {true, 0}}), testing::HasSubstr("2 pepnet_ps ranks and no worker"));
+  EXPECT_THAT(LayoutText({{true, 0}, {true, 0}}),
+              testing::HasSubstr("2 pepnet_ps ranks and no worker"));
   EXPECT_THAT(LayoutText({{false, 1}, {false, 2}, {false, 1}}),
               testing::StartsWith("rank 0 was started with --num_servers=1 and rank 1 with 2"));
-  EXPECT_EQ(
-      LayoutText({{false, 2, true}, {false, 2, true}, {false, 2, true}}),
-      "--num_servers=2 with --placement=colocated: each of the 3 ranks works and serves, drop --num_servers or make "
-      "it 3");
-  EXPECT_EQ(
-      LayoutText({{true, 0, false}, {false, 0, true}}),
-      "--placement=colocated lets every worker serve as well, but 1 pepnet_ps ranks were started: leave them out, or "
-      "drop --placement");
+  EXPECT_EQ(LayoutText({{false, 2, true}, {false, 2, true}, {false, 2, true}}),
+            "--num_servers=2 with --placement=colocated: each of the 3 ranks works and serves, "
+            "drop --num_servers or make "
+            "it 3");
+  EXPECT_EQ(LayoutText({{true, 0, false}, {false, 0, true}}),
+            "--placement=colocated lets every worker serve as well, but 1 pepnet_ps ranks were "
+            "started: leave them out, or "
+            "drop --placement");
   EXPECT_EQ(LayoutText({{false, 0, true}, {false, 0, false}}),
-            "rank 0 was started with --placement=colocated and rank 1 with dedicated: give all workers the same value");
+            "rank 0 was started with --placement=colocated and rank 1 with dedicated: give all "
+            "workers the same value");
 }
 
 }  // namespace

@@ -17,13 +17,14 @@ TEST_P(CollectiveConformance, Holds) {
   for (const RankCase& rank_case : CollectiveCases(workers)) {
     SCOPED_TRACE(absl::StrCat(rank_case.name, ", delay seed ", kDelaySeed));
     // One rank more than workers: a server, which takes no part.
-    EXPECT_EQ(
-        RunRanks(workers + 1, {kDelaySeed, max_delay_us}, [&](int, Transport* t) { return RunCase(rank_case, t); }),
-        absl::OkStatus());
+    EXPECT_EQ(RunRanks(workers + 1, {kDelaySeed, max_delay_us},
+                       [&](int, Transport* t) { return RunCase(rank_case, t); }),
+              absl::OkStatus());
   }
 }
 INSTANTIATE_TEST_SUITE_P(All, CollectiveConformance,
-                         testing::Combine(testing::Values(1, 2, 3, 5), testing::Values(0, 3000)), [](const auto& info) {
+                         testing::Combine(testing::Values(1, 2, 3, 5), testing::Values(0, 3000)),
+                         [](const auto& info) {
                            return absl::StrCat(std::get<0>(info.param), "Workers",
                                                std::get<1>(info.param) > 0 ? "Delayed" : "");
                          });
@@ -37,7 +38,8 @@ TEST(CollectiveTest, WorkerOrderIsTheOrderOfTheRankListNotOfTheRanks) {
     std::vector<float> data = {values[c->index()]};
     PEPNET_RETURN_IF_ERROR(c->AllreduceSum(std::span<float>(data), "order"));
     PEPNET_REQUIRE(data[0] == 1.0f, data[0]);
-    PEPNET_ASSIGN_OR_RETURN(const std::string first, c->BroadcastFromFirst(absl::StrCat("rank ", rank), "first"));
+    PEPNET_ASSIGN_OR_RETURN(const std::string first,
+                            c->BroadcastFromFirst(absl::StrCat("rank ", rank), "first"));
     PEPNET_REQUIRE(first == "rank 2", first);
     return absl::OkStatus();
   });

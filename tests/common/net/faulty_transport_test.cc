@@ -36,10 +36,12 @@ TEST(FaultyTransportTest, ALostReplyIsTheNthAnswerAndTheWaiterNamesIt) {
   FaultyTransport server(hub.transport(1), Plan("drop-reply:rank=1,nth=2"));
   Transport* worker = hub.transport(0);
   const auto next = [&] {
-    return worker->Receive(Channel::kRows, 1, After(std::chrono::milliseconds(50)), "rows of step 2");
+    return worker->Receive(Channel::kRows, 1, After(std::chrono::milliseconds(50)),
+                           "rows of step 2");
   };
   ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 1)));
-  ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kError, 1)));  // not an answer that can be lost
+  // Not an answer that can be lost.
+  ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kError, 1)));
   ASSERT_OK(server.Send(Channel::kRows, 0, Frame(MessageType::kRows, 2)));
   EXPECT_OK(next());
   EXPECT_OK(next());
@@ -58,8 +60,8 @@ TEST(FaultyTransportTest, AKillComesWithThePushOfItsStepOnItsRankOnly) {
   ASSERT_OK(victim.Send(Channel::kRequests, 0, Frame(MessageType::kPull, 3)));
   ASSERT_OK(other.Send(Channel::kRequests, 1, Frame(MessageType::kPush, 3)));
   testing::FLAGS_gtest_death_test_style = "fast";
-  EXPECT_EXIT((void)victim.Send(Channel::kRequests, 0, Frame(MessageType::kPush, 3)), testing::KilledBySignal(SIGKILL),
-              "in step 3");
+  EXPECT_EXIT((void)victim.Send(Channel::kRequests, 0, Frame(MessageType::kPush, 3)),
+              testing::KilledBySignal(SIGKILL), "in step 3");
   EXPECT_EXIT((void)victim.Receive(Channel::kRequests, 0, After(std::chrono::seconds(1)), "a push"),
               testing::KilledBySignal(SIGKILL), "in step 3");
 }

@@ -12,7 +12,8 @@ namespace pepnet {
 namespace {
 
 std::string Hex(const Bytes& frame) {
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(frame.data()), frame.size()));
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(frame.data()), frame.size()));
 }
 
 Bytes Copy(const Bytes& frame, size_t size) {
@@ -85,7 +86,8 @@ TEST(MessageTest, GoldenBytesOfAPush) {
 }
 
 TEST(MessageTest, HeaderSurvivesTheTrip) {
-  const Bytes frame = MakeFrame(FrameHeader{.type = MessageType::kStats, .sender = 2, .step = -1}, std::string("body"));
+  const Bytes frame = MakeFrame(FrameHeader{.type = MessageType::kStats, .sender = 2, .step = -1},
+                                std::string("body"));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(FrameBody(frame)) % 64, 0u);
   ASSERT_OK_AND_ASSIGN(const auto parsed, ParsedFrame::Parse(Copy(frame, frame.size())));
   EXPECT_EQ(parsed.header().type, MessageType::kStats);
@@ -108,7 +110,8 @@ TEST(MessageTest, WhatBorrowsFromAFrameStaysGoodWhenTheFrameMoves) {
 TEST(MessageTest, AFrameMadeHereIsTheOneThatArrives) {
   ParsedFrame made(FrameHeader{.type = MessageType::kRows, .step = 4}, 8);
   std::memcpy(made.body(), "12345678", 8);
-  ASSERT_OK_AND_ASSIGN(const auto parsed, ParsedFrame::Parse(Copy(made.bytes(), made.bytes().size())));
+  ASSERT_OK_AND_ASSIGN(const auto parsed,
+                       ParsedFrame::Parse(Copy(made.bytes(), made.bytes().size())));
   EXPECT_EQ(parsed.BodyString(), "12345678");
   EXPECT_EQ(std::memcmp(&parsed.header(), &made.header(), sizeof(FrameHeader)), 0);
 }
@@ -122,8 +125,10 @@ TEST(MessageTest, DamagedHeadersAreErrors) {
   };
   EXPECT_THAT(error(Bytes()), testing::HasSubstr("shorter than a header"));
   EXPECT_THAT(error(Copy(good, 63)), testing::HasSubstr("shorter than a header"));
-  EXPECT_THAT(error(Copy(good, 71)), testing::HasSubstr("announces a body of 8 bytes and carries 7"));
-  EXPECT_THAT(error(Copy(good, 64)), testing::HasSubstr("announces a body of 8 bytes and carries 0"));
+  EXPECT_THAT(error(Copy(good, 71)),
+              testing::HasSubstr("announces a body of 8 bytes and carries 7"));
+  EXPECT_THAT(error(Copy(good, 64)),
+              testing::HasSubstr("announces a body of 8 bytes and carries 0"));
   struct Damage {
     size_t offset;
     uint8_t value;
@@ -162,12 +167,16 @@ TEST(MessageTest, MarksStandBehindTheIds) {
     const uint32_t counts[] = {static_cast<uint32_t>(ids)};
     int64_t* const out = WritePullCounts(bytes, counts);
     std::iota(out, out + ids, 5);
-    for (size_t word = 0; word < MarkWords(ids); ++word) out[ids + word] = static_cast<int64_t>(0x1234567 + word);
+    for (size_t word = 0; word < MarkWords(ids); ++word) {
+      out[ids + word] = static_cast<int64_t>(0x1234567 + word);
+    }
     ASSERT_OK_AND_ASSIGN(const auto frame, ParsedFrame::Parse(Copy(bytes, bytes.size())));
     ASSERT_OK_AND_ASSIGN(const auto pull, ParsePull(frame));
     EXPECT_EQ(pull.ids.size(), ids);
     ASSERT_EQ(pull.marks.size(), (ids + 63) / 64);
-    for (size_t word = 0; word < pull.marks.size(); ++word) EXPECT_EQ(pull.marks[word], 0x1234567 + word);
+    for (size_t word = 0; word < pull.marks.size(); ++word) {
+      EXPECT_EQ(pull.marks[word], 0x1234567 + word);
+    }
     if (ids == 0) continue;
     // Without the flag the marks are ids too many, and with it ids without marks are too few.
     header.flags = 0;
@@ -179,7 +188,8 @@ TEST(MessageTest, MarksStandBehindTheIds) {
     header.flags = FrameHeader::kMarked;
     SetHeader(header, &short_of_marks);
     ASSERT_OK_AND_ASSIGN(const auto too_short, ParsedFrame::Parse(std::move(short_of_marks)));
-    EXPECT_THAT(ParsePull(too_short), IsError(testing::HasSubstr("marked ids in 1 tables, but carries")));
+    EXPECT_THAT(ParsePull(too_short),
+                IsError(testing::HasSubstr("marked ids in 1 tables, but carries")));
   }
 }
 
@@ -229,7 +239,8 @@ TEST(MessageTest, DamagedErrorFrameIsStillAnError) {
   EXPECT_EQ(ErrorIn(Copy(frame, frame.size())).code(), absl::StatusCode::kUnknown);
   EXPECT_EQ(ErrorIn(MakeFrame(FrameHeader{.type = MessageType::kError}, std::string("ab"))).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(ErrorIn(MakeFrame(FrameHeader{}, std::string("abcdef"))).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorIn(MakeFrame(FrameHeader{}, std::string("abcdef"))).code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

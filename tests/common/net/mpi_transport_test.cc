@@ -1,4 +1,5 @@
-// Run by mpirun with 1, 3 and 5 ranks (CMakeLists.txt): every rank runs the same tests in the same order.
+// Run by mpirun with 1, 3 and 5 ranks (CMakeLists.txt): every rank runs the same tests in the same
+// order.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -42,14 +43,17 @@ TEST_F(MpiTransportTest, CollectiveConformance) {
   }
 }
 
-// Nobody receives: Send() returns at once, Flush() has a deadline, and once somebody receives everything arrives.
+// Nobody receives: Send() returns at once, Flush() has a deadline, and once somebody receives
+// everything arrives.
 TEST_F(MpiTransportTest, SendNeverWaitsForTheReceiver) {
   if (transport()->size() < 2) GTEST_SKIP() << "needs two ranks";
   constexpr size_t kBytes = 8 << 20;
   if (transport()->rank() == 0) {
     const Clock::time_point start = Clock::now();
-    for (int i = 0; i < 4; ++i)
-      ASSERT_EQ(transport()->Send(Channel::kRows, 1, PatternBody(0, 1, i, kBytes)), absl::OkStatus());
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_EQ(transport()->Send(Channel::kRows, 1, PatternBody(0, 1, i, kBytes)),
+                absl::OkStatus());
+    }
     const Status flushed = transport()->Flush(After(std::chrono::milliseconds(100)));
     EXPECT_EQ(flushed.code(), absl::StatusCode::kDeadlineExceeded) << flushed;
     EXPECT_TRUE(absl::StrContains(flushed.message(), "4 messages")) << flushed;
@@ -59,8 +63,9 @@ TEST_F(MpiTransportTest, SendNeverWaitsForTheReceiver) {
   // Rank 0 makes no call on this channel any more: its own thread moves the sends on.
   if (transport()->rank() == 1) {
     for (int i = 0; i < 4; ++i) {
-      ASSERT_OK_AND_ASSIGN(const auto message,
-                           transport()->Receive(Channel::kRows, 0, After(std::chrono::seconds(30)), "a long body"));
+      ASSERT_OK_AND_ASSIGN(
+          const auto message,
+          transport()->Receive(Channel::kRows, 0, After(std::chrono::seconds(30)), "a long body"));
       EXPECT_EQ(CheckPattern(message, 0, 1, i, kBytes), absl::OkStatus());
     }
   }
@@ -76,7 +81,8 @@ TEST_F(MpiTransportTest, WaitingUsesNextToNoCore) {
            1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
   };
   const double before = cpu_seconds();
-  const auto nothing = transport()->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(1)), "work");
+  const auto nothing =
+      transport()->Receive(Channel::kRows, kAnyRank, After(std::chrono::seconds(1)), "work");
   const double share = cpu_seconds() - before;
   EXPECT_EQ(nothing.status().code(), absl::StatusCode::kDeadlineExceeded);
   if (transport()->rank() == 0) std::printf("a waiting rank used %.1f %% of a core\n", 100 * share);
@@ -90,20 +96,27 @@ TEST_F(MpiTransportTest, PingPong) {
   if (transport()->size() < 2) GTEST_SKIP() << "needs two ranks";
   if (transport()->rank() < 2) {
     const int peer = 1 - transport()->rank();
-    for (const auto& [bytes, rounds] :
-         {std::pair<size_t, int>{8, 300}, {4096, 300}, {65536, 100}, {2 << 20, 20}, {32 << 20, 3}, {8, 300}}) {
+    for (const auto& [bytes, rounds] : {std::pair<size_t, int>{8, 300},
+                                        {4096, 300},
+                                        {65536, 100},
+                                        {2 << 20, 20},
+                                        {32 << 20, 3},
+                                        {8, 300}}) {
       const Clock::time_point start = Clock::now();
       for (int i = 0; i < rounds; ++i) {
         if (transport()->rank() == 0) {
           ASSERT_EQ(transport()->Send(Channel::kRows, peer, Bytes(bytes)), absl::OkStatus());
         }
-        ASSERT_EQ(transport()->Receive(Channel::kRows, peer, After(std::chrono::seconds(30)), "ping").status(),
+        ASSERT_EQ(transport()
+                      ->Receive(Channel::kRows, peer, After(std::chrono::seconds(30)), "ping")
+                      .status(),
                   absl::OkStatus());
         if (transport()->rank() == 1) {
           ASSERT_EQ(transport()->Send(Channel::kRows, peer, Bytes(bytes)), absl::OkStatus());
         }
       }
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count() / (2 * rounds);
+      const double seconds =
+          std::chrono::duration<double>(Clock::now() - start).count() / (2 * rounds);
       if (transport()->rank() == 0) {
         std::printf("%9zu bytes one way: %8.1f us, %7.1f MB/s\n", bytes, seconds * 1e6,
                     static_cast<double>(bytes) / seconds / 1e6);
@@ -115,7 +128,8 @@ TEST_F(MpiTransportTest, PingPong) {
 
 TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   const int size = transport()->size(), rank = transport()->rank();
-  ASSERT_OK_AND_ASSIGN(const auto layout, g_session->ExchangeRoles({false, 1}, g_session->transport()));
+  ASSERT_OK_AND_ASSIGN(const auto layout,
+                       g_session->ExchangeRoles({false, 1}, g_session->transport()));
   if (size == 1) {
     EXPECT_EQ(layout.worker_ranks, std::vector<int>{0});
     EXPECT_TRUE(layout.server_ranks.empty());
@@ -125,11 +139,13 @@ TEST_F(MpiTransportTest, RolesAreTheSameOnAllRanks) {
   EXPECT_EQ(layout.role, rank == size - 1 ? Role::kServer : Role::kWorker);
   EXPECT_EQ(layout.index, rank == size - 1 ? 0 : rank);
   // MPMD: the first rank is a pepnet_ps.
-  ASSERT_OK_AND_ASSIGN(const auto mixed, g_session->ExchangeRoles({rank == 0, 0}, g_session->transport()));
+  ASSERT_OK_AND_ASSIGN(const auto mixed,
+                       g_session->ExchangeRoles({rank == 0, 0}, g_session->transport()));
   EXPECT_EQ(mixed.server_ranks, std::vector<int>{0});
   EXPECT_EQ(static_cast<int>(mixed.worker_ranks.size()), size - 1);
-  EXPECT_TRUE(absl::StrContains(g_session->ExchangeRoles({false, 0}, g_session->transport()).status().message(),
-                                "no server: add --num_servers=N"));
+  EXPECT_TRUE(absl::StrContains(
+      g_session->ExchangeRoles({false, 0}, g_session->transport()).status().message(),
+      "no server: add --num_servers=N"));
 }
 
 TEST_F(MpiTransportTest, SessionKnowsItsHostAndLauncher) {
@@ -144,8 +160,9 @@ class FailuresOnly : public testing::EmptyTestEventListener {
   explicit FailuresOnly(int rank) : rank_(rank) {}
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    std::fprintf(stderr, "rank %d: %s:%d: %s\n", rank_, result.file_name() ? result.file_name() : "?",
-                 result.line_number(), result.message());
+    std::fprintf(stderr, "rank %d: %s:%d: %s\n", rank_,
+                 result.file_name() ? result.file_name() : "?", result.line_number(),
+                 result.message());
   }
 
  private:

@@ -20,7 +20,8 @@ Bytes Copy(const Bytes& frame) {
   return copy;
 }
 
-Bytes Pull(std::vector<uint32_t> counts, const std::vector<int64_t>& ids, WireDtype wanted = WireDtype::kFloat32) {
+Bytes Pull(std::vector<uint32_t> counts, const std::vector<int64_t>& ids,
+           WireDtype wanted = WireDtype::kFloat32) {
   FrameHeader header;
   header.type = MessageType::kPull;
   header.table_count = static_cast<uint32_t>(counts.size());
@@ -48,7 +49,8 @@ std::vector<float> ValuesOf(const ParsedFrame& frame) {
 }
 std::vector<float> RoundTrip(WireDtype dtype, const std::vector<float>& values) {
   const Bytes packed = Pack(Floats(MessageType::kPush, dtype, values));
-  EXPECT_EQ(packed.size(), sizeof(FrameHeader) + values.size() * (dtype == WireDtype::kFloat32 ? 4 : 2));
+  EXPECT_EQ(packed.size(),
+            sizeof(FrameHeader) + values.size() * (dtype == WireDtype::kFloat32 ? 4 : 2));
   const StatusOr<ParsedFrame> plain = Unpack(Copy(packed));
   EXPECT_OK(plain);
   EXPECT_EQ(plain->header().lr, 0.5);
@@ -97,7 +99,8 @@ TEST(Packing, MarksTravelBehindShortIds) {
   header.flags = FrameHeader::kMarked | FrameHeader::kShortIds;
   Bytes lying = MakeFrame(header, size_t{16});
   std::memset(FrameBody(lying), 0xff, 16);
-  EXPECT_THAT(Unpack(std::move(lying)), IsError(HasSubstr("a packed pull of 2 tables has a body of 16 bytes")));
+  EXPECT_THAT(Unpack(std::move(lying)),
+              IsError(HasSubstr("a packed pull of 2 tables has a body of 16 bytes")));
 }
 
 TEST(Packing, OneLongIdKeepsAllLong) {
@@ -161,14 +164,17 @@ TEST(Packing, Float16KeepsElevenBitsOfTinyAndOfHugeMessages) {
     const std::vector<float> back = RoundTrip(WireDtype::kFloat16, values);
     for (size_t i = 0; i < values.size(); ++i) {
       // Half a unit of 11 bits, or of the smallest step next to the largest value: 2^15 / 2^-24.
-      ASSERT_LE(std::fabs(back[i] - values[i]), std::max(0x1p-11f * std::fabs(values[i]), largest * 0x1p-39f)) << scale;
+      ASSERT_LE(std::fabs(back[i] - values[i]),
+                std::max(0x1p-11f * std::fabs(values[i]), largest * 0x1p-39f))
+          << scale;
     }
   }
   EXPECT_EQ(RoundTrip(WireDtype::kFloat16, {0, 0}), (std::vector<float>{0, 0}));
   EXPECT_EQ(RoundTrip(WireDtype::kFloat16, {3e38f, 1})[0],
             FromFloat16(ToFloat16(std::ldexp(3e38f, 15 - 128))) * std::ldexp(1.0f, 113));
   EXPECT_TRUE(std::isinf(
-      RoundTrip(WireDtype::kFloat16, {std::numeric_limits<float>::infinity(), 1})[0]));  // does not spoil the scale
+      // Does not spoil the scale.
+      RoundTrip(WireDtype::kFloat16, {std::numeric_limits<float>::infinity(), 1})[0]));
 }
 
 TEST(Packing, DamagedBodiesAreErrors) {
@@ -191,7 +197,8 @@ TEST(Packing, ExponentBringsTheLargestBelowTheLimit) {
   EXPECT_EQ(Float16Exponent(std::vector<float>{0.75f, -1.5f}), 14);  // 1.5 < 2^1
   EXPECT_EQ(Float16Exponent(std::vector<float>{1}), 14);
   EXPECT_EQ(Float16Exponent(std::vector<float>{0x1p-149f}), 163);
-  EXPECT_EQ(Float16Exponent({}), Float16Exponent(std::vector<float>{0}));  // the neutral element of a minimum
+  // The neutral element of a minimum.
+  EXPECT_EQ(Float16Exponent({}), Float16Exponent(std::vector<float>{0}));
   EXPECT_GT(Float16Exponent({}), 163);
 }
 

@@ -23,10 +23,11 @@ class FileFaultsTest : public testing::Test {
   const std::string directory_ = temporary_.path();
 };
 
-// An atomic write is one write, two fsyncs (file, directory) and one rename: each of them can fail, and the old contents stay
-// until the rename.
+// An atomic write is one write, two fsyncs (file, directory) and one rename: each of them can fail,
+// and the old contents stay until the rename.
 TEST_F(FileFaultsTest, AFailedStepOfAnAtomicWriteLeavesTheOldContents) {
-  for (const char* fault : {"fail-write:nth=1", "fail-fsync:nth=1", "fail-rename:nth=1", "enospc:after=5"}) {
+  for (const char* fault :
+       {"fail-write:nth=1", "fail-fsync:nth=1", "fail-rename:nth=1", "enospc:after=5"}) {
     ASSERT_EQ(WriteFileAtomically(Path("a"), "old"), absl::OkStatus());
     const FileFaults faults(Plan(fault), 0);
     const Status status = WriteFileAtomically(Path("a"), "new contents");
@@ -36,7 +37,8 @@ TEST_F(FileFaultsTest, AFailedStepOfAnAtomicWriteLeavesTheOldContents) {
     EXPECT_EQ(ReadFile(Path("a")).value(), "old") << fault;
     EXPECT_THAT(ListDirectory(directory_).value(), ElementsAre("a")) << fault;
     const Status later = WriteFileAtomically(Path("a"), "later");
-    ASSERT_EQ(later.code(), fault[0] == 'e' ? status.code() : absl::StatusCode::kOk) << fault << ": " << later;
+    ASSERT_EQ(later.code(), fault[0] == 'e' ? status.code() : absl::StatusCode::kOk)
+        << fault << ": " << later;
   }
 }
 
@@ -79,9 +81,11 @@ TEST_F(FileFaultsTest, AKillPointEndsTheProcessBetweenTheCalls) {
   EXPECT_FALSE(PathExists(Path("a")));
   const std::string torn = ListDirectory(directory_)->at(0);
   EXPECT_EQ(ReadFile(Path(torn)).value(), "1234");
-  EXPECT_EXIT(write_with("kill:point=before_rename"), testing::KilledBySignal(SIGKILL), "before_rename");
+  EXPECT_EXIT(write_with("kill:point=before_rename"), testing::KilledBySignal(SIGKILL),
+              "before_rename");
   EXPECT_FALSE(PathExists(Path("a")));
-  EXPECT_EXIT(write_with("kill:point=after_rename"), testing::KilledBySignal(SIGKILL), "after_rename");
+  EXPECT_EXIT(write_with("kill:point=after_rename"), testing::KilledBySignal(SIGKILL),
+              "after_rename");
   EXPECT_EQ(ReadFile(Path("a")).value(), "12345678");
 }
 

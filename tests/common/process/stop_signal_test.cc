@@ -52,7 +52,9 @@ TEST(StopSignalTest, ThreadsStartedLaterDoNotMeetTheSignal) {
   std::thread worker([] {
     sigset_t blocked;
     pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-    for (int signal : {SIGUSR1, SIGTERM, SIGINT}) EXPECT_EQ(sigismember(&blocked, signal), 1) << SignalName(signal);
+    for (int signal : {SIGUSR1, SIGTERM, SIGINT}) {
+      EXPECT_EQ(sigismember(&blocked, signal), 1) << SignalName(signal);
+    }
   });
   worker.join();
 }

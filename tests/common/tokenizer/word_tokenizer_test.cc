@@ -27,7 +27,8 @@ StatusOr<std::vector<std::string>> Words(const Tokenizer& description, const Voc
   return tokens;
 }
 
-// A word that is not in the vocabulary is a token here, which its reader finds to be the unknown one.
+// A word that is not in the vocabulary is a token here, which its reader finds to be the unknown
+// one.
 TEST(WordTokenizerTest, GivesTheTokensOfTheLibrary) {
   const nlohmann::json cases =
       nlohmann::json::parse(*ReadFile(SourceDir() + "/tests/common/tokenizer/recorded_words.json"));
@@ -39,8 +40,11 @@ TEST(WordTokenizerTest, GivesTheTokensOfTheLibrary) {
     description.has_unknown = true;
     description.added = {"[UNK]", "[A]", "[AB]", "[AB"};
     Vocabulary vocabulary;
-    for (const std::string word : one["vocabulary"]) vocabulary.emplace(word, static_cast<int64_t>(vocabulary.size()));
-    ASSERT_OK_AND_ASSIGN(std::vector<std::string> tokens, Words(description, vocabulary, one["text"]));
+    for (const std::string word : one["vocabulary"]) {
+      vocabulary.emplace(word, static_cast<int64_t>(vocabulary.size()));
+    }
+    ASSERT_OK_AND_ASSIGN(std::vector<std::string> tokens,
+                         Words(description, vocabulary, one["text"]));
     for (std::string& token : tokens) {
       if (vocabulary.count(token) == 0) token = "[UNK]";
     }
@@ -50,7 +54,8 @@ TEST(WordTokenizerTest, GivesTheTokensOfTheLibrary) {
 
 TEST(WordTokenizerTest, WithoutAnUnknownWordOnlyThoseOfTheVocabularyAreTokens) {
   Tokenizer description;
-  EXPECT_THAT(*Words(description, {{"red", 0}, {"shoes", 1}}, "red big shoes red"), ElementsAre("red", "shoes", "red"));
+  EXPECT_THAT(*Words(description, {{"red", 0}, {"shoes", 1}}, "red big shoes red"),
+              ElementsAre("red", "shoes", "red"));
   description.has_unknown = true;
   EXPECT_THAT(*Words(description, {{"red", 0}}, "red big"), ElementsAre("red", "big"));
 }
@@ -64,7 +69,8 @@ TEST(WordTokenizerTest, TextsAreNormalizedUpToTheirMaximalLength) {
   options = {false, true};
   EXPECT_THAT(*Words(description, {}, "Red CAF\u00c9"), ElementsAre("red", "caf\u00c9"));
   options.removes_blanks = true;
-  EXPECT_THAT(*Words(description, {}, " R e\td\u3000X "), ElementsAre("red", "x"));  // a blank of ASCII alone
+  // A blank of ASCII alone.
+  EXPECT_THAT(*Words(description, {}, " R e\td\u3000X "), ElementsAre("red", "x"));
   options.most_characters = 4;
   EXPECT_THAT(*Words(description, {}, "\u00c9 BC"), ElementsAre("\u00c9bc"));
   EXPECT_THAT(*Words(description, {}, "\u00c9 BCD"), ElementsAre("\u00c9", "BCD"));
@@ -73,16 +79,18 @@ TEST(WordTokenizerTest, TextsAreNormalizedUpToTheirMaximalLength) {
 TEST(WordTokenizerTest, WhatItDoesNotKnowIsAnErrorWhereItMatters) {
   Tokenizer description;
   description.has_unknown = true;
-  EXPECT_THAT(*Words(description, {}, "\u0e01 \u0100"), ElementsAre("\u0e01", "\u0100"));  // between blanks it does not
+  // Between blanks it does not.
+  EXPECT_THAT(*Words(description, {}, "\u0e01 \u0100"), ElementsAre("\u0e01", "\u0100"));
   description.lower_case = true;
-  EXPECT_THAT(
-      Words(description, {}, "a \u0100"),
-      IsError(HasSubstr("holds the character U+0100, of which the lower case is not known here; compute the ids")));
+  EXPECT_THAT(Words(description, {}, "a \u0100"),
+              IsError(HasSubstr("holds the character U+0100, of which the lower case is not known "
+                                "here; compute the ids")));
   description.lower_case = false;
   description.split = WordSplit::kWhitespace;
   EXPECT_THAT(Words(description, {}, "a\u0e01"),
               IsError(HasSubstr("U+0E01, of which the kind (letter or punctuation)")));
-  for (const char* text : {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe4\xb8", "\x80"}) {
+  for (const char* text :
+       {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe4\xb8", "\x80"}) {
     EXPECT_THAT(Words(description, {}, text), IsError(HasSubstr("is not UTF-8"))) << text;
   }
 }

@@ -24,7 +24,8 @@ RowPolicy Policy(int64_t words, int64_t most, int64_t halve_steps = 1'000'000) {
           .filter_halve_steps = halve_steps};
 }
 
-// The row hashes of `count` ids of bucket 0, which stand one behind the other as RowHash() makes them of random ids.
+// The row hashes of `count` ids of bucket 0, which stand one behind the other as RowHash() makes
+// them of random ids.
 std::vector<uint64_t> HashesOfBucketZero(uint64_t first, size_t count) {
   std::vector<uint64_t> hashes;
   for (uint64_t i = 0; i < count; ++i) hashes.push_back(Mix64(first + i) >> 10);
@@ -75,7 +76,8 @@ TEST(AdmissionFilterTest, CountersOf8BitsHoldWhatDoesNotFitInto4) {
   for (const auto& [most, bits, halved] : {std::tuple(15, 4, 7), {16, 8, 8}, {255, 8, 127}}) {
     AdmissionFilter filter(Policy(1, most, 1));
     EXPECT_EQ(filter.counter_bits(), bits) << most;
-    const std::vector<uint64_t> all = HashesOfBucketZero(1, 200);  // every counter of the bucket is full
+    // Every counter of the bucket is full.
+    const std::vector<uint64_t> all = HashesOfBucketZero(1, 200);
     for (int step = 0; step < 300; ++step) filter.Count(all);
     EXPECT_EQ(filter.CountOf(all[0]), most);
     filter.Forget(1);  // nothing comes down from one counter into the next
@@ -98,7 +100,9 @@ TEST(AdmissionFilterTest, CountersStandWhereTheFormulaSays) {
     }
   }
   std::vector<uint64_t> expected(kWords, 0);
-  for (const auto& [place, count] : counters) expected[place / 16] |= static_cast<uint64_t>(count) << (place % 16 * 4);
+  for (const auto& [place, count] : counters) {
+    expected[place / 16] |= static_cast<uint64_t>(count) << (place % 16 * 4);
+  }
   EXPECT_EQ(WordsOf(filter, 0), expected);
 }
 
@@ -115,16 +119,19 @@ TEST(AdmissionFilterTest, TheOrderOfIdsChangesNothingEvenInAFullFilter) {
   }
 }
 
-// docs/dynamic_tables.md: with m counters and n ids a bucket, an id that was never named shows a count with a
-// probability of (1 - exp(-4 n / m))^4.
+// docs/dynamic_tables.md: with m counters and n ids a bucket, an id that was never named shows a
+// count with a probability of (1 - exp(-4 n / m))^4.
 TEST(AdmissionFilterTest, IdsAreAdmittedEarlyAsOftenAsTheFormulaSays) {
   constexpr size_t kIds = 4096;
   AdmissionFilter filter(Policy(1024, 2));  // 16,384 counters
   filter.Count(HashesOfBucketZero(0, kIds));
-  for (const uint64_t id : HashesOfBucketZero(0, kIds)) ASSERT_GE(filter.CountOf(id), 1);  // never too few
+  // Never too few.
+  for (const uint64_t id : HashesOfBucketZero(0, kIds)) ASSERT_GE(filter.CountOf(id), 1);
   constexpr int kFresh = 100'000;
   int counted = 0;
-  for (const uint64_t id : HashesOfBucketZero(1'000'000, kFresh)) counted += filter.CountOf(id) > 0 ? 1 : 0;
+  for (const uint64_t id : HashesOfBucketZero(1'000'000, kFresh)) {
+    counted += filter.CountOf(id) > 0 ? 1 : 0;
+  }
   const double expected = std::pow(1 - std::exp(-4.0 * kIds / 16384), 4);  // 0.16
   EXPECT_NEAR(static_cast<double>(counted) / kFresh, expected, 0.01);
 }

@@ -50,7 +50,8 @@ TEST(RowIndexTest, GrowsThroughOddSizesAndFindsAllAndNothingElse) {
     for (int64_t id = 0; id < 3 * count + 1; ++id) ids.push_back(id);
     filled.FindAll(ids, slots.data());
     for (int64_t id = 0; id < 3 * count + 1; ++id) {
-      ASSERT_EQ(slots[id], id % 3 == 0 && id < 3 * count ? id / 3 : RowIndex::kNoSlot) << count << " rows, id " << id;
+      ASSERT_EQ(slots[id], id % 3 == 0 && id < 3 * count ? id / 3 : RowIndex::kNoSlot)
+          << count << " rows, id " << id;
     }
     if (count >= 1000) {
       EXPECT_LE(filled.index.memory_bytes(), static_cast<uint64_t>(count) * 18);
@@ -58,8 +59,9 @@ TEST(RowIndexTest, GrowsThroughOddSizesAndFindsAllAndNothingElse) {
   }
 }
 
-// While the index grows, ids that are moved, ids that are not, new ones and erased ones are told apart. `id_of(i)`: the
-// i-th id. An index of 40,000 ids takes hundreds of insertions to grow; every tenth is looked at as a whole.
+// While the index grows, ids that are moved, ids that are not, new ones and erased ones are told
+// apart. `id_of(i)`: the i-th id. An index of 40,000 ids takes hundreds of insertions to grow;
+// every tenth is looked at as a whole.
 void GrowWithErasures(int64_t id_count, const std::function<int64_t(int64_t)>& id_of) {
   Filled filled(id_count);
   std::map<int64_t, int64_t> expected;
@@ -87,7 +89,8 @@ void GrowWithErasures(int64_t id_count, const std::function<int64_t(int64_t)>& i
 
 TEST(RowIndexTest, IdsAreFoundWhileItGrows) {
   GrowWithErasures(int64_t{1} << 20, [](int64_t i) { return i * 7; });
-  GrowWithErasures(int64_t{1} << 62, [](int64_t i) { return (i % 2 == 0 ? i : -i) * 1'000'003'000'017; });
+  GrowWithErasures(int64_t{1} << 62,
+                   [](int64_t i) { return (i % 2 == 0 ? i : -i) * 1'000'003'000'017; });
 }
 
 // Growth is spread over insertions: none moves more than a few places, whatever the size.
@@ -112,7 +115,8 @@ TEST(RowIndexTest, IdsAtTheEndOfTheIndexFindRoom) {
     Filled filled(id_count);
     std::vector<int64_t> crowded;
     for (int64_t id = 0; crowded.size() < 400; ++id) {
-      if (RowHash(kTableHash, id) << 10 >> 52 >= 0xfff) crowded.push_back(id);  // the last 4096th of the homes
+      // The last 4096th of the homes.
+      if (RowHash(kTableHash, id) << 10 >> 52 >= 0xfff) crowded.push_back(id);
     }
     for (const int64_t id : crowded) filled.Add(id);
     for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(filled.Find(crowded[i]), i);
@@ -121,11 +125,14 @@ TEST(RowIndexTest, IdsAtTheEndOfTheIndexFindRoom) {
     for (int64_t i = 0; i < 400; i += 2) {
       filled.index.Erase(RowHash(kTableHash, crowded[i]), i, filled.rows, kTableHash);
     }
-    for (int64_t i = 0; i < 400; ++i) ASSERT_EQ(filled.Find(crowded[i]), i % 2 == 0 ? RowIndex::kNoSlot : i);
+    for (int64_t i = 0; i < 400; ++i) {
+      ASSERT_EQ(filled.Find(crowded[i]), i % 2 == 0 ? RowIndex::kNoSlot : i);
+    }
   }
 }
 
-// Ids whose lower halves are equal and that stand in one run of the index: only the whole ids tell them apart.
+// Ids whose lower halves are equal and that stand in one run of the index: only the whole ids tell
+// them apart.
 TEST(RowIndexTest, IdsWithEqualHalvesAreToldApart) {
   constexpr int64_t kHalf = int64_t{1} << 32;
   // The first 64 places are chosen by the six bits below the bucket.
@@ -180,8 +187,9 @@ TEST(RowIndexTest, ErasedIdsAreGoneAndTheOthersStay) {
     for (int round = 0; round < 20'000; ++round) {
       random = Mix64(random);
       // With many ids that share the lower half, where only the whole id tells them apart.
-      const int64_t id = id_count > int64_t{1} << 32 ? static_cast<int64_t>((random % 40 << 33) + random / 64 % 100)
-                                                     : static_cast<int64_t>(random % 3000);
+      const int64_t id = id_count > int64_t{1} << 32
+                             ? static_cast<int64_t>((random % 40 << 33) + random / 64 % 100)
+                             : static_cast<int64_t>(random % 3000);
       const auto found = expected.find(id);
       if (found == expected.end()) {
         filled.Add(id);
@@ -193,9 +201,11 @@ TEST(RowIndexTest, ErasedIdsAreGoneAndTheOthersStay) {
       if (round % 1000 != 0) continue;
       for (int64_t high = 0; high < 40; ++high) {
         for (int64_t low = 0; low < 100; ++low) {
-          const int64_t one = id_count > int64_t{1} << 32 ? (high << 33) + low : high * 75 + low % 75;
+          const int64_t one =
+              id_count > int64_t{1} << 32 ? (high << 33) + low : high * 75 + low % 75;
           const auto there = expected.find(one);
-          ASSERT_EQ(filled.Find(one), there == expected.end() ? RowIndex::kNoSlot : there->second) << one;
+          ASSERT_EQ(filled.Find(one), there == expected.end() ? RowIndex::kNoSlot : there->second)
+              << one;
         }
       }
     }

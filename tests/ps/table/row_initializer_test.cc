@@ -29,23 +29,28 @@ std::vector<float> RowOf(const Table& table, uint64_t seed, int64_t id) {
   return row;
 }
 
-// Frozen: computed from the formulas in the header by an independent program. A change breaks every checkpoint that
-// relies on rows not yet created.
+// Frozen: computed from the formulas in the header by an independent program. A change breaks every
+// checkpoint that relies on rows not yet created.
 TEST(RowInitializerTest, GoldenValuesAreFrozen) {
   const Table user = MakeTable("user_id_emb", 1000, 6);
-  EXPECT_THAT(RowOf(user, 42, 0), testing::ElementsAre(-0x1.47bc9p-6f, 0x1.bb422p-8f, -0x1.c7e90cp-7f, -0x1.e7cbbp-8f,
-                                                       0x1.0123p-10f, 0x1.84293p-7f));
-  EXPECT_THAT(RowOf(user, 42, 1), testing::ElementsAre(0x1.fea0e8p-6f, -0x1.615a6p-10f, 0x1.5185b4p-6f, 0x1.1f5488p-6f,
-                                                       0x1.1eac78p-7f, 0x1.450a2p-9f));
-  EXPECT_THAT(RowOf(user, 42, 999), testing::ElementsAre(0x1.fc33bp-6f, -0x1.7aa758p-7f, 0x1.50b3cp-9f, 0x1.2a7e38p-6f,
-                                                         0x1.02b688p-5f, -0x1.61e4ccp-6f));
-  const Table uniform = MakeTable("cate_id_emb", int64_t{1} << 41, 3, {InitKind::kUniform, -0.01, 0.01});
+  EXPECT_THAT(RowOf(user, 42, 0),
+              testing::ElementsAre(-0x1.47bc9p-6f, 0x1.bb422p-8f, -0x1.c7e90cp-7f, -0x1.e7cbbp-8f,
+                                   0x1.0123p-10f, 0x1.84293p-7f));
+  EXPECT_THAT(RowOf(user, 42, 1),
+              testing::ElementsAre(0x1.fea0e8p-6f, -0x1.615a6p-10f, 0x1.5185b4p-6f, 0x1.1f5488p-6f,
+                                   0x1.1eac78p-7f, 0x1.450a2p-9f));
+  EXPECT_THAT(RowOf(user, 42, 999),
+              testing::ElementsAre(0x1.fc33bp-6f, -0x1.7aa758p-7f, 0x1.50b3cp-9f, 0x1.2a7e38p-6f,
+                                   0x1.02b688p-5f, -0x1.61e4ccp-6f));
+  const Table uniform =
+      MakeTable("cate_id_emb", int64_t{1} << 41, 3, {InitKind::kUniform, -0.01, 0.01});
   EXPECT_THAT(RowOf(uniform, 7, (int64_t{1} << 40) + 5),
               testing::ElementsAre(0x1.4207acp-7f, 0x1.406488p-7f, -0x1.91a9acp-9f));
   // Logarithm and cosine come from the C library: compared within a few units in the last place.
   const Table normal = MakeTable("n", 10, 6, {InitKind::kNormal, 0.5, 0.02});
   const std::vector<float> row = RowOf(normal, 42, 3);
-  const std::vector<float> expected = {0.5043212f, 0.49563727f, 0.49695545f, 0.46566665f, 0.49474114f, 0.48948663f};
+  const std::vector<float> expected = {0.5043212f,  0.49563727f, 0.49695545f,
+                                       0.46566665f, 0.49474114f, 0.48948663f};
   for (int e = 0; e < 6; ++e) EXPECT_FLOAT_EQ(row[e], expected[e]);
 }
 
@@ -111,7 +116,8 @@ TEST(RowInitializerTest, NormalHasItsMeanAndDeviationAndIndependentPairs) {
 }
 
 TEST(RowInitializerTest, ConstantFillsEveryElement) {
-  EXPECT_THAT(RowOf(MakeTable("t", 10, 5, {InitKind::kConstant, 0.25, 1}), 3, 4), testing::Each(0.25f));
+  EXPECT_THAT(RowOf(MakeTable("t", 10, 5, {InitKind::kConstant, 0.25, 1}), 3, 4),
+              testing::Each(0.25f));
 }
 
 void ExpectFloats(const std::vector<float>& row, const std::vector<float>& expected) {
@@ -145,7 +151,8 @@ Moments MomentsOf(const Table& table, int64_t rows) {
   return moments;
 }
 
-// Closed forms of the truncated normal distribution: with f the density, F the distribution function, y and z the
+// Closed forms of the truncated normal distribution: with f the density, F the distribution
+// function, y and z the
 // bounds in deviations, and s = F(z) - F(y):   mean = m + d (f(y) - f(z)) / s,
 // variance = d^2 (1 + (y f(y) - z f(z)) / s - ((f(y) - f(z)) / s)^2).
 TEST(RowInitializerTest, TruncatedNormalHasTheMomentsOfTheClosedForm) {
@@ -155,14 +162,18 @@ TEST(RowInitializerTest, TruncatedNormalHasTheMomentsOfTheClosedForm) {
                                {InitKind::kTruncatedNormal, 0, 1, 3, 8},       // an upper tail
                                {InitKind::kTruncatedNormal, 2, 0.5, -9, -1}};  // a lower tail
   for (const Initializer& cut : cases) {
-    const auto density = [](double x) { return std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi); };
+    const auto density = [](double x) {
+      return std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi);
+    };
     const double y = (cut.low - cut.a) / cut.b, z = (cut.high - cut.a) / cut.b;
     // erfc is precise in the upper tail, so that both bounds are looked at from where the share is.
-    const double share = y > 0 ? (std::erfc(y / std::numbers::sqrt2) - std::erfc(z / std::numbers::sqrt2)) / 2
-                               : (std::erfc(-z / std::numbers::sqrt2) - std::erfc(-y / std::numbers::sqrt2)) / 2;
+    const double share =
+        y > 0 ? (std::erfc(y / std::numbers::sqrt2) - std::erfc(z / std::numbers::sqrt2)) / 2
+              : (std::erfc(-z / std::numbers::sqrt2) - std::erfc(-y / std::numbers::sqrt2)) / 2;
     const double shift = (density(y) - density(z)) / share;
     const double mean = cut.a + cut.b * shift;
-    const double variance = cut.b * cut.b * (1 + (y * density(y) - z * density(z)) / share - shift * shift);
+    const double variance =
+        cut.b * cut.b * (1 + (y * density(y) - z * density(z)) / share - shift * shift);
     const Moments found = MomentsOf(MakeTable("t", 10000, 5, cut), 10000);
     EXPECT_NEAR(found.mean, mean, 5 * std::sqrt(variance / found.count));
     EXPECT_NEAR(found.variance, variance, 0.05 * variance) << cut.low;
@@ -175,10 +186,11 @@ TEST(RowInitializerTest, TruncatedNormalHasTheMomentsOfTheClosedForm) {
 // statistics.NormalDist().inv_cdf is another algorithm).
 TEST(RowInitializerTest, TruncatedNormalGoldenValuesAreFrozen) {
   const Table table = MakeTable("n", 10, 6, {InitKind::kTruncatedNormal, 0.5, 0.02, 0.49, 0.53});
-  ExpectFloats(RowOf(table, 42, 3),
-               {0.491602922f, 0.521130471f, 0.516247762f, 0.514661006f, 0.495327157f, 0.512311836f});
+  ExpectFloats(RowOf(table, 42, 3), {0.491602922f, 0.521130471f, 0.516247762f, 0.514661006f,
+                                     0.495327157f, 0.512311836f});
   const Table tail = MakeTable("n", 10, 5, {InitKind::kTruncatedNormal, 0, 1, 6, 9});
-  ExpectFloats(RowOf(tail, 42, 7), {6.07617209f, 6.02814229f, 6.36204176f, 6.41316517f, 6.08965756f});
+  ExpectFloats(RowOf(tail, 42, 7),
+               {6.07617209f, 6.02814229f, 6.36204176f, 6.41316517f, 6.08965756f});
 }
 
 TEST(RowInitializerTest, EyeIsTheIdentity) {
@@ -189,10 +201,15 @@ TEST(RowInitializerTest, EyeIsTheIdentity) {
   EXPECT_THAT(RowOf(table, 1, (int64_t{1} << 32) + 1), testing::Each(0));
 }
 
-// Each column has ceil(sparsity * rows) zeros, in rows of its own; the other values are those of N(0, std).
+// Each column has ceil(sparsity * rows) zeros, in rows of its own; the other values are those of
+// N(0, std).
 TEST(RowInitializerTest, SparseHasItsNumberOfZerosInEachColumn) {
-  for (const auto& [rows, sparsity, zeros] :
-       {std::tuple{1000, 0.1, 100}, {1000, 0.9001, 901}, {7, 0.5, 4}, {1, 0.3, 1}, {50, 0.0, 0}, {50, 1.0, 50}}) {
+  for (const auto& [rows, sparsity, zeros] : {std::tuple{1000, 0.1, 100},
+                                              {1000, 0.9001, 901},
+                                              {7, 0.5, 4},
+                                              {1, 0.3, 1},
+                                              {50, 0.0, 0},
+                                              {50, 1.0, 50}}) {
     const Table table = MakeTable("t", rows, 6, {InitKind::kSparse, sparsity, 0.02});
     const Table normal = MakeTable("t", rows, 6, {InitKind::kNormal, 0, 0.02});
     std::vector<std::vector<int>> empty(6);  // by column
@@ -206,7 +223,9 @@ TEST(RowInitializerTest, SparseHasItsNumberOfZerosInEachColumn) {
         }
       }
     }
-    for (int e = 0; e < 6; ++e) EXPECT_EQ(static_cast<int>(empty[e].size()), zeros) << rows << " " << sparsity;
+    for (int e = 0; e < 6; ++e) {
+      EXPECT_EQ(static_cast<int>(empty[e].size()), zeros) << rows << " " << sparsity;
+    }
     EXPECT_TRUE(rows < 1000 || empty[0] != empty[1]);
   }
 }

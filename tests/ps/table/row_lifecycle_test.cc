@@ -37,7 +37,8 @@ class Life {
   RowLifecycle& lifecycle() { return *shard_->lifecycle(); }
   int64_t step() const { return step_; }
 
-  // The ids that have rows afterwards. `clicked`: those of `ids` that a row with a positive label names.
+  // The ids that have rows afterwards. `clicked`: those of `ids` that a row with a positive label
+  // names.
   std::vector<int64_t> Step(const std::vector<int64_t>& ids, int64_t named_until = -1,
                             const std::set<int64_t>& clicked = {}) {
     ++step_;
@@ -82,7 +83,8 @@ std::vector<int64_t> IdsOfOneBucket(size_t count) {
 
 TEST(RowLifecycleTest, AnIdGetsItsRowInTheNthStepThatNamesIt) {
   Life life({.admit_after_steps = 3});
-  EXPECT_THAT(life.Step({5, 5, 5, 7}), IsEmpty());  // workers that name an id in one step count once
+  // Workers that name an id in one step count once.
+  EXPECT_THAT(life.Step({5, 5, 5, 7}), IsEmpty());
   EXPECT_THAT(life.Step({5}), IsEmpty());
   EXPECT_THAT(life.Step({7}), IsEmpty());
   EXPECT_EQ(life.lifecycle().candidates()->size(), 2);
@@ -101,9 +103,11 @@ TEST(RowLifecycleTest, AnIdGetsItsRowInTheNthStepThatNamesIt) {
 constexpr int64_t kRoomyFilter = 64 * kBucketCount * kFilterWordBytes;
 
 TEST(RowLifecycleTest, AFilterAdmitsInTheNthStepThatNamesAnId) {
-  Life life({.admit_after_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 1'000'000});
+  Life life(
+      {.admit_after_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 1'000'000});
   EXPECT_EQ(life.lifecycle().candidates(), nullptr);
-  EXPECT_THAT(life.Step({5, 5, 5, 7}), IsEmpty());  // workers that name an id in one step count once
+  // Workers that name an id in one step count once.
+  EXPECT_THAT(life.Step({5, 5, 5, 7}), IsEmpty());
   EXPECT_THAT(life.Step({5}), IsEmpty());
   EXPECT_THAT(life.Step({7}), IsEmpty());
   EXPECT_THAT(life.Step({5, 9}), ElementsAre(5));
@@ -114,7 +118,10 @@ TEST(RowLifecycleTest, AFilterAdmitsInTheNthStepThatNamesAnId) {
 }
 
 TEST(RowLifecycleTest, AnIdWhoseRowHasLeftFindsItsCountInTheFilter) {
-  Life life({.admit_after_steps = 2, .ttl_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 1'000'000});
+  Life life({.admit_after_steps = 2,
+             .ttl_steps = 3,
+             .filter_bytes = kRoomyFilter,
+             .filter_halve_steps = 1'000'000});
   life.Step({5});
   EXPECT_THAT(life.Step({5}), ElementsAre(5));
   for (int step = 0; step < 3; ++step) life.Step({});
@@ -124,7 +131,10 @@ TEST(RowLifecycleTest, AnIdWhoseRowHasLeftFindsItsCountInTheFilter) {
 }
 
 TEST(RowLifecycleTest, AFilterForgetsIdsThatNoLongerCome) {
-  Life life({.admit_after_steps = 2, .ttl_steps = 3, .filter_bytes = kRoomyFilter, .filter_halve_steps = 8});
+  Life life({.admit_after_steps = 2,
+             .ttl_steps = 3,
+             .filter_bytes = kRoomyFilter,
+             .filter_halve_steps = 8});
   for (int step = 0; step < 9; ++step) life.Step({5});
   EXPECT_THAT(life.Ids(), ElementsAre(5));
   for (int step = 0; step < 16; ++step) life.Step({});  // halved twice
@@ -217,7 +227,8 @@ TEST(RowLifecycleTest, TheRowsOfTheLowestRankLeaveAFullBucket) {
     life.Step({a, b});
     life.Step({a, b});
     life.Step({c});
-    EXPECT_THAT(life.Step({d}), UnorderedElementsAre(a, b, d));  // c and d were named once, c before d
+    // C and d were named once, c before d.
+    EXPECT_THAT(life.Step({d}), UnorderedElementsAre(a, b, d));
   }
   {
     RowPolicy policy = three;
@@ -238,13 +249,15 @@ TEST(RowLifecycleTest, TheRowsOfTheLowestRankLeaveAFullBucket) {
 TEST(RowLifecycleTest, ClicksKeepARowThatOthersOutnumber) {
   const std::vector<int64_t> ids = IdsOfOneBucket(5);
   const int64_t a = ids[0], b = ids[1], c = ids[2], d = ids[3];
-  RowPolicy policy{.max_rows = 3 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  RowPolicy policy{
+      .max_rows = 3 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
   policy.show_weight = 0.25;
   policy.click_weight = 4;
   Life life(policy);
   life.Step({c}, -1, {c});
   for (int step = 0; step < 4; ++step) life.Step({a, b});
-  // After step 6: a and b (4 * 0.25) * 0.75, c (0.25 + 4) * (0.25 * 0.75), d 0.25: c 0.796875 stays.
+  // After step 6: a and b (4 * 0.25) * 0.75, c (0.25 + 4) * (0.25 * 0.75), d 0.25: c 0.796875
+  // stays.
   EXPECT_EQ(life.shard().clicks(life.shard().Find(c)), 1);
   EXPECT_THAT(life.Step({d}), UnorderedElementsAre(a, b, c));
   // Whoever returns begins without clicks.
@@ -253,7 +266,8 @@ TEST(RowLifecycleTest, ClicksKeepARowThatOthersOutnumber) {
 }
 
 TEST(RowLifecycleTest, TheClicksOfARowTakeAFloatBehindItsState) {
-  RowPolicy policy{.max_rows = 2 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
+  RowPolicy policy{
+      .max_rows = 2 * kBucketCount, .eviction = EvictionKind::kScore, .half_life_steps = 2};
   Life without(policy);
   policy.click_weight = 1;
   Life with(policy);
@@ -323,7 +337,8 @@ TEST(RowLifecycleTest, RandomStepsFollowTheModel) {
   for (int64_t step = 1; step <= 200; ++step) {
     std::set<int64_t> named;
     for (uint64_t i = 0; i < 400; ++i) {
-      const auto words = Philox4x32(RandomKey(9, RandomPurpose::kTest, 1), static_cast<uint64_t>(step), i);
+      const auto words =
+          Philox4x32(RandomKey(9, RandomPurpose::kTest, 1), static_cast<uint64_t>(step), i);
       named.insert(static_cast<int64_t>(words[0] % (words[1] % 3 == 0 ? 20'000u : 3'000u)));
     }
     for (const int64_t id : named) {
@@ -351,7 +366,8 @@ TEST(RowLifecycleTest, RandomStepsFollowTheModel) {
     std::vector<int64_t> expected;
     for (const auto& [id, known] : rows) expected.push_back(id);
     ASSERT_EQ(ids, expected) << "step " << step;
-    ASSERT_EQ(life.lifecycle().candidates()->size(), static_cast<int64_t>(candidates.size())) << "step " << step;
+    ASSERT_EQ(life.lifecycle().candidates()->size(), static_cast<int64_t>(candidates.size()))
+        << "step " << step;
   }
   EXPECT_GT(life.lifecycle().counts().evicted, 1000);
   EXPECT_GT(life.lifecycle().counts().expired, 100);

@@ -17,10 +17,13 @@ namespace {
 constexpr double kLr = 0.05, kEps = 1e-8;
 const int kDims[] = {1, 3, 4, 7, 16};
 
-double Gradient(int step, int e) { return (e % 2 == 0 ? 0.3 : -0.7) + 0.11 * e - 0.05 * step * (e + 1); }
+double Gradient(int step, int e) {
+  return (e % 2 == 0 ? 0.3 : -0.7) + 0.11 * e - 0.05 * step * (e + 1);
+}
 double FirstValue(int e) { return 0.5 - 0.2 * e; }
 
-// A row run through two steps (updates 3 and 4, so that adam's t differs from the row's age) in float32.
+// A row run through two steps (updates 3 and 4, so that adam's t differs from the row's age) in
+// float32.
 struct Row {
   std::vector<float> value, state;
 };
@@ -40,8 +43,9 @@ Row RunTwoSteps(const SparseOptimizer& optimizer, int dim) {
 
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected) {
   ASSERT_EQ(actual.size(), expected.size());
-  for (size_t i = 0; i < actual.size(); ++i)
+  for (size_t i = 0; i < actual.size(); ++i) {
     EXPECT_NEAR(actual[i], expected[i], 1e-6 + 1e-5 * std::abs(expected[i])) << "element " << i;
+  }
 }
 
 TEST(SparseOptimizerTest, SgdSubtractsLrTimesGradient) {
@@ -49,7 +53,9 @@ TEST(SparseOptimizerTest, SgdSubtractsLrTimesGradient) {
     SparseOptimizer optimizer;
     optimizer.kind = SparseOptimizerKind::kSgd;
     std::vector<double> w;
-    for (int e = 0; e < dim; ++e) w.push_back(FirstValue(e) - kLr * (Gradient(0, e) + Gradient(1, e)));
+    for (int e = 0; e < dim; ++e) {
+      w.push_back(FirstValue(e) - kLr * (Gradient(0, e) + Gradient(1, e)));
+    }
     const Row row = RunTwoSteps(optimizer, dim);
     ExpectNear(row.value, w);
     EXPECT_TRUE(row.state.empty());
@@ -66,7 +72,8 @@ TEST(SparseOptimizerTest, AdagradAccumulatesPerElementFromItsInitialValue) {
       for (int e = 0; e < dim; ++e) {
         const double g0 = Gradient(0, e), g1 = Gradient(1, e);
         const double s0 = initial + g0 * g0, s1 = s0 + g1 * g1;
-        w.push_back(FirstValue(e) - kLr * g0 / (std::sqrt(s0) + kEps) - kLr * g1 / (std::sqrt(s1) + kEps));
+        w.push_back(FirstValue(e) - kLr * g0 / (std::sqrt(s0) + kEps) -
+                    kLr * g1 / (std::sqrt(s1) + kEps));
         s.push_back(s1);
       }
       const Row row = RunTwoSteps(optimizer, dim);
@@ -76,7 +83,8 @@ TEST(SparseOptimizerTest, AdagradAccumulatesPerElementFromItsInitialValue) {
   }
 }
 
-// Widths with code of their own, and vectors of whatever width the CPU has, give the bits of one element after the other.
+// Widths with code of their own, and vectors of whatever width the CPU has, give the bits of one
+// element after the other.
 TEST(SparseOptimizerTest, AdagradHasTheBitsOfScalarArithmetic) {
   for (int dim : {1, 5, 8, 16, 17, 32, 33}) {
     SparseOptimizer optimizer;
@@ -104,7 +112,8 @@ TEST(SparseOptimizerTest, AdagradHasTheBitsOfScalarArithmetic) {
 
 TEST(SparseOptimizerTest, RowwiseAdagradKeepsOneSumPerRowInAllDecayModes) {
   for (int dim : kDims) {
-    for (WeightDecayMode mode : {WeightDecayMode::kNone, WeightDecayMode::kL2, WeightDecayMode::kDecouple}) {
+    for (WeightDecayMode mode :
+         {WeightDecayMode::kNone, WeightDecayMode::kL2, WeightDecayMode::kDecouple}) {
       const double wd = 0.2, initial = 0.1;
       SparseOptimizer optimizer;
       optimizer.kind = SparseOptimizerKind::kRowwiseAdagrad;
@@ -122,7 +131,8 @@ TEST(SparseOptimizerTest, RowwiseAdagradKeepsOneSumPerRowInAllDecayModes) {
         }
         s += squares / dim;
         const double m = kLr / (std::sqrt(s) + kEps);
-        const double c = mode == WeightDecayMode::kNone ? 1 : 1 - (mode == WeightDecayMode::kL2 ? m : kLr) * wd;
+        const double c =
+            mode == WeightDecayMode::kNone ? 1 : 1 - (mode == WeightDecayMode::kL2 ? m : kLr) * wd;
         for (int e = 0; e < dim; ++e) w[e] = c * w[e] - m * Gradient(step, e);
       }
       SCOPED_TRACE(testing::Message() << "dim " << dim << " mode " << static_cast<int>(mode));
@@ -149,7 +159,9 @@ TEST(SparseOptimizerTest, AdamCorrectsByTheGlobalUpdateNumber) {
           const double g = Gradient(step, e), t = 3 + step;
           m[e] = b1 * m[e] + (1 - b1) * g;
           v[e] = b2 * v[e] + (1 - b2) * g * g;
-          x -= kLr * (m[e] / (1 - std::pow(b1, t)) / (std::sqrt(v[e] / (1 - std::pow(b2, t))) + kEps) + wd * x);
+          x -= kLr *
+               (m[e] / (1 - std::pow(b1, t)) / (std::sqrt(v[e] / (1 - std::pow(b2, t))) + kEps) +
+                wd * x);
         }
         w.push_back(x);
       }
@@ -197,7 +209,8 @@ double Length(const std::vector<double>& row) {
 
 TEST(SparseOptimizerTest, LambsStepIsAsLongAsTheRateSaysOfTheRow) {
   for (int dim : kDims) {
-    for (const SparseOptimizerKind kind : {SparseOptimizerKind::kLamb, SparseOptimizerKind::kPartialRowwiseLamb}) {
+    for (const SparseOptimizerKind kind :
+         {SparseOptimizerKind::kLamb, SparseOptimizerKind::kPartialRowwiseLamb}) {
       for (double wd : {0.0, 0.1}) {
         const double b1 = 0.8, b2 = 0.95;
         const bool rowwise = kind == SparseOptimizerKind::kPartialRowwiseLamb;
@@ -212,7 +225,9 @@ TEST(SparseOptimizerTest, LambsStepIsAsLongAsTheRateSaysOfTheRow) {
           std::vector<double> g;
           for (int e = 0; e < dim; ++e) g.push_back(Gradient(step, e));
           const double mean = Length(g) * Length(g) / dim, t = 3 + step;
-          for (size_t i = 0; i < v.size(); ++i) v[i] = b2 * v[i] + (1 - b2) * (rowwise ? mean : g[i] * g[i]);
+          for (size_t i = 0; i < v.size(); ++i) {
+            v[i] = b2 * v[i] + (1 - b2) * (rowwise ? mean : g[i] * g[i]);
+          }
           for (int e = 0; e < dim; ++e) {
             m[e] = b1 * m[e] + (1 - b1) * g[e];
             const double second = v[rowwise ? 0 : e] / (1 - std::pow(b2, t));
@@ -265,7 +280,8 @@ TEST(SparseOptimizerTest, LarsTakesAThousandthOfTheRateForARowAndItsGradient) {
 // 0 / 0 in the formulas, which must not become NaN.
 TEST(SparseOptimizerTest, RowsOfZerosAndGradientsOfZerosStayFiniteUnderLarsAndLamb) {
   for (const SparseOptimizerKind kind :
-       {SparseOptimizerKind::kLamb, SparseOptimizerKind::kPartialRowwiseLamb, SparseOptimizerKind::kLarsSgd}) {
+       {SparseOptimizerKind::kLamb, SparseOptimizerKind::kPartialRowwiseLamb,
+        SparseOptimizerKind::kLarsSgd}) {
     SparseOptimizer optimizer;
     optimizer.kind = kind;
     for (const std::vector<float>& first : {std::vector<float>{0, 0}, {0.5f, -1}}) {
@@ -275,7 +291,8 @@ TEST(SparseOptimizerTest, RowsOfZerosAndGradientsOfZerosStayFiniteUnderLarsAndLa
         const RowUpdate row{value.data(), state.data(), gradient.data()};
         UpdateRows(optimizer, kLr, 1, 2, {&row, 1});
         const bool moves = first[0] != 0 && gradient[0] != 0;
-        EXPECT_EQ(value != first, moves) << TypeOf(kind).name << " " << first[0] << " " << gradient[0];
+        EXPECT_EQ(value != first, moves)
+            << TypeOf(kind).name << " " << first[0] << " " << gradient[0];
         for (const float x : value) EXPECT_TRUE(std::isfinite(x)) << TypeOf(kind).name;
         for (const float x : state) EXPECT_TRUE(std::isfinite(x)) << TypeOf(kind).name;
       }
@@ -297,7 +314,8 @@ TEST(SparseOptimizerTest, AdadeltaAndRmspropAreTorchsFormulas) {
         delta_w.push_back(FirstValue(e));
         rms_w.push_back(FirstValue(e));
         for (int step = 0; step < 2; ++step) {
-          const double g = Gradient(step, e) + wd * delta_w[e], h = Gradient(step, e) + wd * rms_w[e];
+          const double g = Gradient(step, e) + wd * delta_w[e],
+                       h = Gradient(step, e) + wd * rms_w[e];
           v[e] = rho * v[e] + (1 - rho) * g * g;
           const double d = std::sqrt(u[e] + eps) / std::sqrt(v[e] + eps) * g;
           u[e] = rho * u[e] + (1 - rho) * d * d;
@@ -345,7 +363,8 @@ TEST(SparseOptimizerTest, FtrlShrinksElementsAndRows) {
           if (std::abs(z[e]) > l1) u[e] = z[e] - (z[e] > 0 ? l1 : -l1);
           squares += u[e] * u[e];
         }
-        const double kept = squares > 0 ? std::max(0.0, 1 - l21 * std::sqrt(dim) / std::sqrt(squares)) : 0;
+        const double kept =
+            squares > 0 ? std::max(0.0, 1 - l21 * std::sqrt(dim) / std::sqrt(squares)) : 0;
         for (int e = 0; e < dim; ++e) w[e] = -kept * u[e] / ((beta + std::sqrt(s[e])) / kLr + l2);
       }
       const Row row = RunTwoSteps(optimizer, dim);
@@ -420,7 +439,8 @@ TEST(SparseOptimizerTest, ZeroGradientMovesARowOnlyUnderMomentum) {
     std::vector<float> value = {0.5f, -0.25f}, state(SparseStateDim(kind, 2));
     FillInitialState(optimizer, state);
     const std::vector<float> gradient = {1.0f, 1.0f}, zero = {0.0f, 0.0f};
-    const RowUpdate first{value.data(), state.data(), gradient.data()}, second{value.data(), state.data(), zero.data()};
+    const RowUpdate first{value.data(), state.data(), gradient.data()},
+        second{value.data(), state.data(), zero.data()};
     UpdateRows(optimizer, kLr, 1, 2, {&first, 1});
     const std::vector<float> after_first = value;
     UpdateRows(optimizer, kLr, 2, 2, {&second, 1});
@@ -457,7 +477,9 @@ TEST_P(SparseOptimizerKinds, ARowDoesNotDependOnItsNeighboursOrItsAlignment) {
   }
   for (int step = 0; step < 2; ++step) {
     for (const RowUpdate& row : rows) {
-      for (int e = 0; e < kDim; ++e) const_cast<float*>(row.gradient)[e] = static_cast<float>(Gradient(step, e));
+      for (int e = 0; e < kDim; ++e) {
+        const_cast<float*>(row.gradient)[e] = static_cast<float>(Gradient(step, e));
+      }
     }
     UpdateRows(optimizer, kLr, 3 + step, kDim, rows);
   }
@@ -467,7 +489,8 @@ TEST_P(SparseOptimizerKinds, ARowDoesNotDependOnItsNeighboursOrItsAlignment) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SparseOptimizerKinds, testing::ValuesIn(AllKinds<SparseOptimizerKind>()),
+INSTANTIATE_TEST_SUITE_P(All, SparseOptimizerKinds,
+                         testing::ValuesIn(AllKinds<SparseOptimizerKind>()),
                          [](const auto& info) { return std::string(TypeOf(info.param).name); });
 
 }  // namespace

@@ -52,7 +52,8 @@ TEST(TableShardTest, NewRowHasItsInitialValueAndState) {
   std::vector<float> expected(3);
   shard.ReadInitialValue(0, expected);
   EXPECT_EQ(std::vector<float>(shard.value(slot), shard.value(slot) + 3), expected);
-  EXPECT_EQ(std::vector<float>(shard.state(slot), shard.state(slot) + 3), std::vector<float>(3, 0.5f));
+  EXPECT_EQ(std::vector<float>(shard.state(slot), shard.state(slot) + 3),
+            std::vector<float>(3, 0.5f));
   EXPECT_EQ(shard.frequency(slot), 0);
   EXPECT_EQ(shard.last_step(slot), 0);
 }
@@ -74,7 +75,8 @@ TEST(TableShardTest, ARowOfFewerBitsReadsWhatItsIdReadBefore) {
     EXPECT_EQ(after, before) << TypeOf(kind).name;
     EXPECT_EQ(again, before);
     for (const int64_t slot : slots) {
-      EXPECT_EQ(std::vector<float>(shard.state(slot), shard.state(slot) + 5), std::vector<float>(5, 0.5f));
+      EXPECT_EQ(std::vector<float>(shard.state(slot), shard.state(slot) + 5),
+                std::vector<float>(5, 0.5f));
       EXPECT_EQ(shard.state(slot) - shard.floats(slot), kind == ValueKind::kInt8 ? 2 : 3);
     }
   }
@@ -127,7 +129,8 @@ TEST(TableShardTest, SortedRowsAreInBucketThenIdOrderAndComplete) {
     if (i == 0) continue;
     const int before = BucketOf(RowHash(shard.table_hash(), rows[i - 1].id)),
               bucket = BucketOf(RowHash(shard.table_hash(), rows[i].id));
-    ASSERT_TRUE(before < bucket || (before == bucket && rows[i - 1].id < rows[i].id)) << "row " << i;
+    ASSERT_TRUE(before < bucket || (before == bucket && rows[i - 1].id < rows[i].id))
+        << "row " << i;
   }
 }
 
@@ -182,9 +185,10 @@ TEST(TableShardTest, AMillionRowsGoInAndComeOut) {
   }
   const auto read = std::chrono::steady_clock::now();
   EXPECT_EQ(found, kRows);
-  const std::chrono::duration<double, std::nano> create_time = created - start, read_time = read - created;
-  std::cout << "create " << create_time.count() / kRows << " ns/row, find and read " << read_time.count() / kRows
-            << " ns/row\n";
+  const std::chrono::duration<double, std::nano> create_time = created - start,
+                                                 read_time = read - created;
+  std::cout << "create " << create_time.count() / kRows << " ns/row, find and read "
+            << read_time.count() / kRows << " ns/row\n";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// A table changes at random while its snapshot is taken at random, on one thread: what is taken is what was there.
+// A table changes at random while its snapshot is taken at random, on one thread: what is taken is
+// what was there.
 #include "ps/table/table_snapshot.h"
 
 #include <map>
@@ -24,8 +25,8 @@ Table MakeTable(int dim) {
   return table;
 }
 
-std::string RowText(int64_t id, int64_t frequency, int64_t last_step, const float* value, int dim, const float* state,
-                    int state_dim) {
+std::string RowText(int64_t id, int64_t frequency, int64_t last_step, const float* value, int dim,
+                    const float* state, int state_dim) {
   std::string text = absl::StrCat(id, " f", frequency, " s", last_step, ":");
   for (int e = 0; e < dim; ++e) absl::StrAppend(&text, " ", value[e]);
   for (int e = 0; e < state_dim; ++e) absl::StrAppend(&text, " /", state[e]);
@@ -44,10 +45,11 @@ class Subject {
   std::string Text() const {
     std::string text;
     for (const auto& [id, slot] : shard_.SortedRows()) {
-      absl::StrAppend(&text,
-                      RowText(id, shard_.frequency(slot), shard_.last_step(slot), shard_.value(slot), shard_.dim(),
-                              shard_.state(slot), shard_.state_dim()),
-                      "\n");
+      absl::StrAppend(
+          &text,
+          RowText(id, shard_.frequency(slot), shard_.last_step(slot), shard_.value(slot),
+                  shard_.dim(), shard_.state(slot), shard_.state_dim()),
+          "\n");
     }
     return text;
   }
@@ -61,20 +63,22 @@ class Subject {
     std::string text;
     int64_t first = 0;
     const auto take = [&] {
-      const int64_t end = std::min<int64_t>(first + 1 + static_cast<int64_t>(random_() % 700), rows.size());
+      const int64_t end =
+          std::min<int64_t>(first + 1 + static_cast<int64_t>(random_() % 700), rows.size());
       RowImage image;
       snapshot.Take(order.Slots(first, end), order.BucketAt(end), &image);
       for (size_t i = 0; i < image.ids.size(); ++i) {
-        absl::StrAppend(
-            &text,
-            RowText(image.ids[i], image.frequency[i], image.last_step[i], image.values.data() + i * shard_.dim(),
-                    shard_.dim(), image.states.data() + i * shard_.state_dim(), shard_.state_dim()),
-            "\n");
+        absl::StrAppend(&text,
+                        RowText(image.ids[i], image.frequency[i], image.last_step[i],
+                                image.values.data() + i * shard_.dim(), shard_.dim(),
+                                image.states.data() + i * shard_.state_dim(), shard_.state_dim()),
+                        "\n");
       }
       first = end;
     };
     for (int64_t step = kStep + 1; first < rows.size(); ++step) {
-      for (int change = static_cast<int>(random_() % 300); change > 0 && shard_.size() > 0; --change) {
+      for (int change = static_cast<int>(random_() % 300); change > 0 && shard_.size() > 0;
+           --change) {
         if (random_() % 5 == 0) {
           Create(step);
           continue;
@@ -100,11 +104,17 @@ class Subject {
   }
   void Create(int64_t step) {
     const int64_t id = static_cast<int64_t>(random_() >> 24);
-    if (shard_.Find(id) == TableShard::kNoSlot) Change(shard_.Create(id), 1 + static_cast<int64_t>(random_() % step));
+    if (shard_.Find(id) == TableShard::kNoSlot) {
+      Change(shard_.Create(id), 1 + static_cast<int64_t>(random_() % step));
+    }
   }
   void Change(int64_t slot, int64_t step) {
-    for (int e = 0; e < shard_.dim(); ++e) shard_.value(slot)[e] = static_cast<float>(random_() % 1000);
-    for (int e = 0; e < shard_.state_dim(); ++e) shard_.state(slot)[e] = static_cast<float>(random_() % 1000);
+    for (int e = 0; e < shard_.dim(); ++e) {
+      shard_.value(slot)[e] = static_cast<float>(random_() % 1000);
+    }
+    for (int e = 0; e < shard_.state_dim(); ++e) {
+      shard_.state(slot)[e] = static_cast<float>(random_() % 1000);
+    }
     shard_.frequency(slot) += 1;
     shard_.last_step(slot) = step;
   }
@@ -117,10 +127,12 @@ TEST(TableSnapshotTest, WhatIsTakenIsWhatWasThere) {
   int64_t copied = 0;
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     const int dim = static_cast<int>(1 + seed % 5);
-    Subject subject(seed, dim, seed % 3 == 0 ? SparseOptimizerKind::kSgd : SparseOptimizerKind::kAdagrad);
+    Subject subject(seed, dim,
+                    seed % 3 == 0 ? SparseOptimizerKind::kSgd : SparseOptimizerKind::kAdagrad);
     const std::string expected = subject.Text();
     const uint64_t one_block = 256 * 128;
-    ASSERT_EQ(subject.TextOfSnapshot(seed % 2 == 0 ? one_block : uint64_t{1} << 30, &copied), expected)
+    ASSERT_EQ(subject.TextOfSnapshot(seed % 2 == 0 ? one_block : uint64_t{1} << 30, &copied),
+              expected)
         << "seed " << seed;
   }
   EXPECT_GT(copied, 10'000);

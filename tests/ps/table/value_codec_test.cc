@@ -24,7 +24,8 @@ std::vector<float> Nearest(ValueKind kind, std::vector<float> values) {
 }
 float Nearest(ValueKind kind, float value) { return Nearest(kind, std::vector<float>{value})[0]; }
 
-std::vector<float> Stochastic(ValueKind kind, const std::vector<float>& values, uint64_t key, int64_t id) {
+std::vector<float> Stochastic(ValueKind kind, const std::vector<float>& values, uint64_t key,
+                              int64_t id) {
   const ValueCodec codec(kind, static_cast<int>(values.size()));
   std::vector<float> row(static_cast<size_t>(codec.words())), read(values.size());
   codec.Write(values.data(), key, id, row.data());
@@ -35,12 +36,13 @@ std::vector<float> Stochastic(ValueKind kind, const std::vector<float>& values, 
 // A number of any exponent in [low, high) and its neighbours in float32.
 float AnyFloat(uint64_t i, int low, int high) {
   const auto words = Philox4x32(RandomKey(1, RandomPurpose::kTest, 77), i, 0);
-  const float size = std::ldexp(1.0f + UnitFloat(words[0]), low + static_cast<int>(words[1] % (high - low)));
+  const float size =
+      std::ldexp(1.0f + UnitFloat(words[0]), low + static_cast<int>(words[1] % (high - low)));
   return words[2] % 2 == 0 ? size : -size;
 }
 
-// The numbers of FP16 and BF16 next to x, towards zero and away from it, by double arithmetic: significand bits s and
-// the least exponent.
+// The numbers of FP16 and BF16 next to x, towards zero and away from it, by double arithmetic:
+// significand bits s and the least exponent.
 struct Neighbours {
   double inner, outer;
 };
@@ -66,7 +68,8 @@ TEST(ValueCodecTest, RoundsToTheNearerNeighbourAndTiesToEven) {
       }
     }
   }
-  // Half-way cases, written down: 1 + 2^-8 lies between 1 and 1 + 2^-7 of BF16, 1 + 3 2^-8 between 1 + 2^-7 and 1 + 2^-6.
+  // Half-way cases, written down: 1 + 2^-8 lies between 1 and 1 + 2^-7 of BF16, 1 + 3 2^-8 between
+  // 1 + 2^-7 and 1 + 2^-6.
   EXPECT_EQ(Nearest(ValueKind::kBf16, 1 + 0x1p-8f), 1);
   EXPECT_EQ(Nearest(ValueKind::kBf16, 1 + 0x3p-8f), 1 + 0x1p-6f);
   EXPECT_EQ(Nearest(ValueKind::kFp16, -1 - 0x1p-11f), -1);
@@ -79,10 +82,12 @@ TEST(ValueCodecTest, RoundsToTheNearerNeighbourAndTiesToEven) {
 TEST(ValueCodecTest, EveryNumberOfATypeStays) {
   for (uint32_t code = 0; code < 65536; ++code) {
     const float bf16 = std::bit_cast<float>(code << 16);
-    // The value of a half by its definition: (-1)^s 2^(e - 15) (1 + m / 1024), or 2^-14 m / 1024 where e = 0.
+    // The value of a half by its definition: (-1)^s 2^(e - 15) (1 + m / 1024), or 2^-14 m / 1024
+    // where e = 0.
     const int e = static_cast<int>(code >> 10 & 31), m = static_cast<int>(code & 1023);
     const double size = e == 0 ? std::ldexp(m, -24) : std::ldexp(1024 + m, e - 25);
-    const float fp16 = e == 31 ? kInfinity : static_cast<float>((code & 0x8000) != 0 ? -size : size);
+    const float fp16 =
+        e == 31 ? kInfinity : static_cast<float>((code & 0x8000) != 0 ? -size : size);
     for (const auto& [kind, x] : {std::pair(ValueKind::kBf16, bf16), {ValueKind::kFp16, fp16}}) {
       if (std::isnan(x)) continue;
       ASSERT_EQ(BitsOf(Nearest(kind, x)), BitsOf(x)) << x;
@@ -103,10 +108,12 @@ TEST(ValueCodecTest, WhatIsTooLargeBecomesTheLargestAndWhatIsNotFiniteStaysSo) {
     EXPECT_EQ(Stochastic(ValueKind::kBf16, {largest}, 1, id)[0], largest_bf16);
     EXPECT_EQ(Stochastic(ValueKind::kFp16, {65519.0f}, 1, id)[0], 65504);
   }
-  const float nan = std::numeric_limits<float>::quiet_NaN(), low_nan = std::bit_cast<float>(0xFF800001u);
+  const float nan = std::numeric_limits<float>::quiet_NaN(),
+              low_nan = std::bit_cast<float>(0xFF800001u);
   for (const ValueKind kind : {ValueKind::kFp16, ValueKind::kBf16}) {
     for (int64_t id = 0; id < 20; ++id) {
-      const std::vector<float> read = Stochastic(kind, {kInfinity, -kInfinity, nan, low_nan, 1}, 1, id);
+      const std::vector<float> read =
+          Stochastic(kind, {kInfinity, -kInfinity, nan, low_nan, 1}, 1, id);
       EXPECT_EQ(read[0], kInfinity);
       EXPECT_EQ(read[1], -kInfinity);
       EXPECT_TRUE(std::isnan(read[2]) && std::isnan(read[3]));
@@ -114,23 +121,30 @@ TEST(ValueCodecTest, WhatIsTooLargeBecomesTheLargestAndWhatIsNotFiniteStaysSo) {
     }
   }
   for (const float wrong : {kInfinity, -kInfinity, nan, low_nan}) {
-    for (const float x : Nearest(ValueKind::kInt8, {1, wrong, 2})) EXPECT_TRUE(std::isnan(x)) << wrong;
-    for (const float x : Stochastic(ValueKind::kInt8, {1, wrong, 2}, 1, 1)) EXPECT_TRUE(std::isnan(x)) << wrong;
+    for (const float x : Nearest(ValueKind::kInt8, {1, wrong, 2})) {
+      EXPECT_TRUE(std::isnan(x)) << wrong;
+    }
+    for (const float x : Stochastic(ValueKind::kInt8, {1, wrong, 2}, 1, 1)) {
+      EXPECT_TRUE(std::isnan(x)) << wrong;
+    }
   }
-  EXPECT_THAT(Nearest(ValueKind::kInt8, {largest, -largest, 1}), testing::ElementsAre(0x1.FCp127f, -0x1.FCp127f, 0));
+  EXPECT_THAT(Nearest(ValueKind::kInt8, {largest, -largest, 1}),
+              testing::ElementsAre(0x1.FCp127f, -0x1.FCp127f, 0));
   for (int64_t id = 0; id < 100; ++id) {
     EXPECT_EQ(Stochastic(ValueKind::kInt8, {largest}, 1, id)[0], 0x1.FCp127f);
   }
 }
 
 TEST(ValueCodecTest, Int8HasTheLeastScaleThatHoldsTheRow) {
-  EXPECT_THAT(Nearest(ValueKind::kInt8, {127, 1, -0.4f, 0.5f, 1.5f, 2.5f}), testing::ElementsAre(127, 1, 0, 0, 2, 2));
+  EXPECT_THAT(Nearest(ValueKind::kInt8, {127, 1, -0.4f, 0.5f, 1.5f, 2.5f}),
+              testing::ElementsAre(127, 1, 0, 0, 2, 2));
   EXPECT_THAT(Nearest(ValueKind::kInt8, {127.1f, 1, -0.6f}),
               testing::ElementsAre(128, 0, 0));  // scale 2: 1 is half-way
   EXPECT_THAT(Nearest(ValueKind::kInt8, {63.5f, 0.5f, 0.2f}), testing::ElementsAre(63.5, 0.5, 0));
   EXPECT_THAT(Nearest(ValueKind::kInt8, {0, -0.0f}), testing::ElementsAre(0, 0));
   EXPECT_THAT(Nearest(ValueKind::kInt8, {0x1p-126f, 0x1p-127f, 0x1.8p-127f, 0x1p-149f}),
-              testing::ElementsAre(0x1p-126f, 0, 0x1p-126f, 0));  // no scale below the least normal number
+              // No scale below the least normal number.
+              testing::ElementsAre(0x1p-126f, 0, 0x1p-126f, 0));
 }
 
 TEST(ValueCodecTest, WhatARowReadsIsRoundedToItself) {
@@ -138,11 +152,14 @@ TEST(ValueCodecTest, WhatARowReadsIsRoundedToItself) {
     for (uint64_t i = 0; i < 20'000; ++i) {
       const int spread = static_cast<int>(i % 12) + 1, top = static_cast<int>(i % 250) - 125;
       std::vector<float> values;
-      for (uint64_t e = 0; e < 1 + i % 9; ++e) values.push_back(AnyFloat(i * 9 + e, top - spread, top));
+      for (uint64_t e = 0; e < 1 + i % 9; ++e) {
+        values.push_back(AnyFloat(i * 9 + e, top - spread, top));
+      }
       for (const std::vector<float>& read :
            {Nearest(kind, values), Stochastic(kind, values, 3, static_cast<int64_t>(i))}) {
         ASSERT_EQ(Nearest(kind, read), read) << TypeOf(kind).name << ", row " << i;
-        ASSERT_EQ(Stochastic(kind, read, 4, static_cast<int64_t>(i)), read) << TypeOf(kind).name << ", row " << i;
+        ASSERT_EQ(Stochastic(kind, read, 4, static_cast<int64_t>(i)), read)
+            << TypeOf(kind).name << ", row " << i;
         for (size_t e = 0; e < read.size(); ++e) {
           ASSERT_TRUE(read[e] == 0 || std::signbit(read[e]) == std::signbit(values[e]));
         }
@@ -167,7 +184,8 @@ TEST(ValueCodecTest, RoundsStochasticallyToANeighbourAndToTheValueInTheMean) {
       }
     }
     for (size_t e = 0; e < values.size(); ++e) {
-      // Of the two values it takes the mean is x, and has a standard deviation of at most half their distance / sqrt(n).
+      // Of the two values it takes the mean is x, and has a standard deviation of at most half
+      // their distance / sqrt(n).
       const double distance = static_cast<double>(high[e]) - low[e];
       EXPECT_LE(low[e], values[e]);
       EXPECT_GE(high[e], values[e]);
@@ -184,7 +202,8 @@ TEST(ValueCodecTest, RoundsStochasticallyToANeighbourAndToTheValueInTheMean) {
   }
 }
 
-// Frozen: the draw of element e is word e % 4 of block e / 4, and rounds up below the fraction of a quantum.
+// Frozen: the draw of element e is word e % 4 of block e / 4, and rounds up below the fraction of a
+// quantum.
 TEST(ValueCodecTest, ADrawIsTheWordOfTheElement) {
   for (const ValueKind kind : {ValueKind::kFp16, ValueKind::kBf16}) {
     std::vector<float> values;
@@ -206,7 +225,8 @@ TEST(ValueCodecTest, ARowTakesItsBytesAndNoMore) {
     for (int dim = 1; dim <= 9; ++dim) {
       const ValueCodec codec(kind, dim);
       EXPECT_EQ(codec.words() * 4, TypeOf(kind).value_bytes(dim));
-      std::vector<float> values(static_cast<size_t>(dim), 1.5f), row(static_cast<size_t>(codec.words()) + 1, 7.0f);
+      std::vector<float> values(static_cast<size_t>(dim), 1.5f),
+          row(static_cast<size_t>(codec.words()) + 1, 7.0f);
       codec.Write(values.data(), row.data());
       EXPECT_EQ(row.back(), 7.0f) << TypeOf(kind).name << ", width " << dim;  // state stands there
       std::vector<float> read(static_cast<size_t>(dim));

@@ -17,7 +17,8 @@ namespace {
 
 using testing::HasSubstr;
 
-BestRule Rule(const std::string& metric, bool larger = true, int64_t patience = 0, double min_delta = 0) {
+BestRule Rule(const std::string& metric, bool larger = true, int64_t patience = 0,
+              double min_delta = 0) {
   BestRule rule;
   rule.metrics = {{metric}};
   rule.larger_is_better = larger;
@@ -26,14 +27,17 @@ BestRule Rule(const std::string& metric, bool larger = true, int64_t patience = 
   return rule;
 }
 
-// "best 20=0.5 waited 1" of evaluations at steps 10, 20, ..., and "stop" where patience has run out.
+// "best 20=0.5 waited 1" of evaluations at steps 10, 20, ..., and "stop" where patience has run
+// out.
 std::string Verdict(const BestRule& rule, const std::vector<double>& values) {
   std::vector<ValuedStep> steps;
-  for (const double value : values) steps.push_back({10 * static_cast<int64_t>(steps.size() + 1), value});
+  for (const double value : values) {
+    steps.push_back({10 * static_cast<int64_t>(steps.size() + 1), value});
+  }
   const Standing standing = StandingOf(rule, steps);
   if (!standing.best.has_value()) return absl::StrCat("none waited ", standing.waited);
-  return absl::StrCat("best ", standing.best->step, "=", standing.best->value, " waited ", standing.waited,
-                      standing.out_of_patience ? " stop" : "");
+  return absl::StrCat("best ", standing.best->step, "=", standing.best->value, " waited ",
+                      standing.waited, standing.out_of_patience ? " stop" : "");
 }
 
 TEST(StandingTest, TheFirstOfTheBestValuesIsTheBest) {
@@ -60,8 +64,8 @@ TEST(StandingTest, PatienceCountsEvaluationsWithoutGainAboveMinDelta) {
   EXPECT_EQ(Verdict(Rule("loss", false, 0, 0.25), {0.75, 1, 1, 1, 1}), "best 10=0.75 waited 4");
 }
 
-// The decision depends on the evaluations alone: judging them one by one, as a run does, gives at each what judging the
-// same beginning of the list gives.
+// The decision depends on the evaluations alone: judging them one by one, as a run does, gives at
+// each what judging the same beginning of the list gives.
 TEST(StandingTest, EveryBeginningOfTheListIsJudgedAsIfTheRunHadJustBegun) {
   const BestRule rule = Rule("auc", true, 3, 0.0625);
   std::vector<double> values;
@@ -97,7 +101,8 @@ Slice SliceOf(const std::string& value, double auc, const std::string& task = "c
 }
 
 TEST(ValueOfTest, IsTheWeightedSum) {
-  const std::map<std::string, double> values = {{"auc_ctr", 0.5}, {"auc_cvr", 0.25}, {"broken", std::nan("")}};
+  const std::map<std::string, double> values = {
+      {"auc_ctr", 0.5}, {"auc_cvr", 0.25}, {"broken", std::nan("")}};
   EXPECT_EQ(ValueOf(Rule("auc_ctr"), values, {}), 0.5);
   EXPECT_EQ(ValueOf(Rule("auc_cxr"), values, {}), std::nullopt);
   EXPECT_EQ(ValueOf(Rule("broken"), values, {}), std::nullopt);
@@ -142,7 +147,8 @@ TEST(WhyNoValueTest, NamesWhatIsMissing) {
   one_class.quality.logloss = 0.25;
   EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("1", 0.75), one_class}),
             "auc_ctr has no value where tab is home: every label is 0");
-  EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("1", 0.75), SliceOf("2", 0.5), SliceOf("home", 0.5, "cvr")}),
+  EXPECT_EQ(WhyNoValue(sliced, values,
+                       {SliceOf("1", 0.75), SliceOf("2", 0.5), SliceOf("home", 0.5, "cvr")}),
             "there is no slice 'home' of tab, but 1, 2");
   EXPECT_EQ(WhyNoValue(sliced, values, {SliceOf("home", 0.75)}), "");
 }
@@ -150,23 +156,27 @@ TEST(WhyNoValueTest, NamesWhatIsMissing) {
 TEST(ReadValuedStepsTest, GivesTheBitsThatTheRunSaw) {
   TemporaryDirectory directory;
   const double value = 0.1 + 0.2;  // no short decimal
-  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt",
-                                absl::StrCat("{\"global_step\":10,\"auc_ctr\":0.30000000000000004}\n",
-                                             "{\"global_step\":20,\"auc_ctr\":null}\n{\"global_step\":30}\n",
-                                             "{\"global_step\":40,\"auc_ctr\":0.5}\n{\"global_st")));
+  ASSERT_OK(WriteFileAtomically(
+      directory / "train_eval_result.txt",
+      absl::StrCat("{\"global_step\":10,\"auc_ctr\":0.30000000000000004}\n",
+                   "{\"global_step\":20,\"auc_ctr\":null}\n{\"global_step\":30}\n",
+                   "{\"global_step\":40,\"auc_ctr\":0.5}\n{\"global_st")));
   const std::vector<ValuedStep> steps = ReadValuedSteps(directory.path(), Rule("auc_ctr"));
   ASSERT_EQ(steps.size(), 2u);
   EXPECT_EQ(steps[0].step, 10);
   EXPECT_EQ(steps[0].value, value);
   EXPECT_EQ(steps[1].step, 40);
 
-  ASSERT_OK(WriteFileAtomically(
-      directory / "train_eval_slices.jsonl",
-      "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":\"1\",\"task\":\"ctr\",\"auc\":0.625,"
-      "\"grouped_auc\":0.5,\"grouped_auc_by_impressions\":0.75}\n"
-      "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":null,\"task\":\"ctr\",\"auc\":0.25}\n"
-      "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"value\",\"value\":\"1\",\"task\":\"ctr\",\"auc\":null}\n"
-      "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"all\",\"task\":\"ctr\",\"auc\":0.75}\n"));
+  ASSERT_OK(WriteFileAtomically(directory / "train_eval_slices.jsonl",
+                                "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\","
+                                "\"value\":\"1\",\"task\":\"ctr\",\"auc\":0.625,"
+                                "\"grouped_auc\":0.5,\"grouped_auc_by_impressions\":0.75}\n"
+                                "{\"global_step\":10,\"slice_by\":\"tab\",\"slice\":\"value\","
+                                "\"value\":null,\"task\":\"ctr\",\"auc\":0.25}\n"
+                                "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"value\","
+                                "\"value\":\"1\",\"task\":\"ctr\",\"auc\":null}\n"
+                                "{\"global_step\":40,\"slice_by\":\"tab\",\"slice\":\"all\","
+                                "\"task\":\"ctr\",\"auc\":0.75}\n"));
   const auto of_slice = [&](const std::string& name, SliceMeasure measure = SliceMeasure::kAuc) {
     BestRule rule = Rule("auc_ctr");
     rule.metrics[0].slice_by = "tab";
@@ -200,21 +210,25 @@ TEST(DescribePeaksTest, NamesTheStepsOnlyWhereTheyDiffer) {
     tower.losses.push_back(loss);
     model.towers.push_back(tower);
   }
-  std::vector<EvaluationLine> lines = {{157, R"({"global_step":157,"auc_like":0.7028,"auc_love":0.61})"},
-                                       {314, R"({"global_step":314,"auc_like":0.69,"auc_love":0.6034})"}};
+  std::vector<EvaluationLine> lines = {
+      {157, R"({"global_step":157,"auc_like":0.7028,"auc_love":0.61})"},
+      {314, R"({"global_step":314,"auc_like":0.69,"auc_love":0.6034})"}};
   EXPECT_EQ(DescribePeaks(model, lines), "");
   lines[1].json = R"({"global_step":314,"auc_like":0.69,"auc_love":0.6234})";
-  EXPECT_EQ(DescribePeaks(model, lines), "auc_like 0.7028 at step 157, auc_love 0.6234 at step 314");
+  EXPECT_EQ(DescribePeaks(model, lines),
+            "auc_like 0.7028 at step 157, auc_love 0.6234 at step 314");
   model.towers[1].metrics.clear();  // its loss, of which less is better
   lines[0].json = R"({"global_step":157,"auc_like":0.7028,"binary_cross_entropy_love":0.5})";
   lines[1].json = R"({"global_step":314,"auc_like":0.69,"binary_cross_entropy_love":0.25})";
-  EXPECT_EQ(DescribePeaks(model, lines), "auc_like 0.7028 at step 157, binary_cross_entropy_love 0.2500 at step 314");
+  EXPECT_EQ(DescribePeaks(model, lines),
+            "auc_like 0.7028 at step 157, binary_cross_entropy_love 0.2500 at step 314");
 }
 
 TEST(BestCheckpointTest, IsReadBackAndFoundWhileItsCheckpointIsThere) {
   TemporaryDirectory directory;
   EXPECT_THAT(std::string(ResolveCheckpointFlag("best", directory.path()).status().message()),
-              testing::AllOf(HasSubstr("there is no best checkpoint in"), HasSubstr("train_config.keep_best")));
+              testing::AllOf(HasSubstr("there is no best checkpoint in"),
+                             HasSubstr("train_config.keep_best")));
   const BestCheckpoint written{785, "auc_like", true, 0.1 + 0.2, "model.ckpt-785"};
   ASSERT_OK(WriteBestCheckpoint(directory.path(), written));
   ASSERT_OK_AND_ASSIGN(const BestCheckpoint read, ReadBestCheckpoint(directory.path()));
@@ -226,28 +240,34 @@ TEST(BestCheckpointTest, IsReadBackAndFoundWhileItsCheckpointIsThere) {
   EXPECT_THAT(std::string(ResolveCheckpointFlag("best", directory.path()).status().message()),
               testing::AllOf(HasSubstr("is gone"), HasSubstr("model.ckpt-785, auc_like 0.3000")));
   ASSERT_OK(MakeDirectories(directory / "model.ckpt-785"));
-  EXPECT_EQ(ResolveCheckpointFlag("best", directory.path()).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ResolveCheckpointFlag("best", directory.path()).status().code(),
+            absl::StatusCode::kDataLoss);
   ASSERT_OK(WriteFileAtomically(directory / "model.ckpt-785/manifest.json", "{}"));
   EXPECT_EQ(*ResolveCheckpointFlag("best", directory.path()), directory / "model.ckpt-785");
 }
 
 TEST(BestCheckpointTest, AFileOfAnotherFormIsDamage) {
   TemporaryDirectory directory;
-  for (const char* text :
-       {"", "{", "[]", "{}", R"({"step":5,"metric":"a","larger_is_better":true,"value":"x","path":"model.ckpt-5"})",
-        R"({"step":5,"metric":"a","larger_is_better":1,"value":1,"path":"model.ckpt-5"})",
-        R"({"step":-5,"metric":"a","larger_is_better":true,"value":1,"path":"model.ckpt--5"})",
-        R"({"step":5,"metric":"a","larger_is_better":true,"value":1,"path":"../other/model.ckpt-5"})"}) {
+  for (
+      const char* text :
+      {"", "{", "[]", "{}",
+       R"({"step":5,"metric":"a","larger_is_better":true,"value":"x","path":"model.ckpt-5"})",
+       R"({"step":5,"metric":"a","larger_is_better":1,"value":1,"path":"model.ckpt-5"})",
+       R"({"step":-5,"metric":"a","larger_is_better":true,"value":1,"path":"model.ckpt--5"})",
+       R"({"step":5,"metric":"a","larger_is_better":true,"value":1,"path":"../other/model.ckpt-5"})"}) {
     ASSERT_OK(WriteFileAtomically(directory / kBestCheckpointFile, text));
     const Status status = ReadBestCheckpoint(directory.path()).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << text;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("best_checkpoint.json is damaged")) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("best_checkpoint.json is damaged"))
+        << text;
   }
 }
 
 TEST(CheckpointFlagTest, APathOfTheConfigIsNamedByItsField) {
-  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/nowhere").status(), IsError("model_dir: /nowhere does not exist"));
-  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/elsewhere").status(), IsError("/nowhere does not exist"));
+  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/nowhere").status(),
+              IsError("model_dir: /nowhere does not exist"));
+  EXPECT_THAT(ResolveCheckpointFlag("/nowhere", "/elsewhere").status(),
+              IsError("/nowhere does not exist"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Damage to a checkpoint is always found, named, and answered with what to do; nothing is loaded from it.
+// Damage to a checkpoint is always found, named, and answered with what to do; nothing is loaded
+// from it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -58,15 +59,18 @@ TEST_F(DamagedCheckpoint, NoFlippedByteAndNoCutIsLoaded) {
   const uintmax_t stride = std::max<uintmax_t>(1, bytes / 1500);
   int flips = 0, cuts = 0, removals = 0, missed = 0;
   const Status status = RunCluster(
-      config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true), [&](const WorkerContext& context) -> Status {
+      config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true),
+      [&](const WorkerContext& context) -> Status {
         const auto expect_refused = [&](const std::string& file, const std::string& what) {
           const auto found = FindCheckpoint(context, checkpoint);
           if (!found.ok() &&
-              found.status().message().find(std::filesystem::path(file).filename().string()) != std::string::npos) {
+              found.status().message().find(std::filesystem::path(file).filename().string()) !=
+                  std::string::npos) {
             return;
           }
           ++missed;
-          ADD_FAILURE() << what << " of " << file << ": " << (found.ok() ? "loaded" : found.status().ToString());
+          ADD_FAILURE() << what << " of " << file << ": "
+                        << (found.ok() ? "loaded" : found.status().ToString());
         };
         for (const std::string& file : files) {
           const std::string whole = ReadFile(file).value();
@@ -88,8 +92,8 @@ TEST_F(DamagedCheckpoint, NoFlippedByteAndNoCutIsLoaded) {
         return FindCheckpoint(context, checkpoint).status();  // whole again
       });
   EXPECT_OK(status);
-  std::cout << files.size() << " files, " << bytes << " bytes: " << flips << " flips, " << cuts << " cuts, " << removals
-            << " removals, " << missed << " not refused by name\n";
+  std::cout << files.size() << " files, " << bytes << " bytes: " << flips << " flips, " << cuts
+            << " cuts, " << removals << " removals, " << missed << " not refused by name\n";
   EXPECT_GT(flips, 1000);
 }
 
@@ -97,7 +101,8 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
   const JobConfig undisturbed = Trained("undisturbed");
   const JobConfig config = Trained("model");
   const auto damage = [&](int64_t step) {
-    const std::string file = absl::StrCat(config.model_dir, "/", CheckpointName(step), "/dense.safetensors");
+    const std::string file =
+        absl::StrCat(config.model_dir, "/", CheckpointName(step), "/dense.safetensors");
     std::string bytes = ReadFile(file).value();
     bytes.back() = static_cast<char>(bytes.back() ^ 1);
     Replace(file, bytes);
@@ -106,10 +111,14 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
   Status status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(status, IsError(HasSubstr("model.ckpt-5/dense.safetensors: expected crc32c")));
-  EXPECT_THAT(status, IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4"))));
+  EXPECT_THAT(
+      status,
+      IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-4"))));
   damage(4);
   status = Train(config, {1, 2, {}, {}}, TestOptions(/*continue_train=*/true));
-  EXPECT_THAT(status, IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2"))));
+  EXPECT_THAT(
+      status,
+      IsError(HasSubstr(absl::StrCat("--checkpoint_path=", config.model_dir, "/model.ckpt-2"))));
 
   // A damaged one is refused when told to, too, and then nothing has been moved.
   RunOptions options = TestOptions(/*continue_train=*/true);
@@ -123,7 +132,9 @@ TEST_F(DamagedCheckpoint, TrainingSaysWhichOlderOneIsWholeAndGoesOnFromItWhenTol
   ASSERT_OK(status);
   EXPECT_TRUE(IsDirectory(config.model_dir + "/model.ckpt-5.rejected"));
   EXPECT_TRUE(IsDirectory(config.model_dir + "/model.ckpt-4.rejected"));
-  EXPECT_EQ(CheckpointDifference(undisturbed.model_dir + "/model.ckpt-5", config.model_dir + "/model.ckpt-5"), "");
+  EXPECT_EQ(CheckpointDifference(undisturbed.model_dir + "/model.ckpt-5",
+                                 config.model_dir + "/model.ckpt-5"),
+            "");
 }
 
 TEST_F(DamagedCheckpoint, ALostManifestIsDamageNotAReasonToStartEarlier) {
@@ -131,9 +142,11 @@ TEST_F(DamagedCheckpoint, ALostManifestIsDamageNotAReasonToStartEarlier) {
   std::filesystem::remove(config.model_dir + "/model.ckpt-5/manifest.json");
   const Status status = Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true));
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(status, IsError(HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole")));
-  for (int step : {2, 4})
+  EXPECT_THAT(status,
+              IsError(HasSubstr("model.ckpt-4 is the newest older checkpoint that is whole")));
+  for (int step : {2, 4}) {
     std::filesystem::remove(absl::StrCat(config.model_dir, "/model.ckpt-", step, "/manifest.json"));
+  }
   EXPECT_THAT(Train(config, {1, 1, {}, {}}, TestOptions(/*continue_train=*/true)),
               IsError(HasSubstr("no older checkpoint")));
 }

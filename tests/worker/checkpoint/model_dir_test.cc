@@ -35,11 +35,15 @@ TEST(ModelDirLockTest, TheNonceGoesWithTheLock) {
 
 TEST(ModelDirLockTest, OnlyLeftoversOfJobsAreRemoved) {
   TemporaryDirectory directory;
-  const auto write = [&](const std::string& name) { return WriteFileAtomically(directory / name, "x").ok(); };
+  const auto write = [&](const std::string& name) {
+    return WriteFileAtomically(directory / name, "x").ok();
+  };
   const std::vector<std::string> left = {".nonce-12-34", ".nonce-12-34.tmp.0123456789abcdef",
-                                         "metrics.jsonl.tmp.0123456789abcdef", "pipeline.config.tmp.fedcba9876543210"};
-  const std::vector<std::string> foreign = {".nonce-mine", "metrics.jsonl.tmp.old", "metrics.jsonl.tmp.1234",
-                                            "notes.tmp.0123456789abcdef", "pipeline.config.tmp.0123456789ABCDEF"};
+                                         "metrics.jsonl.tmp.0123456789abcdef",
+                                         "pipeline.config.tmp.fedcba9876543210"};
+  const std::vector<std::string> foreign = {".nonce-mine", "metrics.jsonl.tmp.old",
+                                            "metrics.jsonl.tmp.1234", "notes.tmp.0123456789abcdef",
+                                            "pipeline.config.tmp.0123456789ABCDEF"};
   for (const std::string& name : left) ASSERT_TRUE(write(name));
   for (const std::string& name : foreign) ASSERT_TRUE(write(name));
   ASSERT_OK(MakeDirectories(directory / "job_report.json.tmp.0123456789abcdef/theirs"));

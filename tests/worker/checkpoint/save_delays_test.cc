@@ -15,10 +15,10 @@ TEST(SaveDelaysTest, StepsWhileSavingAreComparedWithTheOthers) {
   EXPECT_NEAR(delays.mean_seconds(), 0.1, 1e-12);
   EXPECT_NEAR(delays.longest_delay_seconds(), 0.04, 1e-12);
   EXPECT_NEAR(delays.lost_throughput(), 0.2, 1e-12);
-  EXPECT_EQ(
-      delays.Report(),
-      "2 steps while saving took 125.0 ms on average and 140.0 at most, 8 others 100.0 and 100.0: at most 40.0 more, "
-      "throughput while saving -20.0 %");
+  EXPECT_EQ(delays.Report(),
+            "2 steps while saving took 125.0 ms on average and 140.0 at most, 8 others 100.0 and "
+            "100.0: at most 40.0 more, "
+            "throughput while saving -20.0 %");
 }
 
 }  // namespace

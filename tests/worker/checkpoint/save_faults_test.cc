@@ -1,5 +1,6 @@
-// Law L6 under file faults: whichever write, fsync or rename of a training run fails, the run ends with an error that names
-// the file, every checkpoint that has its name is whole, and the continued run ends in the bits of the undisturbed one.
+// Law L6 under file faults: whichever write, fsync or rename of a training run fails, the run ends
+// with an error that names the file, every checkpoint that has its name is whole, and the continued
+// run ends in the bits of the undisturbed one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,7 +41,8 @@ class SaveFaults : public ::testing::TestWithParam<std::string> {
     int64_t fired = 0;
     Status status;
     {
-      const FileFaults faults(ParseFaultPlan(absl::StrCat(fault, ",path=", config.model_dir)).value(), 0);
+      const FileFaults faults(
+          ParseFaultPlan(absl::StrCat(fault, ",path=", config.model_dir)).value(), 0);
       status = Train(config, {1, 1, {}, {}}, TestOptions());
       fired = faults.fired();
     }
@@ -78,17 +80,20 @@ TEST_P(SaveFaults, EveryCallOfARunMayFail) {
   const std::string undisturbed = Undisturbed();
   int n = 1;
   while (RunWith(absl::StrCat(GetParam(), ":nth=", n), undisturbed) && !HasFailure()) ++n;
-  std::cout << GetParam() << ": each of the " << n - 1 << " calls of one run failed once, 0 wrong restores\n";
+  std::cout << GetParam() << ": each of the " << n - 1
+            << " calls of one run failed once, 0 wrong restores\n";
   EXPECT_GT(n, 4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, SaveFaults, ::testing::Values("fail-write", "fail-fsync", "fail-rename"),
+INSTANTIATE_TEST_SUITE_P(Kinds, SaveFaults,
+                         ::testing::Values("fail-write", "fail-fsync", "fail-rename"),
                          [](const auto& info) { return info.param.substr(5); });
 
 TEST_F(SaveFaults, TheDiskMayBeFullAtAnyByte) {
   const std::string undisturbed = Undisturbed();
   int runs = 0;
-  for (int64_t after = 0; RunWith(absl::StrCat("enospc:after=", after), undisturbed) && !HasFailure(); after += 4999)
+  for (int64_t after = 0;
+       RunWith(absl::StrCat("enospc:after=", after), undisturbed) && !HasFailure(); after += 4999)
     ++runs;
   std::cout << "enospc: " << runs << " places, 0 wrong restores\n";
   EXPECT_GT(runs, 5);

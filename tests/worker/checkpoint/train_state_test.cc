@@ -19,7 +19,8 @@ class TrainStateTest : public ::testing::Test {
  protected:
   TrainStateTest() : config_(MakeRandomJob(directory_.path(), {})) {}
 
-  // Writes `state` as the dense files of a checkpoint under construction and returns their directory.
+  // Writes `state` as the dense files of a checkpoint under construction and returns their
+  // directory.
   std::string Write(TrainState& state) {
     auto writer = CheckpointWriter::Begin(directory_.path(), 1);
     EXPECT_OK(writer);
@@ -40,7 +41,8 @@ std::vector<float> Copy(std::span<float> values) { return {values.begin(), value
 std::map<std::string, std::vector<float>> OptimizerState(TrainState& state) {
   std::map<std::string, std::vector<float>> floats;
   for (const DenseOptimizers::Slot& slot : state.optimizers.Slots()) {
-    floats[absl::StrCat(state.parameters.specs()[slot.parameter].name, "/", slot.name)] = Copy(slot.values);
+    floats[absl::StrCat(state.parameters.specs()[slot.parameter].name, "/", slot.name)] =
+        Copy(slot.values);
   }
   return floats;
 }
@@ -53,7 +55,9 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   }
   state.optimizers.set_steps(12);
   state.accumulated_gradients[state.parameters.offset(1)] = 3;  // inside an accumulation window
-  state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, BeginFiles({}, {{"dir/a.csv", 70, std::string(32, 'e'), 50}}, 1)};
+  state.counters = {13, {2, 40}, 1,
+                    9,  6,       3,
+                    2,  1,       BeginFiles({}, {{"dir/a.csv", 70, std::string(32, 'e'), 50}}, 1)};
   const std::string written = Write(state);
 
   TrainState read(config_, 1);
@@ -74,7 +78,8 @@ TEST_F(TrainStateTest, EverythingComesBackBitByBit) {
   EXPECT_EQ(read.counters.seed, 9u);
 }
 
-// Parameters of two optimizers and of none, with averages: each is there under the name of its own slots.
+// Parameters of two optimizers and of none, with averages: each is there under the name of its own
+// slots.
 TEST_F(TrainStateTest, EachParameterHasTheSlotsOfItsOptimizerAndItsAverage) {
   DenseOptimizer adagrad, plain;
   adagrad.kind = DenseOptimizerKind::kAdagrad;
@@ -96,9 +101,11 @@ TEST_F(TrainStateTest, EachParameterHasTheSlotsOfItsOptimizerAndItsAverage) {
   ASSERT_OK_AND_ASSIGN(auto reader, SafetensorsReader::Open(written + "/dense.safetensors"));
   size_t tensors = 0;
   for (const ParameterSpec& spec : state.parameters.specs()) {
-    const bool summed = absl::StrContains(spec.name, "_task_tower") && absl::EndsWith(spec.name, "bias");
+    const bool summed =
+        absl::StrContains(spec.name, "_task_tower") && absl::EndsWith(spec.name, "bias");
     const bool stateless = absl::StartsWith(spec.name, "model.epnet");
-    EXPECT_TRUE(reader->Contains(spec.name) && reader->Contains(spec.name + "/average")) << spec.name;
+    EXPECT_TRUE(reader->Contains(spec.name) && reader->Contains(spec.name + "/average"))
+        << spec.name;
     EXPECT_EQ(reader->Contains(spec.name + "/sum"), summed) << spec.name;
     EXPECT_EQ(reader->Contains(spec.name + "/exp_avg"), !summed && !stateless) << spec.name;
     EXPECT_EQ(reader->Contains(spec.name + "/exp_avg_sq"), !summed && !stateless) << spec.name;
@@ -150,12 +157,13 @@ TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
   const std::string text = *ReadFile(path);
   const struct {
     const char *from, *to, *cause;
-  } cases[] = {{"\"version\": 1", "\"version\": 2", "\"version\" is 2; this program reads version 1"},
-               {"eeee\"", "eee\"", "\"digest\" is not 32 hexadecimal digits"},
-               {"\"bytes\": 70", "\"bytes\": -70", "\"bytes\" is -70"},
-               {"\"rows\": null", "\"rows\": 1.5", "\"rows\" is not an integer"},
-               {"a%25.csv", "a%2.csv", "\"path\" has a %"},
-               {"\"trained\": []", "\"trained\": {}", "\"trained\" is not a list of files"}};
+  } cases[] = {
+      {"\"version\": 1", "\"version\": 2", "\"version\" is 2; this program reads version 1"},
+      {"eeee\"", "eee\"", "\"digest\" is not 32 hexadecimal digits"},
+      {"\"bytes\": 70", "\"bytes\": -70", "\"bytes\" is -70"},
+      {"\"rows\": null", "\"rows\": 1.5", "\"rows\" is not an integer"},
+      {"a%25.csv", "a%2.csv", "\"path\" has a %"},
+      {"\"trained\": []", "\"trained\": {}", "\"trained\" is not a list of files"}};
   for (const auto& damage : cases) {
     ASSERT_TRUE(absl::StrContains(text, damage.from)) << text;
     ASSERT_OK(WriteFileAtomically(path, absl::StrReplaceAll(text, {{damage.from, damage.to}})));
@@ -168,7 +176,9 @@ TEST_F(TrainStateTest, FilesThatAreNoneAreDamage) {
 
 TEST_F(TrainStateTest, TheOptimizerCanBeginAfreshAndBeAnother) {
   TrainState state(config_, 9);
-  for (const auto& slot : state.optimizers.Slots()) std::fill(slot.values.begin(), slot.values.end(), 0.5f);
+  for (const auto& slot : state.optimizers.Slots()) {
+    std::fill(slot.values.begin(), slot.values.end(), 0.5f);
+  }
   state.optimizers.set_steps(12);
   state.counters = {13, {2, 40}, 1, 9, 6, 3, 2, 1, {}};
   const std::string written = Write(state);
@@ -205,8 +215,9 @@ TEST_F(TrainStateTest, FineTuningTakesWhatFitsByNameOrMap) {
   TrainState other(config_, 1);
   const std::string a = other.parameters.specs()[0].name;
   EXPECT_FALSE(ReadDenseValuesByName(written, {{a, "absent"}}, &other.parameters).ok());
-  ASSERT_OK_AND_ASSIGN(auto missing,
-                       ReadDenseValuesByName(written, {{a, state.parameters.specs()[1].name}}, &other.parameters));
+  ASSERT_OK_AND_ASSIGN(
+      auto missing,
+      ReadDenseValuesByName(written, {{a, state.parameters.specs()[1].name}}, &other.parameters));
   EXPECT_EQ(missing, std::vector<std::string>{a});
   EXPECT_EQ(Copy(other.parameters.value(1)), Copy(state.parameters.value(1)));
   EXPECT_NE(Copy(other.parameters.value(0)), Copy(state.parameters.value(0)));

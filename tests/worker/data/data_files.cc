@@ -18,7 +18,8 @@ std::string TestDirectory::Write(const std::string& name, const std::string& byt
   return Path(name);
 }
 
-std::shared_ptr<arrow::Array> JsonArray(const std::shared_ptr<arrow::DataType>& type, const std::string& json) {
+std::shared_ptr<arrow::Array> JsonArray(const std::shared_ptr<arrow::DataType>& type,
+                                        const std::string& json) {
   auto array = arrow::json::ArrayFromJSONString(type, json);
   EXPECT_OK(array);
   return array.ValueOrDie();
@@ -34,19 +35,22 @@ std::shared_ptr<arrow::RecordBatch> MakeRows(const std::vector<NamedColumn>& col
   return arrow::RecordBatch::Make(arrow::schema(fields), arrays.front()->length(), arrays);
 }
 
-void WriteParquet(const std::string& path, const std::vector<NamedColumn>& columns, int64_t row_group_rows) {
+void WriteParquet(const std::string& path, const std::vector<NamedColumn>& columns,
+                  int64_t row_group_rows) {
   const auto table = arrow::Table::FromRecordBatches({MakeRows(columns)}).ValueOrDie();
   const auto sink = arrow::io::FileOutputStream::Open(path).ValueOrDie();
   // Keeps Arrow's own types (large lists, dictionaries), as pyarrow does.
   const auto arrow_properties = parquet::ArrowWriterProperties::Builder().store_schema()->build();
-  const arrow::Status status = parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), sink, row_group_rows,
-                                                          parquet::default_writer_properties(), arrow_properties);
+  const arrow::Status status =
+      parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), sink, row_group_rows,
+                                 parquet::default_writer_properties(), arrow_properties);
   EXPECT_OK(status);
 }
 
 RowSelection SelectAll(const std::vector<NamedColumn>& columns) {
   RowSelection selection;
-  selection.chunks.push_back({MakeRows(columns), std::make_shared<const std::string>("f"), 0, nullptr});
+  selection.chunks.push_back(
+      {MakeRows(columns), std::make_shared<const std::string>("f"), 0, nullptr});
   selection.AddRun(0, 0, selection.chunks[0].rows->num_rows());
   return selection;
 }
@@ -92,7 +96,9 @@ std::string ShowIds(const IdColumn& column) {
 
 std::string ShowValues(const AlignedBuffer<float>& values, int dim) {
   std::string text;
-  for (size_t i = 0; i < values.size(); ++i) absl::StrAppend(&text, i == 0 ? "" : i % dim == 0 ? "|" : " ", values[i]);
+  for (size_t i = 0; i < values.size(); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : i % dim == 0 ? "|" : " ", values[i]);
+  }
   return text;
 }
 

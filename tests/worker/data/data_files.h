@@ -31,14 +31,16 @@ class TestDirectory {
 };
 
 // A column from JSON text: JsonArray(arrow::int32(), "[1, null]").
-std::shared_ptr<arrow::Array> JsonArray(const std::shared_ptr<arrow::DataType>& type, const std::string& json);
+std::shared_ptr<arrow::Array> JsonArray(const std::shared_ptr<arrow::DataType>& type,
+                                        const std::string& json);
 
 struct NamedColumn {
   std::string name;
   std::shared_ptr<arrow::Array> values;
 };
 std::shared_ptr<arrow::RecordBatch> MakeRows(const std::vector<NamedColumn>& columns);
-void WriteParquet(const std::string& path, const std::vector<NamedColumn>& columns, int64_t row_group_rows = 1 << 20);
+void WriteParquet(const std::string& path, const std::vector<NamedColumn>& columns,
+                  int64_t row_group_rows = 1 << 20);
 
 // Rows of `columns` as if read from file "f" as row 1 and on.
 RowSelection SelectAll(const std::vector<NamedColumn>& columns);

@@ -14,8 +14,12 @@ using Names = std::vector<std::string>;
 
 class PredictionDirectoryTest : public ::testing::Test {
  protected:
-  std::string Out(const std::string& name = "") const { return scratch_ / ("out" + (name.empty() ? "" : "/" + name)); }
-  void Write(const std::string& path, const std::string& text) { ASSERT_OK(WriteFileAtomically(path, text)); }
+  std::string Out(const std::string& name = "") const {
+    return scratch_ / ("out" + (name.empty() ? "" : "/" + name));
+  }
+  void Write(const std::string& path, const std::string& text) {
+    ASSERT_OK(WriteFileAtomically(path, text));
+  }
 
   // As predict does; `until` 1: writes, 2: lists, 3: renames, 4: all.
   Status Predict(const std::string& text, bool overwrite, int until = 4) {
@@ -24,7 +28,8 @@ class PredictionDirectoryTest : public ::testing::Test {
     const auto size = static_cast<int64_t>(text.size());
     if (until >= 2) PEPNET_RETURN_IF_ERROR(directory->BeginPublishing({{"part-00000.csv", size}}));
     if (until >= 3) {
-      PEPNET_RETURN_IF_ERROR(RenameAndSync(directory->writing() + "/part-00000.csv", Out("part-00000.csv")));
+      PEPNET_RETURN_IF_ERROR(
+          RenameAndSync(directory->writing() + "/part-00000.csv", Out("part-00000.csv")));
     }
     return until >= 4 ? directory->EndPublishing() : absl::CancelledError("given up");
   }
@@ -65,10 +70,11 @@ TEST_F(PredictionDirectoryTest, TwoPredictionsDoNotMeet) {
 TEST_F(PredictionDirectoryTest, AManifestOfOthersOwnsNothing) {
   ASSERT_OK(MakeDirectories(Out("mine")));
   Write(scratch_ / "secret", "mine");
-  for (const char* text :
-       {"{}", "[", R"({"format": "pepnet prediction", "writing": "mine", "parts": []})",
-        R"({"format": "pepnet prediction", "writing": "../secret", "parts": []})",
-        R"({"format": "pepnet prediction", "writing": "", "parts": [{"file": "../secret", "bytes": 4}]})"}) {
+  for (
+      const char* text :
+      {"{}", "[", R"({"format": "pepnet prediction", "writing": "mine", "parts": []})",
+       R"({"format": "pepnet prediction", "writing": "../secret", "parts": []})",
+       R"({"format": "pepnet prediction", "writing": "", "parts": [{"file": "../secret", "bytes": 4}]})"}) {
     Write(Out("_pepnet_prediction.json"), text);
     const Status status = Predict("new", true);
     EXPECT_TRUE(absl::StrContains(status.message(), "_pepnet_prediction.json")) << text << status;

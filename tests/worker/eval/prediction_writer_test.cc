@@ -19,10 +19,12 @@ TEST(PredictionWriterTest, ReservedColumnsOfEveryTypeAreValuesInCsv) {
       {"tags", JsonArray(arrow::list(words), R"([["x"], ["y", "x"], []])")},
       {"pair", JsonArray(arrow::fixed_size_list(arrow::int32(), 2), "[[1, 2], [3, 4], [5, 6]]")},
       {"map", JsonArray(arrow::map(arrow::utf8(), arrow::int64()), R"([[["k", 2]], [], null])")},
-      {"struct", JsonArray(arrow::struct_({arrow::field("x", arrow::int32()), arrow::field("y", arrow::utf8())}),
+      {"struct", JsonArray(arrow::struct_({arrow::field("x", arrow::int32()),
+                                           arrow::field("y", arrow::utf8())}),
                            R"([{"x": 1, "y": "z"}, {"x": null, "y": "w"}, null])")},
   });
-  auto writer = PredictionWriter::Make(directory / "writing.csv", directory / "part.csv", /*csv=*/true);
+  auto writer =
+      PredictionWriter::Make(directory / "writing.csv", directory / "part.csv", /*csv=*/true);
   ModelOutput output;
   output.name = "probs_ctr";
   output.values = {0.5f, 0.25f, 1};
@@ -43,7 +45,8 @@ TEST(PredictionWriterTest, APartThatCannotGetItsNameLeavesNothing) {
   TemporaryDirectory directory;
   ASSERT_OK(MakeDirectories(directory / "part.csv/in the way"));
   {
-    auto writer = PredictionWriter::Make(directory / "writing.csv", directory / "part.csv", /*csv=*/true);
+    auto writer =
+        PredictionWriter::Make(directory / "writing.csv", directory / "part.csv", /*csv=*/true);
     ModelOutput output;
     output.name = "probs_ctr";
     ASSERT_OK(writer->Finish({output}, nullptr));

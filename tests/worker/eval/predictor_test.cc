@@ -34,7 +34,8 @@ class PredictorTest : public ::testing::Test {
     options.files = 1;
     return options;
   }
-  // Predicts batches of 4 rows into `name`, as CSV; returns the number of rows, equal on all workers.
+  // Predicts batches of 4 rows into `name`, as CSV; returns the number of rows, equal on all
+  // workers.
   int64_t PredictInto(const std::string& name, int64_t steps) {
     PredictRequest request;
     request.input_path = config_.train_input_path;
@@ -44,12 +45,12 @@ class PredictorTest : public ::testing::Test {
     request.steps = steps;
     std::mutex mutex;
     int64_t rows = -1;
-    const Status done =
-        RunCluster(config_, {kWorkers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-          PEPNET_ASSIGN_OR_RETURN(InferenceModel model,
-                                  OpenForInference(context, config_.model_dir, DenseValues::kWeights));
-          PEPNET_ASSIGN_OR_RETURN(const int64_t written,
-                                  Predict(context, model.model.get(), request, model.finished_steps));
+    const Status done = RunCluster(
+        config_, {kWorkers, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+          PEPNET_ASSIGN_OR_RETURN(InferenceModel model, OpenForInference(context, config_.model_dir,
+                                                                         DenseValues::kWeights));
+          PEPNET_ASSIGN_OR_RETURN(const int64_t written, Predict(context, model.model.get(),
+                                                                 request, model.finished_steps));
           const std::lock_guard<std::mutex> lock(mutex);
           rows = written;
           return absl::OkStatus();
@@ -59,7 +60,8 @@ class PredictorTest : public ::testing::Test {
   }
   // Lines of a worker's part, the header first.
   std::vector<std::string> Part(const std::string& name, int worker) {
-    const std::string text = *ReadFile(absl::StrCat(directory_ / name, "/part-0000", worker, ".csv"));
+    const std::string text =
+        *ReadFile(absl::StrCat(directory_ / name, "/part-0000", worker, ".csv"));
     return absl::StrSplit(text, '\n', absl::SkipEmpty());
   }
 

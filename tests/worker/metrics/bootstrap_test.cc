@@ -12,7 +12,8 @@
 namespace pepnet {
 namespace {
 
-// `rows` rows of which a tenth is positive; scores are those of a calibrated model, by a seed that is printed.
+// `rows` rows of which a tenth is positive; scores are those of a calibrated model, by a seed that
+// is printed.
 std::vector<ScoredRow> Rows(int64_t rows, uint64_t seed) {
   SCOPED_TRACE(seed);
   std::mt19937_64 random(seed);
@@ -63,12 +64,14 @@ TEST(BootstrapTest, TheIntervalOfTheAucIsThatOfHanleyAndMcNeil) {
   const int n = 600;
   for (int64_t row = 0; row < 2 * n; ++row) {
     const bool one = row < n;
-    rows.push_back({row, static_cast<float>(1 / (1 + std::exp(-normal(random) - (one ? 1 : 0)))), one ? 1.0f : 0.0f});
+    rows.push_back({row, static_cast<float>(1 / (1 + std::exp(-normal(random) - (one ? 1 : 0)))),
+                    one ? 1.0f : 0.0f});
   }
   const TaskIntervals intervals = DrawIntervals("ctr", rows, 2000, 1, 2);
   ASSERT_TRUE(intervals.auc.has_value());
   const double a = intervals.auc->value, q1 = a / (2 - a), q2 = 2 * a * a / (1 + a);
-  const double error = std::sqrt((a * (1 - a) + (n - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (1.0 * n * n));
+  const double error =
+      std::sqrt((a * (1 - a) + (n - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (1.0 * n * n));
   EXPECT_NEAR(intervals.auc->high - intervals.auc->low, 2 * 1.96 * error, 0.1 * 2 * 1.96 * error);
   EXPECT_NEAR((intervals.auc->high + intervals.auc->low) / 2, a, 0.2 * error);
 }
@@ -84,7 +87,8 @@ TEST(BootstrapTest, ThreadsAndTheOrderOfRowsChangeNothing) {
     EXPECT_EQ((one.*member)->low, (other.*member)->low);
     EXPECT_EQ((one.*member)->high, (other.*member)->high);
   }
-  EXPECT_NE(DrawIntervals("ctr", rows, 50, 10, 1).auc->low, one.auc->low) << "another seed draws other rows";
+  EXPECT_NE(DrawIntervals("ctr", rows, 50, 10, 1).auc->low, one.auc->low)
+      << "another seed draws other rows";
 }
 
 TEST(BootstrapTest, WhatHasNoValueHasNoInterval) {
@@ -130,7 +134,8 @@ TEST(BootstrapTest, AnyNumberOfWorkersGivesTheSameBits) {
         }
         set.Add(batch, {scores});
       }
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<TaskIntervals> intervals, set.Finish(collective.get(), 2));
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<TaskIntervals> intervals,
+                              set.Finish(collective.get(), 2));
       EXPECT_EQ(intervals.size(), rank == 0 ? 1u : 0u);
       if (rank == 0) result = intervals[0];
       return absl::OkStatus();

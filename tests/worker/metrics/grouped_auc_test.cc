@@ -55,11 +55,13 @@ TEST(GroupedAucTest, ByRowsAKeyCountsAsOftenAsItHasRows) {
 
 TEST(GroupedAucTest, ATieCountsHalf) {
   EXPECT_DOUBLE_EQ(Compute({{-5, 0.5f, true}, {-5, 0.5f, false}}), 0.5);
-  EXPECT_DOUBLE_EQ(Compute({{0, 0.5f, true}, {0, 0.5f, false}, {0, 0.5f, false}, {0, 0.1f, false}}), (1 + 0.5 * 2) / 3);
+  EXPECT_DOUBLE_EQ(Compute({{0, 0.5f, true}, {0, 0.5f, false}, {0, 0.5f, false}, {0, 0.1f, false}}),
+                   (1 + 0.5 * 2) / 3);
 }
 
 TEST(GroupedAucTest, ANanScoreGivesNanAndEnds) {
-  EXPECT_TRUE(std::isnan(Compute({{0, std::numeric_limits<float>::quiet_NaN(), true}, {0, 0.1f, false}})));
+  EXPECT_TRUE(
+      std::isnan(Compute({{0, std::numeric_limits<float>::quiet_NaN(), true}, {0, 0.1f, false}})));
 }
 
 TEST(GroupedAucTest, EqualsTheFractionOfPairsWonAndMergesBitwiseInAnyOrder) {

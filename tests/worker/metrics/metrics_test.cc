@@ -38,11 +38,14 @@ JobConfig OneTower(std::vector<Metric> metrics, int num_class = 1) {
 
 const Metric kAucMetric{.kind = MetricKind::kAuc, .name = "auc_t"};
 const Metric kAccuracyMetric{.kind = MetricKind::kAccuracy, .name = "accuracy_t"};
-const Metric kGroupedMetric{.kind = MetricKind::kGroupedAuc, .name = "grouped_auc_t", .grouping_feature = 0};
-const Metric kAbsoluteMetric{.kind = MetricKind::kMeanAbsoluteError, .name = "mean_absolute_error_t"};
+const Metric kGroupedMetric{
+    .kind = MetricKind::kGroupedAuc, .name = "grouped_auc_t", .grouping_feature = 0};
+const Metric kAbsoluteMetric{.kind = MetricKind::kMeanAbsoluteError,
+                             .name = "mean_absolute_error_t"};
 const Metric kSquaredMetric{.kind = MetricKind::kMeanSquaredError, .name = "mean_squared_error_t"};
 
-// Keys below 0 stand for a missing cell; a present key is followed by a second id, which must not matter.
+// Keys below 0 stand for a missing cell; a present key is followed by a second id, which must not
+// matter.
 Batch MakeBatch(std::vector<float> labels, const std::vector<int64_t>& keys = {}) {
   Batch batch;
   batch.rows = static_cast<int64_t>(labels.size());
@@ -70,9 +73,10 @@ Values Evaluate(const JobConfig& config, const Batch& batch, std::vector<float> 
   return FinishAlone(&metrics);
 }
 
-// ---- thresholds ---------------------------------------------------------------------------------------------------
+// ---- thresholds ---------------------------------------------------------------------------------
 
-// zlib.crc32(torch.linspace(0, 1, n).numpy().tobytes()) and a few of its values, torch 2.13.0 on a CPU with AVX2.
+// zlib.crc32(torch.linspace(0, 1, n).numpy().tobytes()) and a few of its values, torch 2.13.0 on a
+// CPU with AVX2.
 uint32_t ZlibCrc32(const std::vector<float>& values) {
   uint32_t crc = 0xffffffffu;
   const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
@@ -92,7 +96,7 @@ TEST(AucThresholdsTest, BitsAreThoseOfTorchLinspace) {
   EXPECT_EQ(AucThresholds(3), (std::vector<float>{0, 0.5f, 1}));
 }
 
-// ---- binned AUC ---------------------------------------------------------------------------------------------------
+// ---- binned AUC ---------------------------------------------------------------------------------
 
 TEST(BinnedAucTest, AnEmptyClassIsZero) {
   EXPECT_EQ(BinnedAuc({3, 1}, {0, 0}, 3, 0), 0);
@@ -132,29 +136,34 @@ TEST(MetricSetTest, AucOfScoresOnAndBesideThresholdsFollowsTheDefinition) {
     }
     Metric metric = kAucMetric;
     metric.thresholds = thresholds;
-    EXPECT_EQ(Evaluate(OneTower({metric}), MakeBatch(labels), scores)["auc_t"], SlowAuc(thresholds, labels, scores))
+    EXPECT_EQ(Evaluate(OneTower({metric}), MakeBatch(labels), scores)["auc_t"],
+              SlowAuc(thresholds, labels, scores))
         << thresholds;
   }
 }
 
 TEST(MetricSetTest, AucReachesNoThresholdWithNanButKeepsTheRow) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_DOUBLE_EQ(Evaluate(OneTower({kAucMetric}), MakeBatch({1, 1, 0}), {nan, 0.9f, 0.1f})["auc_t"], 0.5);
+  EXPECT_DOUBLE_EQ(
+      Evaluate(OneTower({kAucMetric}), MakeBatch({1, 1, 0}), {nan, 0.9f, 0.1f})["auc_t"], 0.5);
 }
 
 TEST(MetricSetTest, OnlyLabelOneIsPositive) {
-  const Values values = Evaluate(OneTower({kAucMetric, kGroupedMetric}), MakeBatch({1, 2, 0.5f}), {0.9f, 0.1f, 0.2f});
+  const Values values =
+      Evaluate(OneTower({kAucMetric, kGroupedMetric}), MakeBatch({1, 2, 0.5f}), {0.9f, 0.1f, 0.2f});
   EXPECT_DOUBLE_EQ(values.at("auc_t"), 1);
   EXPECT_DOUBLE_EQ(values.at("grouped_auc_t"), 1);
 }
 
-// ---- the others ---------------------------------------------------------------------------------------------------
+// ---- the others ---------------------------------------------------------------------------------
 
 TEST(MetricSetTest, AccuracyComparesStrictlyInFloat32) {
   Metric metric = kAccuracyMetric;
   metric.threshold = 0.35;
   // 0.35f > 0.35 in double, but not in float32: the first row is predicted 0.
-  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}), MakeBatch({0, 1, 0}), {0.35f, 0.36f, 0.9f})["accuracy_t"], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(
+      Evaluate(OneTower({metric}), MakeBatch({0, 1, 0}), {0.35f, 0.36f, 0.9f})["accuracy_t"],
+      2.0 / 3);
 }
 
 TEST(MetricSetTest, AccuracyOfSeveralClassesTakesTheFirstLargest) {
@@ -178,20 +187,27 @@ TEST(MetricSetTest, AccuracyMayTakeTheLabelAmongSeveral) {
   metric.top_k = 2;
   const std::vector<float> scores = {0.1f, 0.2f, 0.7f, 0.4f, 0.3f, 0.3f, 0.5f, 0.3f, 0.2f};
   // Of the second row's equal classes 1 and 2 the lower goes first.
-  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 3), MakeBatch({1, 1, 2}), scores)["accuracy_t"], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 3), MakeBatch({1, 1, 2}), scores)["accuracy_t"],
+                   2.0 / 3);
   EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 3), MakeBatch({0, 2, 2}), scores)["accuracy_t"], 0);
-  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 2), MakeBatch({1, 0}), {0.1f, 0.9f})["accuracy_t"], 1);
+  EXPECT_DOUBLE_EQ(Evaluate(OneTower({metric}, 2), MakeBatch({1, 0}), {0.1f, 0.9f})["accuracy_t"],
+                   1);
 }
 
 TEST(MetricSetTest, NormalizedEntropyIsOverThatOfTheMeanLabel) {
   Metric metric{.kind = MetricKind::kNormalizedEntropy, .name = "ne_t"};
   // A model that says the mean label has 1.
-  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.25f, 0.25f, 0.25f, 0.25f})["ne_t"], 1, 1e-12);
-  const double sum = -std::log(0.5) - 3 * std::log(0.75), base = -std::log(0.25) - 3 * std::log(0.75);
-  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.5f, 0.25f, 0.25f, 0.25f})["ne_t"], sum / base,
-              1e-12);
+  EXPECT_NEAR(
+      Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.25f, 0.25f, 0.25f, 0.25f})["ne_t"],
+      1, 1e-12);
+  const double sum = -std::log(0.5) - 3 * std::log(0.75),
+               base = -std::log(0.25) - 3 * std::log(0.75);
+  EXPECT_NEAR(
+      Evaluate(OneTower({metric}), MakeBatch({1, 0, 0, 0}), {0.5f, 0.25f, 0.25f, 0.25f})["ne_t"],
+      sum / base, 1e-12);
   // Logarithms end at -100, the mean label at eta.
-  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0}), {0, 0})["ne_t"], 100 / (2 * std::log(2.0)), 1e-9);
+  EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({1, 0}), {0, 0})["ne_t"],
+              100 / (2 * std::log(2.0)), 1e-9);
   metric.eta = 0.1;
   EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch({0, 0}), {0.1f, 0.1f})["ne_t"], 1, 1e-6);
 }
@@ -219,17 +235,20 @@ TEST(MetricSetTest, MulticlassAucIsTheMeanOfEachClassAgainstTheOthers) {
   EXPECT_NEAR(Evaluate(OneTower({metric}, 3), MakeBatch(labels), scores)["m_t"], weighted, 1e-12);
   // Of two classes the probability of the other one may be left out.
   const Values one = Evaluate(OneTower({metric}, 2), MakeBatch({1, 0, 1}), {0.75f, 0.25f, 0.5f});
-  const Values both = Evaluate(OneTower({metric}, 2), MakeBatch({1, 0, 1}), {0.25f, 0.75f, 0.75f, 0.25f, 0.5f, 0.5f});
+  const Values both = Evaluate(OneTower({metric}, 2), MakeBatch({1, 0, 1}),
+                               {0.25f, 0.75f, 0.75f, 0.25f, 0.5f, 0.5f});
   EXPECT_EQ(one.at("m_t"), both.at("m_t"));
 }
 
-// ---- pairs of rows --------------------------------------------------------------------------------------------------
+// ---- pairs of rows ------------------------------------------------------------------------------
 
 // As the definition reads.
 double SlowXauc(const std::vector<float>& labels, const std::vector<float>& scores) {
   double right = 0, pairs = 0;
   for (size_t i = 0; i < labels.size(); ++i) {
-    for (size_t j = 0; j < i; ++j, ++pairs) right += (labels[i] - labels[j]) * (scores[i] - scores[j]) > 0 ? 1 : 0;
+    for (size_t j = 0; j < i; ++j, ++pairs) {
+      right += (labels[i] - labels[j]) * (scores[i] - scores[j]) > 0 ? 1 : 0;
+    }
   }
   return right / pairs;
 }
@@ -243,7 +262,8 @@ TEST(MetricSetTest, XaucCountsThePairsThatStandInTheOrderOfTheirLabels) {
       labels.push_back(static_cast<float>(random() % 9) - 4);
       scores.push_back(static_cast<float>(random() % 17) / 4 - 2);
     }
-    EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch(labels), scores)["xauc_t"], SlowXauc(labels, scores), 1e-12);
+    EXPECT_NEAR(Evaluate(OneTower({metric}), MakeBatch(labels), scores)["xauc_t"],
+                SlowXauc(labels, scores), 1e-12);
   }
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(Evaluate(OneTower({metric}), MakeBatch({1, 2}), {nan, 1})["xauc_t"]));
@@ -253,7 +273,8 @@ TEST(MetricSetTest, XaucCountsThePairsThatStandInTheOrderOfTheirLabels) {
 TEST(MetricSetTest, XaucInBatchesIsTheirMeanAndGroupsCountByRows) {
   Metric in_batch{.kind = MetricKind::kXauc, .name = "xauc_t"};
   in_batch.in_batch = true;
-  const Metric grouped{.kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
+  const Metric grouped{
+      .kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
   const JobConfig config = OneTower({in_batch, grouped});
   MetricSet metrics(&config);
   metrics.Add(MakeBatch({1, 2, 3}, {5, 5, 7}), {{1, 2, 1.5f}});  // 2 of 3 pairs
@@ -262,12 +283,14 @@ TEST(MetricSetTest, XaucInBatchesIsTheirMeanAndGroupsCountByRows) {
   metrics.Add(MakeBatch({1, 2}, {7, 8}), {{3, 2}});  // none of 1
   const Values values = FinishAlone(&metrics);
   EXPECT_NEAR(values.at("xauc_t"), (2.0 / 3 + 0) / 2, 1e-12);
-  // Group 5: (1, 1), (2, 2), right. Group 7: (3, 1.5), (1, 9), (1, 3): none right, of three rows. Group 8 has one row.
+  // Group 5: (1, 1), (2, 2), right. Group 7: (3, 1.5), (1, 9), (1, 3): none right, of three rows.
+  // Group 8 has one row.
   EXPECT_NEAR(values.at("grouped_xauc_t"), (2 * 1.0 + 3 * 0.0) / 5, 1e-12);
 }
 
 TEST(MetricSetTest, ErrorsAreMeansOverRows) {
-  const Values values = Evaluate(OneTower({kAbsoluteMetric, kSquaredMetric}), MakeBatch({1, -2, 0}), {0.5f, 1, 0});
+  const Values values =
+      Evaluate(OneTower({kAbsoluteMetric, kSquaredMetric}), MakeBatch({1, -2, 0}), {0.5f, 1, 0});
   EXPECT_DOUBLE_EQ(values.at("mean_absolute_error_t"), 3.5 / 3);
   EXPECT_DOUBLE_EQ(values.at("mean_squared_error_t"), 9.25 / 3);
 }
@@ -292,11 +315,14 @@ TEST(MetricSetTest, ATowerWithATaskSpaceIsAlsoMeasuredThere) {
   EXPECT_NEAR(values.at("auc_t"), 5.0 / 6, 0.01);
   EXPECT_NEAR(values.at("auc_t_in_task_space"), 0.5, 0.01) << "rows 0, 1 and 3";
   EXPECT_DOUBLE_EQ(values.at("accuracy_t_in_task_space"), 2.0 / 3);
-  EXPECT_EQ(values.size(), 7u) << "two of three metrics are sums; grouped_auc has a mean by impressions; the loss";
+  EXPECT_EQ(values.size(), 7u)
+      << "two of three metrics are sums; grouped_auc has a mean by impressions; the loss";
   batch.labels[1].values = {0, 0, 0, 2, 0};
-  EXPECT_TRUE(std::isnan(Evaluate(config, batch, {0.6f, 0.7f, 0.1f, 0.9f, 0.2f}).at("auc_t_in_task_space")));
+  EXPECT_TRUE(std::isnan(
+      Evaluate(config, batch, {0.6f, 0.7f, 0.1f, 0.9f, 0.2f}).at("auc_t_in_task_space")));
   batch.labels[1].values = {0, 0, 0, 0, 0};
-  EXPECT_TRUE(std::isnan(Evaluate(config, batch, {0.6f, 0.7f, 0.1f, 0.9f, 0.2f}).at("auc_t_in_task_space")));
+  EXPECT_TRUE(std::isnan(
+      Evaluate(config, batch, {0.6f, 0.7f, 0.1f, 0.9f, 0.2f}).at("auc_t_in_task_space")));
   std::vector<std::string> names;
   for (const EvaluationMetric& metric : EvaluationMetrics(config.model)) {
     names.push_back(metric.name);
@@ -314,19 +340,21 @@ TEST(MetricSetTest, LossesAreWeightedByTheRowsOfTheirGlobalBatch) {
 }
 
 TEST(MetricSetTest, WithoutRowsRatesAreZeroAndMeansAreNan) {
-  const JobConfig config = OneTower({kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric, kSquaredMetric});
+  const JobConfig config =
+      OneTower({kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric, kSquaredMetric});
   Values values = Evaluate(config, MakeBatch({}), {});
   EXPECT_EQ(values["auc_t"], 0);
   EXPECT_EQ(values["accuracy_t"], 0);
-  for (const char* name :
-       {"grouped_auc_t", "mean_absolute_error_t", "mean_squared_error_t", "binary_cross_entropy_t"}) {
+  for (const char* name : {"grouped_auc_t", "mean_absolute_error_t", "mean_squared_error_t",
+                           "binary_cross_entropy_t"}) {
     EXPECT_TRUE(std::isnan(values[name])) << name;
   }
 }
 
-// ---- several workers ----------------------------------------------------------------------------------------------
+// ---- several workers ----------------------------------------------------------------------------
 
-// Three batches of which each worker holds one slice, of uneven sizes; the last batch leaves worker 1 of 3 without rows.
+// Three batches of which each worker holds one slice, of uneven sizes; the last batch leaves worker
+// 1 of 3 without rows.
 void AddSlices(int worker, int workers, MetricSet* metrics) {
   std::mt19937 random(11);
   const std::vector<std::vector<int>> slices = {{4, 5, 2}, {1, 7, 3}, {2, 0, 1}};
@@ -334,11 +362,14 @@ void AddSlices(int worker, int workers, MetricSet* metrics) {
     const int total = sizes[0] + sizes[1] + sizes[2];
     std::vector<float> labels, scores;
     std::vector<int64_t> keys;
-    const int begin = workers == 1 || worker == 0 ? 0 : worker == 1 ? sizes[0] : sizes[0] + sizes[1];
+    const int begin = workers == 1 || worker == 0 ? 0
+                      : worker == 1               ? sizes[0]
+                                                  : sizes[0] + sizes[1];
     const int end = workers == 1 ? total : begin + sizes[worker];
     double loss = 0;
     for (int row = 0; row < total; ++row) {
-      const float label = static_cast<float>(random() % 2), score = static_cast<float>(random() % 1000) / 1000;
+      const float label = static_cast<float>(random() % 2),
+                  score = static_cast<float>(random() % 1000) / 1000;
       const int64_t key = static_cast<int64_t>(random() % 4) - 1;
       if (row < begin || row >= end) continue;
       labels.push_back(label);
@@ -354,28 +385,31 @@ void AddSlices(int worker, int workers, MetricSet* metrics) {
 TEST(MetricSetTest, ThreeWorkersReportWhatOneReports) {
   Metric in_batch{.kind = MetricKind::kXauc, .name = "xauc_t"};
   in_batch.in_batch = true;
-  const Metric grouped_xauc{.kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
+  const Metric grouped_xauc{
+      .kind = MetricKind::kGroupedXauc, .name = "grouped_xauc_t", .grouping_feature = 0};
   const Metric entropy{.kind = MetricKind::kNormalizedEntropy, .name = "normalized_entropy_t"};
-  const JobConfig config = OneTower(
-      {kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric, kSquaredMetric, in_batch, grouped_xauc, entropy});
+  const JobConfig config = OneTower({kAucMetric, kAccuracyMetric, kGroupedMetric, kAbsoluteMetric,
+                                     kSquaredMetric, in_batch, grouped_xauc, entropy});
   MetricSet alone(&config);
   AddSlices(0, 1, &alone);
   const Values expected = FinishAlone(&alone);
   ASSERT_EQ(expected.size(), 10u);
 
   std::vector<Values> reported(3);
-  const Status status = RunRanks(3, {.delay_seed = 3, .max_delay_us = 200}, [&](int rank, Transport* transport) {
-    const auto collective = MakeCollective(transport, Channel::kDense, {0, 1, 2}, 30);
-    MetricSet metrics(&config);
-    AddSlices(rank, 3, &metrics);
-    PEPNET_ASSIGN_OR_RETURN(reported[rank], metrics.Finish(collective.get()));
-    return absl::OkStatus();
-  });
+  const Status status =
+      RunRanks(3, {.delay_seed = 3, .max_delay_us = 200}, [&](int rank, Transport* transport) {
+        const auto collective = MakeCollective(transport, Channel::kDense, {0, 1, 2}, 30);
+        MetricSet metrics(&config);
+        AddSlices(rank, 3, &metrics);
+        PEPNET_ASSIGN_OR_RETURN(reported[rank], metrics.Finish(collective.get()));
+        return absl::OkStatus();
+      });
   ASSERT_OK(status);
   EXPECT_EQ(reported[1], reported[0]);
   EXPECT_EQ(reported[2], reported[0]);
   for (const auto& [name, value] : expected) {
-    const bool counted = name == "auc_t" || name == "accuracy_t" || name.rfind("grouped_auc_t", 0) == 0;
+    const bool counted =
+        name == "auc_t" || name == "accuracy_t" || name.rfind("grouped_auc_t", 0) == 0;
     EXPECT_NEAR(reported[0][name], value, counted ? 0 : 1e-14) << name;
   }
 }
@@ -391,10 +425,11 @@ TEST(MetricSetTest, WorkersThatSawDifferentBatchesAreAnError) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
 }
 
-// ---- goldens ------------------------------------------------------------------------------------------------------
+// ---- goldens ------------------------------------------------------------------------------------
 
 // Scores of each tower from forward.safetensors, the row's own domain selected.
-std::vector<std::vector<float>> GoldenScores(const JobConfig& config, const SafetensorsReader& forward,
+std::vector<std::vector<float>> GoldenScores(const JobConfig& config,
+                                             const SafetensorsReader& forward,
                                              const std::vector<float>& domains) {
   std::vector<std::vector<float>> scores;
   for (const Tower& tower : config.model.towers) {
@@ -424,8 +459,11 @@ Batch RowsOf(const Batch& batch, int64_t begin, int64_t end) {
   for (const IdColumn& column : batch.ids) {
     IdColumn& ids = part.ids.emplace_back();
     if (column.offsets.empty()) continue;
-    ids.ids.assign(column.ids.begin() + column.offsets[begin], column.ids.begin() + column.offsets[end]);
-    for (int64_t row = begin; row <= end; ++row) ids.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+    ids.ids.assign(column.ids.begin() + column.offsets[begin],
+                   column.ids.begin() + column.offsets[end]);
+    for (int64_t row = begin; row <= end; ++row) {
+      ids.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+    }
   }
   return part;
 }
@@ -457,8 +495,9 @@ TEST_P(GoldenMetricsTest, MetricsOfTheRecordedOutputs) {
       batch.ids[metric.grouping_feature] = std::move(keys);
     }
   }
-  const std::vector<float> domains =
-      config.model.domain_label >= 0 ? batch.labels[config.model.domain_label].values : std::vector<float>();
+  const std::vector<float> domains = config.model.domain_label >= 0
+                                         ? batch.labels[config.model.domain_label].values
+                                         : std::vector<float>();
   const std::vector<std::vector<float>> scores = GoldenScores(config, *forward, domains);
   MetricSet metrics(&config);
   const int64_t size = config.data.eval_batch_size > 0 ? config.data.eval_batch_size : batch.rows;
@@ -478,7 +517,8 @@ TEST_P(GoldenMetricsTest, MetricsOfTheRecordedOutputs) {
   int checked = 0;
   for (const Tower& tower : config.model.towers) {
     for (const Metric& metric : tower.metrics) {
-      EXPECT_NEAR(values.at(metric.name), expected.at(metric.name).get<double>(), 1e-6) << metric.name;
+      EXPECT_NEAR(values.at(metric.name), expected.at(metric.name).get<double>(), 1e-6)
+          << metric.name;
       ++checked;
     }
   }

@@ -27,7 +27,8 @@ std::vector<ScoredRow> Rows(std::vector<std::pair<float, bool>> rows) {
 }
 
 TEST(MeasureSliceTest, FourRowsByHand) {
-  const SliceQuality quality = MeasureSlice(Rows({{0.75f, true}, {0.5f, false}, {0.25f, true}, {0.25f, false}}));
+  const SliceQuality quality =
+      MeasureSlice(Rows({{0.75f, true}, {0.5f, false}, {0.25f, true}, {0.25f, false}}));
   EXPECT_EQ(quality.rows, 4);
   EXPECT_EQ(quality.positives, 2);
   EXPECT_DOUBLE_EQ(*quality.auc, (2 + 0.5) / 4);  // .75 beats both; .25 ties one and loses one
@@ -56,7 +57,8 @@ TEST(MeasureSliceTest, WhatHasNoValueIsLeftOut) {
   EXPECT_FALSE(positives.auc || positives.normalized_entropy);
   EXPECT_DOUBLE_EQ(*positives.pcoc, 0.5);
 
-  const SliceQuality nan = MeasureSlice(Rows({{std::numeric_limits<float>::quiet_NaN(), true}, {0.5f, false}}));
+  const SliceQuality nan =
+      MeasureSlice(Rows({{std::numeric_limits<float>::quiet_NaN(), true}, {0.5f, false}}));
   EXPECT_EQ(nan.rows, 2);
   EXPECT_EQ(nan.positives, 1);
   EXPECT_FALSE(nan.auc || nan.logloss || nan.normalized_entropy || nan.pcoc || nan.ece);
@@ -69,9 +71,10 @@ TEST(MeasureSliceTest, CertainPredictionsHaveAFiniteLossAndAnInterval) {
   EXPECT_EQ(quality.calibration[1].bin, kCalibrationBins - 1);
 }
 
-// ---- sets -------------------------------------------------------------------------------------------------------------
+// ---- sets ---------------------------------------------------------------------------------------
 
-// Feature 0 "tab" with ids, label column 0 "y", label column 1 "hour"; one task of probabilities and one of values.
+// Feature 0 "tab" with ids, label column 0 "y", label column 1 "hour"; one task of probabilities
+// and one of values.
 JobConfig TwoTasks(std::vector<SliceColumn> slice_by, int top = 20) {
   JobConfig config;
   config.data.labels = {"y", "hour"};
@@ -105,13 +108,16 @@ Batch MakeBatch(const std::vector<Row>& rows) {
   batch.labels.resize(2);
   bool whole = true;
   for (const Row& row : rows) {
-    if (row.tab >= 0) batch.ids[0].ids.insert(batch.ids[0].ids.end(), {row.tab, 99});  // the second must not matter
+    // The second must not matter.
+    if (row.tab >= 0) batch.ids[0].ids.insert(batch.ids[0].ids.end(), {row.tab, 99});
     batch.ids[0].offsets.push_back(static_cast<int32_t>(batch.ids[0].ids.size()));
     batch.labels[0].values.push_back(row.positive ? 1 : 0);
     batch.labels[1].values.push_back(row.hour);
     whole = whole && row.hour == std::floor(row.hour);
   }
-  if (whole) batch.labels[1].integers.assign(batch.labels[1].values.begin(), batch.labels[1].values.end());
+  if (whole) {
+    batch.labels[1].integers.assign(batch.labels[1].values.begin(), batch.labels[1].values.end());
+  }
   return batch;
 }
 
@@ -139,23 +145,26 @@ std::vector<std::string> Names(const std::vector<Slice>& slices) {
     const std::string kind = slice.kind == Slice::Kind::kValue  ? "=" + slice.value
                              : slice.kind == Slice::Kind::kRest ? "~"
                                                                 : "*";
-    names.push_back(
-        absl::StrCat(slice.column, kind, " ", slice.task, " ", slice.quality.rows, "/", slice.quality.positives));
+    names.push_back(absl::StrCat(slice.column, kind, " ", slice.task, " ", slice.quality.rows, "/",
+                                 slice.quality.positives));
   }
   return names;
 }
 
-const std::vector<Row> kRows = {{3, 1, 0.5f, true},  {3, 2, 0.25f, false}, {5, 1, 0.5f, false}, {-1, 1, 0.75f, true},
-                                {4, 2, 0.5f, false}, {3, 1, 0.5f, false},  {4, 1, 0.1f, false}};
+const std::vector<Row> kRows = {{3, 1, 0.5f, true},   {3, 2, 0.25f, false}, {5, 1, 0.5f, false},
+                                {-1, 1, 0.75f, true}, {4, 2, 0.5f, false},  {3, 1, 0.5f, false},
+                                {4, 1, 0.1f, false}};
 
 TEST(SliceSetTest, ValuesWithMostRowsComeFirstAndTheRestIsOne) {
   EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"tab", 0, -1}}), kRows)),
-              ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab= click 1/1", "tab=5 click 1/0", "tab* click 7/2"));
-  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"tab", 0, -1}}, /*top=*/2), kRows)),
-              ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab~ click 2/1", "tab* click 7/2"));
-  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"hour", -1, 1}, {"tab", 0, -1}}, /*top=*/1), kRows)),
-              ElementsAre("hour=1 click 5/2", "hour~ click 2/0", "hour* click 7/2", "tab=3 click 3/1", "tab~ click 4/1",
+              ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab= click 1/1", "tab=5 click 1/0",
                           "tab* click 7/2"));
+  EXPECT_THAT(
+      Names(MeasureAlone(TwoTasks({{"tab", 0, -1}}, /*top=*/2), kRows)),
+      ElementsAre("tab=3 click 3/1", "tab=4 click 2/0", "tab~ click 2/1", "tab* click 7/2"));
+  EXPECT_THAT(Names(MeasureAlone(TwoTasks({{"hour", -1, 1}, {"tab", 0, -1}}, /*top=*/1), kRows)),
+              ElementsAre("hour=1 click 5/2", "hour~ click 2/0", "hour* click 7/2",
+                          "tab=3 click 3/1", "tab~ click 4/1", "tab* click 7/2"));
   EXPECT_THAT(MeasureAlone(TwoTasks({}), kRows), testing::IsEmpty());
 }
 
@@ -164,7 +173,8 @@ TEST(SliceSetTest, ASliceIsMeasuredOnItsRowsAlone) {
   EXPECT_DOUBLE_EQ(*slices[0].quality.auc, 0.75);
   EXPECT_DOUBLE_EQ(*slices[0].quality.pcoc, 1.25);
   EXPECT_FALSE(slices[1].quality.auc.has_value());
-  EXPECT_DOUBLE_EQ(*slices[4].quality.auc, (5 + 2 + 1.5) / 10);  // .75 beats 5; .5 beats 2 and ties 3
+  // .75 beats 5; .5 beats 2 and ties 3
+  EXPECT_DOUBLE_EQ(*slices[4].quality.auc, (5 + 2 + 1.5) / 10);
 }
 
 TEST(SliceSetTest, AWordStandsForItsId) {
@@ -172,25 +182,29 @@ TEST(SliceSetTest, AWordStandsForItsId) {
   config.features[0].vocabulary = {{"home", 3}, {"search", 5}};
   config.features[0].unknown_id = 4;
   EXPECT_THAT(Names(MeasureAlone(config, kRows)),
-              ElementsAre("tab=home click 3/1", "tab=(unknown) click 2/0", "tab~ click 2/1", "tab* click 7/2"));
+              ElementsAre("tab=home click 3/1", "tab=(unknown) click 2/0", "tab~ click 2/1",
+                          "tab* click 7/2"));
 }
 
 TEST(SliceSetTest, AColumnOfFractionsIsAnErrorThatNamesIt) {
   const JobConfig config = TwoTasks({{"hour", -1, 1}});
   SliceSet set(&config);
   const std::vector<Row> rows = {{1, 0.5f, 0.5f, true}};
-  EXPECT_THAT(set.Add(MakeBatch(rows), Scores(rows)),
-              IsError(HasSubstr("'f.csv' rows 1-9: column 'hour' holds numbers that are not whole")));
+  EXPECT_THAT(
+      set.Add(MakeBatch(rows), Scores(rows)),
+      IsError(HasSubstr("'f.csv' rows 1-9: column 'hour' holds numbers that are not whole")));
 }
 
-// ---- grouped AUC ------------------------------------------------------------------------------------------------------
+// ---- grouped AUC --------------------------------------------------------------------------------
 
 // The reasons why figures have no value: "auc: every label is 0, ...".
 std::string Reasons(const SliceQuality& quality) {
   std::string text;
   for (const SliceFigure& figure : FiguresOf(quality)) {
     EXPECT_EQ(figure.value.has_value(), figure.why_none.empty()) << figure.name;
-    if (!figure.value.has_value()) absl::StrAppend(&text, text.empty() ? "" : ", ", figure.name, ": ", figure.why_none);
+    if (!figure.value.has_value()) {
+      absl::StrAppend(&text, text.empty() ? "" : ", ", figure.name, ": ", figure.why_none);
+    }
   }
   return text;
 }
@@ -210,9 +224,12 @@ TEST(MeasureGroupedSliceTest, GroupsCountAlikeOrByTheirRowsInTheSlice) {
 }
 
 TEST(MeasureGroupedSliceTest, WhatHasNoValueSaysWhy) {
-  const auto reasons = [](std::vector<ScoredRow> rows) { return Reasons(MeasureGroupedSlice(&rows)); };
+  const auto reasons = [](std::vector<ScoredRow> rows) {
+    return Reasons(MeasureGroupedSlice(&rows));
+  };
   EXPECT_EQ(reasons({{1, 0.5f, 1}, {2, 0.25f, 0}}),
-            "grouped_auc: no group has both classes, grouped_auc_by_impressions: no group has both classes");
+            "grouped_auc: no group has both classes, grouped_auc_by_impressions: no group has both "
+            "classes");
   EXPECT_EQ(reasons({{1, 0.5f, 0}, {1, 0.25f, 0}}),
             "auc: every label is 0, normalized_entropy: every label is 0, pcoc: every label is 0, "
             "grouped_auc: every label is 0, grouped_auc_by_impressions: every label is 0");
@@ -235,15 +252,16 @@ JobConfig GroupedTask(int top = 20) {
   tower.name = "click";
   tower.label = 0;
   tower.losses = {Loss{.kind = LossKind::kBinaryCrossEntropy, .name = "b"}};
-  tower.metrics = {Metric{.kind = MetricKind::kAuc, .name = "auc_click"},
-                   Metric{.kind = MetricKind::kGroupedAuc, .name = "grouped_auc_click", .grouping_feature = 1}};
+  tower.metrics = {
+      Metric{.kind = MetricKind::kAuc, .name = "auc_click"},
+      Metric{.kind = MetricKind::kGroupedAuc, .name = "grouped_auc_click", .grouping_feature = 1}};
   config.eval.slice_by = {{"tab", 0, -1}};
   config.eval.slice_top = top;
   return config;
 }
 
-// Rows 0 to 599, of a formula that a Python program can write as well: scores with ties and with 0, a tab without
-// positives, and one in which no user comes twice.
+// Rows 0 to 599, of a formula that a Python program can write as well: scores with ties and with 0,
+// a tab without positives, and one in which no user comes twice.
 struct GroupedRow {
   int64_t tab, user;
   float score;
@@ -280,33 +298,35 @@ std::vector<int64_t> Numbers(int64_t first, int64_t step) {
   return numbers;
 }
 
-// scikit-learn 1.9.1: roc_auc_score(), log_loss() of predictions kept in [2^-23, 1 - 2^-23], and the same of the users
-// with both classes, by numpy's mean() and average(weights=rows).
+// scikit-learn 1.9.1: roc_auc_score(), log_loss() of predictions kept in [2^-23, 1 - 2^-23], and
+// the same of the users with both classes, by numpy's mean() and average(weights=rows).
 TEST(SliceSetTest, EqualsScikitLearn) {
   const JobConfig config = GroupedTask();
   SliceSet set(&config);
   ASSERT_OK(AddRows(&set, Numbers(0, 1)));
   ASSERT_OK_AND_ASSIGN(const std::vector<Slice> slices, set.Finish(nullptr));
   ASSERT_THAT(Names(slices),
-              ElementsAre("tab=0 click 100/35", "tab=1 click 100/21", "tab=2 click 100/25", "tab=3 click 100/45",
-                          "tab=4 click 100/0", "tab=5 click 100/27", "tab* click 600/153"));
+              ElementsAre("tab=0 click 100/35", "tab=1 click 100/21", "tab=2 click 100/25",
+                          "tab=3 click 100/45", "tab=4 click 100/0", "tab=5 click 100/27",
+                          "tab* click 600/153"));
   const double kNone = -1;
   struct Expected {
     double auc, logloss, normalized_entropy, pcoc, ece, grouped_auc, by_impressions;
   };
   const Expected expected[] = {
-      {0.46417582417582415, 1.1538790683561333, 1.782199487631306, 1.3919642857142858, 0.2946875, 0.4514069264069265,
-       0.45021428571428573},
-      {0.5831826401446655, 0.8449254519752364, 1.643962419945909, 2.2395833333333335, 0.296875, 0.6112914862914863,
-       0.6098611111111112},
-      {0.5581333333333333, 0.9228700663505413, 1.641138874533851, 2.01375, 0.3296875, 0.4729437229437229,
-       0.48261904761904767},
-      {0.7925252525252524, 0.7049679228790375, 1.0244559801453863, 1.0951388888888889, 0.2425, 0.782070707070707,
-       0.7931111111111112},
+      {0.46417582417582415, 1.1538790683561333, 1.782199487631306, 1.3919642857142858, 0.2946875,
+       0.4514069264069265, 0.45021428571428573},
+      {0.5831826401446655, 0.8449254519752364, 1.643962419945909, 2.2395833333333335, 0.296875,
+       0.6112914862914863, 0.6098611111111112},
+      {0.5581333333333333, 0.9228700663505413, 1.641138874533851, 2.01375, 0.3296875,
+       0.4729437229437229, 0.48261904761904767},
+      {0.7925252525252524, 0.7049679228790375, 1.0244559801453863, 1.0951388888888889, 0.2425,
+       0.782070707070707, 0.7931111111111112},
       {kNone, 0.9176641099941649, kNone, kNone, 0.4859375, kNone, kNone},
-      {0.47539320142059865, 1.1129406634145778, 1.908141954898097, 1.8113425925925926, 0.3228125, kNone, kNone},
-      {0.5756020529016975, 0.9428745471616152, 1.6606867414550732, 1.9142156862745099, 0.2828645833333333,
-       0.5634573831769193, 0.5680596640695904}};
+      {0.47539320142059865, 1.1129406634145778, 1.908141954898097, 1.8113425925925926, 0.3228125,
+       kNone, kNone},
+      {0.5756020529016975, 0.9428745471616152, 1.6606867414550732, 1.9142156862745099,
+       0.2828645833333333, 0.5634573831769193, 0.5680596640695904}};
   for (size_t i = 0; i < slices.size(); ++i) {
     const SliceQuality& quality = slices[i].quality;
     const Expected& one = expected[i];
@@ -347,7 +367,8 @@ TEST(SliceSetTest, GroupedAucsAreTheSameBitsForAnyNumberOfWorkers) {
     for (size_t i = 0; i < alone.size(); ++i) {
       EXPECT_EQ(alone[i].quality.auc, together[i].quality.auc);
       EXPECT_EQ(alone[i].quality.grouped_auc, together[i].quality.grouped_auc);
-      EXPECT_EQ(alone[i].quality.grouped_auc_by_impressions, together[i].quality.grouped_auc_by_impressions);
+      EXPECT_EQ(alone[i].quality.grouped_auc_by_impressions,
+                together[i].quality.grouped_auc_by_impressions);
     }
   }
 }
@@ -375,7 +396,8 @@ TEST(SliceSetTest, TheRowsAloneDecideNotWhoHasThem) {
       const auto collective = MakeCollective(transport, Channel::kDense, ranks, /*timeout_s=*/30);
       SliceSet set(&config);
       for (size_t begin = rank * 100; begin < rows.size(); begin += 100 * workers) {
-        const std::vector<Row> part(rows.begin() + begin, rows.begin() + std::min(rows.size(), begin + 100));
+        const std::vector<Row> part(rows.begin() + begin,
+                                    rows.begin() + std::min(rows.size(), begin + 100));
         PEPNET_RETURN_IF_ERROR(set.Add(MakeBatch(part), Scores(part)));
       }
       PEPNET_ASSIGN_OR_RETURN(std::vector<Slice> slices, set.Finish(collective.get()));

@@ -65,46 +65,51 @@ TEST(TrainMetricsTest, CountsDecayAtTheEndOfEachWindow) {
     EXPECT_TRUE(metrics.Values().empty()) << "no window has ended";
     PEPNET_RETURN_IF_ERROR(step({0}, {0.75f}));
     // Thresholds 0, 0.5, 1. At 0.5: 1 of 1 positives, 1 of 2 negatives.
-    const double first_auc = BinnedAuc({1, 1, 0}, {2, 1, 0}, 1, 2), first_error = (0.25 + 0.25 + 0.75) / 3;
+    const double first_auc = BinnedAuc({1, 1, 0}, {2, 1, 0}, 1, 2),
+                 first_error = (0.25 + 0.25 + 0.75) / 3;
     EXPECT_DOUBLE_EQ(metrics.Values().at("auc_a"), first_auc);
     EXPECT_DOUBLE_EQ(metrics.Values().at("mean_absolute_error_b"), first_error);
     PEPNET_RETURN_IF_ERROR(step({1, 1}, {0.25f, 0.75f}));
-    EXPECT_DOUBLE_EQ(metrics.Values().at("auc_a"), first_auc) << "the value stays until the window ends";
+    EXPECT_DOUBLE_EQ(metrics.Values().at("auc_a"), first_auc)
+        << "the value stays until the window ends";
     PEPNET_RETURN_IF_ERROR(step({}, {}));
-    // 0.75 of the old counts and 0.25 of the new: positives 0.75 + 0.5, of them above 0.5: 0.75 + 0.25.
-    EXPECT_DOUBLE_EQ(metrics.Values().at("auc_a"), BinnedAuc({1.25, 1, 0}, {1.5, 0.75, 0}, 1.25, 1.5));
+    // 0.75 of the old counts and 0.25 of the new: positives 0.75 + 0.5, of them above 0.5: 0.75 +
+    // 0.25.
+    EXPECT_DOUBLE_EQ(metrics.Values().at("auc_a"),
+                     BinnedAuc({1.25, 1, 0}, {1.5, 0.75, 0}, 1.25, 1.5));
     EXPECT_DOUBLE_EQ(metrics.Values().at("mean_absolute_error_b"), 0.75 * first_error + 0.25 * 0.5);
     return absl::OkStatus();
   });
 }
 
-// The steps from stops.front() to stops.back() on so many workers, as a run that is stopped and resumed at each number
-// in between. `add` gives the metrics a worker's rows of a step; `see` is shown each worker's metrics at the end of
-// each part, one worker at a time.
+// The steps from stops.front() to stops.back() on so many workers, as a run that is stopped and
+// resumed at each number in between. `add` gives the metrics a worker's rows of a step; `see` is
+// shown each worker's metrics at the end of each part, one worker at a time.
 void RunWithStops(const JobConfig& config, int workers, const std::vector<int>& stops,
                   const std::function<Status(int step, int worker, TrainMetrics* metrics)>& add,
                   const std::function<void(int worker, const TrainMetrics& metrics)>& see) {
   std::map<std::string, std::vector<double>> state;
   std::mutex mutex;
   for (size_t part = 0; part + 1 < stops.size(); ++part) {
-    OnWorkers(workers, [&, begin = stops[part], end = stops[part + 1]](Collective* collective) -> Status {
-      TrainMetrics metrics(&config);
-      if (begin > 0) {
-        EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
-      }
-      PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
-      for (int step = begin; step < end; ++step) {
-        PEPNET_RETURN_IF_ERROR(add(step, collective->index(), &metrics));
-        PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
-      }
-      {
-        const std::lock_guard<std::mutex> lock(mutex);
-        see(collective->index(), metrics);
-      }
-      PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
-      if (collective->index() == 0) state = metrics.State();
-      return absl::OkStatus();
-    });
+    OnWorkers(workers,
+              [&, begin = stops[part], end = stops[part + 1]](Collective* collective) -> Status {
+                TrainMetrics metrics(&config);
+                if (begin > 0) {
+                  EXPECT_TRUE(metrics.Restore(state, collective->index() == 0).empty());
+                }
+                PEPNET_RETURN_IF_ERROR(collective->Barrier("state read"));
+                for (int step = begin; step < end; ++step) {
+                  PEPNET_RETURN_IF_ERROR(add(step, collective->index(), &metrics));
+                  PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+                }
+                {
+                  const std::lock_guard<std::mutex> lock(mutex);
+                  see(collective->index(), metrics);
+                }
+                PEPNET_RETURN_IF_ERROR(metrics.Gather(collective));
+                if (collective->index() == 0) state = metrics.State();
+                return absl::OkStatus();
+              });
   }
 }
 
@@ -142,18 +147,20 @@ TEST(TrainMetricsTest, AStateThatDoesNotFitIsNamedAndLeftOut) {
   EXPECT_TRUE(metrics.Values().empty());
 }
 
-// ---- the last window, the lifetime and slices -----------------------------------------------------------------------
+// ---- the last window, the lifetime and slices ---------------------------------------------------
 
 TEST(TrainMetricsTest, TheLastWindowAndTheLifetimeStandBesideTheDecayedValue) {
   const JobConfig config = Config(0.75, 2);
   OnWorkers(1, [&](Collective* collective) -> Status {
     TrainMetrics metrics(&config);
-    auto window = [&](const std::vector<float>& labels, const std::vector<float>& scores) -> Status {
+    auto window = [&](const std::vector<float>& labels,
+                      const std::vector<float>& scores) -> Status {
       PEPNET_RETURN_IF_ERROR(metrics.Add(Rows(labels), {scores, scores}));
       PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
       return metrics.EndStep(collective);  // without a row
     };
-    // Thresholds 0, 0.5, 1: the positive above and the negative below 0.5, then one negative above it.
+    // Thresholds 0, 0.5, 1: the positive above and the negative below 0.5, then one negative above
+    // it.
     PEPNET_RETURN_IF_ERROR(window({1, 0}, {0.75f, 0.25f}));
     EXPECT_EQ(metrics.Windows()[0].metric, "auc_a");
     EXPECT_EQ(metrics.Windows()[0].window.value, 1);
@@ -164,7 +171,8 @@ TEST(TrainMetricsTest, TheLastWindowAndTheLifetimeStandBesideTheDecayedValue) {
     EXPECT_EQ(auc.window.why_none, "every label is 0");
     EXPECT_EQ(auc.window.rows, 1);
     EXPECT_EQ(auc.lifetime.rows, 3);
-    EXPECT_DOUBLE_EQ(*auc.lifetime.value, 0.75) << "the positive beats one negative and ties the other";
+    EXPECT_DOUBLE_EQ(*auc.lifetime.value, 0.75)
+        << "the positive beats one negative and ties the other";
     EXPECT_DOUBLE_EQ(*error.window.value, 0.75);
     EXPECT_DOUBLE_EQ(*error.lifetime.value, (0.25 + 0.25 + 0.75) / 3);
     PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
@@ -207,13 +215,14 @@ JobConfig Sliced(int top, int64_t decay_step) {
 // "tab=7 auc_a 2:- 5:0.75": rows and value of the last window and of the lifetime.
 std::vector<std::string> Texts(const std::vector<TrainSlice>& slices) {
   const auto text = [](const WindowValue& window) {
-    return absl::StrCat(window.rows, ":", window.value.has_value() ? absl::StrCat(*window.value) : "-");
+    return absl::StrCat(window.rows, ":",
+                        window.value.has_value() ? absl::StrCat(*window.value) : "-");
   };
   std::vector<std::string> texts;
   for (const TrainSlice& slice : slices) {
-    texts.push_back(absl::StrCat(slice.column, "=", slice.kind == Slice::Kind::kRest ? "(rest)" : slice.value, " ",
-                                 slice.windows.metric, " ", text(slice.windows.window), " ",
-                                 text(slice.windows.lifetime)));
+    texts.push_back(absl::StrCat(
+        slice.column, "=", slice.kind == Slice::Kind::kRest ? "(rest)" : slice.value, " ",
+        slice.windows.metric, " ", text(slice.windows.window), " ", text(slice.windows.lifetime)));
   }
   return texts;
 }
@@ -232,28 +241,29 @@ TEST(TrainMetricsTest, ValuesGetSlicesAtTheEndOfTheirFirstWindowWhileThereIsRoom
     EXPECT_TRUE(metrics.Slices().empty()) << "no window has ended";
     PEPNET_RETURN_IF_ERROR(step({{7, 0, 0.75f}}));
     EXPECT_EQ(Texts(metrics.Slices()),
-              (std::vector<std::string>{"tab=7 auc_a 3:0.75 3:0.75",
-                                        absl::StrCat("tab=7 mean_absolute_error_b 3:", 1.25 / 3, " 3:", 1.25 / 3)}));
+              (std::vector<std::string>{
+                  "tab=7 auc_a 3:0.75 3:0.75",
+                  absl::StrCat("tab=7 mean_absolute_error_b 3:", 1.25 / 3, " 3:", 1.25 / 3)}));
     // 9 and 5 come in one window, 5 with more rows: it gets the last slice, with all of its rows.
     PEPNET_RETURN_IF_ERROR(step({{9, 1, 0.5f}, {5, 1, 0.75f}}));
     PEPNET_RETURN_IF_ERROR(step({{5, 0, 0.25f}}));
     std::vector<std::string> texts = Texts(metrics.Slices());
     texts.resize(3);
-    EXPECT_EQ(texts,
-              (std::vector<std::string>{"tab=7 auc_a 0:- 3:0.75", "tab=5 auc_a 2:1 2:1", "tab=(rest) auc_a 1:- 1:-"}));
+    EXPECT_EQ(texts, (std::vector<std::string>{"tab=7 auc_a 0:- 3:0.75", "tab=5 auc_a 2:1 2:1",
+                                               "tab=(rest) auc_a 1:- 1:-"}));
     // 9 stays in the rest, however many rows it has.
     PEPNET_RETURN_IF_ERROR(step({{9, 0, 0.25f}, {9, 0, 0.25f}, {9, 0, 0.25f}}));
     PEPNET_RETURN_IF_ERROR(step({{7, 0, 0.25f}}));
     texts = Texts(metrics.Slices());
     texts.resize(3);
-    EXPECT_EQ(texts, (std::vector<std::string>{absl::StrCat("tab=7 auc_a 1:- 4:", 2.5 / 3), "tab=5 auc_a 0:- 2:1",
-                                               "tab=(rest) auc_a 3:- 4:1"}));
+    EXPECT_EQ(texts, (std::vector<std::string>{absl::StrCat("tab=7 auc_a 1:- 4:", 2.5 / 3),
+                                               "tab=5 auc_a 0:- 2:1", "tab=(rest) auc_a 3:- 4:1"}));
     return absl::OkStatus();
   });
 }
 
-// The numbers of each slice against those of a metric that sees the rows of that value alone; any number of workers,
-// and stops inside windows, with rows that wait for a slice.
+// The numbers of each slice against those of a metric that sees the rows of that value alone; any
+// number of workers, and stops inside windows, with rows that wait for a slice.
 TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
   constexpr int kSteps = 14;
   const JobConfig config = Sliced(/*top=*/3, /*decay_step=*/4);
@@ -262,8 +272,8 @@ TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
     for (int row = 0; row < 12; ++row) {
       // Tab 0 in all steps, 1 to 3 from later windows on, so that one of them has no slice.
       const int64_t tab = (row * 5 + step) % std::min(4, 1 + step / 3) - 1;
-      rows.push_back(
-          {tab, static_cast<float>((row * 7 + step) % 3 == 0), static_cast<float>((row * 5 + step * 3) % 9) / 8});
+      rows.push_back({tab, static_cast<float>((row * 7 + step) % 3 == 0),
+                      static_cast<float>((row * 5 + step * 3) % 9) / 8});
     }
     return rows;
   };
@@ -279,7 +289,9 @@ TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
           const Batch batch = TabRows(mine, &scores);
           return metrics->Add(batch, {scores, scores});
         },
-        [&](int worker, const TrainMetrics& metrics) { by_worker[worker] = Texts(metrics.Slices()); });
+        [&](int worker, const TrainMetrics& metrics) {
+          by_worker[worker] = Texts(metrics.Slices());
+        });
     for (const std::vector<std::string>& texts : by_worker) EXPECT_EQ(texts, by_worker[0]);
     return by_worker[0];
   };
@@ -305,8 +317,8 @@ TEST(TrainMetricsTest, SlicesAreExactForAnyNumberOfWorkersAndStops) {
         PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
       }
       const TrainWindows windows = metrics.Windows()[0];
-      EXPECT_EQ(text, absl::StrCat("tab=-1 auc_a ", windows.window.rows, ":", *windows.window.value, " ",
-                                   windows.lifetime.rows, ":", *windows.lifetime.value));
+      EXPECT_EQ(text, absl::StrCat("tab=-1 auc_a ", windows.window.rows, ":", *windows.window.value,
+                                   " ", windows.lifetime.rows, ":", *windows.lifetime.value));
       return absl::OkStatus();
     });
     return;
@@ -321,11 +333,13 @@ TEST(TrainMetricsTest, OfACheckpointWithoutThemTheLifetimeAndTheSlicesStartAfres
   std::map<std::string, std::vector<double>> earlier;  // as an earlier version wrote it
   for (const char* name : {"auc_a", "mean_absolute_error_b"}) earlier[name] = state.at(name);
   EXPECT_EQ(metrics.Restore(earlier, true),
-            (std::vector<std::string>{"auc_a since the start", "auc_a by tab", "mean_absolute_error_b since the start",
+            (std::vector<std::string>{"auc_a since the start", "auc_a by tab",
+                                      "mean_absolute_error_b since the start",
                                       "mean_absolute_error_b by tab"}));
   const JobConfig more = Sliced(3, 3);
   TrainMetrics other(&more);
-  EXPECT_EQ(other.Restore(state, true), (std::vector<std::string>{"auc_a by tab", "mean_absolute_error_b by tab"}))
+  EXPECT_EQ(other.Restore(state, true),
+            (std::vector<std::string>{"auc_a by tab", "mean_absolute_error_b by tab"}))
       << "with another slice_top";
 }
 
@@ -338,7 +352,8 @@ TEST(SlicedSumsTest, ADamagedStateIsRefused) {
   std::vector<double> state = SlicedSums(sums, &config.model.towers[0], 2).State();
   EXPECT_TRUE(restores(state));
   for (size_t length = 0; length < state.size(); ++length) {
-    EXPECT_FALSE(restores(std::vector<double>(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(length))));
+    EXPECT_FALSE(restores(
+        std::vector<double>(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(length))));
   }
   for (const double damage : {-1.0, 0.5, 1e300, 4294967295.0}) {
     for (size_t i = 0; i < state.size(); ++i) {
@@ -359,15 +374,16 @@ TEST(SlicedSumsTest, ZerosAreWrittenAsTheirNumber) {
   EXPECT_EQ(WithZeros(std::vector<double>{0, 0.5}, 8), std::nullopt);
 }
 
-// Whole jobs: with routing off for the tower, weights as without train metrics; a resumed run's counts are the undisturbed run's.
+// Whole jobs: with routing off for the tower, weights as without train metrics; a resumed run's
+// counts are the undisturbed run's.
 TEST(TrainMetricsTest, AJobThatStopsAndContinuesKeepsItsCounts) {
   RandomJobOptions options;
   options.batch_size = 4;
   TemporaryDirectory directory;
-  const std::string text =
-      absl::StrReplaceAll(WriteRandomJob(directory.path(), options),
-                          {{"metrics { auc {} } losses",
-                            "train_metrics { auc {} decay_rate: 0.5 decay_step: 3 } metrics { auc {} } losses"}});
+  const std::string text = absl::StrReplaceAll(
+      WriteRandomJob(directory.path(), options),
+      {{"metrics { auc {} } losses",
+        "train_metrics { auc {} decay_rate: 0.5 decay_step: 3 } metrics { auc {} } losses"}});
   auto make = [&](const std::string& name) {
     ConfigOverrides overrides;
     overrides.model_dir = directory / name;
@@ -379,14 +395,16 @@ TEST(TrainMetricsTest, AJobThatStopsAndContinuesKeepsItsCounts) {
   JobConfig disturbed = make("disturbed");
   disturbed.train.save_checkpoints_steps = 5;
   ASSERT_OK(Train(undisturbed, {2, 2, {}}, TestOptions()));
-  EXPECT_FALSE(RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-                 Trainer trainer(context);
-                 PEPNET_RETURN_IF_ERROR(trainer.Start());
-                 for (int step = 0; step < 8; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
-                 return absl::CancelledError("as if killed");
-               }).ok());
+  EXPECT_FALSE(
+      RunCluster(disturbed, {2, 2, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+        Trainer trainer(context);
+        PEPNET_RETURN_IF_ERROR(trainer.Start());
+        for (int step = 0; step < 8; ++step) PEPNET_RETURN_IF_ERROR(trainer.Step().status());
+        return absl::CancelledError("as if killed");
+      }).ok());
   ASSERT_OK(Train(disturbed, {2, 2, {}}, TestOptions(/*continue_train=*/true)));
-  const std::string a = *ResolveCheckpoint(undisturbed.model_dir), b = *ResolveCheckpoint(disturbed.model_dir);
+  const std::string a = *ResolveCheckpoint(undisturbed.model_dir),
+                    b = *ResolveCheckpoint(disturbed.model_dir);
   EXPECT_EQ(CheckpointDifference(a, b), "");
   const std::string trainer = *ReadFile(a + "/trainer.json");
   EXPECT_NE(trainer.find("\"auc_cvr\""), std::string::npos) << trainer;

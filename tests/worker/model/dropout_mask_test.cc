@@ -9,8 +9,8 @@
 namespace pepnet {
 namespace {
 
-std::vector<float> Mask(double ratio, int64_t first_row, int64_t rows, int64_t width, int64_t layer = 2,
-                        int64_t step = 7) {
+std::vector<float> Mask(double ratio, int64_t first_row, int64_t rows, int64_t width,
+                        int64_t layer = 2, int64_t step = 7) {
   std::vector<float> mask(rows * width, -1);
   FillDropoutMask(DropoutKey(11, layer, step), ratio, first_row, rows, width, mask.data());
   return mask;

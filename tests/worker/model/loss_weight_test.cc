@@ -9,7 +9,8 @@ namespace {
 
 using testing::ElementsAre;
 
-// Four towers: unweighted; `weight` alone; sample weight and indicator and `weight`; indicator alone.
+// Four towers: unweighted; `weight` alone; sample weight and indicator and `weight`; indicator
+// alone.
 JobConfig Config() {
   JobConfig config;
   config.data.labels = {"y", "clk"};
@@ -39,7 +40,8 @@ Batch MakeBatch(std::vector<float> clicks, std::vector<float> weights) {
 }
 
 TEST(LossWeightTest, LossNormalizersAreRowsAndSumsOfWeightTimesSpace) {
-  const LossNormalizers local = LocalLossNormalizers(Config(), MakeBatch({1, 0, 3, -1}, {1, 2, 0.5, 4}));
+  const LossNormalizers local =
+      LocalLossNormalizers(Config(), MakeBatch({1, 0, 3, -1}, {1, 2, 0.5, 4}));
   EXPECT_EQ(local.rows, 4);
   EXPECT_THAT(local.weight_sums, ElementsAre(4, 4, 1 * 2 + 2 + 0.5 * 2 + 4, 2));
 }
@@ -81,8 +83,9 @@ TEST(LossWeightTest, SlicesAddUpToTheWholeAndAnEmptySliceAddsNothing) {
   const LossNormalizers b = LocalLossNormalizers(config, MakeBatch({0, 1}, {2, 0.25}));
   const LossNormalizers none = LocalLossNormalizers(config, Batch());
   EXPECT_EQ(a.rows + b.rows + none.rows, whole.rows);
-  for (size_t t = 0; t < 4; ++t)
+  for (size_t t = 0; t < 4; ++t) {
     EXPECT_EQ(a.weight_sums[t] + b.weight_sums[t] + none.weight_sums[t], whole.weight_sums[t]);
+  }
   for (const auto& scale : RowScales(config, Batch(), whole)) EXPECT_TRUE(scale.empty());
 }
 

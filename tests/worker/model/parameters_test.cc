@@ -31,7 +31,8 @@ TEST(ParametersTest, NamesAndShapesAreThoseOfEveryGoldenCase) {
       if (!TableOfParameter(tensor).has_value()) expected.insert(tensor);
     }
     for (const ParameterSpec& spec : DenseParameterList(LoadGoldenConfig(name))) {
-      ASSERT_EQ(expected.erase(spec.name), 1u) << spec.name << " is not in the reference, or listed twice";
+      ASSERT_EQ(expected.erase(spec.name), 1u)
+          << spec.name << " is not in the reference, or listed twice";
       EXPECT_EQ(spec.shape, init->tensors().at(spec.name).shape) << spec.name;
     }
     EXPECT_TRUE(expected.empty()) << "missing: " << *expected.begin();
@@ -118,9 +119,10 @@ TEST(ParametersTest, EncodersStandInFrontUnderTheirOwnNames) {
   config.model.domain.reset();
   config.model.uia.reset();
   config.model.towers[0].mlp.reset();
-  config.model.encoders = {EncoderOf(EncoderKind::kPooling, "p"), EncoderOf(EncoderKind::kSimpleAttention, "a"),
-                           EncoderOf(EncoderKind::kDin, "d"), EncoderOf(EncoderKind::kMultiWindowDin, "w"),
-                           EncoderOf(EncoderKind::kSelfAttention, "s")};
+  config.model.encoders = {
+      EncoderOf(EncoderKind::kPooling, "p"), EncoderOf(EncoderKind::kSimpleAttention, "a"),
+      EncoderOf(EncoderKind::kDin, "d"), EncoderOf(EncoderKind::kMultiWindowDin, "w"),
+      EncoderOf(EncoderKind::kSelfAttention, "s")};
   EXPECT_EQ(Describe(DenseParameterList(config)),
             "d.mlp.mlp.0.perceptron.0.weight [5,12]\n"
             "d.mlp.mlp.0.perceptron.0.bias [5]\n"
@@ -159,7 +161,9 @@ TEST(ParametersTest, EncodersBeginWithTheReferencesInitialValues) {
   parameters.Initialize(3);
   auto most = [&](const std::string& name) {
     float largest = 0;
-    for (const float value : parameters.value(parameters.Find(name))) largest = std::max(largest, std::abs(value));
+    for (const float value : parameters.value(parameters.Find(name))) {
+      largest = std::max(largest, std::abs(value));
+    }
     return largest;
   };
   const double xavier = std::sqrt(6.0 / (192 + 64)), linear = 1 / std::sqrt(64.0);
@@ -182,7 +186,8 @@ TEST(ParametersTest, EachParameterIsAlignedAndPaddingIsZero) {
     const std::span<float> value = parameters.value(i), gradient = parameters.gradient(i);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(value.data()) % 64, 0u);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(gradient.data()) % 64, 0u);
-    EXPECT_EQ(value.data() - parameters.values().data(), static_cast<ptrdiff_t>(parameters.offset(i)));
+    EXPECT_EQ(value.data() - parameters.values().data(),
+              static_cast<ptrdiff_t>(parameters.offset(i)));
     EXPECT_EQ(parameters.Find(parameters.specs()[i].name), static_cast<int>(i));
     for (size_t e = 0; e < value.size(); ++e) {
       ASSERT_FALSE(used[parameters.offset(i) + e]) << "parameters overlap";
@@ -216,7 +221,8 @@ TEST(ParametersTest, FanInValuesFillTheirIntervalEvenly) {
                               {"zero", {3}, ParameterSpec::Init::kZero, 0, 0},
                               {"prelu", {1}, ParameterSpec::Init::kConstant, 0, 0.25}});
   parameters.Initialize(1);
-  // U(-0.1, 0.1): mean 0, variance 0.01 / 3; 30000 values put the mean within 5 * sqrt(var / n) = 0.0017.
+  // U(-0.1, 0.1): mean 0, variance 0.01 / 3; 30000 values put the mean within 5 * sqrt(var / n) =
+  // 0.0017.
   double sum = 0, squares = 0;
   std::set<float> distinct;
   for (float v : parameters.value(0)) {

@@ -1,5 +1,6 @@
-// The model against the recorded reference: group tensors in, outputs, losses and dense gradients out (spec 8). The variants on a
-// GPU are a ctest entry of their own and are skipped where there is none.
+// The model against the recorded reference: group tensors in, outputs, losses and dense gradients
+// out (spec 8). The variants on a GPU are a ctest entry of their own and are skipped where there is
+// none.
 #include <cstdlib>
 #include <tuple>
 
@@ -42,8 +43,9 @@ struct GoldenRun {
       ASSERT_EQ(static_cast<int64_t>(cells.size()), total_rows);
       for (int64_t row = 0; row < rows; ++row) {
         column.values.push_back(std::strtof(cells[row].c_str(), nullptr));
-        if (cells[row].find('.') == std::string::npos)
+        if (cells[row].find('.') == std::string::npos) {
           column.integers.push_back(std::strtoll(cells[row].c_str(), nullptr, 10));
+        }
       }
       if (static_cast<int64_t>(column.integers.size()) != rows) column.integers.clear();
     }
@@ -63,7 +65,9 @@ struct GoldenRun {
     for (int f : group.leaves) {
       const int64_t dim = config.leaves[f].dim;
       features[f].Resize(batch.rows * dim);
-      for (int64_t i = 0; i < batch.rows * dim; ++i) features[f][i] = values[i / dim * group.width + column + i % dim];
+      for (int64_t i = 0; i < batch.rows * dim; ++i) {
+        features[f][i] = values[i / dim * group.width + column + i % dim];
+      }
       column += dim;
     }
   }
@@ -102,8 +106,9 @@ constexpr Variant kVariants[] = {
 class GoldenModelTest : public testing::TestWithParam<std::tuple<std::string, Variant>> {
  protected:
   void SetUp() override {
-    if (std::get<1>(GetParam()).device == ComputeDevice::Kind::kGpu && FindTorchGpus().count == 0)
+    if (std::get<1>(GetParam()).device == ComputeDevice::Kind::kGpu && FindTorchGpus().count == 0) {
       GTEST_SKIP() << FindTorchGpus().reason;
+    }
   }
   std::string Case() const { return std::get<0>(GetParam()); }
   ModelOptions Options() const {
@@ -112,8 +117,11 @@ class GoldenModelTest : public testing::TestWithParam<std::tuple<std::string, Va
   }
 };
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenModelTest,
-                         testing::Combine(testing::ValuesIn(PooledGoldenCases()), testing::ValuesIn(kVariants)),
-                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param).name; });
+                         testing::Combine(testing::ValuesIn(PooledGoldenCases()),
+                                          testing::ValuesIn(kVariants)),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
+                         });
 
 TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
   GoldenRun run(Case(), Options());
@@ -129,14 +137,15 @@ TEST_P(GoldenModelTest, OutputsAndIntermediatesMatch) {
     EXPECT_EQ(output.name, name);
     EXPECT_EQ(list[i].name, name);
     EXPECT_EQ(list[i].width, output.width);
-    EXPECT_EQ(Difference(name, output.values, GoldenDoubles(*reference, name), kValueTolerance), "");
+    EXPECT_EQ(Difference(name, output.values, GoldenDoubles(*reference, name), kValueTolerance),
+              "");
     ++i;
   }
   size_t compared = 0;
   for (const ModelOutput& intermediate : run.model->intermediates()) {
     ASSERT_TRUE(run.forward->Contains(intermediate.name)) << intermediate.name;
-    EXPECT_EQ(Difference(intermediate.name, intermediate.values, GoldenDoubles(*run.forward, intermediate.name),
-                         kValueTolerance),
+    EXPECT_EQ(Difference(intermediate.name, intermediate.values,
+                         GoldenDoubles(*run.forward, intermediate.name), kValueTolerance),
               "");
     ++compared;
   }
@@ -163,8 +172,8 @@ TEST_P(GoldenModelTest, FirstBatchLossesAndDenseGradientsMatch) {
   for (size_t i = 0; i < run.parameters.specs().size(); ++i) {
     if (!run.parameters.specs()[i].trained) continue;
     const std::string& name = run.parameters.specs()[i].name;
-    EXPECT_EQ(Difference(name, run.parameters.gradient(static_cast<int>(i)), GoldenDoubles(*reference, name),
-                         kGradientTolerance,
+    EXPECT_EQ(Difference(name, run.parameters.gradient(static_cast<int>(i)),
+                         GoldenDoubles(*reference, name), kGradientTolerance,
                          /*exact_zeros=*/true),
               "");
   }
@@ -178,11 +187,13 @@ TEST_P(GoldenModelTest, EvaluationLossesAreTheTrainingLosses) {
   ASSERT_OK(run.model->Forward(run.Input(), &report));
   const std::map<std::string, double> expected = GoldenFirstLosses(Case());
   for (size_t i = 0; i < report.names.size(); ++i) {
-    EXPECT_NEAR(report.values[i], expected.at(report.names[i]), 1e-5 + 1e-4 * std::abs(report.values[i]));
+    EXPECT_NEAR(report.values[i], expected.at(report.names[i]),
+                1e-5 + 1e-4 * std::abs(report.values[i]));
   }
 }
 
-// EPNet's weights get a gradient through PPNet's gates. In the other cases it nearly hides inside the tolerance.
+// EPNet's weights get a gradient through PPNet's gates. In the other cases it nearly hides inside
+// the tolerance.
 TEST(GoldenModelMutantTest, GateThatSeesItsGradientIsFoundByTheGoldenGradients) {
   PEPNET_NEEDS_MUTANTS();
   GoldenRun run("mixed");
@@ -209,7 +220,9 @@ INSTANTIATE_TEST_SUITE_P(Devices, GoldenMixedPrecisionTest,
 
 // libtorch emulates bfloat16 on a CPU without it, so the arithmetic is tested everywhere.
 TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
-  if (GetParam() == ComputeDevice::Kind::kGpu && FindTorchGpus().count == 0) GTEST_SKIP() << FindTorchGpus().reason;
+  if (GetParam() == ComputeDevice::Kind::kGpu && FindTorchGpus().count == 0) {
+    GTEST_SKIP() << FindTorchGpus().reason;
+  }
   GoldenRun run("seed_small", {.threads = 1, .device = {GetParam(), 0}, .bf16 = true});
   run.SetRows(run.total_rows);
   ASSERT_OK_AND_ASSIGN(const auto outputs, run.model->Forward(run.Input(), nullptr));
@@ -217,7 +230,8 @@ TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
   for (const ModelOutput& output : outputs) {
     const std::vector<double> expected = GoldenDoubles(*reference, output.name);
     EXPECT_EQ(Difference(output.name, output.values, expected, {2e-2, 2e-2}), "");
-    EXPECT_NE(Difference(output.name, output.values, expected, {1e-6, 1e-6}), "") << "BF16 was not used";
+    EXPECT_NE(Difference(output.name, output.values, expected, {1e-6, 1e-6}), "")
+        << "BF16 was not used";
   }
   std::vector<AlignedBuffer<float>> leaf_gradients;
   run.SetRows(run.config.data.batch_size);
@@ -225,12 +239,14 @@ TEST_P(GoldenMixedPrecisionTest, Bf16StaysWithinTwoPercent) {
   EXPECT_NEAR(report.values[0], GoldenFirstLosses("seed_small").at(report.names[0]), 2e-2);
 }
 
-// The config's wish alone decides nothing: who runs the model looks at the device first (cli/job/compute.h).
+// The config's wish alone decides nothing: who runs the model looks at the device first
+// (cli/job/compute.h).
 TEST(GoldenMixedPrecisionFallbackTest, WithoutBf16TheWishChangesNoBit) {
   GoldenRun plain("seed_small"), wished("seed_small");
   wished.config.train.mixed_precision = "BF16";
   for (GoldenRun* run : {&plain, &wished}) run->SetRows(run->total_rows);
-  const auto a = plain.model->Forward(plain.Input(), nullptr), b = wished.model->Forward(wished.Input(), nullptr);
+  const auto a = plain.model->Forward(plain.Input(), nullptr),
+             b = wished.model->Forward(wished.Input(), nullptr);
   ASSERT_TRUE(a.ok() && b.ok());
   for (size_t i = 0; i < a->size(); ++i) EXPECT_EQ((*a)[i].values, (*b)[i].values);
 }

@@ -21,7 +21,8 @@ constexpr Tolerance kTinyTolerance{1e-6, 1e-4};
 void CheckLosses(const LossReport& report, const ReferenceValues& reference) {
   ASSERT_EQ(report.values.size(), reference.losses.size());
   for (size_t i = 0; i < report.values.size(); ++i) {
-    EXPECT_NEAR(report.values[i], reference.losses[i], 1e-6 + 1e-5 * std::abs(reference.losses[i])) << report.names[i];
+    EXPECT_NEAR(report.values[i], reference.losses[i], 1e-6 + 1e-5 * std::abs(reference.losses[i]))
+        << report.names[i];
   }
 }
 
@@ -41,10 +42,12 @@ std::vector<double> DifferenceQuotients(std::vector<double>* x, const std::funct
   return gradient;
 }
 
-// Trains one step and compares losses, every dense gradient and every feature gradient with the reference in double.
-void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t seed, DenseEngine engine) {
-  SCOPED_TRACE("seed " + std::to_string(seed) + (engine == DenseEngine::kFused ? ", fused" : ", reference") +
-               " engine");
+// Trains one step and compares losses, every dense gradient and every feature gradient with the
+// reference in double.
+void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t seed,
+                                 DenseEngine engine) {
+  SCOPED_TRACE("seed " + std::to_string(seed) +
+               (engine == DenseEngine::kFused ? ", fused" : ", reference") + " engine");
   TinyModel tiny(config, seed, engine);
   for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
     // LayerNorm's ones and zeros would hide a swap of its two parameters.
@@ -53,17 +56,20 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
     }
   }
   const TinyData data = RandomData(tiny.config, 5, seed);
-  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
+  const auto scales =
+      RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   const double gradient_scale = 0.5;
   std::vector<AlignedBuffer<float>> leaf_gradients;
-  ASSERT_OK_AND_ASSIGN(const auto report,
-                       tiny.model->TrainStep(tiny.Input(data, &scales, 3), gradient_scale, &leaf_gradients));
+  ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales, 3),
+                                                                gradient_scale, &leaf_gradients));
 
   ReferencePoint point = tiny.Point(data);
   const ReferenceDropout mask{dropout, seed, 3};
   const ReferenceValues base = Evaluate(tiny.config, data.batch, scales, point, mask, nullptr);
   CheckLosses(report, base);
-  auto loss = [&] { return gradient_scale * Evaluate(tiny.config, data.batch, scales, point, mask, &base).total; };
+  auto loss = [&] {
+    return gradient_scale * Evaluate(tiny.config, data.batch, scales, point, mask, &base).total;
+  };
   for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
     const std::string& name = tiny.parameters.specs()[i].name;
     const std::vector<double> expected = DifferenceQuotients(&point.parameters[name], loss);
@@ -77,7 +83,8 @@ void CheckEngineAgainstReference(const JobConfig& config, bool dropout, uint64_t
       continue;
     }
     const std::vector<double> expected = DifferenceQuotients(&point.leaves[f], loss);
-    EXPECT_EQ(Difference(tiny.config.features[leaf.feature].name, leaf_gradients[f].span(), expected, kTinyTolerance),
+    EXPECT_EQ(Difference(tiny.config.features[leaf.feature].name, leaf_gradients[f].span(),
+                         expected, kTinyTolerance),
               "");
   }
 }
@@ -97,26 +104,32 @@ struct ActivationCase {
 class ActivationTest : public testing::TestWithParam<ActivationCase> {};
 INSTANTIATE_TEST_SUITE_P(
     All, ActivationTest,
-    testing::Values(
-        ActivationCase{"Identity", {ActivationKind::kIdentity, 0}}, ActivationCase{"Relu", {ActivationKind::kRelu, 0}},
-        ActivationCase{"Sigmoid", {ActivationKind::kSigmoid, 0}}, ActivationCase{"Tanh", {ActivationKind::kTanh, 0}},
-        ActivationCase{"LeakyRelu", {ActivationKind::kLeakyRelu, 0.2}},
-        ActivationCase{"Silu", {ActivationKind::kSilu, 0}}, ActivationCase{"Gelu", {ActivationKind::kGelu, 0}},
-        ActivationCase{"Elu", {ActivationKind::kElu, 0.7}}, ActivationCase{"Prelu", {ActivationKind::kPrelu, 0.25}},
-        ActivationCase{"GeluTanh", {ActivationKind::kGeluTanh}}, ActivationCase{"Mish", {ActivationKind::kMish}},
-        ActivationCase{"Softplus", {ActivationKind::kSoftplus, 1.7, 2}},
-        ActivationCase{"Hardswish", {ActivationKind::kHardswish}},
-        ActivationCase{"Hardsigmoid", {ActivationKind::kHardsigmoid}}, ActivationCase{"Selu", {ActivationKind::kSelu}},
-        ActivationCase{"Celu", {ActivationKind::kCelu, 0.6}}, ActivationCase{"Relu6", {ActivationKind::kRelu6}},
-        ActivationCase{"Hardtanh", {ActivationKind::kHardtanh, -0.5, 0.8}},
-        ActivationCase{"Softsign", {ActivationKind::kSoftsign}},
-        ActivationCase{"Softshrink", {ActivationKind::kSoftshrink, 0.1}},
-        ActivationCase{"Tanhshrink", {ActivationKind::kTanhshrink}},
-        ActivationCase{"LogSigmoid", {ActivationKind::kLogSigmoid}},
-        ActivationCase{"Rrelu", {ActivationKind::kRrelu, 0.1, 0.6}},
-        ActivationCase{"Softmax", {ActivationKind::kSoftmax, -1}},
-        ActivationCase{"Softmin", {ActivationKind::kSoftmin, -1}},
-        ActivationCase{"LogSoftmax", {ActivationKind::kLogSoftmax, -1}}),
+    testing::Values(ActivationCase{"Identity", {ActivationKind::kIdentity, 0}},
+                    ActivationCase{"Relu", {ActivationKind::kRelu, 0}},
+                    ActivationCase{"Sigmoid", {ActivationKind::kSigmoid, 0}},
+                    ActivationCase{"Tanh", {ActivationKind::kTanh, 0}},
+                    ActivationCase{"LeakyRelu", {ActivationKind::kLeakyRelu, 0.2}},
+                    ActivationCase{"Silu", {ActivationKind::kSilu, 0}},
+                    ActivationCase{"Gelu", {ActivationKind::kGelu, 0}},
+                    ActivationCase{"Elu", {ActivationKind::kElu, 0.7}},
+                    ActivationCase{"Prelu", {ActivationKind::kPrelu, 0.25}},
+                    ActivationCase{"GeluTanh", {ActivationKind::kGeluTanh}},
+                    ActivationCase{"Mish", {ActivationKind::kMish}},
+                    ActivationCase{"Softplus", {ActivationKind::kSoftplus, 1.7, 2}},
+                    ActivationCase{"Hardswish", {ActivationKind::kHardswish}},
+                    ActivationCase{"Hardsigmoid", {ActivationKind::kHardsigmoid}},
+                    ActivationCase{"Selu", {ActivationKind::kSelu}},
+                    ActivationCase{"Celu", {ActivationKind::kCelu, 0.6}},
+                    ActivationCase{"Relu6", {ActivationKind::kRelu6}},
+                    ActivationCase{"Hardtanh", {ActivationKind::kHardtanh, -0.5, 0.8}},
+                    ActivationCase{"Softsign", {ActivationKind::kSoftsign}},
+                    ActivationCase{"Softshrink", {ActivationKind::kSoftshrink, 0.1}},
+                    ActivationCase{"Tanhshrink", {ActivationKind::kTanhshrink}},
+                    ActivationCase{"LogSigmoid", {ActivationKind::kLogSigmoid}},
+                    ActivationCase{"Rrelu", {ActivationKind::kRrelu, 0.1, 0.6}},
+                    ActivationCase{"Softmax", {ActivationKind::kSoftmax, -1}},
+                    ActivationCase{"Softmin", {ActivationKind::kSoftmin, -1}},
+                    ActivationCase{"LogSoftmax", {ActivationKind::kLogSoftmax, -1}}),
     [](const auto& info) { return info.param.name; });
 
 TEST_P(ActivationTest, ValueAndGradientFollowTheClosedForm) {
@@ -147,21 +160,28 @@ TEST(ModelGradientTest, NetworkWithoutDomainOrUiaOrMlp) {
 }
 
 TEST(ModelGradientTest, DenseEmbeddingsFollowTheClosedForm) {
-  for (uint64_t seed = 31; seed <= 33; ++seed) CheckAgainstReference(EmbeddingConfig(), false, seed);
+  for (uint64_t seed = 31; seed <= 33; ++seed) {
+    CheckAgainstReference(EmbeddingConfig(), false, seed);
+  }
 }
 
-TEST(ModelGradientTest, EveryLossFollowsItsClosedForm) { CheckAgainstReference(AllLossesConfig(), false, 27); }
+TEST(ModelGradientTest, EveryLossFollowsItsClosedForm) {
+  CheckAgainstReference(AllLossesConfig(), false, 27);
+}
 
 TEST(ModelGradientTest, SessionsFollowTheClosedForm) {
   for (uint64_t seed = 41; seed <= 44; ++seed) {
     JobConfig config = SessionConfig();
-    config.model.towers[1].mlp->dropout_ratio = {0.3, 0};  // the second way forward has the first one's masks
+    // The second way forward has the first one's masks.
+    config.model.towers[1].mlp->dropout_ratio = {0.3, 0};
     CheckAgainstReference(config, true, seed);
   }
 }
 
 TEST(ModelGradientTest, VariationalDropoutFollowsTheClosedForm) {
-  for (uint64_t seed = 51; seed <= 54; ++seed) CheckAgainstReference(VariationalConfig(), true, seed);
+  for (uint64_t seed = 51; seed <= 54; ++seed) {
+    CheckAgainstReference(VariationalConfig(), true, seed);
+  }
 }
 
 TEST(ModelGradientTest, DropoutIsTheMaskOfTheGlobalRow) {
@@ -178,12 +198,15 @@ TEST(ModelGradientTest, EachRowTrainsTheTowerOfItsOwnDomain) {
   TinyModel tiny(DomainConfig(), 29);
   TinyData data = RandomData(tiny.config, 4, 29);
   data.batch.labels[1].integers = {0, 2, 0, 2};
-  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
+  const auto scales =
+      RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> leaf_gradients;
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
-  for (float g : tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.4.linear.weight")))
+  for (float g :
+       tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.4.linear.weight")))
     EXPECT_EQ(g, 0.0f);
-  EXPECT_NE(tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.5.linear.weight"))[0], 0.0f);
+  EXPECT_NE(tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.5.linear.weight"))[0],
+            0.0f);
 }
 
 }  // namespace

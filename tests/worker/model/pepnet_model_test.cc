@@ -49,15 +49,20 @@ struct StepResult {
 };
 
 // One step of the global batch cut at `cuts`, gradients added over the slices as the workers do.
-StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts) {
+StepResult TrainInSlices(const JobConfig& config, const TinyData& data,
+                         const std::vector<int64_t>& cuts) {
   LossNormalizers global;
   std::vector<TinyData> slices;
-  for (size_t i = 0; i + 1 < cuts.size(); ++i) slices.push_back(Slice(config, data, cuts[i], cuts[i + 1]));
+  for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+    slices.push_back(Slice(config, data, cuts[i], cuts[i + 1]));
+  }
   global.weight_sums.resize(config.model.towers.size());
   for (const TinyData& slice : slices) {
     const LossNormalizers local = LocalLossNormalizers(config, slice.batch);
     global.rows += local.rows;
-    for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
+    for (size_t t = 0; t < local.weight_sums.size(); ++t) {
+      global.weight_sums[t] += local.weight_sums[t];
+    }
   }
   StepResult result;
   result.leaves.resize(config.leaves.size());
@@ -70,24 +75,30 @@ StepResult TrainInSlices(const JobConfig& config, const TinyData& data, const st
     result.losses.resize(report->values.size());
     for (size_t i = 0; i < report->values.size(); ++i) result.losses[i] += report->values[i];
     result.dense.resize(tiny.parameters.gradients().size());
-    for (size_t i = 0; i < result.dense.size(); ++i) result.dense[i] += tiny.parameters.gradients()[i];
+    for (size_t i = 0; i < result.dense.size(); ++i) {
+      result.dense[i] += tiny.parameters.gradients()[i];
+    }
     for (size_t f = 0; f < leaf_gradients.size(); ++f) {
-      result.leaves[f].insert(result.leaves[f].end(), leaf_gradients[f].begin(), leaf_gradients[f].end());
+      result.leaves[f].insert(result.leaves[f].end(), leaf_gradients[f].begin(),
+                              leaf_gradients[f].end());
     }
   }
   return result;
 }
 
 // The same by one thread for each slice, with a collective among them.
-StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data, const std::vector<int64_t>& cuts,
-                          DenseEngine engine) {
+StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data,
+                          const std::vector<int64_t>& cuts, DenseEngine engine) {
   const int workers = static_cast<int>(cuts.size()) - 1;
   LossNormalizers global;
   global.weight_sums.resize(config.model.towers.size());
   for (int w = 0; w < workers; ++w) {
-    const LossNormalizers local = LocalLossNormalizers(config, Slice(config, data, cuts[w], cuts[w + 1]).batch);
+    const LossNormalizers local =
+        LocalLossNormalizers(config, Slice(config, data, cuts[w], cuts[w + 1]).batch);
     global.rows += local.rows;
-    for (size_t t = 0; t < local.weight_sums.size(); ++t) global.weight_sums[t] += local.weight_sums[t];
+    for (size_t t = 0; t < local.weight_sums.size(); ++t) {
+      global.weight_sums[t] += local.weight_sums[t];
+    }
   }
   std::vector<int> ranks(workers);
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -95,18 +106,23 @@ StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data, const s
   EXPECT_OK(RunRanks(workers, {}, [&](int rank, Transport* transport) -> Status {
     const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
     const TinyData slice = Slice(config, data, cuts[rank], cuts[rank + 1]);
-    TinyModel tiny(config, {.engine = engine, .seed = 7, .threads = 1, .workers = collective.get()});
+    TinyModel tiny(config,
+                   {.engine = engine, .seed = 7, .threads = 1, .workers = collective.get()});
     const auto scales = RowScales(config, slice.batch, global);
     std::vector<AlignedBuffer<float>> leaf_gradients;
-    PEPNET_ASSIGN_OR_RETURN(const LossReport report,
-                            tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &leaf_gradients));
+    PEPNET_ASSIGN_OR_RETURN(
+        const LossReport report,
+        tiny.model->TrainStep(tiny.Input(slice, &scales, 9), 1.0, &leaf_gradients));
     LossReport evaluation;
-    PEPNET_RETURN_IF_ERROR(tiny.model->Forward(tiny.Input(slice, &scales, 9), &evaluation).status());
+    PEPNET_RETURN_IF_ERROR(
+        tiny.model->Forward(tiny.Input(slice, &scales, 9), &evaluation).status());
     StepResult& part = parts[rank];
     part.losses = report.values;
     part.losses.insert(part.losses.end(), evaluation.values.begin(), evaluation.values.end());
     part.dense.assign(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());
-    for (const auto& gradient : leaf_gradients) part.leaves.emplace_back(gradient.begin(), gradient.end());
+    for (const auto& gradient : leaf_gradients) {
+      part.leaves.emplace_back(gradient.begin(), gradient.end());
+    }
     return absl::OkStatus();
   }));
   StepResult result = parts[0];
@@ -114,7 +130,8 @@ StepResult TrainOnWorkers(const JobConfig& config, const TinyData& data, const s
     for (size_t i = 0; i < result.losses.size(); ++i) result.losses[i] += parts[w].losses[i];
     for (size_t i = 0; i < result.dense.size(); ++i) result.dense[i] += parts[w].dense[i];
     for (size_t f = 0; f < result.leaves.size(); ++f) {
-      result.leaves[f].insert(result.leaves[f].end(), parts[w].leaves[f].begin(), parts[w].leaves[f].end());
+      result.leaves[f].insert(result.leaves[f].end(), parts[w].leaves[f].begin(),
+                              parts[w].leaves[f].end());
     }
   }
   return result;
@@ -125,8 +142,8 @@ std::string CompareSteps(const StepResult& a, const StepResult& b) {
   std::string difference = Difference("losses", floats(a.losses), b.losses, {1e-6, 1e-5});
   difference += Difference("dense gradients", floats(a.dense), b.dense, {1e-7, 1e-5});
   for (size_t f = 0; f < a.leaves.size(); ++f) {
-    difference +=
-        Difference("gradients of feature " + std::to_string(f), floats(a.leaves[f]), b.leaves[f], {1e-7, 1e-5});
+    difference += Difference("gradients of feature " + std::to_string(f), floats(a.leaves[f]),
+                             b.leaves[f], {1e-7, 1e-5});
   }
   return difference;
 }
@@ -153,7 +170,8 @@ TEST(PepnetModelTest, VariationalDropoutOfSlicesAddsUp) {
   EXPECT_EQ(CompareSteps(TrainInSlices(config, data, {0, 3, 7, 7}), whole), "");
 }
 
-// The workers of one global batch as threads: rows of a session on several of them are compared all the same.
+// The workers of one global batch as threads: rows of a session on several of them are compared all
+// the same.
 TEST(PepnetModelTest, SessionsReachOverTheSlicesOfAllWorkers) {
   const JobConfig config = SessionConfig();
   const TinyData data = RandomData(config, 11, 31);
@@ -163,7 +181,9 @@ TEST(PepnetModelTest, SessionsReachOverTheSlicesOfAllWorkers) {
     EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, engine), whole), "");
     const StepResult apart = TrainInSlices(config, data, {0, 5, 11});
     EXPECT_NE(
-        Difference("dense gradients", std::vector<float>(apart.dense.begin(), apart.dense.end()), whole.dense, {}), "")
+        Difference("dense gradients", std::vector<float>(apart.dense.begin(), apart.dense.end()),
+                   whole.dense, {}),
+        "")
         << "no session is cut";
   }
 }
@@ -187,14 +207,16 @@ TEST(PepnetModelTest, BatchNormTakesTheStatisticsOfAllWorkers) {
   const TinyData data = RandomData(config, 11, 31);
   const StepResult whole = TrainOnWorkers(config, data, {0, 11}, DenseEngine::kFused);
   EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 5, 11}, DenseEngine::kFused), whole), "");
-  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole), "");
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole),
+            "");
   const StepResult apart = TrainInSlices(config, data, {0, 5, 11});
-  EXPECT_NE(Difference("dense gradients", std::vector<float>(apart.dense.begin(), apart.dense.end()), whole.dense, {}),
+  EXPECT_NE(Difference("dense gradients",
+                       std::vector<float>(apart.dense.begin(), apart.dense.end()), whole.dense, {}),
             "");
 }
 
-// The tower's first layer is linear in what evaluation shows as ppnet_output_ctr, here without dropout: its batch's
-// moments are known.
+// The tower's first layer is linear in what evaluation shows as ppnet_output_ctr, here without
+// dropout: its batch's moments are known.
 TEST(PepnetModelTest, TrainingMovesTheRunningStatisticsByATenth) {
   JobConfig config = TinyConfig();
   config.model.ppnet_dropout_ratio.assign(config.model.ppnet_hidden_units.size(), 0);
@@ -202,8 +224,11 @@ TEST(PepnetModelTest, TrainingMovesTheRunningStatisticsByATenth) {
   mlp.use_bn = true;
   mlp.bias = false;
   const TinyData data = RandomData(config, 9, 31);
-  for (const ComputeDevice::Kind device : {ComputeDevice::Kind::kHost, ComputeDevice::Kind::kHostCopy}) {
-    TinyModel tiny(config, {.engine = DenseEngine::kReference, .seed = 7, .threads = 1, .device = {device, 0}});
+  for (const ComputeDevice::Kind device :
+       {ComputeDevice::Kind::kHost, ComputeDevice::Kind::kHostCopy}) {
+    TinyModel tiny(
+        config,
+        {.engine = DenseEngine::kReference, .seed = 7, .threads = 1, .device = {device, 0}});
     const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
     ASSERT_OK(tiny.model->Forward(tiny.Input(data, &scales), nullptr));
     std::vector<float> x;
@@ -220,7 +245,9 @@ TEST(PepnetModelTest, TrainingMovesTheRunningStatisticsByATenth) {
     for (size_t c = 0; c < mean.size(); ++c) {
       std::vector<double> y(rows, 0.0);
       for (size_t row = 0; row < rows; ++row) {
-        for (size_t i = 0; i < in; ++i) y[row] += static_cast<double>(weight[c * in + i]) * x[row * in + i];
+        for (size_t i = 0; i < in; ++i) {
+          y[row] += static_cast<double>(weight[c * in + i]) * x[row * in + i];
+        }
       }
       const double average = std::accumulate(y.begin(), y.end(), 0.0) / rows;
       double squares = 0;
@@ -249,7 +276,8 @@ TEST(PepnetModelTest, ParetoWeightsAreThoseOfTheGlobalBatch) {
   const TinyData data = RandomData(config, 11, 31);
   const StepResult whole = TrainOnWorkers(config, data, {0, 11}, DenseEngine::kFused);
   EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 5, 11}, DenseEngine::kFused), whole), "");
-  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole), "");
+  EXPECT_EQ(CompareSteps(TrainOnWorkers(config, data, {0, 4, 4, 11}, DenseEngine::kFused), whole),
+            "");
 }
 
 TEST(PepnetModelTest, MutantsOfTheSliceRuleAreFound) {
@@ -269,14 +297,16 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
     const TinyData data = RandomData(config, 0, 1);
     const auto scales = RowScales(config, data.batch, LocalLossNormalizers(config, data.batch));
     std::vector<AlignedBuffer<float>> leaf_gradients;
-    ASSERT_OK_AND_ASSIGN(const auto report, tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
+    ASSERT_OK_AND_ASSIGN(const auto report,
+                         tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients));
     EXPECT_EQ(report.names.size(), report.values.size());
     EXPECT_FALSE(report.names.empty());
     for (double loss : report.values) EXPECT_EQ(loss, 0);
     for (float g : tiny.parameters.gradients()) EXPECT_EQ(g, 0.0f);
     for (const auto& gradient : leaf_gradients) EXPECT_TRUE(gradient.empty());
     LossReport losses;
-    ASSERT_OK_AND_ASSIGN(const auto outputs, tiny.model->Forward(tiny.Input(data, &scales), &losses));
+    ASSERT_OK_AND_ASSIGN(const auto outputs,
+                         tiny.model->Forward(tiny.Input(data, &scales), &losses));
     EXPECT_EQ(outputs.size(), OutputList(config).size());
     for (const ModelOutput& output : outputs) EXPECT_TRUE(output.values.empty());
     EXPECT_EQ(losses.names, report.names);
@@ -286,16 +316,21 @@ TEST(PepnetModelTest, NoRowsGiveZeroLossesZeroGradientsAndEmptyOutputs) {
 TEST(PepnetModelTest, DenseGradientsAddUpAndFeatureGradientsAreReplaced) {
   TinyModel tiny(TinyConfig(), 7);
   const TinyData data = RandomData(tiny.config, 6, 32);
-  const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
+  const auto scales =
+      RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
   std::vector<AlignedBuffer<float>> first, second;
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first));
-  const std::vector<double> once(tiny.parameters.gradients().begin(), tiny.parameters.gradients().end());
+  const std::vector<double> once(tiny.parameters.gradients().begin(),
+                                 tiny.parameters.gradients().end());
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &first));
   ASSERT_OK(tiny.model->TrainStep(tiny.Input(data, &scales), 1, &second));
-  // Sums run on from what is there, so they may round differently from three times the sum of one step.
+  // Sums run on from what is there, so they may round differently from three times the sum of one
+  // step.
   double largest = 0;
   for (double g : once) largest = std::max(largest, std::abs(g));
-  for (size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(tiny.parameters.gradients()[i], 3 * once[i], 1e-6 * largest);
+  for (size_t i = 0; i < once.size(); ++i) {
+    EXPECT_NEAR(tiny.parameters.gradients()[i], 3 * once[i], 1e-6 * largest);
+  }
   for (size_t i = 0; i < first[0].size(); ++i) EXPECT_EQ(first[0][i], second[0][i]);
 }
 
@@ -306,24 +341,29 @@ TEST(PepnetModelTest, WeightsAreReadInPlace) {
   tiny.parameters.value(tiny.parameters.Find("model._task_tower.0.linear.bias"))[0] += 1;
   const auto after = tiny.model->Forward(tiny.Input(data, nullptr), nullptr);
   ASSERT_EQ((*after)[0].name, "logits_ctr");
-  for (int row = 0; row < 3; ++row) EXPECT_NEAR((*after)[0].values[row], (*before)[0].values[row] + 1, 1e-6);
+  for (int row = 0; row < 3; ++row) {
+    EXPECT_NEAR((*after)[0].values[row], (*before)[0].values[row] + 1, 1e-6);
+  }
 }
 
 // ---- outputs ------------------------------------------------------------------------------------
 
 std::string Describe(const std::vector<ModelOutput>& outputs) {
   std::string text;
-  for (const ModelOutput& output : outputs) text += output.name + ":" + std::to_string(output.width) + " ";
+  for (const ModelOutput& output : outputs) {
+    text += output.name + ":" + std::to_string(output.width) + " ";
+  }
   return text;
 }
 
 TEST(PepnetModelTest, OutputsAreThoseOfTheLossesSortedByName) {
-  EXPECT_EQ(
-      Describe(OutputList(AllLossesConfig())),
-      "logits_ctr:0 logits_focal:0 logits_soft:3 logits_two:2 logits_val:0 probs1_two:0 probs_ctr:0 probs_focal:0 "
-      "probs_soft:3 probs_two:2 probs_val:0 y_val:0 ");
+  EXPECT_EQ(Describe(OutputList(AllLossesConfig())),
+            "logits_ctr:0 logits_focal:0 logits_soft:3 logits_two:2 logits_val:0 probs1_two:0 "
+            "probs_ctr:0 probs_focal:0 "
+            "probs_soft:3 probs_two:2 probs_val:0 y_val:0 ");
   EXPECT_EQ(Describe(OutputList(DomainConfig())),
-            "logits_ctr_0:0 logits_ctr_1:0 logits_ctr_2:0 probs_ctr_0:0 probs_ctr_1:0 probs_ctr_2:0 y_val_ue_0:0 "
+            "logits_ctr_0:0 logits_ctr_1:0 logits_ctr_2:0 probs_ctr_0:0 probs_ctr_1:0 "
+            "probs_ctr_2:0 y_val_ue_0:0 "
             "y_val_ue_1:0 "
             "y_val_ue_2:0 ");
 }
@@ -333,8 +373,8 @@ TEST(PepnetModelTest, OutputValuesAreTheRawOutputAndItsSquash) {
   const TinyData data = RandomData(tiny.config, 4, 34);
   ASSERT_OK_AND_ASSIGN(const auto outputs, tiny.model->Forward(tiny.Input(data, nullptr), nullptr));
   const ReferenceValues reference =
-      Evaluate(tiny.config, data.batch, std::vector<std::vector<float>>(5, std::vector<float>(4)), tiny.Point(data), {},
-               nullptr);
+      Evaluate(tiny.config, data.batch, std::vector<std::vector<float>>(5, std::vector<float>(4)),
+               tiny.Point(data), {}, nullptr);
   std::map<std::string, std::vector<double>> expected;
   for (int row = 0; row < 4; ++row) {
     const double ctr = reference.towers[0][row][0], focal = reference.towers[1][row][0],
@@ -377,7 +417,8 @@ TEST(PepnetModelTest, MetricInputsAreTheRowsOwnDomain) {
   std::vector<ModelOutput> outputs = OutputList(config);
   float next = 0;
   for (ModelOutput& output : outputs) {
-    for (int row = 0; row < 4; ++row) output.values.push_back(next++);  // probs_ctr_0: 12.., y_val_ue_0: 24..
+    // probs_ctr_0: 12.., y_val_ue_0: 24..
+    for (int row = 0; row < 4; ++row) output.values.push_back(next++);
   }
   Batch batch;
   batch.rows = 4;
@@ -404,7 +445,9 @@ TEST(PepnetModelTest, OwnDomainOutputsAreNamedWithoutTheDomain) {
   batch.labels[1].values = {1, 2, 0};
   ASSERT_OK_AND_ASSIGN(const auto own, OwnDomainOutputs(config));
   std::vector<ModelOutput> selected;
-  for (const OwnDomainOutput& output : own) selected.push_back(SelectOwnDomain(config, batch, output, outputs));
+  for (const OwnDomainOutput& output : own) {
+    selected.push_back(SelectOwnDomain(config, batch, output, outputs));
+  }
   EXPECT_EQ(Describe(selected), "logits_ctr:0 probs_ctr:0 y_val_ue:0 ");
   EXPECT_THAT(selected[0].values, ElementsAre(3, 7, 2));
   EXPECT_THAT(selected[1].values, ElementsAre(12, 16, 11));
@@ -418,16 +461,19 @@ TEST(PepnetModelTest, OwnDomainOutputsTakeNoNameOfAnotherTower) {
   other.name = "ctr_1";  // probs_ctr_1 of its own domain, and of domain 1 of ctr
   config.model.towers.push_back(other);
   EXPECT_THAT(OwnDomainOutputs(config),
-              IsError(::testing::HasSubstr("the output logits_ctr_1 of each row's own domain would have the name")));
+              IsError(::testing::HasSubstr(
+                  "the output logits_ctr_1 of each row's own domain would have the name")));
 }
 
 // ---- labels that do not fit ---------------------------------------------------------------------
 
 Status TrainStatus(const JobConfig& config, const TinyData& data) {
   TinyModel tiny(config, 7);
-  const std::vector<std::vector<float>> scales(config.model.towers.size(), std::vector<float>(data.batch.rows));
+  const std::vector<std::vector<float>> scales(config.model.towers.size(),
+                                               std::vector<float>(data.batch.rows));
   std::vector<AlignedBuffer<float>> leaf_gradients;
-  const Status status = tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients).status();
+  const Status status =
+      tiny.model->TrainStep(tiny.Input(data, &scales), 1, &leaf_gradients).status();
   LossReport losses;
   EXPECT_EQ(tiny.model->Forward(tiny.Input(data, &scales), &losses).status(), status);
   EXPECT_OK(tiny.model->Forward(tiny.Input(data, nullptr), nullptr)) << "predict needs no labels";
@@ -440,11 +486,13 @@ TEST(PepnetModelTest, LabelsThatDoNotFitAreInvalidArguments) {
   Status status = TrainStatus(AllLossesConfig(), data);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(),
-            "test rows: label column 'c' is 3 in row 1 of the batch (counted from 0), but loss_soft expects 0 to 2");
+            "test rows: label column 'c' is 3 in row 1 of the batch (counted from 0), but "
+            "loss_soft expects 0 to 2");
 
   data.batch.labels[1].integers.clear();
   status = TrainStatus(AllLossesConfig(), data);
-  EXPECT_EQ(status.message(), "test rows: label column 'c' must hold integers, because loss_soft reads it");
+  EXPECT_EQ(status.message(),
+            "test rows: label column 'c' must hold integers, because loss_soft reads it");
 
   data = RandomData(DomainConfig(), 3, 35);
   data.batch.labels[1].integers = {0, 1, -1};
@@ -454,7 +502,8 @@ TEST(PepnetModelTest, LabelsThatDoNotFitAreInvalidArguments) {
   EXPECT_THAT(status, IsError(HasSubstr("domain_input_name expects 0 to 2")));
 
   data.batch.labels.clear();
-  EXPECT_EQ(TrainStatus(DomainConfig(), data).message(), "test rows: label column 'y' has no value for every row");
+  EXPECT_EQ(TrainStatus(DomainConfig(), data).message(),
+            "test rows: label column 'y' has no value for every row");
 }
 
 }  // namespace

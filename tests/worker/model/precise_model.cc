@@ -43,13 +43,16 @@ void Disturb(const at::Tensor& tensor, double noise, uint64_t seed, uint64_t str
   const at::NoGradGuard no_grad;
   double* const values = tensor.mutable_data_ptr<double>();
   for (int64_t i = 0; i < tensor.numel(); ++i) {
-    const float u = UnitFloat(Philox4x32(RandomKey(seed, RandomPurpose::kTest, 50, stream), 0, i)[0]);
+    const float u =
+        UnitFloat(Philox4x32(RandomKey(seed, RandomPurpose::kTest, 50, stream), 0, i)[0]);
     values[i] *= 1 + noise * (2 * static_cast<double>(u) - 1);
   }
 }
 
-// (1 - alpha) g of every row, [rows]: a softmax over the row and its session's rows of the other label (spec 2.2).
-at::Tensor RankingTerms(const Loss& loss, const Batch& batch, const LabelColumn& label, const at::Tensor& z) {
+// (1 - alpha) g of every row, [rows]: a softmax over the row and its session's rows of the other
+// label (spec 2.2).
+at::Tensor RankingTerms(const Loss& loss, const Batch& batch, const LabelColumn& label,
+                        const at::Tensor& z) {
   const auto session = [&](int64_t row) {
     const std::span<const int64_t> ids = batch.RowIds(loss.session_feature, row);
     return ids.empty() ? int64_t{0} : ids.front();
@@ -68,8 +71,9 @@ at::Tensor RankingTerms(const Loss& loss, const Batch& batch, const LabelColumn&
 
 }  // namespace
 
-PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
-                            uint64_t seed, double gradient_scale, double noise, uint64_t noise_seed) {
+PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters,
+                            const ModelInput& input, uint64_t seed, double gradient_scale,
+                            double noise, uint64_t noise_seed) {
   const Batch& batch = *input.batch;
   LeafMaker maker(parameters, at::kDouble);
   const Network network(&config, &maker);
@@ -79,23 +83,28 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   std::vector<at::Tensor> leaves(config.leaves.size());
   for (size_t f = 0; f < leaves.size(); ++f) {
     const Leaf& leaf = config.leaves[f];
-    leaves[f] = at::from_blob(const_cast<float*>(input.leaves[f]), {VectorsOf(leaf, batch), leaf.dim}).to(at::kDouble);
+    leaves[f] =
+        at::from_blob(const_cast<float*>(input.leaves[f]), {VectorsOf(leaf, batch), leaf.dim})
+            .to(at::kDouble);
     Disturb(leaves[f], noise, noise_seed, stream++);
     leaves[f].set_requires_grad(true);
   }
 
   PreciseStep step;
-  const NetworkResult training = network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row});
+  const NetworkResult training =
+      network.Forward(leaves, sequences, {true, seed, input.step, batch.first_row});
   const std::vector<RowLoss> losses = RowLosses(config, MakeLabels(batch), training.towers);
   const std::vector<LossSlot> slots = LossSlots(config);
   std::vector<at::Tensor> roots, seeds;
   for (size_t i = 0; i < losses.size(); ++i) {
     const RowLoss& loss = losses[i];
     const std::vector<float>& scale = (*input.row_scales)[loss.task];
-    const at::Tensor scales = at::from_blob(const_cast<float*>(scale.data()), {batch.rows}).to(at::kDouble);
+    const at::Tensor scales =
+        at::from_blob(const_cast<float*>(scale.data()), {batch.rows}).to(at::kDouble);
     at::Tensor values = loss.values;
     if (HasSessions(TypeOf(slots[i].loss->kind))) {
-      values = values.add(RankingTerms(*slots[i].loss, batch, batch.labels[config.model.towers[loss.task].label],
+      values = values.add(RankingTerms(*slots[i].loss, batch,
+                                       batch.labels[config.model.towers[loss.task].label],
                                        training.towers[loss.task]));
     }
     step.losses.push_back(values.mul(scales).sum().item<double>());
@@ -114,8 +123,9 @@ PreciseStep TakePreciseStep(const JobConfig& config, DenseParameters* parameters
   }
   for (size_t f = 0; f < leaves.size(); ++f) {
     const Leaf& leaf = config.leaves[f];
-    step.leaves.push_back(leaf.table >= 0 ? Values(leaves[f].grad(), VectorsOf(leaf, batch) * leaf.dim)
-                                          : std::vector<double>());
+    step.leaves.push_back(leaf.table >= 0
+                              ? Values(leaves[f].grad(), VectorsOf(leaf, batch) * leaf.dim)
+                              : std::vector<double>());
   }
   const at::NoGradGuard no_grad;
   const NetworkResult evaluation = network.Forward(leaves, sequences, {});

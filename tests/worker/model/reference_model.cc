@@ -17,8 +17,8 @@ double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 // One row through the network.
 class RowNetwork {
  public:
-  RowNetwork(const JobConfig& config, const ReferencePoint& point, const ReferenceDropout& dropout, int64_t row,
-             int64_t global_row)
+  RowNetwork(const JobConfig& config, const ReferencePoint& point, const ReferenceDropout& dropout,
+             int64_t row, int64_t global_row)
       : config_(config), point_(point), dropout_(dropout), row_(row), global_row_(global_row) {}
 
   Row Group(const FeatureGroup& group) const {
@@ -60,9 +60,12 @@ class RowNetwork {
       }
       return y;
     }
-    const Row &m = point_.parameters.at(embedding.mixing), &e = point_.parameters.at(embedding.meta);
+    const Row &m = point_.parameters.at(embedding.mixing),
+              &e = point_.parameters.at(embedding.meta);
     Row h, p;
-    for (const double channel : w) h.push_back(x[0] * channel >= 0 ? x[0] * channel : 0.01 * x[0] * channel);
+    for (const double channel : w) {
+      h.push_back(x[0] * channel >= 0 ? x[0] * channel : 0.01 * x[0] * channel);
+    }
     double sum = 0;
     for (size_t i = 0; i < h.size(); ++i) {
       double z = embedding.keep_prob * h[i];
@@ -103,8 +106,9 @@ class RowNetwork {
     for (double v : x) variance += (v - mean) * (v - mean) / x.size();
     Row y(x.size());
     for (size_t i = 0; i < x.size(); ++i) {
-      y[i] = point_.parameters.at(module + ".weight")[i] * (x[i] - mean) / std::sqrt(variance + 1e-5) +
-             point_.parameters.at(module + ".bias")[i];
+      y[i] =
+          point_.parameters.at(module + ".weight")[i] * (x[i] - mean) / std::sqrt(variance + 1e-5) +
+          point_.parameters.at(module + ".bias")[i];
     }
     return y;
   }
@@ -124,17 +128,20 @@ class RowNetwork {
       if (kind == ActivationKind::kSoftmin) v = -v;
       sum += std::exp(v);
     }
-    for (double& v : x) v = kind == ActivationKind::kLogSoftmax ? v - std::log(sum) : std::exp(v) / sum;
+    for (double& v : x) {
+      v = kind == ActivationKind::kLogSoftmax ? v - std::log(sum) : std::exp(v) / sum;
+    }
     return x;
   }
 
   Row WithSlopes(const std::string& module, const Activation& activation, Row x) const {
     std::vector<float> u(x.size());
-    FillUniforms(
-        RandomKey(dropout_.seed, RandomPurpose::kSlopes, HashName(module), static_cast<uint64_t>(dropout_.step)),
-        global_row_, static_cast<int64_t>(x.size()), u.data());
+    FillUniforms(RandomKey(dropout_.seed, RandomPurpose::kSlopes, HashName(module),
+                           static_cast<uint64_t>(dropout_.step)),
+                 global_row_, static_cast<int64_t>(x.size()), u.data());
     for (size_t i = 0; i < x.size(); ++i) {
-      const double slope = activation.parameter + u[i] * (activation.parameter2 - activation.parameter);
+      const double slope =
+          activation.parameter + u[i] * (activation.parameter2 - activation.parameter);
       if (x[i] <= 0) x[i] *= slope;
     }
     return x;
@@ -153,7 +160,8 @@ class RowNetwork {
   Row Tower(const std::string& module, const pepnet::Tower& tower, Row x) {
     if (tower.mlp.has_value()) {
       for (size_t l = 0; l < tower.mlp->hidden_units.size(); ++l) {
-        const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(l) + ".perceptron.";
+        const std::string perceptron =
+            module + ".tower_mlp.mlp." + std::to_string(l) + ".perceptron.";
         x = Linear(perceptron + "0", x);
         if (tower.mlp->use_ln) x = LayerNorm(perceptron + "1", x);
         x = Activate(perceptron + (tower.mlp->use_ln ? "2" : "1"), tower.mlp->activation, x);
@@ -200,7 +208,8 @@ double ReferenceActivation(const Activation& activation, double x, double prelu_
     case ActivationKind::kPrelu:
       return x > 0 ? x : prelu_weight * x;
     case ActivationKind::kGeluTanh:
-      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * std::pow(x, 3))));
+      return 0.5 * x *
+             (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * std::pow(x, 3))));
     case ActivationKind::kMish:
       return x * std::tanh(std::log(1 + std::exp(x)));
     case ActivationKind::kSoftplus:
@@ -239,7 +248,8 @@ double ReferenceActivation(const Activation& activation, double x, double prelu_
   return 0;
 }
 
-double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label, double frozen_z) {
+double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label,
+                     double frozen_z) {
   const double s = loss.label_smoothing;
   switch (loss.kind) {
     case LossKind::kBinaryCrossEntropy: {
@@ -248,14 +258,17 @@ double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double labe
     }
     case LossKind::kBinaryFocal: {
       const double p = Sigmoid(frozen_z), alpha = loss.focal_alpha, gamma = loss.focal_gamma;
-      const double modulation = alpha * label * std::pow(1 - p, gamma) + (1 - alpha) * (1 - label) * std::pow(p, gamma);
-      return modulation * (-label * std::log(Sigmoid(z[0])) - (1 - label) * std::log(1 - Sigmoid(z[0])));
+      const double modulation =
+          alpha * label * std::pow(1 - p, gamma) + (1 - alpha) * (1 - label) * std::pow(p, gamma);
+      return modulation *
+             (-label * std::log(Sigmoid(z[0])) - (1 - label) * std::log(1 - Sigmoid(z[0])));
     }
     case LossKind::kSoftmaxCrossEntropy: {
       double sum = 0, value = 0;
       for (double v : z) sum += std::exp(v);
       for (size_t c = 0; c < z.size(); ++c) {
-        const double target = (static_cast<double>(c) == label ? 1 - s : 0) + s / static_cast<double>(z.size());
+        const double target =
+            (static_cast<double>(c) == label ? 1 - s : 0) + s / static_cast<double>(z.size());
         value -= target * std::log(std::exp(z[c]) / sum);
       }
       return value;
@@ -263,7 +276,8 @@ double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double labe
     case LossKind::kL2:
       return (z[0] - label) * (z[0] - label);
     case LossKind::kJrc:
-      return loss.jrc_alpha * -std::log(std::exp(z[static_cast<size_t>(label)]) / (std::exp(z[0]) + std::exp(z[1])));
+      return loss.jrc_alpha *
+             -std::log(std::exp(z[static_cast<size_t>(label)]) / (std::exp(z[0]) + std::exp(z[1])));
   }
   return 0;
 }
@@ -275,14 +289,15 @@ int64_t SessionOf(const Loss& loss, const Batch& batch, int64_t row) {
   return ids.empty() ? 0 : ids.front();
 }
 
-// spec 2.2: the ranking term of `row`, -log of its share in a softmax over itself and the session's rows of the other
-// label.
+// spec 2.2: the ranking term of `row`, -log of its share in a softmax over itself and the session's
+// rows of the other label.
 double RankingTerm(const Loss& loss, const Batch& batch, const std::vector<int64_t>& labels,
                    const std::vector<std::vector<double>>& z, int64_t row) {
   const int64_t own = labels[row];
   double sum = std::exp(z[row][own]);
   for (int64_t j = 0; j < batch.rows; ++j) {
-    const bool is_rival = labels[j] != own && SessionOf(loss, batch, j) == SessionOf(loss, batch, row);
+    const bool is_rival =
+        labels[j] != own && SessionOf(loss, batch, j) == SessionOf(loss, batch, row);
     if (is_rival) sum += std::exp(z[j][own]);
   }
   return -std::log(std::exp(z[row][own]) / sum);
@@ -290,8 +305,9 @@ double RankingTerm(const Loss& loss, const Batch& batch, const std::vector<int64
 
 }  // namespace
 
-ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std::vector<std::vector<float>>& scales,
-                         const ReferencePoint& point, const ReferenceDropout& dropout, const ReferenceValues* frozen) {
+ReferenceValues Evaluate(const JobConfig& config, const Batch& batch,
+                         const std::vector<std::vector<float>>& scales, const ReferencePoint& point,
+                         const ReferenceDropout& dropout, const ReferenceValues* frozen) {
   const Model& model = config.model;
   const size_t tower_count = model.towers.size() * model.domain_count;
   ReferenceValues values;
@@ -302,22 +318,26 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
     const Row& seen_main = frozen != nullptr ? frozen->main[row] : main;
     Row shared = main;
     if (model.domain.has_value()) {
-      shared = Product(net.Gate("model.epnet.gate_nu", net.Group(*model.domain), seen_main, model.epnet_gamma), main);
+      shared = Product(
+          net.Gate("model.epnet.gate_nu", net.Group(*model.domain), seen_main, model.epnet_gamma),
+          main);
     }
     const Row& seen_shared = frozen != nullptr ? frozen->shared[row] : shared;
     std::vector<Row> tasks(model.towers.size(), shared);
-    for (size_t k = 0; model.uia.has_value() && k < tasks.size() * model.ppnet_hidden_units.size(); ++k) {
+    for (size_t k = 0; model.uia.has_value() && k < tasks.size() * model.ppnet_hidden_units.size();
+         ++k) {
       const size_t layers = model.ppnet_hidden_units.size();
       Row& x = tasks[k / layers];
       x = net.Activate("model.ppnet.activations." + std::to_string(k), model.ppnet_activation,
                        net.Linear("model.ppnet.linears." + std::to_string(k), x));
-      x = Product(x, net.Gate("model.ppnet.gate_nus." + std::to_string(k), net.Group(*model.uia), seen_shared,
-                              model.ppnet_gamma));
+      x = Product(x, net.Gate("model.ppnet.gate_nus." + std::to_string(k), net.Group(*model.uia),
+                              seen_shared, model.ppnet_gamma));
       x = net.Dropout(model.ppnet_dropout_ratio[k % layers], x);
     }
     for (size_t i = 0; i < tower_count; ++i) {
       values.towers[i].push_back(net.Tower("model._task_tower." + std::to_string(i),
-                                           model.towers[i / model.domain_count], tasks[i / model.domain_count]));
+                                           model.towers[i / model.domain_count],
+                                           tasks[i / model.domain_count]));
     }
     values.main.push_back(main);
     values.shared.push_back(shared);
@@ -327,10 +347,12 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
     for (const Loss& loss : tower.losses) {
       double sum = 0;
       for (int64_t row = 0; row < batch.rows; ++row) {
-        const int64_t domain = model.domain_label < 0 ? 0 : batch.labels[model.domain_label].integers[row];
+        const int64_t domain =
+            model.domain_label < 0 ? 0 : batch.labels[model.domain_label].integers[row];
         const size_t i = task * model.domain_count + domain;
         const double frozen_z = (frozen != nullptr ? *frozen : values).towers[i][row][0];
-        double l = ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row], frozen_z);
+        double l = ReferenceLoss(loss, values.towers[i][row], batch.labels[tower.label].values[row],
+                                 frozen_z);
         if (HasSessions(TypeOf(loss.kind))) {
           l += (1 - loss.jrc_alpha) *
                RankingTerm(loss, batch, batch.labels[tower.label].integers, values.towers[i], row);
@@ -344,9 +366,12 @@ ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std:
   for (const FeatureGroup* group : Groups(model)) {
     if (!group->variational || !dropout.enabled || batch.rows == 0) continue;
     double left = 0;
-    for (const double w : point.parameters.at(group->variational->parameter)) left += 1 - Sigmoid(w);
+    for (const double w : point.parameters.at(group->variational->parameter)) {
+      left += 1 - Sigmoid(w);
+    }
     const double n = static_cast<double>(batch.global_rows);
-    values.losses.push_back(group->variational->lambda / n * left * static_cast<double>(batch.rows) / n);
+    values.losses.push_back(group->variational->lambda / n * left *
+                            static_cast<double>(batch.rows) / n);
     values.total += values.losses.back();
   }
   return values;

@@ -1,6 +1,7 @@
-// The model of spec 1 and 2 once more, row by row in double with plain loops: what the libtorch model is compared with.
-// Stop-gradients are made explicit, so that a difference quotient of Evaluate() is the gradient the model must return:
-// with `frozen`, the quantities behind sg() are taken from there instead of the current point.
+// The model of spec 1 and 2 once more, row by row in double with plain loops: what the libtorch
+// model is compared with. Stop-gradients are made explicit, so that a difference quotient of
+// Evaluate() is the gradient the model must return: with `frozen`, the quantities behind sg() are
+// taken from there instead of the current point.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct ReferencePoint {
 struct ReferenceValues {
   std::vector<std::vector<double>> main, shared;         // [row]: M and E
   std::vector<std::vector<std::vector<double>>> towers;  // [task * domain_count + domain][row]: z
-  // In tower order: sum_i l_i * scale_i; in training the penalties of variational dropout behind them.
+  // In tower order: sum_i l_i * scale_i; in training the penalties of variational dropout behind
+  // them.
   std::vector<double> losses;
   double total = 0;
 };
@@ -33,12 +35,14 @@ struct ReferenceDropout {
   int64_t step = 0;
 };
 
-ReferenceValues Evaluate(const JobConfig& config, const Batch& batch, const std::vector<std::vector<float>>& scales,
-                         const ReferencePoint& point, const ReferenceDropout& dropout, const ReferenceValues* frozen);
+ReferenceValues Evaluate(const JobConfig& config, const Batch& batch,
+                         const std::vector<std::vector<float>>& scales, const ReferencePoint& point,
+                         const ReferenceDropout& dropout, const ReferenceValues* frozen);
 
 double ReferenceActivation(const Activation& activation, double x, double prelu_weight);
 
-// l of one row and its raw output z, of a loss with sessions the row's own part. `frozen_z` stands behind the focal loss's sg().
+// l of one row and its raw output z, of a loss with sessions the row's own part. `frozen_z` stands
+// behind the focal loss's sg().
 double ReferenceLoss(const Loss& loss, const std::vector<double>& z, double label, double frozen_z);
 
 }  // namespace pepnet

@@ -12,8 +12,8 @@
 namespace pepnet {
 namespace {
 
-// g of every row by its definition: -log of its share in a softmax over itself and the session's rows of the other
-// label.
+// g of every row by its definition: -log of its share in a softmax over itself and the session's
+// rows of the other label.
 std::vector<double> Terms(const SessionRows& rows) {
   std::vector<double> terms;
   for (size_t i = 0; i < rows.session.size(); ++i) {
@@ -51,7 +51,8 @@ SessionRows RandomRows(size_t count, uint64_t seed) {
 
 template <typename T>
 std::vector<T> Part(const std::vector<T>& values, size_t begin, size_t end) {
-  return {values.begin() + static_cast<std::ptrdiff_t>(begin), values.begin() + static_cast<std::ptrdiff_t>(end)};
+  return {values.begin() + static_cast<std::ptrdiff_t>(begin),
+          values.begin() + static_cast<std::ptrdiff_t>(end)};
 }
 
 TEST(RankInSessionsTest, APairIsTheCrossEntropyOfItsDifference) {
@@ -81,7 +82,8 @@ TEST(RankInSessionsTest, LossesAndGradientsAreThoseOfTheDefinition) {
       rows.z[i] = middle - h;
       const double below = Total(rows), down = rows.z[i];
       rows.z[i] = middle;
-      EXPECT_NEAR(part.gradient[i], 0.7 * (above - below) / (up - down), 5e-5) << "seed " << seed << ", z " << i;
+      EXPECT_NEAR(part.gradient[i], 0.7 * (above - below) / (up - down), 5e-5)
+          << "seed " << seed << ", z " << i;
     }
   }
 }
@@ -104,7 +106,7 @@ TEST(RankInSessionsTest, ABatchOfOneLabelHasNoTermAndLargeOutputsStayFinite) {
   for (const float g : part.gradient) EXPECT_TRUE(std::isfinite(g));
 }
 
-// ---- the workers of a batch -----------------------------------------------------------------------------------------
+// ---- the workers of a batch ---------------------------------------------------------------------
 
 JobConfig Config() {
   JobConfig config;
@@ -143,7 +145,8 @@ TEST(SessionPartsTest, WorkersGetTheirPartOfTheGlobalBatch) {
   const SessionRows rows = RandomRows(17, 5), others = RandomRows(17, 6);
   SessionRows second = rows;  // of the second tower: other outputs, the same rows
   second.z = others.z;
-  const SessionPart whole[] = {RankInSessions(rows, 0.75, 0, 17), RankInSessions(second, 0.5, 0, 17)};
+  const SessionPart whole[] = {RankInSessions(rows, 0.75, 0, 17),
+                               RankInSessions(second, 0.5, 0, 17)};
   const std::vector<size_t> cuts = {0, 6, 6, 17};
   EXPECT_OK(RunRanks(3, {}, [&](int rank, Transport* transport) -> Status {
     const auto workers = MakeCollective(transport, Channel::kDense, {0, 1, 2}, 30);
@@ -155,7 +158,8 @@ TEST(SessionPartsTest, WorkersGetTheirPartOfTheGlobalBatch) {
     input.row_scales = &scales;
     PEPNET_ASSIGN_OR_RETURN(
         const std::vector<SessionPart> parts,
-        SessionParts(config, slots, input, {rows.z.data() + 2 * begin, second.z.data() + 2 * begin}, workers.get()));
+        SessionParts(config, slots, input, {rows.z.data() + 2 * begin, second.z.data() + 2 * begin},
+                     workers.get()));
     for (int i : {0, 1}) {
       EXPECT_EQ(parts[i].losses, Part(whole[i].losses, begin, end));
       EXPECT_EQ(parts[i].gradient, Part(whole[i].gradient, 2 * begin, 2 * end));
@@ -175,7 +179,9 @@ TEST(SessionPartsTest, AWorkerOfAnotherConfigIsAnError) {
     ModelInput input;
     input.batch = &batch;
     input.row_scales = &scales;
-    return SessionParts(config, LossSlots(config), input, {rows.z.data(), rows.z.data()}, workers.get()).status();
+    return SessionParts(config, LossSlots(config), input, {rows.z.data(), rows.z.data()},
+                        workers.get())
+        .status();
   });
   EXPECT_THAT(status, IsError(testing::HasSubstr("are not the arrays of")));
 }

@@ -17,7 +17,8 @@ float RandomValue(uint64_t seed, uint64_t a, uint64_t b) {
 }
 
 int64_t RandomInteger(uint64_t seed, uint64_t a, uint64_t b, int64_t limit) {
-  return static_cast<int64_t>(Philox4x32(RandomKey(seed, RandomPurpose::kTest, a), 1, b)[0] % limit);
+  return static_cast<int64_t>(Philox4x32(RandomKey(seed, RandomPurpose::kTest, a), 1, b)[0] %
+                              limit);
 }
 
 Feature MakeFeature(const std::string& name, int dim) {
@@ -30,7 +31,8 @@ Feature MakeFeature(const std::string& name, int dim) {
 
 }  // namespace
 
-Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation, int num_class) {
+Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation,
+                int num_class) {
   Tower tower;
   tower.name = name;
   tower.label = label;
@@ -168,7 +170,8 @@ JobConfig SequenceConfig() {
   config.leaves.push_back({4, -1, 1, true});  // 5
   Model& model = config.model;
   model.sequence_groups = {{"clicks", {3}, {4, 5}, 3, 4}, {"items", {3}, {4}, 3, 3}};
-  const auto add = [&](EncoderKind kind, int sequence_group, const std::string& group, FeatureGroup* to) {
+  const auto add = [&](EncoderKind kind, int sequence_group, const std::string& group,
+                       FeatureGroup* to) {
     Encoder encoder;
     encoder.kind = kind;
     encoder.module = "model.encoders." + group + "." + std::to_string(to->encoders.size());
@@ -182,7 +185,8 @@ JobConfig SequenceConfig() {
     encoder.attention_width = 6;
     encoder.heads = 2;
     encoder.dropout = 1.0 / 3;
-    encoder.max_length = kind == EncoderKind::kPooling || kind == EncoderKind::kSelfAttention ? 3 : 0;
+    encoder.max_length =
+        kind == EncoderKind::kPooling || kind == EncoderKind::kSelfAttention ? 3 : 0;
     encoder.dropout_layer = 1000 + 10 * static_cast<int64_t>(model.encoders.size());
     encoder.width = EncoderOutputWidth(encoder, encoder.channels);
     to->encoders.push_back(static_cast<int>(model.encoders.size()));
@@ -231,8 +235,10 @@ TinyData RandomData(const JobConfig& config, int64_t rows, uint64_t seed) {
     if (!config.features[f].sequence) continue;
     batch.elements[f].push_back(0);
     for (int64_t row = 0; row < rows; ++row) {
-      const int64_t of_both = RandomInteger(seed, 104, row, 6), other = RandomInteger(seed, 105 + f, row, 6);
-      batch.elements[f].push_back(batch.elements[f].back() + static_cast<int32_t>(row % 4 == 0 ? other : of_both));
+      const int64_t of_both = RandomInteger(seed, 104, row, 6),
+                    other = RandomInteger(seed, 105 + f, row, 6);
+      batch.elements[f].push_back(batch.elements[f].back() +
+                                  static_cast<int32_t>(row % 4 == 0 ? other : of_both));
     }
   }
   data.leaves.resize(config.leaves.size());
@@ -253,15 +259,20 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
   slice.batch.first_row = data.batch.first_row + begin;
   slice.batch.global_rows = data.batch.global_rows;
   slice.batch.origin = data.batch.origin;
-  for (const LabelColumn& label : data.batch.labels)
+  for (const LabelColumn& label : data.batch.labels) {
     slice.batch.labels.push_back({cut(label.values), cut(label.integers)});
-  for (const std::vector<float>& weights : data.batch.sample_weights)
+  }
+  for (const std::vector<float>& weights : data.batch.sample_weights) {
     slice.batch.sample_weights.push_back(cut(weights));
+  }
   for (const IdColumn& column : data.batch.ids) {
     IdColumn& part = slice.batch.ids.emplace_back();
     if (column.offsets.empty()) continue;
-    part.ids.assign(column.ids.begin() + column.offsets[begin], column.ids.begin() + column.offsets[end]);
-    for (int64_t row = begin; row <= end; ++row) part.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+    part.ids.assign(column.ids.begin() + column.offsets[begin],
+                    column.ids.begin() + column.offsets[end]);
+    for (int64_t row = begin; row <= end; ++row) {
+      part.offsets.push_back(column.offsets[row] - column.offsets[begin]);
+    }
   }
   slice.batch.elements.resize(data.batch.elements.size());
   for (size_t f = 0; f < data.batch.elements.size(); ++f) {
@@ -276,7 +287,8 @@ TinyData Slice(const JobConfig& config, const TinyData& data, int64_t begin, int
     const int64_t first = leaf.sequence ? data.batch.elements[leaf.feature][begin] : begin;
     const int64_t count = VectorsOf(leaf, slice.batch);
     slice.leaves[f].Resize(count * leaf.dim);
-    std::copy_n(data.leaves[f].begin() + first * leaf.dim, count * leaf.dim, slice.leaves[f].begin());
+    std::copy_n(data.leaves[f].begin() + first * leaf.dim, count * leaf.dim,
+                slice.leaves[f].begin());
   }
   return slice;
 }
@@ -292,7 +304,8 @@ TinyModel::TinyModel(JobConfig tiny_config, const ModelOptions& options)
   model = *std::move(created);
 }
 
-ModelInput TinyModel::Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step) const {
+ModelInput TinyModel::Input(const TinyData& data, const std::vector<std::vector<float>>* scales,
+                            int64_t step) const {
   ModelInput input;
   input.batch = &data.batch;
   for (const AlignedBuffer<float>& feature : data.leaves) input.leaves.push_back(feature.data());
@@ -307,7 +320,9 @@ ReferencePoint TinyModel::Point(const TinyData& data) const {
     const std::span<const float> value = parameters.value(static_cast<int>(i));
     point.parameters[parameters.specs()[i].name].assign(value.begin(), value.end());
   }
-  for (const AlignedBuffer<float>& feature : data.leaves) point.leaves.emplace_back(feature.begin(), feature.end());
+  for (const AlignedBuffer<float>& feature : data.leaves) {
+    point.leaves.emplace_back(feature.begin(), feature.end());
+  }
   return point;
 }
 

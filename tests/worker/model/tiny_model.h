@@ -1,5 +1,5 @@
-// A tiny PEPNet with random weights, features and labels for tests: three features, f0 and f1 with tables and in two
-// groups each, r a raw value.
+// A tiny PEPNet with random weights, features and labels for tests: three features, f0 and f1 with
+// tables and in two groups each, r a raw value.
 #pragma once
 
 #include <cstdint>
@@ -16,26 +16,28 @@
 
 namespace pepnet {
 
-// Groups: all = f0 r f1, domain = f1, uia = f0. One tower "ctr" on label "y" with a two-layer MLP. Labels: y (0 or 1),
-// c (0, 1 or 2), v (real). Sample weights: w.
+// Groups: all = f0 r f1, domain = f1, uia = f0. One tower "ctr" on label "y" with a two-layer MLP.
+// Labels: y (0 or 1), c (0, 1 or 2), v (real). Sample weights: w.
 JobConfig TinyConfig();
-// TinyConfig with towers ctr, focal, soft (C = 3), two (C = 2) and val: every kind of loss, two in one tower, row
-// weights.
+// TinyConfig with towers ctr, focal, soft (C = 3), two (C = 2) and val: every kind of loss, two in
+// one tower, row weights.
 JobConfig AllLossesConfig();
-// TinyConfig with two towers of jrc_loss over sessions named by f0: one alone, one beside another loss, with row weights
-// of which some are 0.
+// TinyConfig with two towers of jrc_loss over sessions named by f0: one alone, one beside another
+// loss, with row weights of which some are 0.
 JobConfig SessionConfig();
 // TinyConfig with variational dropout of the groups all and uia, which lists r as well.
 JobConfig VariationalConfig();
 // TinyConfig with towers ctr and val_ue for each of three domains, chosen by label "c".
 JobConfig DomainConfig();
-// TinyConfig with two sequence features, of ids and of values, and an encoder of every kind: din, multi-window din and
-// pooling in all, self attention (dropping a third) in domain, simple attention in uia.
+// TinyConfig with two sequence features, of ids and of values, and an encoder of every kind: din,
+// multi-window din and pooling in all, self attention (dropping a third) in domain, simple
+// attention in uia.
 JobConfig SequenceConfig();
-// TinyConfig whose r has an mlp, with a feature of three values that has one, too, and one with autodis:
-// all = f0 r f1 m a, uia = f0 m.
+// TinyConfig whose r has an mlp, with a feature of three values that has one, too, and one with
+// autodis: all = f0 r f1 m a, uia = f0 m.
 JobConfig EmbeddingConfig();
-Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation, int num_class = 1);
+Tower TinyTower(const std::string& name, int label, LossKind kind, const Activation& activation,
+                int num_class = 1);
 
 struct TinyData {
   Batch batch;
@@ -51,7 +53,8 @@ struct TinyModel {
   // options.seed is also that of the initial values.
   TinyModel(JobConfig config, const ModelOptions& options);
 
-  ModelInput Input(const TinyData& data, const std::vector<std::vector<float>>* scales, int64_t step = 0) const;
+  ModelInput Input(const TinyData& data, const std::vector<std::vector<float>>* scales,
+                   int64_t step = 0) const;
   ReferencePoint Point(const TinyData& data) const;
 
   JobConfig config;

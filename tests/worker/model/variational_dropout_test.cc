@@ -29,10 +29,11 @@ TEST(VariationalDropoutTest, TheNoiseIsTheConcreteDistributions) {
 TEST(VariationalDropoutTest, DerivativesAreDifferenceQuotients) {
   constexpr double h = 1e-6;
   for (const double w : {-3.0, -0.4, 0.0, 0.7, 2.5}) {
-    EXPECT_NEAR(EvaluationFactor(w).derivative, (EvaluationFactor(w + h).factor - EvaluationFactor(w - h).factor) / (2 * h),
-                1e-8);
+    EXPECT_NEAR(EvaluationFactor(w).derivative,
+                (EvaluationFactor(w + h).factor - EvaluationFactor(w - h).factor) / (2 * h), 1e-8);
     for (const double u : {0.03, 0.4, 0.5, 0.61, 0.97}) {
-      const double quotient = (TrainingFactor(w + h, u).factor - TrainingFactor(w - h, u).factor) / (2 * h);
+      const double quotient =
+          (TrainingFactor(w + h, u).factor - TrainingFactor(w - h, u).factor) / (2 * h);
       EXPECT_NEAR(TrainingFactor(w, u).derivative, quotient, 1e-7) << "w " << w << ", u " << u;
     }
   }

@@ -27,7 +27,8 @@ AlignedBuffer<float> Gradients(int step) {
   AlignedBuffer<float> gradients;
   gradients.ResizeZeroed(kArena);
   for (int i = 0; i < kElements; ++i) {
-    gradients[i] = static_cast<float>((5 * i + 3 * step) % 13 - 6) / static_cast<float>(16 << (i % 3));
+    gradients[i] =
+        static_cast<float>((5 * i + 3 * step) % 13 - 6) / static_cast<float>(16 << (i % 3));
   }
   return gradients;
 }
@@ -40,9 +41,11 @@ void RunSteps(const DenseOptimizerCase& test, int begin, int end, DenseOptimizer
   }
 }
 
-void ExpectClose(std::span<const float> actual, const std::vector<float>& expected, const std::string& what) {
+void ExpectClose(std::span<const float> actual, const std::vector<float>& expected,
+                 const std::string& what) {
   for (size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_NEAR(actual[i], expected[i], 1e-8f + 1e-6f * std::fabs(expected[i])) << what << "[" << i << "]";
+    EXPECT_NEAR(actual[i], expected[i], 1e-8f + 1e-6f * std::fabs(expected[i]))
+        << what << "[" << i << "]";
   }
 }
 
@@ -78,13 +81,15 @@ TEST_P(DenseOptimizerTest, PaddingStaysZeroEvenWithoutEpsilon) {
 TEST_P(DenseOptimizerTest, RestoredStateContinuesBitwise) {
   const DenseOptimizerCase& test = GetParam();
   for (int stop : {0, 1, 3}) {
-    DenseOptimizerState whole(test.config, kArena), first(test.config, kArena), second(test.config, kArena);
+    DenseOptimizerState whole(test.config, kArena), first(test.config, kArena),
+        second(test.config, kArena);
     AlignedBuffer<float> expected = InitialValues(), values = InitialValues();
     RunSteps(test, 0, kSteps, &whole, &expected);
     RunSteps(test, 0, stop, &first, &values);
     second.set_steps(first.steps());
     for (size_t s = 0; s < first.slots().size(); ++s) {
-      std::memcpy(second.slots()[s].second.data(), first.slots()[s].second.data(), first.slots()[s].second.bytes());
+      std::memcpy(second.slots()[s].second.data(), first.slots()[s].second.data(),
+                  first.slots()[s].second.bytes());
     }
     RunSteps(test, stop, kSteps, &second, &values);
     EXPECT_TRUE(SameBits(values.span(), expected.span())) << "stopped after " << stop;
@@ -93,13 +98,15 @@ TEST_P(DenseOptimizerTest, RestoredStateContinuesBitwise) {
 
 TEST_P(DenseOptimizerTest, BitsDoNotDependOnHowTheArenaIsCut) {
   const DenseOptimizerCase& test = GetParam();
-  DenseOptimizerState whole(test.config, kElements), head(test.config, 7), tail(test.config, kElements - 7);
+  DenseOptimizerState whole(test.config, kElements), head(test.config, 7),
+      tail(test.config, kElements - 7);
   AlignedBuffer<float> expected = InitialValues(), values = InitialValues();
   for (int step = 0; step < kSteps; ++step) {
     const AlignedBuffer<float> gradients = Gradients(step);
     whole.Step(expected.span().first(kElements), gradients.span().first(kElements), test.lr);
     head.Step(values.span().first(7), gradients.span().first(7), test.lr);
-    tail.Step(values.span().subspan(7, kElements - 7), gradients.span().subspan(7, kElements - 7), test.lr);
+    tail.Step(values.span().subspan(7, kElements - 7), gradients.span().subspan(7, kElements - 7),
+              test.lr);
   }
   EXPECT_TRUE(SameBits(values.span(), expected.span()));
 }
@@ -122,7 +129,7 @@ TEST(DenseOptimizerStateTest, ZeroGradientsStillMoveAdam) {
   EXPECT_LT(value[0], 0.9f - 0.01f);
 }
 
-// ---- clipping -----------------------------------------------------------------------------------------------------
+// ---- clipping -----------------------------------------------------------------------------------
 
 TrainConfig Clipping(ClippingType type, double max_gradient, double norm_type = 2) {
   TrainConfig config;
@@ -150,12 +157,13 @@ TEST(ClipGradientsTest, NormScalesToTheMaximumForEachNormType) {
   struct Case {
     double type, norm;
   };
-  for (const Case& c :
-       {Case{2, 5}, Case{1, 7}, Case{std::numeric_limits<double>::infinity(), 4}, Case{3, std::cbrt(91.0)}}) {
+  for (const Case& c : {Case{2, 5}, Case{1, 7}, Case{std::numeric_limits<double>::infinity(), 4},
+                        Case{3, std::cbrt(91.0)}}) {
     std::vector<float> gradients(20, 0.0f);
     gradients[3] = 3;
     gradients[17] = -4;
-    EXPECT_NEAR(ClipGradients(Clipping(ClippingType::kNorm, 0.5, c.type), gradients), c.norm, 1e-12);
+    EXPECT_NEAR(ClipGradients(Clipping(ClippingType::kNorm, 0.5, c.type), gradients), c.norm,
+                1e-12);
     const double scale = 0.5 / (c.norm + 1e-6);
     EXPECT_NEAR(gradients[3], 3 * scale, 1e-7) << c.type;
     EXPECT_NEAR(gradients[17], -4 * scale, 1e-7) << c.type;
@@ -169,20 +177,22 @@ TEST(ClipGradientsTest, ANormBelowTheMaximumKeepsTheBits) {
 }
 
 TEST(ClipGradientsTest, TheNormOfManyElementsIsExactEnough) {
-  for (size_t size : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{100003}}) {
+  for (size_t size :
+       {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{100003}}) {
     std::vector<float> gradients(size, 0.1f);
     const double element = static_cast<double>(0.1f);
     EXPECT_NEAR(ClipGradients(Clipping(ClippingType::kNorm, 1e9), gradients),
                 element * std::sqrt(static_cast<double>(size)), 1e-10);
-    EXPECT_NEAR(ClipGradients(Clipping(ClippingType::kNorm, 1e9, 1), gradients), element * static_cast<double>(size),
-                1e-8);
+    EXPECT_NEAR(ClipGradients(Clipping(ClippingType::kNorm, 1e9, 1), gradients),
+                element * static_cast<double>(size), 1e-8);
   }
 }
 
 TEST(ClipGradientsTest, NanIsNotHidden) {
   for (double type : {1.0, 2.0, static_cast<double>(kInfinity)}) {
     std::vector<float> gradients = {1, kNan, 2};
-    EXPECT_TRUE(std::isnan(ClipGradients(Clipping(ClippingType::kNorm, 0.5, type), gradients))) << type;
+    EXPECT_TRUE(std::isnan(ClipGradients(Clipping(ClippingType::kNorm, 0.5, type), gradients)))
+        << type;
     EXPECT_TRUE(std::isnan(gradients[0])) << type;
   }
 }

@@ -20,15 +20,19 @@ std::vector<double> Rates(const Schedule& schedule, double base, int steps) {
 
 void ExpectRates(const std::vector<double>& actual, const std::vector<double>& expected) {
   ASSERT_EQ(actual.size(), expected.size());
-  for (size_t s = 0; s < actual.size(); ++s) EXPECT_NEAR(actual[s], expected[s], 1e-15) << "s = " << s;
+  for (size_t s = 0; s < actual.size(); ++s) {
+    EXPECT_NEAR(actual[s], expected[s], 1e-15) << "s = " << s;
+  }
 }
 
-TEST(LearningRateTest, ConstantStaysAtTheBaseRate) { ExpectRates(Rates({}, 0.25, 3), {0.25, 0.25, 0.25}); }
+TEST(LearningRateTest, ConstantStaysAtTheBaseRate) {
+  ExpectRates(Rates({}, 0.25, 3), {0.25, 0.25, 0.25});
+}
 
 TEST(LearningRateTest, ABaseRateOfZeroStaysZeroUnderEverySchedule) {
-  for (ScheduleKind kind :
-       {ScheduleKind::kConstant, ScheduleKind::kExponentialDecay, ScheduleKind::kManualStep, ScheduleKind::kLinearDecay,
-        ScheduleKind::kCosineAnnealing, ScheduleKind::kCosineWarmRestarts}) {
+  for (ScheduleKind kind : {ScheduleKind::kConstant, ScheduleKind::kExponentialDecay,
+                            ScheduleKind::kManualStep, ScheduleKind::kLinearDecay,
+                            ScheduleKind::kCosineAnnealing, ScheduleKind::kCosineWarmRestarts}) {
     const Schedule schedule{.kind = kind,
                             .decay_size = 2,
                             .warmup_learning_rate = 0.5,
@@ -64,13 +68,16 @@ TEST(LearningRateTest, ExponentialDecayIsSmoothWithoutStaircaseAndStopsAtTheMini
 }
 
 TEST(LearningRateTest, ManualStepSwitchesOneStepAfterTheSize) {
-  const Schedule schedule{.kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1}};
+  const Schedule schedule{
+      .kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1}};
   ExpectRates(Rates(schedule, 0.5, 7), {0.5, 0.5, 0.5, 0.3, 0.3, 0.1, 0.1});
 }
 
 TEST(LearningRateTest, ManualStepWarmupIsALineFromTheBaseToTheFirstRate) {
-  const Schedule schedule{
-      .kind = ScheduleKind::kManualStep, .schedule_sizes = {2, 4}, .learning_rates = {0.3, 0.1}, .warmup = true};
+  const Schedule schedule{.kind = ScheduleKind::kManualStep,
+                          .schedule_sizes = {2, 4},
+                          .learning_rates = {0.3, 0.1},
+                          .warmup = true};
   ExpectRates(Rates(schedule, 0.5, 6), {0.5, 0.4, 0.3, 0.3, 0.3, 0.1});
 }
 
@@ -96,15 +103,19 @@ TEST(LearningRateTest, CosineAnnealingStaysAtTheMinimumAfterItsLength) {
 }
 
 TEST(LearningRateTest, WarmRestartsBeginAgainAfterGrowingCycles) {
-  const Schedule schedule{.kind = ScheduleKind::kCosineWarmRestarts, .min_learning_rate = 0.1, .t_0 = 2, .t_mult = 2};
+  const Schedule schedule{
+      .kind = ScheduleKind::kCosineWarmRestarts, .min_learning_rate = 0.1, .t_0 = 2, .t_mult = 2};
   const double q = 0.2 * std::cos(std::numbers::pi / 4);
-  ExpectRates(Rates(schedule, 0.5, 9), {0.5, 0.3, 0.5, 0.3 + q, 0.3, 0.3 - q, 0.5, LearningRate(schedule, 0.5, 7),
-                                        0.3 + 0.2 * std::cos(std::numbers::pi / 4)});
+  ExpectRates(Rates(schedule, 0.5, 9),
+              {0.5, 0.3, 0.5, 0.3 + q, 0.3, 0.3 - q, 0.5, LearningRate(schedule, 0.5, 7),
+               0.3 + 0.2 * std::cos(std::numbers::pi / 4)});
 }
 
 TEST(LearningRateTest, WarmRestartsBeginBehindTheWarmup) {
-  const Schedule schedule{
-      .kind = ScheduleKind::kCosineWarmRestarts, .warmup_learning_rate = 0.1, .warmup_size = 2, .t_0 = 2};
+  const Schedule schedule{.kind = ScheduleKind::kCosineWarmRestarts,
+                          .warmup_learning_rate = 0.1,
+                          .warmup_size = 2,
+                          .t_0 = 2};
   ExpectRates(Rates(schedule, 0.5, 6), {0.1, 0.3, 0.5, 0.25, 0.5, 0.25});
 }
 
@@ -117,12 +128,15 @@ TEST(LearningRateTest, WarmRestartsOfEqualCyclesWorkFarOut) {
 TEST(LearningRateTest, ByEpochCountsFinishedEpochs) {
   TrainConfig config;
   config.sparse_optimizer.lr = config.dense_optimizer.lr = 0.8;
-  config.sparse_optimizer.schedule = {
-      .kind = ScheduleKind::kExponentialDecay, .decay_size = 1, .decay_factor = 0.5, .by_epoch = true};
+  config.sparse_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay,
+                                      .decay_size = 1,
+                                      .decay_factor = 0.5,
+                                      .by_epoch = true};
   config.dense_optimizer.schedule = config.sparse_optimizer.schedule;
   EXPECT_DOUBLE_EQ(SparseLearningRate(config, 100, 1, 1), 0.4);
   EXPECT_DOUBLE_EQ(DenseLearningRate(config.dense_optimizer, 100, 2), 0.2);
-  // With accumulation a pass that ends inside a window changes the sparse rate only in the next window.
+  // With accumulation a pass that ends inside a window changes the sparse rate only in the next
+  // window.
   config.gradient_accumulation_steps = 2;
   EXPECT_DOUBLE_EQ(SparseLearningRate(config, 101, 2, 1), 0.4);
   EXPECT_DOUBLE_EQ(DenseLearningRate(config.dense_optimizer, 101, 2), 0.2);
@@ -143,7 +157,8 @@ TEST(LearningRateTest, GoldenRatesOfEveryStepOfOptim) {
                                      .t_mult = 2};
   PartOptimizer own, inherited;
   own.optimizer.lr = 0.05;
-  own.optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay, .decay_size = 2, .decay_factor = 0.5};
+  own.optimizer.schedule = {
+      .kind = ScheduleKind::kExponentialDecay, .decay_size = 2, .decay_factor = 0.5};
   inherited.optimizer.lr = 0.02;
   inherited.optimizer.schedule = config.dense_optimizer.schedule;
   config.part_optimizers = {own, inherited};
@@ -165,16 +180,21 @@ TEST(LearningRateTest, GoldenRatesOfEveryMicroBatchOfMixed) {
   TrainConfig config;
   config.gradient_accumulation_steps = 2;
   config.sparse_optimizer.lr = config.dense_optimizer.lr = 0.03;
-  config.sparse_optimizer.schedule = {
-      .kind = ScheduleKind::kExponentialDecay, .decay_size = 4, .decay_factor = 0.6, .staircase = false};
-  config.dense_optimizer.schedule = {
-      .kind = ScheduleKind::kExponentialDecay, .decay_size = 3, .decay_factor = 0.5, .staircase = false};
+  config.sparse_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay,
+                                      .decay_size = 4,
+                                      .decay_factor = 0.6,
+                                      .staircase = false};
+  config.dense_optimizer.schedule = {.kind = ScheduleKind::kExponentialDecay,
+                                     .decay_size = 3,
+                                     .decay_factor = 0.5,
+                                     .staircase = false};
   ASSERT_EQ(steps.size(), 10u);
   for (int64_t step = 0; step < 10; ++step) {
     EXPECT_NEAR(SparseLearningRate(config, step, step / 7, (step - step % 2) / 7),
                 steps[step]["lr_sparse_used"].get<double>(), 1e-15)
         << step;
-    EXPECT_NEAR(DenseLearningRate(config.dense_optimizer, step, step / 7), steps[step]["lr_dense"].get<double>(), 1e-15)
+    EXPECT_NEAR(DenseLearningRate(config.dense_optimizer, step, step / 7),
+                steps[step]["lr_dense"].get<double>(), 1e-15)
         << step;
   }
 }

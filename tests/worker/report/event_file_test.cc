@@ -22,7 +22,8 @@ std::vector<std::string> EventFiles(const std::string& directory) {
   return paths;
 }
 
-// "v s11 12:loss/total=0.5": version, session start, scalars. The checksums are TensorBoard's to check (events_test.py).
+// "v s11 12:loss/total=0.5": version, session start, scalars. The checksums are TensorBoard's to
+// check (events_test.py).
 std::string Read(const std::string& path) {
   const std::string bytes = *ReadFile(path);
   std::string text;
@@ -46,7 +47,8 @@ std::string Read(const std::string& path) {
 
 // Gives the last file the name of an older run.
 void Age(const std::string& directory, const std::string& name) {
-  ASSERT_OK(RenameAndSync(EventFiles(directory).back(), directory + "/events.out.tfevents." + name + ".h.1.pepnet"));
+  ASSERT_OK(RenameAndSync(EventFiles(directory).back(),
+                          directory + "/events.out.tfevents." + name + ".h.1.pepnet"));
 }
 
 TEST(EventFileTest, AFileAppearsWithTheFirstScalars) {
@@ -86,7 +88,9 @@ TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {
   TemporaryDirectory directory;
   for (const int64_t start : {0, 10}) {
     ASSERT_OK_AND_ASSIGN(auto file, EventFile::Open(directory.path(), start));
-    for (int64_t step = start + 5; step <= start + 15; step += 5) ASSERT_OK(file.Append(step, {{"x", 1}}));
+    for (int64_t step = start + 5; step <= start + 15; step += 5) {
+      ASSERT_OK(file.Append(step, {{"x", 1}}));
+    }
     Age(directory.path(), start == 0 ? "0000000001" : "0000000002");
   }
   // 5 10 | 15 20 25, and a crash in the middle of a record.
@@ -100,7 +104,8 @@ TEST(EventFileTest, ResumingCutsEarlierFilesBackAndStartsANewOne) {
   ASSERT_OK(EventFile::Open(directory.path(), 12));
   EXPECT_EQ(EventFiles(directory.path()).size(), 2u) << "a file in which no step is left goes";
   ASSERT_OK(EventFile::Open(directory.path(), 0));
-  EXPECT_EQ(EventFiles(directory.path()), std::vector<std::string>{directory / "events.out.tfevents.9999999999.other"});
+  EXPECT_EQ(EventFiles(directory.path()),
+            std::vector<std::string>{directory / "events.out.tfevents.9999999999.other"});
   EXPECT_EQ(*ReadFile(directory / "events.out.tfevents.9999999999.other"), "not ours");
 }
 
@@ -115,7 +120,8 @@ TEST(EventFileTest, RunsWithinASecondStandInTheirOrder) {
   std::sort(files.begin(), files.end());
   ASSERT_EQ(files.size(), 4u);
   for (int64_t step = 1; step <= 4; ++step) {
-    EXPECT_EQ(Read(files[static_cast<size_t>(step - 1)]), absl::StrCat("v s", step, " ", step, ":x=0.5"));
+    EXPECT_EQ(Read(files[static_cast<size_t>(step - 1)]),
+              absl::StrCat("v s", step, " ", step, ":x=0.5"));
   }
 }
 

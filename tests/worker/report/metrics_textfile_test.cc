@@ -24,11 +24,13 @@ TEST(MetricsTextfileTest, FamiliesHaveHelpTypeAndLabelledSamples) {
             "# HELP pepnet_loss Losses.\n# TYPE pepnet_loss gauge\n"
             "pepnet_loss{run=\"/models/a\\\"b\",name=\"a\\\"\\\\\\n\"} 0.5\n"
             "pepnet_loss{run=\"/models/a\\\"b\",name=\"b\"} NaN\n"
-            "# HELP pepnet_run_state 1 for what the run is: running, done or failed.\n# TYPE pepnet_run_state gauge\n"
+            "# HELP pepnet_run_state 1 for what the run is: running, done or failed.\n# TYPE "
+            "pepnet_run_state gauge\n"
             "pepnet_run_state{run=\"/models/a\\\"b\",state=\"running\"} 1\n"
             "pepnet_run_state{run=\"/models/a\\\"b\",state=\"done\"} 0\n"
             "pepnet_run_state{run=\"/models/a\\\"b\",state=\"failed\"} 0\n"
-            "# HELP pepnet_step Steps.\n# TYPE pepnet_step counter\npepnet_step{run=\"/models/a\\\"b\"} 6\n");
+            "# HELP pepnet_step Steps.\n# TYPE pepnet_step "
+            "counter\npepnet_step{run=\"/models/a\\\"b\"} 6\n");
 }
 
 TEST(MetricsTextfileTest, ARunThatDoesNotSayHowItEndedHasFailed) {

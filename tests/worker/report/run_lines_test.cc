@@ -24,18 +24,23 @@ TEST(RunLinesTest, ProgressSaysWhatIsKnown) {
   record.loss_names = {"binary_cross_entropy_like", "binary_cross_entropy_love"};
   record.loss_labels = {"like", "love"};
   record.losses = {0.5587, 0.5953};
-  EXPECT_EQ(Line(record, 204637, 33), "step 300/9420  3 %  epoch 2/60  205k rows/s  0:33 left  like .559  love .595");
+  EXPECT_EQ(Line(record, 204637, 33),
+            "step 300/9420  3 %  epoch 2/60  205k rows/s  0:33 left  like .559  love .595");
   record.train_metrics["auc_like"] = 0.70251;
   EXPECT_EQ(Line(record, 950, 3723),
-            "step 300/9420  3 %  epoch 2/60  950 rows/s  1:02:03 left  like .559  love .595  auc_like .703");
+            "step 300/9420  3 %  epoch 2/60  950 rows/s  1:02:03 left  like .559  love .595  "
+            "auc_like .703");
 }
 
 TEST(RunLinesTest, AnEvaluationShowsItsTotalWhereItIsKnown) {
-  const auto line = [](int64_t rows, int64_t all) { return absl::StrJoin(EvaluationParts(785, rows, all), "  "); };
+  const auto line = [](int64_t rows, int64_t all) {
+    return absl::StrJoin(EvaluationParts(785, rows, all), "  ");
+  };
   EXPECT_EQ(line(10240, 50000), "evaluating step 785  10240/50000 rows  20 %");
   EXPECT_EQ(line(50000, 50000), "evaluating step 785  50000/50000 rows  100 %");
   EXPECT_EQ(line(10240, 0), "evaluating step 785  10240 rows");
-  EXPECT_EQ(line(10240, 10000), "evaluating step 785  10240 rows") << "more than there were the last time";
+  EXPECT_EQ(line(10240, 10000), "evaluating step 785  10240 rows")
+      << "more than there were the last time";
 }
 
 TEST(RunLinesTest, TheEndIsWhole) {
@@ -80,8 +85,10 @@ const std::vector<EvaluationMetric> kMetrics = {{"auc_like", "like", true, false
 
 TEST(RunLinesTest, TheTableMarksTheBestOfEachColumn) {
   const std::vector<EvaluationLine> lines = {
-      {157, R"({"global_step":157,"auc_like":0.6931,"auc_love":0.61,"binary_cross_entropy_like":0.6})"},
-      {314, R"({"global_step":314,"auc_like":0.7028,"auc_love":null,"binary_cross_entropy_like":0.625})"}};
+      {157,
+       R"({"global_step":157,"auc_like":0.6931,"auc_love":0.61,"binary_cross_entropy_like":0.6})"},
+      {314,
+       R"({"global_step":314,"auc_like":0.7028,"auc_love":null,"binary_cross_entropy_like":0.625})"}};
   EXPECT_EQ(EvaluationTable(kMetrics, lines, 157, 120),
             "   step  epoch  auc_like   auc_love   binary_cross_entropy_like\n"
             "    157      1    0.6931     0.6100*                     0.6000*\n"
@@ -99,8 +106,8 @@ TEST(RunLinesTest, TheTableMarksTheBestOfEachColumn) {
 TEST(RunLinesTest, ALongTableKeepsTheFirstTheBestAndTheLastLines) {
   std::vector<EvaluationLine> lines;
   for (int i = 1; i <= 40; ++i) {
-    lines.push_back(
-        {10 * i, absl::StrCat("{\"global_step\":", 10 * i, ",\"auc_like\":", i == 17 ? 0.75 : 0.5 + 0.001 * i, "}")});
+    lines.push_back({10 * i, absl::StrCat("{\"global_step\":", 10 * i, ",\"auc_like\":",
+                                          i == 17 ? 0.75 : 0.5 + 0.001 * i, "}")});
   }
   EXPECT_EQ(EvaluationTable({kMetrics[0]}, lines, 0, 80),
             "   step  auc_like\n"

@@ -16,14 +16,17 @@ namespace pepnet {
 namespace {
 
 TEST(RunLogTest, EvaluationLineStartsWithTheStepAndTurnsNanIntoNull) {
-  EXPECT_EQ(EvaluationJson({7, {{"auc_ctr", 0.5}, {"a", std::numeric_limits<double>::quiet_NaN()}}}),
-            R"({"global_step":7,"a":null,"auc_ctr":0.5})");
+  EXPECT_EQ(
+      EvaluationJson({7, {{"auc_ctr", 0.5}, {"a", std::numeric_limits<double>::quiet_NaN()}}}),
+      R"({"global_step":7,"a":null,"auc_ctr":0.5})");
 }
 
 TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
   TemporaryDirectory directory;
-  ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st"));
-  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10}\n{\"global_step\":20}\n"));
+  ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl",
+                                "{\"step\":5}\n{\"step\":10}\n{\"step\":15}\n{\"st"));
+  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt",
+                                "{\"global_step\":10}\n{\"global_step\":20}\n"));
   ASSERT_OK(RunLog::Open(directory.path(), 10));
   EXPECT_EQ(*ReadFile(directory / "metrics.jsonl"), "{\"step\":5}\n{\"step\":10}\n");
   EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":10}\n");
@@ -32,25 +35,29 @@ TEST(RunLogTest, ResumingCutsTheFilesBackToTheRestoredStep) {
 // A line that somebody has damaged must not take the lines behind it along.
 TEST(RunLogTest, ADamagedLineIsLeftOutAndTheFileIsKept) {
   TemporaryDirectory directory;
-  const std::string text = "{\"global_step\":5}\n{\"global_st\xff\n{\"global_step\":10}\n{\"global_step\":20}\n";
+  const std::string text =
+      "{\"global_step\":5}\n{\"global_st\xff\n{\"global_step\":10}\n{\"global_step\":20}\n";
   for (const char* aside : {"train_eval_result.txt.damaged", "train_eval_result.txt.damaged-2"}) {
     ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", text));
     testing::internal::CaptureStderr();
     ASSERT_OK_AND_ASSIGN(const auto log, RunLog::Open(directory.path(), 10));
     const std::string told = testing::internal::GetCapturedStderr();
     EXPECT_EQ(log.last_evaluated_step(), 10);
-    EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"), "{\"global_step\":5}\n{\"global_step\":10}\n");
+    EXPECT_EQ(*ReadFile(directory / "train_eval_result.txt"),
+              "{\"global_step\":5}\n{\"global_step\":10}\n");
     EXPECT_EQ(*ReadFile(directory / aside), text);
     EXPECT_NE(told.find("the first is line 2"), std::string::npos) << told;
   }
-  ASSERT_OK(WriteFileAtomically(directory / "warnings.jsonl", "{\"step\":5,\"kind\":3}\n{\"step\":6}\n"));
+  ASSERT_OK(
+      WriteFileAtomically(directory / "warnings.jsonl", "{\"step\":5,\"kind\":3}\n{\"step\":6}\n"));
   ASSERT_OK(RunLog::Open(directory.path(), 10));
   EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), "{\"step\":5,\"kind\":3}\n{\"step\":6}\n");
 }
 
 TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
   TemporaryDirectory directory;
-  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt", "{\"global_step\":10,\"auc\":0.5}\n"));
+  ASSERT_OK(WriteFileAtomically(directory / "train_eval_result.txt",
+                                "{\"global_step\":10,\"auc\":0.5}\n"));
   ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 10));
   EXPECT_EQ(log.last_evaluated_step(), 10);
   ASSERT_OK(log.Evaluation({10, {{"auc", 0.5}}}));
@@ -61,8 +68,10 @@ TEST(RunLogTest, ARepeatedEvaluationOfAFinishedJobIsWrittenOnce) {
 
 TEST(RunLogTest, AWarningIsRecordedOnceOverAllPartsOfARun) {
   TemporaryDirectory directory;
-  const Warning leak{"leak", "auc_ctr", "first"}, again{"leak", "auc_ctr", "other numbers"}, other{"leak", "x", "y"};
-  const std::string line = "{\"step\":5,\"kind\":\"leak\",\"subject\":\"auc_ctr\",\"text\":\"first\"}\n";
+  const Warning leak{"leak", "auc_ctr", "first"}, again{"leak", "auc_ctr", "other numbers"},
+      other{"leak", "x", "y"};
+  const std::string line =
+      "{\"step\":5,\"kind\":\"leak\",\"subject\":\"auc_ctr\",\"text\":\"first\"}\n";
   const std::string later = "{\"step\":15,\"kind\":\"leak\",\"subject\":\"x\",\"text\":\"y\"}\n";
   {
     ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0));
@@ -77,7 +86,8 @@ TEST(RunLogTest, AWarningIsRecordedOnceOverAllPartsOfARun) {
   ASSERT_OK(log.Warn(20, {again, other}));
   const std::string told = testing::internal::GetCapturedStderr();
   EXPECT_EQ(told.find("other numbers"), told.rfind("other numbers")) << told;
-  EXPECT_NE(told.find("other numbers"), std::string::npos) << "the log of this part does not have it yet";
+  EXPECT_NE(told.find("other numbers"), std::string::npos)
+      << "the log of this part does not have it yet";
   EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), line + later);
 }
 
@@ -95,7 +105,8 @@ TEST(RunLogTest, SamplesPerSecondLeavesOutSavingAndEvaluatingWhereverTheyStand) 
   options.metrics_textfile = directory / "pepnet.prom";
   options.now = [&] {
     return std::chrono::steady_clock::time_point() +
-           std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds));
+           std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+               std::chrono::duration<double>(seconds));
   };
   ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0, options));
   StageTimes times;
@@ -108,9 +119,9 @@ TEST(RunLogTest, SamplesPerSecondLeavesOutSavingAndEvaluatingWhereverTheyStand) 
     const std::string text = *ReadFile(directory / "metrics.jsonl");
     const std::string last = text.substr(text.rfind('\n', text.size() - 2) + 1);
     const double logged = nlohmann::json::parse(last)["samples_per_second"].get<double>();
-    EXPECT_THAT(
-        *ReadFile(options.metrics_textfile),
-        testing::HasSubstr(absl::StrFormat("pepnet_samples_per_second{run=\"%s\"} %.17g\n", directory.path(), logged)));
+    EXPECT_THAT(*ReadFile(options.metrics_textfile),
+                testing::HasSubstr(absl::StrFormat("pepnet_samples_per_second{run=\"%s\"} %.17g\n",
+                                                   directory.path(), logged)));
     return logged;
   };
   times.Add(Stage::kCompute, 9);
@@ -134,9 +145,10 @@ TEST(RunLogTest, RatesOfPartOptimizersStandBehindTheOthers) {
   record.lr_dense = 0.25;
   record.lr_parts = {{0, 0.125}, {2, 0.0625}};  // part 1 has no parameters
   ASSERT_OK(log.Step(record, StageTimes()));
-  EXPECT_THAT(*ReadFile(directory / "metrics.jsonl"),
-              testing::HasSubstr(
-                  R"("lr_sparse":0.5,"lr_dense":0.25,"lr_part_0":0.125,"lr_part_2":0.0625,"samples_per_second")"));
+  EXPECT_THAT(
+      *ReadFile(directory / "metrics.jsonl"),
+      testing::HasSubstr(
+          R"("lr_sparse":0.5,"lr_dense":0.25,"lr_part_0":0.125,"lr_part_2":0.0625,"samples_per_second")"));
   const std::string text = *ReadFile(options.metrics_textfile);
   EXPECT_THAT(text, testing::HasSubstr("part=\"part_2\"} 0.0625\n"));
   EXPECT_THAT(text, testing::HasSubstr("part=\"dense\"} 0.25\n"));
@@ -149,15 +161,23 @@ TEST(RunLogTest, TablesThatGrowAreInAllReports) {
   ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0, options));
   StepRecord record;
   ASSERT_OK(log.Step(record, StageTimes()));
-  EXPECT_THAT(*ReadFile(options.metrics_textfile), testing::Not(testing::HasSubstr("pepnet_table_")));
-  record.tables = {{.table = "user_emb", .has_policy = true, .rows = 7, .candidates = 3, .admitted = 9, .refused = 40}};
+  EXPECT_THAT(*ReadFile(options.metrics_textfile),
+              testing::Not(testing::HasSubstr("pepnet_table_")));
+  record.tables = {{.table = "user_emb",
+                    .has_policy = true,
+                    .rows = 7,
+                    .candidates = 3,
+                    .admitted = 9,
+                    .refused = 40}};
   ASSERT_OK(log.Step(record, StageTimes()));
   EXPECT_THAT(*ReadFile(directory / "metrics.jsonl"),
               testing::HasSubstr(R"("tables":{"user_emb":{"rows":7,"candidates":3}})"));
   const std::string text = *ReadFile(options.metrics_textfile);
   EXPECT_THAT(text, testing::HasSubstr("# TYPE pepnet_table_admitted_total counter\n"));
-  EXPECT_THAT(text, testing::ContainsRegex("pepnet_table_rows\\{run=\"[^\"]*\",table=\"user_emb\"\\} 7\n"));
-  EXPECT_THAT(text, testing::ContainsRegex("pepnet_table_refused_total\\{run=\"[^\"]*\",table=\"user_emb\"\\} 40\n"));
+  EXPECT_THAT(
+      text, testing::ContainsRegex("pepnet_table_rows\\{run=\"[^\"]*\",table=\"user_emb\"\\} 7\n"));
+  EXPECT_THAT(text, testing::ContainsRegex(
+                        "pepnet_table_refused_total\\{run=\"[^\"]*\",table=\"user_emb\"\\} 40\n"));
 }
 
 TEST(RunLogTest, AStepBecomesOneLine) {

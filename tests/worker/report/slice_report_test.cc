@@ -18,8 +18,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // `rows` rows with `positives` positives, of which `predicted` are predicted.
-Slice MakeSlice(Slice::Kind kind, const std::string& value, int64_t rows, int64_t positives, double predicted,
-                std::optional<double> auc) {
+Slice MakeSlice(Slice::Kind kind, const std::string& value, int64_t rows, int64_t positives,
+                double predicted, std::optional<double> auc) {
   Slice slice{"tab", kind, value, "click", {}};
   slice.quality.rows = rows;
   slice.quality.positives = positives;
@@ -58,16 +58,22 @@ TEST(SliceReportTest, GroupedAucsHaveColumnsAndTagsWhereATaskHasThem) {
   slices[0].quality.grouped_auc_by_impressions = 0.5625;
   EXPECT_EQ(SliceTable(785, slices),
             "evaluation of step 785 by tab\n"
-            "task   tab           rows positives      auc  logloss  entropy     pcoc      ece     gauc by impr.\n"
-            "click  home         12000      3000   0.7500   0.5000   0.8750   1.0500   0.1250   0.6250   0.5625\n"
-            "click  (none)          40         0        -   0.5000        -        -   0.1250        -        -");
+            "task   tab           rows positives      auc  logloss  entropy     pcoc      ece     "
+            "gauc by impr.\n"
+            "click  home         12000      3000   0.7500   0.5000   0.8750   1.0500   0.1250   "
+            "0.6250   0.5625\n"
+            "click  (none)          40         0        -   0.5000        -        -   0.1250      "
+            "  -        -");
   std::vector<std::string> tags;
   for (const auto& [tag, value] : SliceScalars(slices)) tags.push_back(tag);
-  EXPECT_THAT(tags, ElementsAre("slice/tab=home/auc_click", "slice/tab=home/logloss_click", "slice/tab=home/pcoc_click",
-                                "slice/tab=home/grouped_auc_click", "slice/tab=home/grouped_auc_click_by_impressions",
+  EXPECT_THAT(tags, ElementsAre("slice/tab=home/auc_click", "slice/tab=home/logloss_click",
+                                "slice/tab=home/pcoc_click", "slice/tab=home/grouped_auc_click",
+                                "slice/tab=home/grouped_auc_click_by_impressions",
                                 "slice/tab=(none)/logloss_click"));
-  const std::vector<std::string> lines = absl::StrSplit(SliceJson(785, slices), '\n', absl::SkipEmpty());
-  const nlohmann::json with = nlohmann::json::parse(lines[0]), without = nlohmann::json::parse(lines[1]);
+  const std::vector<std::string> lines =
+      absl::StrSplit(SliceJson(785, slices), '\n', absl::SkipEmpty());
+  const nlohmann::json with = nlohmann::json::parse(lines[0]),
+                       without = nlohmann::json::parse(lines[1]);
   EXPECT_EQ(with["grouped_auc"], 0.625);
   EXPECT_EQ(with["grouped_auc_by_impressions"], 0.5625);
   EXPECT_FALSE(with.contains("why"));
@@ -76,13 +82,15 @@ TEST(SliceReportTest, GroupedAucsHaveColumnsAndTagsWhereATaskHasThem) {
 }
 
 TEST(SliceReportTest, AHostileWordStaysInItsCell) {
-  const std::string table = SliceTable(1, {MakeSlice(Slice::Kind::kValue, "a\n\033[2Jb", 1, 1, 1, std::nullopt)});
+  const std::string table =
+      SliceTable(1, {MakeSlice(Slice::Kind::kValue, "a\n\033[2Jb", 1, 1, 1, std::nullopt)});
   EXPECT_THAT(table, testing::Not(HasSubstr("\033")));
   EXPECT_EQ(std::vector<std::string>(absl::StrSplit(table, '\n')).size(), 3u);
 }
 
 TEST(SliceReportTest, ALineOfJsonHasAllDigitsAndNullWithoutAValue) {
-  const std::vector<std::string> lines = absl::StrSplit(SliceJson(785, kSlices), '\n', absl::SkipEmpty());
+  const std::vector<std::string> lines =
+      absl::StrSplit(SliceJson(785, kSlices), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(
       lines[1],
@@ -96,7 +104,8 @@ TEST(SliceReportTest, ALineOfJsonHasAllDigitsAndNullWithoutAValue) {
 }
 
 TEST(SliceReportTest, WarningsNameWhatChanceDoesNotExplain) {
-  const auto warn = [](int64_t rows, int64_t positives, double predicted, std::optional<double> auc) {
+  const auto warn = [](int64_t rows, int64_t positives, double predicted,
+                       std::optional<double> auc) {
     std::vector<std::string> texts;
     for (const Warning& warning :
          SliceWarnings({MakeSlice(Slice::Kind::kValue, "4", rows, positives, predicted, auc)})) {
@@ -107,18 +116,23 @@ TEST(SliceReportTest, WarningsNameWhatChanceDoesNotExplain) {
     return texts;
   };
   EXPECT_THAT(warn(7000, 100, 280, 0.6),
-              ElementsAre("click where tab is 4 (7000 rows): 280 positives are predicted and 100 observed, 2.80 times "
+              ElementsAre("click where tab is 4 (7000 rows): 280 positives are predicted and 100 "
+                          "observed, 2.80 times "
                           "as many"));
   EXPECT_THAT(warn(7000, 280, 100, 0.6), ElementsAre(HasSubstr("0.36 times as many")));
-  EXPECT_THAT(warn(7000, 700, 700, 0.45),
-              ElementsAre("click where tab is 4 (7000 rows): the auc is 0.4500, worse than by chance"));
-  EXPECT_THAT(warn(7000, 0, 20, std::nullopt), ElementsAre("click where tab is 4 (7000 rows): every label is 0"));
-  EXPECT_THAT(warn(7000, 7000, 20, std::nullopt), ElementsAre("click where tab is 4 (7000 rows): every label is 1"));
+  EXPECT_THAT(
+      warn(7000, 700, 700, 0.45),
+      ElementsAre("click where tab is 4 (7000 rows): the auc is 0.4500, worse than by chance"));
+  EXPECT_THAT(warn(7000, 0, 20, std::nullopt),
+              ElementsAre("click where tab is 4 (7000 rows): every label is 0"));
+  EXPECT_THAT(warn(7000, 7000, 20, std::nullopt),
+              ElementsAre("click where tab is 4 (7000 rows): every label is 1"));
   EXPECT_THAT(warn(7000, 100, 120, 0.6), testing::IsEmpty());
   EXPECT_THAT(warn(7000, 2, 6, 0.6), testing::IsEmpty());     // three times as many, and chance
   EXPECT_THAT(warn(7000, 20, 20, 0.45), testing::IsEmpty());  // 20 positives say little of an auc
   EXPECT_THAT(warn(999, 100, 280, 0.6), testing::IsEmpty());
-  EXPECT_THAT(SliceWarnings({MakeSlice(Slice::Kind::kAll, "", 7000, 100, 280, 0.6)}), testing::IsEmpty());
+  EXPECT_THAT(SliceWarnings({MakeSlice(Slice::Kind::kAll, "", 7000, 100, 280, 0.6)}),
+              testing::IsEmpty());
 }
 
 TEST(SliceReportTest, TheRunsFileIsCutBackAndReplacedAsTheResultsAre) {
@@ -143,7 +157,11 @@ TEST(SliceReportTest, TheRunsFileIsCutBackAndReplacedAsTheResultsAre) {
 TEST(TrainSliceReportTest, TableJsonAndScalars) {
   const std::vector<TrainSlice> slices = {
       {"tab", Slice::Kind::kValue, "home", "click", {"auc_click", {80, 0.625, ""}, {320, 0.5, ""}}},
-      {"tab", Slice::Kind::kValue, "", "click", {"auc_click", {0, std::nullopt, "no rows"}, {3, 0.25, ""}}},
+      {"tab",
+       Slice::Kind::kValue,
+       "",
+       "click",
+       {"auc_click", {0, std::nullopt, "no rows"}, {3, 0.25, ""}}},
       {"tab", Slice::Kind::kRest, "", "click", {"auc_click", {2, 1, ""}, {2, 1, ""}}}};
   EXPECT_EQ(TrainSliceTable(40, slices),
             "training up to step 40 by tab\n"
@@ -151,17 +169,20 @@ TEST(TrainSliceReportTest, TableJsonAndScalars) {
             "auc_click  home             80   0.6250          320   0.5000\n"
             "auc_click  (none)            0        -            3   0.2500\n"
             "auc_click  (rest)            2   1.0000            2   1.0000");
-  EXPECT_EQ(TrainSliceJson(40, {slices[1], slices[2]}),
-            R"({"step":40,"slice_by":"tab","slice":"value","value":null,"task":"click","metric":"auc_click",)"
-            R"("window":{"rows":0,"value":null,"why":"no rows"},"lifetime":{"rows":3,"value":0.25}})"
-            "\n"
-            R"({"step":40,"slice_by":"tab","slice":"rest","task":"click","metric":"auc_click",)"
-            R"("window":{"rows":2,"value":1.0},"lifetime":{"rows":2,"value":1.0}})"
-            "\n");
-  const std::vector<std::pair<std::string, double>> scalars = TrainSliceScalars({slices[0], slices[1]});
+  EXPECT_EQ(
+      TrainSliceJson(40, {slices[1], slices[2]}),
+      R"({"step":40,"slice_by":"tab","slice":"value","value":null,"task":"click","metric":"auc_click",)"
+      R"("window":{"rows":0,"value":null,"why":"no rows"},"lifetime":{"rows":3,"value":0.25}})"
+      "\n"
+      R"({"step":40,"slice_by":"tab","slice":"rest","task":"click","metric":"auc_click",)"
+      R"("window":{"rows":2,"value":1.0},"lifetime":{"rows":2,"value":1.0}})"
+      "\n");
+  const std::vector<std::pair<std::string, double>> scalars =
+      TrainSliceScalars({slices[0], slices[1]});
   ASSERT_EQ(scalars.size(), 3u);
   EXPECT_EQ(scalars[0], (std::pair<std::string, double>("slice/tab=home/window_auc_click", 0.625)));
-  EXPECT_EQ(scalars[2], (std::pair<std::string, double>("slice/tab=(none)/lifetime_auc_click", 0.25)));
+  EXPECT_EQ(scalars[2],
+            (std::pair<std::string, double>("slice/tab=(none)/lifetime_auc_click", 0.25)));
 }
 
 }  // namespace

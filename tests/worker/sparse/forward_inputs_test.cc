@@ -33,8 +33,9 @@ class ForwardInputsTest : public testing::Test {
     for (size_t t = 0; t < rows.size(); ++t) {
       const size_t dim = config_.tables[t].dim;
       rows[t].Resize(prepared.ids.ids[t].size() * dim);
-      for (size_t i = 0; i < rows[t].size(); ++i)
+      for (size_t i = 0; i < rows[t].size(); ++i) {
         rows[t][i] = static_cast<float>(t + i / dim) + 0.5f * static_cast<float>(i % dim);
+      }
     }
     return rows;
   }
@@ -64,7 +65,8 @@ TEST_F(ForwardInputsTest, AStepReadsPooledRowsScalesAndItsNumber) {
       EXPECT_EQ(input.leaves[f], prepared.batch.values[leaf.feature].data());
     } else {
       ASSERT_GT(pooled[f].size(), 0u);
-      EXPECT_EQ(std::memcmp(input.leaves[f], pooled[f].data(), pooled[f].bytes()), 0) << feature.name;
+      EXPECT_EQ(std::memcmp(input.leaves[f], pooled[f].data(), pooled[f].bytes()), 0)
+          << feature.name;
       ++with_table;
     }
   }

@@ -62,8 +62,10 @@ TEST(PoolingTest, MeanDividesByTheNumberOfLookupsNotOfWeights) {
 
 TEST(PoolingTest, GradientOfALookupIsItsFactorTimesTheGradientOfItsCell) {
   const std::vector<float> gradient = {1, -1, 100, 100, 4, -8};
-  EXPECT_EQ(Fixture(Pooling::kSum, false).Scatter(gradient), (std::vector<float>{1, -1, 1, -1, 8, -16}));
-  EXPECT_EQ(Fixture(Pooling::kMean, true).Scatter(gradient), (std::vector<float>{0.25f, -0.25f, 1, -1, 8, -16}));
+  EXPECT_EQ(Fixture(Pooling::kSum, false).Scatter(gradient),
+            (std::vector<float>{1, -1, 1, -1, 8, -16}));
+  EXPECT_EQ(Fixture(Pooling::kMean, true).Scatter(gradient),
+            (std::vector<float>{0.25f, -0.25f, 1, -1, 8, -16}));
 }
 
 TEST(PoolingTest, ClippingActsOnThePooledGradientBeforeCountWeightAndSum) {
@@ -71,7 +73,8 @@ TEST(PoolingTest, ClippingActsOnThePooledGradientBeforeCountWeightAndSum) {
   fixture.config.train.sparse_optimizer.gradient_clipping = true;
   fixture.config.train.sparse_optimizer.max_gradient = 2;
   // 4 -> 2 and -8 -> -2; each of the two lookups of id 6 gets half, and they add up.
-  EXPECT_EQ(fixture.Scatter({1, -1, 100, 100, 4, -8}), (std::vector<float>{0.5f, -0.5f, 0.5f, -0.5f, 2, -2}));
+  EXPECT_EQ(fixture.Scatter({1, -1, 100, 100, 4, -8}),
+            (std::vector<float>{0.5f, -0.5f, 0.5f, -0.5f, 2, -2}));
 }
 
 TEST(PoolingTest, FeaturesOnOneTableAddTheirGradients) {
@@ -103,14 +106,16 @@ struct SequenceFixture : Fixture {
 
 TEST(PoolingTest, ALeafOfASequenceHasAVectorForEachElement) {
   EXPECT_EQ(SequenceFixture(true, Pooling::kSum).Pool(), (std::vector<float>{1, 10, 2, 20, 6, 60}));
-  EXPECT_EQ(SequenceFixture(true, Pooling::kMean).Pool(), (std::vector<float>{1, 10, 2, 20, 3, 30}));
+  EXPECT_EQ(SequenceFixture(true, Pooling::kMean).Pool(),
+            (std::vector<float>{1, 10, 2, 20, 3, 30}));
   EXPECT_EQ(SequenceFixture(true, Pooling::kMean).Scatter({1, -1, 5, 7, 4, -8}),
             (std::vector<float>{1, -1, 5, 7, 4, -8}));
 }
 
 TEST(PoolingTest, ASequenceThatAGroupListsIsPooledWhole) {
   EXPECT_EQ(SequenceFixture(false, Pooling::kSum).Pool(), (std::vector<float>{3, 30, 0, 0, 6, 60}));
-  EXPECT_EQ(SequenceFixture(false, Pooling::kMean).Pool(), (std::vector<float>{1.5f, 15, 0, 0, 3, 30}));
+  EXPECT_EQ(SequenceFixture(false, Pooling::kMean).Pool(),
+            (std::vector<float>{1.5f, 15, 0, 0, 3, 30}));
   EXPECT_EQ(SequenceFixture(false, Pooling::kSum).Scatter({1, -1, 100, 100, 4, -8}),
             (std::vector<float>{1, -1, 1, -1, 8, -16}));
 }
@@ -153,7 +158,9 @@ struct RandomJob {
     }
   }
 
-  float Number() { return static_cast<float>(static_cast<int64_t>(random() % 2001) - 1000) * 0.001f; }
+  float Number() {
+    return static_cast<float>(static_cast<int64_t>(random() % 2001) - 1000) * 0.001f;
+  }
 
   // As the formulas of the header stand, one lookup after the other.
   template <typename Visit>
@@ -181,7 +188,8 @@ struct RandomJob {
 TEST(PoolingTest, EveryWidthAndNumberOfThreadsGivesTheBitsOfAPlainLoop) {
   for (const int dim : {1, 3, 4, 8, 16, 24, 32, 48, 64, 80}) {
     for (const int kind : {0, 1, 2, 3}) {
-      const RandomJob job(dim, /*weighted=*/kind % 2 == 1, kind / 2 == 1 ? Pooling::kMean : Pooling::kSum,
+      const RandomJob job(dim, /*weighted=*/kind % 2 == 1,
+                          kind / 2 == 1 ? Pooling::kMean : Pooling::kSum,
                           /*clips=*/kind == 3, /*rows=*/dim == 16 ? 1000 : 40);
       const size_t width = static_cast<size_t>(dim);
       std::vector<std::vector<float>> pooled(3), gradients(2);
@@ -193,22 +201,28 @@ TEST(PoolingTest, EveryWidthAndNumberOfThreadsGivesTheBitsOfAPlainLoop) {
           for (size_t d = 0; d < width; ++d) {
             const float gradient = job.leaf_gradients[f][bag * width + d];
             pooled[f][bag * width + d] += factor * job.table_rows[t][position * width + d];
-            gradients[t][position * width + d] += factor * (kind == 3 ? std::clamp(gradient, -0.5f, 0.5f) : gradient);
+            gradients[t][position * width + d] +=
+                factor * (kind == 3 ? std::clamp(gradient, -0.5f, 0.5f) : gradient);
           }
         });
       }
       for (const int threads : {1, 2, 5}) {
         ThreadTeam team(threads, "test");
         FloatBuffers got_pooled, got_gradients;
-        PoolLeaves(job.config, job.batch, job.ids, PulledRows(job.table_rows, job.config.tables), &got_pooled, &team);
+        PoolLeaves(job.config, job.batch, job.ids, PulledRows(job.table_rows, job.config.tables),
+                   &got_pooled, &team);
         std::vector<std::span<float>> spans;
-        for (int t = 0; t < 2; ++t) spans.push_back(got_gradients.emplace_back(gradients[t].size()).span());
+        for (int t = 0; t < 2; ++t) {
+          spans.push_back(got_gradients.emplace_back(gradients[t].size()).span());
+        }
         ScatterGradients(job.config, job.batch, job.ids, job.leaf_gradients, spans, &team);
         for (int f = 0; f < 3; ++f) {
-          EXPECT_EQ(std::vector<float>(got_pooled[f].begin(), got_pooled[f].end()), pooled[f]) << dim << " " << kind;
+          EXPECT_EQ(std::vector<float>(got_pooled[f].begin(), got_pooled[f].end()), pooled[f])
+              << dim << " " << kind;
         }
         for (int t = 0; t < 2; ++t) {
-          EXPECT_EQ(std::vector<float>(got_gradients[t].begin(), got_gradients[t].end()), gradients[t])
+          EXPECT_EQ(std::vector<float>(got_gradients[t].begin(), got_gradients[t].end()),
+                    gradients[t])
               << dim << " " << kind;
         }
       }
@@ -219,7 +233,8 @@ TEST(PoolingTest, EveryWidthAndNumberOfThreadsGivesTheBitsOfAPlainLoop) {
 TEST(PoolingTest, ARowThatNoBagHoldsGetsNoGradient) {
   Fixture fixture(Pooling::kSum, false);
   fixture.ids.ids[0].push_back(77);
-  EXPECT_EQ(fixture.Scatter({1, -1, 100, 100, 4, -8}), (std::vector<float>{1, -1, 1, -1, 8, -16, 0, 0}));
+  EXPECT_EQ(fixture.Scatter({1, -1, 100, 100, 4, -8}),
+            (std::vector<float>{1, -1, 1, -1, 8, -16, 0, 0}));
 }
 
 }  // namespace

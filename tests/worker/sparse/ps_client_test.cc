@@ -25,7 +25,8 @@ UniqueIds Ids(std::vector<int64_t> users, std::vector<int64_t> items) {
 }
 
 // Runs `work` as the only worker of `servers` servers.
-Status WithServers(int servers, const JobConfig& config, const std::function<Status(PsClient&)>& work) {
+Status WithServers(int servers, const JobConfig& config,
+                   const std::function<Status(PsClient&)>& work) {
   std::vector<int> server_ranks;
   for (int s = 0; s < servers; ++s) server_ranks.push_back(1 + s);
   return RunRanks(1 + servers, {}, [&](int rank, Transport* transport) -> Status {
@@ -50,7 +51,9 @@ TEST(PsClientTest, RowsComeBackInTheOrderOfTheIdsWhateverTheServers) {
         std::vector<float> expected(config.tables[t].dim);
         for (size_t i = 0; i < ids.ids[t].size(); ++i) {
           initializer.Fill(ids.ids[t][i], expected);
-          for (int d = 0; d < config.tables[t].dim; ++d) EXPECT_EQ(rows[t][i * expected.size() + d], expected[d]);
+          for (int d = 0; d < config.tables[t].dim; ++d) {
+            EXPECT_EQ(rows[t][i * expected.size() + d], expected[d]);
+          }
         }
       }
       return absl::OkStatus();
@@ -90,7 +93,9 @@ TEST(PsClientTest, AServersRefusalNamesServerTableAndId) {
     return client.FinishPull(ticket, &rows);
   });
   EXPECT_FALSE(status.ok());
-  for (const char* part : {"server 0", "items", "50"}) EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
+  for (const char* part : {"server 0", "items", "50"}) {
+    EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
+  }
 }
 
 // A transport whose ranks seem to be processes.
@@ -99,20 +104,25 @@ class Apart : public Transport {
   explicit Apart(Transport* inner) : inner_(inner) {}
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
-  Status Send(Channel channel, int rank, Bytes body) override { return inner_->Send(channel, rank, std::move(body)); }
-  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline, const std::string& what) override {
+  Status Send(Channel channel, int rank, Bytes body) override {
+    return inner_->Send(channel, rank, std::move(body));
+  }
+  StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
+                            const std::string& what) override {
     return inner_->Receive(channel, source, deadline, what);
   }
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }
   uint64_t bytes_sent(Channel channel) const override { return inner_->bytes_sent(channel); }
-  uint64_t bytes_received(Channel channel) const override { return inner_->bytes_received(channel); }
+  uint64_t bytes_received(Channel channel) const override {
+    return inner_->bytes_received(channel);
+  }
 
  private:
   Transport* const inner_;
 };
 
-// The same rows and the same updates, whether rows come by reference (threads of one process, float32) or as messages,
-// and however the tables keep them.
+// The same rows and the same updates, whether rows come by reference (threads of one process,
+// float32) or as messages, and however the tables keep them.
 class PsClientValues : public testing::TestWithParam<ValueKind> {};
 
 INSTANTIATE_TEST_SUITE_P(All, PsClientValues, testing::ValuesIn(AllKinds<ValueKind>()),
@@ -133,11 +143,14 @@ TEST_P(PsClientValues, RowsByReferenceAreThoseOfMessages) {
       for (int64_t step = 1; step <= 5; ++step) {
         const UniqueIds ids = Ids({500, step, 100 + step, 999}, {49, step});
         for (const bool read_only : {true, false}) {
-          PEPNET_ASSIGN_OR_RETURN(PullTicket ticket, client.StartPull(ids, read_only ? step - 1 : step, read_only));
+          PEPNET_ASSIGN_OR_RETURN(PullTicket ticket,
+                                  client.StartPull(ids, read_only ? step - 1 : step, read_only));
           PulledRows rows;
           PEPNET_RETURN_IF_ERROR(client.FinishPull(ticket, &rows));
           for (size_t t = 0; t < 2; ++t) {
-            for (const float* row : rows.table(t)) seen->emplace_back(row, row + config.tables[t].dim);
+            for (const float* row : rows.table(t)) {
+              seen->emplace_back(row, row + config.tables[t].dim);
+            }
           }
           if (read_only) continue;
           RowGradients gradients = client.MakeGradients(ticket);
@@ -176,7 +189,9 @@ TEST(PsClientTest, AServerOfAnotherProcessRefusesToPointAtItsRows) {
     PulledRows rows;
     return client.FinishPull(ticket, &rows);
   });
-  EXPECT_TRUE(absl::StrContains(status.message(), "by reference, which needs threads of one process")) << status;
+  EXPECT_TRUE(
+      absl::StrContains(status.message(), "by reference, which needs threads of one process"))
+      << status;
 }
 
 }  // namespace

@@ -35,10 +35,12 @@ TEST(UniqueIdsTest, SharedTablesShareIdsInOrderOfFirstLookup) {
 TEST(UniqueIdsTest, IdsThatARowWithAPositiveLabelNamesAreMarked) {
   JobConfig config = FourFeatures();
   config.data.labels = {"clk", "buy"};
-  config.tables[0].policy = {.max_rows = 5000, .eviction = EvictionKind::kScore, .half_life_steps = 1};
+  config.tables[0].policy = {
+      .max_rows = 5000, .eviction = EvictionKind::kScore, .half_life_steps = 1};
   config.tables[0].policy.click_weight = 2;
   config.tables[0].policy.click_label = "buy";
-  // Feature a has two ids in row 0, none in row 1 and one in row 2; b one in each row; a sequence of c has elements.
+  // Feature a has two ids in row 0, none in row 1 and one in row 2; b one in each row; a sequence
+  // of c has elements.
   Batch batch = BatchOf({{7, 3, 9}, {3, 5, 8}, {1, 1, 1}, {}});
   batch.rows = 3;
   batch.ids[0].offsets = {0, 2, 2, 3};
@@ -50,7 +52,8 @@ TEST(UniqueIdsTest, IdsThatARowWithAPositiveLabelNamesAreMarked) {
   EXPECT_TRUE(unique.clicked.empty());
   MarkClicks(config, batch, &unique);
   ASSERT_EQ(unique.clicked.size(), 2u);
-  EXPECT_EQ(unique.clicked[0], (std::vector<uint8_t>{0, 0, 1, 1, 1}));  // rows 1 and 2 name 5, 9 and 8
+  // rows 1 and 2 name 5, 9 and 8
+  EXPECT_EQ(unique.clicked[0], (std::vector<uint8_t>{0, 0, 1, 1, 1}));
   EXPECT_TRUE(unique.clicked[1].empty());
   // Elements of a sequence belong to their row.
   batch.elements = {{0, 1, 3, 3}, {}, {}, {}};  // row 1 has the elements {} and {9}

@@ -53,7 +53,8 @@ TEST(TrainReportTest, SamplesPerSecondCountsTheWorkOfAllItsSteps) {
       const double rows = kBatch * (now["step"].get<double>() - before["step"].get<double>());
       double work = 0;
       for (const char* stage : {"read", "pull", "pool", "compute", "push", "allreduce", "update"}) {
-        work += now["stage_seconds"][stage].get<double>() - before["stage_seconds"][stage].get<double>();
+        work += now["stage_seconds"][stage].get<double>() -
+                before["stage_seconds"][stage].get<double>();
       }
       EXPECT_GE(rows / now["samples_per_second"].get<double>(), 0.999 * work) << line;
       ++intervals;
@@ -71,18 +72,19 @@ TEST(TrainReportTest, AStoppedRunKeepsItsLastEvaluationWithTheStepItBelongsTo) {
   options.stop_request = &stop;
   EvaluationResult evaluation;
   int64_t finished_steps = 0;
-  const Status status = RunCluster(config, {1, 1, {}}, options, [&](const WorkerContext& context) -> Status {
-    Trainer trainer(context);
-    PEPNET_RETURN_IF_ERROR(trainer.Start());
-    for (bool more = true; more;) {
-      PEPNET_ASSIGN_OR_RETURN(more, trainer.Step());
-      if (trainer.state().counters.finished_steps == 18) stop = 1;
-    }
-    EXPECT_TRUE(trainer.stopped());
-    evaluation = trainer.evaluation();
-    finished_steps = trainer.state().counters.finished_steps;
-    return trainer.FinishSave();
-  });
+  const Status status =
+      RunCluster(config, {1, 1, {}}, options, [&](const WorkerContext& context) -> Status {
+        Trainer trainer(context);
+        PEPNET_RETURN_IF_ERROR(trainer.Start());
+        for (bool more = true; more;) {
+          PEPNET_ASSIGN_OR_RETURN(more, trainer.Step());
+          if (trainer.state().counters.finished_steps == 18) stop = 1;
+        }
+        EXPECT_TRUE(trainer.stopped());
+        evaluation = trainer.evaluation();
+        finished_steps = trainer.state().counters.finished_steps;
+        return trainer.FinishSave();
+      });
   ASSERT_OK(status);
   EXPECT_GT(finished_steps, 18);
   EXPECT_LT(finished_steps, 24);
@@ -110,27 +112,31 @@ TEST(TrainReportTest, TheWarningsOfARunAreThoseOfAnyNumberOfWorkers) {
     for (std::string& line : lines) {
       const nlohmann::json json = nlohmann::json::parse(line);
       EXPECT_EQ(json["step"], 100) << line;
-      line = absl::StrCat(json["kind"].get<std::string>(), " ", json["subject"].get<std::string>(), ": ",
-                          json["text"].get<std::string>());
+      line = absl::StrCat(json["kind"].get<std::string>(), " ", json["subject"].get<std::string>(),
+                          ": ", json["text"].get<std::string>());
     }
     return lines;
   };
   const std::vector<std::string> alone = warnings_of(1);
   ASSERT_EQ(alone.size(), 4u) << absl::StrJoin(alone, "\n");
   EXPECT_THAT(alone[0],
-              testing::MatchesRegex("vocabulary word, eval rows: feature word \\(column word\\): its vocabulary "
-                                    "lacks [34].. of 600 tokens of the eval rows \\(.* %\\), 'w[04-8]' for .*"));
+              testing::MatchesRegex(
+                  "vocabulary word, eval rows: feature word \\(column word\\): its vocabulary "
+                  "lacks [34].. of 600 tokens of the eval rows \\(.* %\\), 'w[04-8]' for .*"));
   // The eval files are the train files.
   EXPECT_THAT(alone[1],
-              testing::StartsWith("overlap rows: 100.0 % of 38 training rows looked at stand among the eval "));
+              testing::StartsWith(
+                  "overlap rows: 100.0 % of 38 training rows looked at stand among the eval "));
   EXPECT_THAT(alone[2],
-              testing::StartsWith("leak iid clk: feature iid (column clk) tells label clk: all rows in which it "
-                                  "is 0 hold the same value, and no other of the 600 rows"));
+              testing::StartsWith(
+                  "leak iid clk: feature iid (column clk) tells label clk: all rows in which it "
+                  "is 0 hold the same value, and no other of the 600 rows"));
   EXPECT_THAT(alone[3], testing::StartsWith("vocabulary word, training rows: "));
   EXPECT_EQ(warnings_of(3), alone);
 }
 
-// The first evaluations are of a model that has not learnt its averages: what they alone show is not said.
+// The first evaluations are of a model that has not learnt its averages: what they alone show is
+// not said.
 TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationIsNoBetterOrNoneFollows) {
   TemporaryDirectory directory;
   const JobConfig config = MakeRandomJob(directory.path(), {});
@@ -138,22 +144,25 @@ TEST(TrainReportTest, PredictionsAreOffOnlyIfTheNextEvaluationIsNoBetterOrNoneFo
       less{warning_kinds::kCalibration, "ctr", "off", 0.45};
   const Warning leak{warning_kinds::kLeak, "auc_ctr", "too good"};
   const std::string path = config.model_dir + "/warnings.jsonl";
-  ASSERT_OK(RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
-    TrainSession session(&context);
-    PEPNET_RETURN_IF_ERROR(session.Restore());
-    TrainReport report(&context);
-    PEPNET_RETURN_IF_ERROR(report.Open(session));
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({1, {}, {}, {}, {off, leak}}));
-    EXPECT_EQ(Lines(path).size(), 1u);
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}, {}}));
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {}, {off}}));
-    EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)});
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {}, {less}}));
-    EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)}) << "it is getting better";
-    PEPNET_RETURN_IF_ERROR(report.Evaluated({5, {}, {}, {}, {less}}));
-    EXPECT_EQ(Lines(path), (std::vector<std::string>{WarningJson(1, leak), WarningJson(5, less)}));
-    return absl::OkStatus();
-  }));
+  ASSERT_OK(
+      RunCluster(config, {1, 1, {}}, TestOptions(), [&](const WorkerContext& context) -> Status {
+        TrainSession session(&context);
+        PEPNET_RETURN_IF_ERROR(session.Restore());
+        TrainReport report(&context);
+        PEPNET_RETURN_IF_ERROR(report.Open(session));
+        PEPNET_RETURN_IF_ERROR(report.Evaluated({1, {}, {}, {}, {off, leak}}));
+        EXPECT_EQ(Lines(path).size(), 1u);
+        PEPNET_RETURN_IF_ERROR(report.Evaluated({2, {}, {}, {}, {}}));
+        PEPNET_RETURN_IF_ERROR(report.Evaluated({3, {}, {}, {}, {off}}));
+        EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)});
+        PEPNET_RETURN_IF_ERROR(report.Evaluated({4, {}, {}, {}, {less}}));
+        EXPECT_EQ(Lines(path), std::vector<std::string>{WarningJson(1, leak)})
+            << "it is getting better";
+        PEPNET_RETURN_IF_ERROR(report.Evaluated({5, {}, {}, {}, {less}}));
+        EXPECT_EQ(Lines(path),
+                  (std::vector<std::string>{WarningJson(1, leak), WarningJson(5, less)}));
+        return absl::OkStatus();
+      }));
 }
 
 }  // namespace

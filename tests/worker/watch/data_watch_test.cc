@@ -29,7 +29,8 @@ JobConfig Config() {
   return config;
 }
 
-// `rows` rows; label clk is `clicks`, feature "raw" is 0.5, "varies" is the row's number plus `offset`, or a negative `offset`.
+// `rows` rows; label clk is `clicks`, feature "raw" is 0.5, "varies" is the row's number plus
+// `offset`, or a negative `offset`.
 struct Slice {
   int64_t rows;
   float clicks;
@@ -63,35 +64,42 @@ std::string WarningsOf(const JobConfig& config, const std::vector<Slice>& batche
   std::string text;
   std::vector<int> ranks;
   for (size_t w = 0; w < batches.size(); ++w) ranks.push_back(static_cast<int>(w));
-  const Status status = RunRanks(static_cast<int>(batches.size()), {}, [&](int rank, Transport* transport) -> Status {
-    const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
-    DataWatch watch(&config);
-    watch.Observe(Rows(batches[rank]));
-    watch.Observe(Rows({0, 0, 0}));
-    PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, watch.Warnings(collective.get()));
-    if (rank == 0) {
-      text = absl::StrJoin(warnings, "\n", [](std::string* out, const Warning& one) { out->append(one.text); });
-    }
-    if (rank != 0) {
-      EXPECT_TRUE(warnings.empty());
-    }
-    return absl::OkStatus();
-  });
+  const Status status =
+      RunRanks(static_cast<int>(batches.size()), {}, [&](int rank, Transport* transport) -> Status {
+        const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
+        DataWatch watch(&config);
+        watch.Observe(Rows(batches[rank]));
+        watch.Observe(Rows({0, 0, 0}));
+        PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings,
+                                watch.Warnings(collective.get()));
+        if (rank == 0) {
+          text = absl::StrJoin(warnings, "\n",
+                               [](std::string* out, const Warning& one) { out->append(one.text); });
+        }
+        if (rank != 0) {
+          EXPECT_TRUE(warnings.empty());
+        }
+        return absl::OkStatus();
+      });
   EXPECT_OK(status);
   return text;
 }
 
 constexpr char kConstant[] =
-    "feature constant (column constant) was the same in all of 200 rows: the model learns nothing from it";
-constexpr char kRaw[] = "feature raw (column raw) was the same in all of 200 rows: the model learns nothing from it";
+    "feature constant (column constant) was the same in all of 200 rows: the model learns nothing "
+    "from it";
+constexpr char kRaw[] =
+    "feature raw (column raw) was the same in all of 200 rows: the model learns nothing from it";
 
 TEST(DataWatchTest, ALabelThatNeverOrAlwaysIsOneAndConstantFeaturesAreNamed) {
   const JobConfig config = Config();
   EXPECT_EQ(WarningsOf(config, {{200, 0, 0}}),
-            absl::StrCat("label clk was never 1 in 200 rows: nothing can be learnt from it; is it the right column?\n",
+            absl::StrCat("label clk was never 1 in 200 rows: nothing can be learnt from it; is it "
+                         "the right column?\n",
                          kConstant, "\n", kRaw));
   EXPECT_EQ(WarningsOf(config, {{100, 1, 0}, {0, 0, 0}, {100, 1, 0}}),
-            absl::StrCat("label clk was always 1 in 200 rows: nothing can be learnt from it; is it the right column?\n",
+            absl::StrCat("label clk was always 1 in 200 rows: nothing can be learnt from it; is it "
+                         "the right column?\n",
                          kConstant, "\n", kRaw));
   EXPECT_EQ(WarningsOf(config, {{100, 1, 0}, {100, 0, 0}}), absl::StrCat(kConstant, "\n", kRaw));
 }
@@ -103,16 +111,19 @@ TEST(DataWatchTest, RawValuesFarFromZeroAreNamedUnlessTheyAreNormalized) {
   one.values[2][7] = -3;
   two.values[2][99] = 1.5e9f;
   const char* text =
-      "feature raw (column raw) had values from -3 to 1.5e+09, which go into the network as they are: they outweigh "
+      "feature raw (column raw) had values from -3 to 1.5e+09, which go into the network as they "
+      "are: they outweigh "
       "the "
-      "other inputs, and training may diverge or stand still; set a normalizer (log10, zscore, minmax) or boundaries";
+      "other inputs, and training may diverge or stand still; set a normalizer (log10, zscore, "
+      "minmax) or boundaries";
   const auto warnings_of = [&] {
     std::string told;
     EXPECT_OK(RunRanks(2, {}, [&](int rank, Transport* transport) -> Status {
       const auto collective = MakeCollective(transport, Channel::kDense, {0, 1}, 30);
       DataWatch watch(&config);
       watch.Observe(rank == 0 ? one : two);
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings, watch.Warnings(collective.get()));
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<Warning> warnings,
+                              watch.Warnings(collective.get()));
       for (const Warning& warning : warnings) {
         if (warning.kind == warning_kinds::kRange) told += warning.text;
       }
@@ -131,7 +142,8 @@ TEST(DataWatchTest, RawValuesFarFromZeroAreNamedUnlessTheyAreNormalized) {
 TEST(DataWatchTest, AFeatureThatIsConstantOnEachWorkerButNotAmongThemIsNoWarning) {
   JobConfig config = Config();
   EXPECT_EQ(WarningsOf(config, {{100, 1, -1}, {100, 0, -2}}), absl::StrCat(kConstant, "\n", kRaw));
-  EXPECT_NE(WarningsOf(config, {{100, 1, -1}, {100, 0, -1}}).find("feature varies"), std::string::npos);
+  EXPECT_NE(WarningsOf(config, {{100, 1, -1}, {100, 0, -1}}).find("feature varies"),
+            std::string::npos);
   EXPECT_EQ(WarningsOf(config, {{9, 0, 0}}), "") << "nine rows prove nothing";
 }
 

@@ -56,31 +56,35 @@ std::string Said(const JobConfig& config, const std::vector<Part>& parts) {
 std::vector<Part> AllBut(const std::vector<int64_t>& missing) {
   std::vector<Part> parts;
   for (int64_t domain = 0; domain < 8; ++domain) {
-    if (std::find(missing.begin(), missing.end(), domain) == missing.end()) parts.push_back({domain, 150, 3});
+    if (std::find(missing.begin(), missing.end(), domain) == missing.end()) {
+      parts.push_back({domain, 150, 3});
+    }
   }
   return parts;
 }
 
 TEST(DomainCountsTest, DomainsWithoutRowsAreNamedWhereTheyHaveTowers) {
   EXPECT_EQ(Said(WithTowers(), AllBut({})), "");
-  EXPECT_EQ(
-      Said(WithTowers(), AllBut({6})),
-      "domain 6 of scene had none of the 1050 training rows: its towers stay as they began and predict nothing of "
-      "use; correct task_domain_num, 8, or the data");
+  EXPECT_EQ(Said(WithTowers(), AllBut({6})),
+            "domain 6 of scene had none of the 1050 training rows: its towers stay as they began "
+            "and predict nothing of "
+            "use; correct task_domain_num, 8, or the data");
   EXPECT_THAT(Said(WithTowers(), AllBut({0, 1, 2, 3, 4, 5, 6})),
-              HasSubstr("domains 0, 1, 2, 3, 4 and 2 more of scene had none of the 150 training rows: their towers"));
+              HasSubstr("domains 0, 1, 2, 3, 4 and 2 more of scene had none of the 150 training "
+                        "rows: their towers"));
 }
 
 TEST(DomainCountsTest, ALabelWithoutPositivesInADomainIsNamed) {
   std::vector<Part> parts = AllBut({5, 7});
   parts.push_back({5, 20, 0});
   parts.push_back({7, 120, 120});
-  EXPECT_EQ(
-      Said(WithTowers(), parts),
-      "label buy was never 1 in domain 5 (20 rows) of scene: the towers of a domain learn from its rows alone, so "
-      "they learn a constant; is the label recorded there?\n"
-      "label buy was always 1 in domain 7 (120 rows) of scene: the towers of a domain learn from its rows alone, so "
-      "they learn a constant; are the rows with label 0 missing?");
+  EXPECT_EQ(Said(WithTowers(), parts),
+            "label buy was never 1 in domain 5 (20 rows) of scene: the towers of a domain learn "
+            "from its rows alone, so "
+            "they learn a constant; is the label recorded there?\n"
+            "label buy was always 1 in domain 7 (120 rows) of scene: the towers of a domain learn "
+            "from its rows alone, so "
+            "they learn a constant; are the rows with label 0 missing?");
   EXPECT_EQ(Said(WithTowers(), {{0, 100, 0}, {1, 100, 0}}).find("label buy"), std::string::npos)
       << "a label that is never 1 has a warning of its own";
 }
@@ -98,7 +102,8 @@ TEST(DomainCountsTest, WithoutTowersTheDomainIsAFeatureAndChanceIsNoWarning) {
   std::vector<Part> parts = AllBut({5});
   parts.push_back({5, 1000, 0});
   EXPECT_EQ(Said(config, parts),
-            "label buy was never 1 in domain home (1000 rows) of tab: the model learns a constant there; is the label "
+            "label buy was never 1 in domain home (1000 rows) of tab: the model learns a constant "
+            "there; is the label "
             "recorded there?");
   parts.back() = {5, 200, 0};  // about 3 positives are expected
   EXPECT_EQ(Said(config, parts), "");

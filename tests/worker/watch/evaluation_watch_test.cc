@@ -67,14 +67,19 @@ TEST(EvaluationWatchTest, PredictionsThatAreOffByAFactorAreNamed) {
   EXPECT_THAT(Said({}), IsEmpty());
   EXPECT_THAT(
       Said({.score = 0.25f}),
-      ElementsAre("task ctr predicts 2.50 times as many positives as there are (a mean of 0.25, observed 0.1): "
-                  "their order may be right, but whoever bids or adds up with these probabilities is off by that "
-                  "factor; are the eval rows sampled as the training rows are, and is the training long "
-                  "enough?"));
-  EXPECT_THAT(Said({.score = 0.05f}), ElementsAre(testing::StartsWith("task ctr predicts 0.50 times as many")));
+      ElementsAre(
+          "task ctr predicts 2.50 times as many positives as there are (a mean of 0.25, observed "
+          "0.1): "
+          "their order may be right, but whoever bids or adds up with these probabilities is off "
+          "by that "
+          "factor; are the eval rows sampled as the training rows are, and is the training long "
+          "enough?"));
+  EXPECT_THAT(Said({.score = 0.05f}),
+              ElementsAre(testing::StartsWith("task ctr predicts 0.50 times as many")));
   EXPECT_THAT(Said({.score = 0.14f}), IsEmpty()) << "less than a factor of 1.5";
   EXPECT_THAT(Said({.rows = 999, .score = 0.5f}), IsEmpty()) << "few rows";
-  EXPECT_THAT(Said({.positives = 4, .score = 0.004f}), IsEmpty()) << "4 positives where 8 are predicted is chance";
+  EXPECT_THAT(Said({.positives = 4, .score = 0.004f}), IsEmpty())
+      << "4 positives where 8 are predicted is chance";
 }
 
 TEST(EvaluationWatchTest, PredictionsAreJudgedWithTheWeightsOfTheLoss) {
@@ -89,10 +94,11 @@ TEST(EvaluationWatchTest, LossesWhoseOptimumIsElsewhereAreNotJudged) {
 }
 
 TEST(EvaluationWatchTest, AnAucThatIsTooGoodIsNamed) {
-  EXPECT_THAT(
-      Said({.auc = 0.99999}),
-      ElementsAre("auc_ctr is 0.999990 on 2000 rows, which no honest feature reaches: one of them probably tells "
-                  "the label, or the eval rows were trained on; find it with pepnet explain, and leave it out"));
+  EXPECT_THAT(Said({.auc = 0.99999}),
+              ElementsAre("auc_ctr is 0.999990 on 2000 rows, which no honest feature reaches: one "
+                          "of them probably tells "
+                          "the label, or the eval rows were trained on; find it with pepnet "
+                          "explain, and leave it out"));
   EXPECT_THAT(Said({.auc = 0.998}), IsEmpty());
   EXPECT_THAT(Said({.positives = 49, .score = 0.0245f, .auc = 1}), IsEmpty()) << "few positives";
 }

@@ -21,7 +21,8 @@ JobConfig Config() {
 }
 
 // 200 rows; label `label(row)`, the cell holds id(row, label).
-Batch Rows(int64_t first, const std::function<int(int64_t)>& label, const std::function<int64_t(int64_t, int)>& id) {
+Batch Rows(int64_t first, const std::function<int(int64_t)>& label,
+           const std::function<int64_t(int64_t, int)>& id) {
   Batch batch;
   batch.rows = batch.global_rows = 200;
   batch.labels.resize(1);
@@ -40,7 +41,8 @@ Batch Rows(int64_t first, const std::function<int(int64_t)>& label, const std::f
 int EveryFifth(int64_t row) { return row % 5 == 0 ? 1 : 0; }
 
 // What is said of two workers that read 200 rows each.
-std::vector<Warning> Said(const std::function<int(int64_t)>& label, const std::function<int64_t(int64_t, int)>& id) {
+std::vector<Warning> Said(const std::function<int(int64_t)>& label,
+                          const std::function<int64_t(int64_t, int)>& id) {
   const JobConfig config = Config();
   std::vector<std::string> states;
   for (const int64_t first : {0, 200}) {
@@ -52,34 +54,46 @@ std::vector<Warning> Said(const std::function<int(int64_t)>& label, const std::f
 }
 
 TEST(LabelCopiesTest, ACopyOfTheLabelIsNamedOnce) {
-  const std::vector<Warning> warnings = Said(EveryFifth, [](int64_t, int label) { return 7 - label; });
+  const std::vector<Warning> warnings =
+      Said(EveryFifth, [](int64_t, int label) { return 7 - label; });
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_EQ(warnings[0].kind, warning_kinds::kLeak);
-  EXPECT_EQ(
-      warnings[0].text,
-      "feature buy_time (column t) tells label buy: all rows in which it is 0 hold the same value, and no other of "
-      "the 400 rows compared does; when the model is used the label is not known yet, so leave the feature out, or "
-      "take its value from before the event");
+  EXPECT_EQ(warnings[0].text,
+            "feature buy_time (column t) tells label buy: all rows in which it is 0 hold the same "
+            "value, and no other of "
+            "the 400 rows compared does; when the model is used the label is not known yet, so "
+            "leave the feature out, or "
+            "take its value from before the event");
 }
 
 TEST(LabelCopiesTest, ACellThatIsFilledByTheEventAloneIsNamed) {
-  EXPECT_EQ(Said(EveryFifth, [](int64_t row, int label) { return label == 1 ? row : kNone; }).size(), 1u);
-  EXPECT_EQ(Said(EveryFifth, [](int64_t row, int label) { return label == 0 ? row : kNone; }).size(), 1u);
+  EXPECT_EQ(
+      Said(EveryFifth, [](int64_t row, int label) { return label == 1 ? row : kNone; }).size(), 1u);
+  EXPECT_EQ(
+      Said(EveryFifth, [](int64_t row, int label) { return label == 0 ? row : kNone; }).size(), 1u);
 }
 
 TEST(LabelCopiesTest, AnHonestFeatureIsNot) {
   EXPECT_TRUE(Said(EveryFifth, [](int64_t row, int) { return row % 3; }).empty());
-  EXPECT_TRUE(Said(EveryFifth, [](int64_t, int) { return 3; }).empty()) << "a constant one tells nothing";
-  EXPECT_TRUE(Said(EveryFifth, [](int64_t row, int label) { return row == 399 ? 7 : 7 - label; }).size() == 1u)
+  EXPECT_TRUE(Said(EveryFifth, [](int64_t, int) { return 3; }).empty())
+      << "a constant one tells nothing";
+  EXPECT_TRUE(
+      Said(EveryFifth, [](int64_t row, int label) { return row == 399 ? 7 : 7 - label; }).size() ==
+      1u)
       << "row 399 has label 0 and the cell of label 0";
-  EXPECT_TRUE(Said(EveryFifth, [](int64_t row, int label) { return row == 399 ? 6 : 7 - label; }).empty())
+  EXPECT_TRUE(
+      Said(EveryFifth, [](int64_t row, int label) { return row == 399 ? 6 : 7 - label; }).empty())
       << "one row of 400 speaks against it";
 }
 
 TEST(LabelCopiesTest, WorkersMustAgreeAndBothClassesMustBeThere) {
-  EXPECT_TRUE(Said(EveryFifth, [](int64_t row, int label) { return row < 200 ? 7 - label : 9 + label; }).empty())
+  EXPECT_TRUE(
+      Said(EveryFifth, [](int64_t row, int label) { return row < 200 ? 7 - label : 9 + label; })
+          .empty())
       << "each worker saw another copy";
-  EXPECT_TRUE(Said([](int64_t row) { return row % 10 == 0 ? 1 : 0; }, [](int64_t, int label) { return label; }).empty())
+  EXPECT_TRUE(Said([](int64_t row) { return row % 10 == 0 ? 1 : 0; },
+                   [](int64_t, int label) { return label; })
+                  .empty())
       << "40 positives prove nothing";
 }
 

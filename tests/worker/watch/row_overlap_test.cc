@@ -22,8 +22,10 @@ JobConfig Config() {
   return config;
 }
 
-// Worker `index` of `count`'s slice of the rows [begin, begin + kBatch) of `rows`, whose ids are id(row).
-Batch Slice(int64_t begin, int64_t rows, int index, int count, const std::function<int64_t(int64_t)>& id) {
+// Worker `index` of `count`'s slice of the rows [begin, begin + kBatch) of `rows`, whose ids are
+// id(row).
+Batch Slice(int64_t begin, int64_t rows, int index, int count,
+            const std::function<int64_t(int64_t)>& id) {
   Batch batch;
   batch.global_rows = std::min(kBatch, rows - begin);
   const int64_t share = (kBatch + count - 1) / count;
@@ -53,9 +55,14 @@ std::string Said(int workers, const std::function<int64_t(int64_t)>& trained,
     const auto collective = MakeCollective(transport, Channel::kDense, ranks, 30);
     TrainedRows sample(&config);
     RowOverlap overlap(&config);
-    for (int64_t begin = 0; begin < 16000; begin += kBatch) sample.Observe(Slice(begin, 16000, rank, workers, trained));
-    for (int64_t begin = 0; begin < 2000; begin += kBatch) overlap.Add(Slice(begin, 2000, rank, workers, evaluated));
-    PEPNET_ASSIGN_OR_RETURN(const std::optional<Warning> warning, overlap.Compare(sample, collective.get()));
+    for (int64_t begin = 0; begin < 16000; begin += kBatch) {
+      sample.Observe(Slice(begin, 16000, rank, workers, trained));
+    }
+    for (int64_t begin = 0; begin < 2000; begin += kBatch) {
+      overlap.Add(Slice(begin, 2000, rank, workers, evaluated));
+    }
+    PEPNET_ASSIGN_OR_RETURN(const std::optional<Warning> warning,
+                            overlap.Compare(sample, collective.get()));
     if (rank == 0 && warning.has_value()) text = warning->text;
     return absl::OkStatus();
   }));
@@ -67,8 +74,10 @@ TEST(RowOverlapTest, EvalRowsThatWereTrainedAreFoundOnAnyNumberOfWorkers) {
   // Every other eval row is one of the first 8,000 training rows.
   const auto evaluated = [](int64_t row) { return row % 2 == 0 ? row * 4 : 1000000 + row; };
   const std::string text = Said(1, trained, evaluated);
-  EXPECT_THAT(text, testing::StartsWith("50.0 % of 1000 training rows looked at stand among the eval rows, with equal "
-                                        "features and labels (by chance it would be about 0.0 %): "));
+  EXPECT_THAT(text,
+              testing::StartsWith(
+                  "50.0 % of 1000 training rows looked at stand among the eval rows, with equal "
+                  "features and labels (by chance it would be about 0.0 %): "));
   EXPECT_EQ(Said(3, trained, evaluated), text);
 }
 
@@ -79,9 +88,11 @@ TEST(RowOverlapTest, RowsOfTheirOwnAreNot) {
 }
 
 TEST(RowOverlapTest, RowsThatAreAlikeByNatureProveNothing) {
-  // 500 kinds of rows in both, drawn alike: nearly all training rows have their like, and so have the eval rows.
+  // 500 kinds of rows in both, drawn alike: nearly all training rows have their like, and so have
+  // the eval rows.
   EXPECT_EQ(Said(
-                2, [](int64_t row) { return row * 7919 % 500; }, [](int64_t row) { return row * 104729 % 500; }),
+                2, [](int64_t row) { return row * 7919 % 500; },
+                [](int64_t row) { return row * 104729 % 500; }),
             "");
 }
 

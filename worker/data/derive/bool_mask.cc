@@ -20,7 +20,8 @@ class BoolMask : public ColumnOperator {
     for (size_t i = 0; i < values.size(); ++i) {
       const bool keeps = mask[i] == "true" || mask[i] == "1";
       if (!keeps && mask[i] != "false" && mask[i] != "0") {
-        return InvalidInput("the mask holds ", QuoteCell(mask[i]), "; expected true, false, 1 or 0");
+        return InvalidInput("the mask holds ", QuoteCell(mask[i]),
+                            "; expected true, false, 1 or 0");
       }
       if (keeps) out->tokens.emplace_back(values[i]);
     }
@@ -33,6 +34,8 @@ class BoolMask : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeBoolMask(const Feature& feature) { return std::make_unique<BoolMask>(feature); }
+std::unique_ptr<ColumnOperator> MakeBoolMask(const Feature& feature) {
+  return std::make_unique<BoolMask>(feature);
+}
 
 }  // namespace pepnet

@@ -34,7 +34,9 @@ class CellBuilder {
   Status Add(const OperatorOutput& values) {
     PEPNET_RETURN_IF_ERROR(FromArrow(elements_->Append()));
     if (!of_tokens_) return FromArrow(numbers_->AppendValues(values.numbers));
-    for (const std::string& token : values.tokens) PEPNET_RETURN_IF_ERROR(FromArrow(tokens_->Append(token)));
+    for (const std::string& token : values.tokens) {
+      PEPNET_RETURN_IF_ERROR(FromArrow(tokens_->Append(token)));
+    }
     return absl::OkStatus();
   }
 
@@ -59,7 +61,8 @@ struct Element {
 };
 
 // The elements of a cell; an empty cell is one empty element.
-void ListElements(const ColumnView& view, int64_t row, const std::string& delimiter, std::vector<Element>* elements) {
+void ListElements(const ColumnView& view, int64_t row, const std::string& delimiter,
+                  std::vector<Element>* elements) {
   elements->clear();
   const ColumnView::Range range = view.Elements(row);
   if (view.IsEmptyCell(range)) {
@@ -88,12 +91,14 @@ void ListElements(const ColumnView& view, int64_t row, const std::string& delimi
 }
 
 Status AddElement(const Element& element, InputCell* cell) {
-  return element.values == nullptr ? cell->AddText(element.text) : cell->AddCell(*element.values, element.range);
+  return element.values == nullptr ? cell->AddText(element.text)
+                                   : cell->AddCell(*element.values, element.range);
 }
 
 }  // namespace
 
-Status CellDeriver::CheckTypes(const RowSelection& selection, const std::vector<InputSource>& inputs) const {
+Status CellDeriver::CheckTypes(const RowSelection& selection,
+                               const std::vector<InputSource>& inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const InputCell cell(operator_->FormOf(static_cast<int>(i)));
     const CellColumn& cells = inputs[i].cells;
@@ -103,14 +108,15 @@ Status CellDeriver::CheckTypes(const RowSelection& selection, const std::vector<
       if (status.ok()) continue;
       const std::string place =
           cells.is_computed() ? "the computed" : absl::StrCat("'", *selection.chunks[v].path, "'");
-      return Annotate(status,
-                      absl::StrCat(place, " column '", inputs[i].column, "', read by feature '", feature_.name, "'"));
+      return Annotate(status, absl::StrCat(place, " column '", inputs[i].column,
+                                           "', read by feature '", feature_.name, "'"));
     }
   }
   return absl::OkStatus();
 }
 
-StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const std::vector<InputSource>& inputs) const {
+StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection,
+                                          const std::vector<InputSource>& inputs) const {
   PEPNET_RETURN_IF_ERROR(CheckTypes(selection, inputs));
   const std::vector<OperatorInput>& described = feature_.op->inputs;
   const bool is_sequence = feature_.sequence.has_value();
@@ -159,9 +165,10 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
         count = elements[i].size();
         counted = inputs[i].column;
       } else if (elements[i].size() != count) {
-        return at(inputs[i].column,
-                  InvalidInput("the cell holds ", elements[i].size(), " elements, but column '", counted, "' ", count,
-                               "; feature '", feature_.name, "' needs as many in both"));
+        return at(
+            inputs[i].column,
+            InvalidInput("the cell holds ", elements[i].size(), " elements, but column '", counted,
+                         "' ", count, "; feature '", feature_.name, "' needs as many in both"));
       }
     }
     ++place;
@@ -172,7 +179,8 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
       output.Clear();
       PEPNET_RETURN_IF_ERROR(at(feature_.name, operator_->Apply(cells, &output)));
       for (size_t element = 0; element < output.tokens.size(); ++element) {
-        if (feature_.sequence->max_elements > 0 && element == static_cast<size_t>(feature_.sequence->max_elements))
+        if (feature_.sequence->max_elements > 0 &&
+            element == static_cast<size_t>(feature_.sequence->max_elements))
           break;
         PEPNET_RETURN_IF_ERROR(builder.Add({{output.tokens[element]}, {}}));
       }
@@ -189,7 +197,9 @@ StatusOr<CellColumn> CellDeriver::Compute(const RowSelection& selection, const s
         PEPNET_RETURN_IF_ERROR(at(inputs[i].column, AddElement(elements[i][element], &cells[i])));
       }
       const Status status = apply();
-      if (!status.ok()) return at(feature_.name, Annotate(status, absl::StrCat("element ", element + 1)));
+      if (!status.ok()) {
+        return at(feature_.name, Annotate(status, absl::StrCat("element ", element + 1)));
+      }
     }
     return absl::OkStatus();
   }));

@@ -1,7 +1,8 @@
 // CellDeriver: computes the cells of one feature with its operator.
 //
 // Threads:   immutable; Compute() may run in many threads at once.
-// Failure:   an error names file, row and column of the input cell, or of the feature where the operator refuses.
+// Failure:   an error names file, row and column of the input cell, or of the feature where the
+//            operator refuses.
 #pragma once
 
 #include <memory>
@@ -18,18 +19,22 @@ namespace pepnet {
 // The cells of an input, and how they are read.
 struct InputSource {
   CellColumn cells;
-  std::string column;         // for messages
-  std::string separator;      // between tokens of a text; of another feature, that feature's; "": the form's own
+  std::string column;  // for messages
+  // Between tokens of a text; of another feature, that feature's; "": the form's own.
+  std::string separator;
   std::string default_value;  // read for an empty cell of another feature
 };
 
 class CellDeriver {
  public:
   // Precondition: feature.op.
-  explicit CellDeriver(const Feature& feature) : feature_(feature), operator_(MakeOperator(feature)) {}
+  explicit CellDeriver(const Feature& feature)
+      : feature_(feature), operator_(MakeOperator(feature)) {}
 
-  // One source per input of the operator. Cells of texts or of numbers, in lists; of a sequence, in lists of lists.
-  StatusOr<CellColumn> Compute(const RowSelection& selection, const std::vector<InputSource>& inputs) const;
+  // One source per input of the operator. Cells of texts or of numbers, in lists; of a sequence, in
+  // lists of lists.
+  StatusOr<CellColumn> Compute(const RowSelection& selection,
+                               const std::vector<InputSource>& inputs) const;
 
  private:
   Status CheckTypes(const RowSelection& selection, const std::vector<InputSource>& inputs) const;

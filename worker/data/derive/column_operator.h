@@ -1,5 +1,5 @@
-// ColumnOperator: from one cell of each input to the values of one cell of a computed feature (docs/spec.md 3.11).
-// Sequences are computed element by element, so an element is a cell here.
+// ColumnOperator: from one cell of each input to the values of one cell of a computed feature
+// (docs/spec.md 3.11). Sequences are computed element by element, so an element is a cell here.
 //
 // Threads:   const: any number of threads. Ownership: keeps what it needs of the config.
 // Failure:   the Status tells the value; the caller adds file, row and feature.

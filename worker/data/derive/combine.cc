@@ -11,7 +11,8 @@ class CombineCell : public ColumnOperator {
   explicit CombineCell(const Feature& feature) : op_(*feature.op), separator_(feature.separator) {}
 
   InputForm FormOf(int) const override {
-    return {op_.value_map.empty() ? InputForm::Kind::kNumbers : InputForm::Kind::kTokens, separator_};
+    return {op_.value_map.empty() ? InputForm::Kind::kNumbers : InputForm::Kind::kTokens,
+            separator_};
   }
 
   Status Apply(std::span<const InputCell> inputs, OperatorOutput* out) const override {
@@ -31,8 +32,9 @@ class CombineCell : public ColumnOperator {
     // 2^63 is a double, and the largest int64 is not, so the comparison is with a number that is
     // one. It is negated, so that NaN is refused, too.
     constexpr double kBeyondInt64 = 9223372036854775808.0;
-    if (!(std::abs(number) < kBeyondInt64))
+    if (!(std::abs(number) < kBeyondInt64)) {
       return InvalidInput("the number ", number, " is too large for a row number");
+    }
     out->tokens.push_back(absl::StrCat(static_cast<int64_t>(number)));
     return absl::OkStatus();
   }
@@ -44,6 +46,8 @@ class CombineCell : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeCombine(const Feature& feature) { return std::make_unique<CombineCell>(feature); }
+std::unique_ptr<ColumnOperator> MakeCombine(const Feature& feature) {
+  return std::make_unique<CombineCell>(feature);
+}
 
 }  // namespace pepnet

@@ -19,7 +19,8 @@ class Combo : public ColumnOperator {
       if (input.empty()) return absl::OkStatus();
       // The bound is divided, because the product might overflow.
       if (input.tokens().size() > kMaxCombinations / count) {
-        return InvalidInput("the tokens have more than ", kMaxCombinations, " combinations; shorten the cells");
+        return InvalidInput("the tokens have more than ", kMaxCombinations,
+                            " combinations; shorten the cells");
       }
       count *= input.tokens().size();
     }
@@ -46,6 +47,8 @@ class Combo : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeCombo(const Feature& feature) { return std::make_unique<Combo>(feature); }
+std::unique_ptr<ColumnOperator> MakeCombo(const Feature& feature) {
+  return std::make_unique<Combo>(feature);
+}
 
 }  // namespace pepnet

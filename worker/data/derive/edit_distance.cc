@@ -21,11 +21,13 @@ class EditDistance : public ColumnOperator {
     for (int i = 0; i < 2; ++i) {
       if (inputs[i].empty()) return absl::OkStatus();
       if (inputs[i].tokens().size() > 1) {
-        return InvalidInput("a cell holds ", inputs[i].tokens().size(), " texts; the distance is of one and one");
+        return InvalidInput("a cell holds ", inputs[i].tokens().size(),
+                            " texts; the distance is of one and one");
       }
       texts[i] = Characters(inputs[i].tokens()[0]);
       if (texts[i].size() > kMostCharacters) {
-        return InvalidInput("a text has ", texts[i].size(), " characters; expected at most ", kMostCharacters);
+        return InvalidInput("a text has ", texts[i].size(), " characters; expected at most ",
+                            kMostCharacters);
       }
     }
     const size_t distance = Distance(texts[0], texts[1]);
@@ -43,7 +45,9 @@ class EditDistance : public ColumnOperator {
     std::vector<std::string_view> characters;
     for (size_t begin = 0; begin < text.size();) {
       size_t end = begin + 1;
-      while (!by_bytes_ && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
+      while (!by_bytes_ && end < text.size() &&
+             (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+        ++end;
       characters.push_back(text.substr(begin, end - begin));
       begin = end;
     }
@@ -52,7 +56,8 @@ class EditDistance : public ColumnOperator {
 
   // Levenshtein's: insertions, deletions and replacements of one character. best[j]: of a's first i
   // and b's first j.
-  static size_t Distance(const std::vector<std::string_view>& a, const std::vector<std::string_view>& b) {
+  static size_t Distance(const std::vector<std::string_view>& a,
+                         const std::vector<std::string_view>& b) {
     std::vector<size_t> best(b.size() + 1);
     std::iota(best.begin(), best.end(), size_t{0});
     // One row of the table is enough: best[j + 1] still holds the row above, and `diagonal` what

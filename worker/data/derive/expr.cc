@@ -44,6 +44,8 @@ class Expr : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeExpr(const Feature& feature) { return std::make_unique<Expr>(feature); }
+std::unique_ptr<ColumnOperator> MakeExpr(const Feature& feature) {
+  return std::make_unique<Expr>(feature);
+}
 
 }  // namespace pepnet

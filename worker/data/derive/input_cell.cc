@@ -12,7 +12,9 @@ namespace pepnet {
 StatusOr<double> Pair::Number() const {
   if (is_number) return number;
   auto value = ReadReal(text);
-  if (!value.ok()) return Annotate(value.status(), absl::StrCat("the value of key ", QuoteCell(key)));
+  if (!value.ok()) {
+    return Annotate(value.status(), absl::StrCat("the value of key ", QuoteCell(key)));
+  }
   return value;
 }
 
@@ -27,7 +29,8 @@ Pair SplitPair(std::string_view text, char mark) {
 }
 
 const Pair* FindPair(std::span<const Pair> pairs, std::string_view key) {
-  const auto found = std::find_if(pairs.begin(), pairs.end(), [key](const Pair& pair) { return pair.key == key; });
+  const auto found =
+      std::find_if(pairs.begin(), pairs.end(), [key](const Pair& pair) { return pair.key == key; });
   return found == pairs.end() ? nullptr : &*found;
 }
 
@@ -43,7 +46,8 @@ Status InputCell::CheckType(const ColumnView& view) const {
   if (form_.kind == InputForm::Kind::kPairs) {
     if (view.is_map() || is_text) return absl::OkStatus();
     return InvalidInput("keys with values are needed, but the column has type ", view.type_name(),
-                        "; write it as texts 'key", std::string(1, form_.pair_mark), "value', lists of them, or a map");
+                        "; write it as texts 'key", std::string(1, form_.pair_mark),
+                        "value', lists of them, or a map");
   }
   if (!view.is_map()) return absl::OkStatus();
   return InvalidInput(form_.kind == InputForm::Kind::kNumbers ? "numbers" : "tokens",
@@ -52,7 +56,8 @@ Status InputCell::CheckType(const ColumnView& view) const {
 }
 
 Status InputCell::AddText(std::string_view text) {
-  return ForEachToken(text, form_.separator, [&](std::string_view token) { return AddToken(token); });
+  return ForEachToken(text, form_.separator,
+                      [&](std::string_view token) { return AddToken(token); });
 }
 
 Status InputCell::AddToken(std::string_view text) {
@@ -68,8 +73,8 @@ Status InputCell::AddToken(std::string_view text) {
     case InputForm::Kind::kPairs: {
       const Pair pair = SplitPair(text, form_.pair_mark);
       if (!pair.has_value && form_.value_required) {
-        return InvalidInput("the pair ", QuoteCell(text), " is not of the form 'key", std::string(1, form_.pair_mark),
-                            "value'");
+        return InvalidInput("the pair ", QuoteCell(text), " is not of the form 'key",
+                            std::string(1, form_.pair_mark), "value'");
       }
       pairs_.push_back(pair);
       return absl::OkStatus();
@@ -85,8 +90,9 @@ Status InputCell::AddElement(const ColumnView& view, int64_t element) {
     if (view.map_kind() == ColumnView::Kind::kText) {
       pair.text = view.MapText(element);
     } else {
-      if (!view.MapValue(element, &pair.number))
+      if (!view.MapValue(element, &pair.number)) {
         return InvalidInput("the value of key ", QuoteCell(pair.key), " is null");
+      }
       pair.is_number = true;
       pair.text = Kept(pair.number);
     }
@@ -101,14 +107,18 @@ Status InputCell::AddElement(const ColumnView& view, int64_t element) {
     return absl::OkStatus();
   }
   const double number = view.Real(element);
-  if (!std::isfinite(number)) return InvalidInput("the value ", number, " is not a finite number; correct the data");
+  if (!std::isfinite(number)) {
+    return InvalidInput("the value ", number, " is not a finite number; correct the data");
+  }
   numbers_.push_back(number);
   return absl::OkStatus();
 }
 
 Status InputCell::AddCell(const ColumnView& view, const ColumnView::Range& range) {
   if (view.IsEmptyCell(range)) return absl::OkStatus();
-  if (!view.is_list() && view.kind() == ColumnView::Kind::kText) return AddText(view.Text(range.begin));
+  if (!view.is_list() && view.kind() == ColumnView::Kind::kText) {
+    return AddText(view.Text(range.begin));
+  }
   for (int64_t element = range.begin; element < range.end; ++element) {
     if (!view.IsEmpty(element)) PEPNET_RETURN_IF_ERROR(AddElement(view, element));
   }
@@ -120,15 +130,17 @@ std::string_view InputCell::Kept(const ColumnView& view, int64_t element) {
   if (view.kind() == ColumnView::Kind::kReal) return Kept(view.Real(element));
   if (!view.Integer(element, &integer)) return Keep(view.ToText(element));
   char text[24];
-  return Keep({text, static_cast<size_t>(std::to_chars(text, text + sizeof(text), integer).ptr - text)});
+  return Keep(
+      {text, static_cast<size_t>(std::to_chars(text, text + sizeof(text), integer).ptr - text)});
 }
 
 // A number that a float holds is written as a float is: 0.1, not 0.10000000149011612.
 std::string_view InputCell::Kept(double number) {
   char text[40];
   const float narrow = static_cast<float>(number);
-  const auto end = static_cast<double>(narrow) == number ? std::to_chars(text, text + sizeof(text), narrow)
-                                                         : std::to_chars(text, text + sizeof(text), number);
+  const auto end = static_cast<double>(narrow) == number
+                       ? std::to_chars(text, text + sizeof(text), narrow)
+                       : std::to_chars(text, text + sizeof(text), number);
   return Keep({text, static_cast<size_t>(end.ptr - text)});
 }
 

@@ -1,4 +1,5 @@
-// InputCell: one cell of an operator's input, or one element of it, in the form that the operator reads.
+// InputCell: one cell of an operator's input, or one element of it, in the form that the operator
+//            reads.
 //
 // Threads:   one. Ownership: texts are borrowed from the column, or kept here until Clear().
 // Failure:   the Status tells the value; the caller adds file, row and column.
@@ -39,7 +40,8 @@ struct Pair {
 // "key<mark>value" cut at its first mark; without one it is a key alone.
 Pair SplitPair(std::string_view text, char mark);
 
-// The first pair with the key, which counts; null: there is none. Cells have few keys: a search beats an index.
+// The first pair with the key, which counts; null: there is none. Cells have few keys: a search
+// beats an index.
 const Pair* FindPair(std::span<const Pair> pairs, std::string_view key);
 
 class InputCell {

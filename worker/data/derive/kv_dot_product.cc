@@ -15,7 +15,8 @@ class KvDotProduct : public ColumnOperator {
     if (inputs[0].empty() || inputs[1].empty()) return absl::OkStatus();
     // The products are summed in the order of the first cell, so that the result does not depend on
     // the map's order.
-    std::unordered_map<std::string_view, double> document;  // a repeated key has the sum of its weights
+    // A repeated key has the sum of its weights.
+    std::unordered_map<std::string_view, double> document;
     for (const Pair& pair : inputs[1].pairs()) {
       PEPNET_ASSIGN_OR_RETURN(const double weight, WeightOf(pair));
       document[pair.key] += weight;

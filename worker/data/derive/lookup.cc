@@ -57,6 +57,8 @@ class Lookup : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeLookup(const Feature& feature) { return std::make_unique<Lookup>(feature); }
+std::unique_ptr<ColumnOperator> MakeLookup(const Feature& feature) {
+  return std::make_unique<Lookup>(feature);
+}
 
 }  // namespace pepnet

@@ -5,7 +5,8 @@
 namespace pepnet {
 namespace {
 
-constexpr char kOuterSeparator[] = "|", kInnerSeparator[] = ",";  // whatever the feature's separator is
+// Whatever the feature's separator is.
+constexpr char kOuterSeparator[] = "|", kInnerSeparator[] = ",";
 
 class Match : public ColumnOperator {
  public:
@@ -24,7 +25,8 @@ class Match : public ColumnOperator {
     std::vector<Pair> inner;
     return ForEachTaken(pkeys, inputs[0].pairs(), [&](const Pair& outer) -> Status {
       PEPNET_RETURN_IF_ERROR(ReadInner(outer, &inner));
-      return ForEachTaken(skeys, inner, [&](const Pair& pair) { return Add(outer.key, pair, out); });
+      return ForEachTaken(skeys, inner,
+                          [&](const Pair& pair) { return Add(outer.key, pair, out); });
     });
   }
 
@@ -76,6 +78,8 @@ class Match : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeMatch(const Feature& feature) { return std::make_unique<Match>(feature); }
+std::unique_ptr<ColumnOperator> MakeMatch(const Feature& feature) {
+  return std::make_unique<Match>(feature);
+}
 
 }  // namespace pepnet

@@ -11,8 +11,9 @@ using Terms = std::span<const std::string_view>;
 double CommonRatio(Terms of, Terms in) {
   if (of.empty()) return 0;
   // Terms are few: a search in a row of them beats a set that has to be built first.
-  const auto common = std::count_if(
-      of.begin(), of.end(), [in](std::string_view term) { return std::find(in.begin(), in.end(), term) != in.end(); });
+  const auto common = std::count_if(of.begin(), of.end(), [in](std::string_view term) {
+    return std::find(in.begin(), in.end(), term) != in.end();
+  });
   return static_cast<double>(common) / static_cast<double>(of.size());
 }
 
@@ -20,13 +21,16 @@ double CommonRatio(Terms of, Terms in) {
 bool Contains(Terms whole, Terms part) {
   // The search is greedy: the first place of each term leaves the most room for the next.
   size_t found = 0;
-  for (size_t i = 0; i < whole.size() && found < part.size(); ++i) found += whole[i] == part[found] ? 1 : 0;
+  for (size_t i = 0; i < whole.size() && found < part.size(); ++i) {
+    found += whole[i] == part[found] ? 1 : 0;
+  }
   return found == part.size();
 }
 
 class Overlap : public ColumnOperator {
  public:
-  explicit Overlap(const Feature& feature) : method_(feature.op->method), separator_(feature.separator) {}
+  explicit Overlap(const Feature& feature)
+      : method_(feature.op->method), separator_(feature.separator) {}
 
   InputForm FormOf(int) const override { return {InputForm::Kind::kTokens, separator_}; }
 
@@ -46,7 +50,8 @@ class Overlap : public ColumnOperator {
       case OverlapMethod::kIsContain:
         return !is_empty && Contains(title, query) ? 1 : 0;
       case OverlapMethod::kIsEqual:
-        return !is_empty && std::equal(query.begin(), query.end(), title.begin(), title.end()) ? 1 : 0;
+        return !is_empty && std::equal(query.begin(), query.end(), title.begin(), title.end()) ? 1
+                                                                                               : 0;
       case OverlapMethod::kIndexOf: {
         const auto at = std::search(title.begin(), title.end(), query.begin(), query.end());
         return is_empty || at == title.end() ? -1 : static_cast<double>(at - title.begin());
@@ -61,6 +66,8 @@ class Overlap : public ColumnOperator {
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeOverlap(const Feature& feature) { return std::make_unique<Overlap>(feature); }
+std::unique_ptr<ColumnOperator> MakeOverlap(const Feature& feature) {
+  return std::make_unique<Overlap>(feature);
+}
 
 }  // namespace pepnet

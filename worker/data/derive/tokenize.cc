@@ -22,12 +22,15 @@ class Tokenize : public ColumnOperator {
 
  private:
   const std::map<std::string, int64_t> vocabulary_;
-  const std::string default_text_;  // of which each token is an element; else the default_value of the feature does
+  // Of which each token is an element; else the default_value of the feature does.
+  const std::string default_text_;
   const WordTokenizer tokenizer_;
 };
 
 }  // namespace
 
-std::unique_ptr<ColumnOperator> MakeTokenize(const Feature& feature) { return std::make_unique<Tokenize>(feature); }
+std::unique_ptr<ColumnOperator> MakeTokenize(const Feature& feature) {
+  return std::make_unique<Tokenize>(feature);
+}
 
 }  // namespace pepnet

@@ -1,4 +1,5 @@
-// EncodeCounts: what the encoding of cells replaced on its way, so that nothing is replaced without a count (law L7).
+// EncodeCounts: what the encoding of cells replaced on its way, so that nothing is replaced without
+// a count (law L7).
 #pragma once
 
 #include <cstddef>
@@ -8,10 +9,10 @@
 
 namespace pepnet {
 
-// Of a feature with a vocabulary: tokens that were looked up, and those of them that it lacks and that were read as its
-// unknown word. Default values of empty cells are not looked up.
-// Of a feature with a hash_bucket_size: tokens that were hashed, and those of them that are whole numbers with a point
-// ("5.0"), as a table writes whole numbers where one of them is missing.
+// Of a feature with a vocabulary: tokens that were looked up, and those of them that it lacks and
+// that were read as its unknown word. Default values of empty cells are not looked up.
+// Of a feature with a hash_bucket_size: tokens that were hashed, and those of them that are whole
+// numbers with a point ("5.0"), as a table writes whole numbers where one of them is missing.
 struct VocabularyCounts {
   int64_t tokens = 0, unknown = 0;
   std::string example;  // the first unknown token, or the first with a point, "" if there is none

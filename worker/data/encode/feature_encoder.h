@@ -2,13 +2,16 @@
 //
 // Threads:   immutable after Create(); Encode() may run in many threads at once.
 // Ownership: copies what it needs of the config.
-// Operators: the cells of a feature with one are computed from those of its inputs, and then encoded like any others.
-// Failure:   strict; an error names file, row, column, value, what is legal and what to do. The only exception is opt-in:
-//            with `clamp_out_of_range` an integer id out of range reads row 0 and is counted.
+// Operators: the cells of a feature with one are computed from those of its inputs, and then
+//            encoded like any others.
+// Failure:   strict; an error names file, row, column, value, what is legal and what to do. The
+//            only exception is opt-in: with `clamp_out_of_range` an integer id out of range reads
+//            row 0 and is counted.
 //
-// Choices where the reference is unknown: an empty token inside a list is skipped; a default_value of several tokens is
-// split like a cell; a default token of a weighted feature may lack its weight, which is then 1; a single default
-// number of a wider raw feature stands for all its values; a token "a:b:0.5" is id "a:b" with weight 0.5.
+// Choices where the reference is unknown: an empty token inside a list is skipped; a default_value
+// of several tokens is split like a cell; a default token of a weighted feature may lack its
+// weight, which is then 1; a single default number of a wider raw feature stands for all its
+// values; a token "a:b:0.5" is id "a:b" with weight 0.5.
 #pragma once
 
 #include <cstdint>
@@ -36,9 +39,10 @@ class FeatureEncoder {
 
   const EmptyCell& empty_cell(int feature) const { return rules_[feature].empty; }
 
-  // Fills batch->ids, batch->values and batch->elements. `columns`: for each feature in turn, the numbers in the chunks
-  // of its ColumnsOf(). `counts` grows by what was replaced.
-  Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch, EncodeCounts* counts) const;
+  // Fills batch->ids, batch->values and batch->elements. `columns`: for each feature in turn, the
+  // numbers in the chunks of its ColumnsOf(). `counts` grows by what was replaced.
+  Status Encode(const RowSelection& selection, std::span<const int> columns, Batch* batch,
+                EncodeCounts* counts) const;
 
  private:
   FeatureEncoder() = default;
@@ -52,15 +56,18 @@ class FeatureEncoder {
   Status EncodeDefault(FeatureRule* rule) const;
   // The cells of a feature, and before them those of the features that it is computed from.
   Status ReadCells(int feature, Columns* columns) const;
-  StatusOr<CellColumn> ViewCells(const std::string& column, int number, const Columns& columns, bool nested) const;
-  Status EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out, int64_t* clamped,
-                   VocabularyCounts* vocabulary) const;
-  Status EncodeValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out) const;
+  StatusOr<CellColumn> ViewCells(const std::string& column, int number, const Columns& columns,
+                                 bool nested) const;
+  Status EncodeIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* out,
+                   int64_t* clamped, VocabularyCounts* vocabulary) const;
+  Status EncodeValues(const FeatureRule& rule, const CellColumn& cells,
+                      AlignedBuffer<float>* out) const;
 
   EncoderOptions options_;
   std::vector<FeatureRule> rules_;                      // by feature index
   std::vector<std::unique_ptr<CellDeriver>> derivers_;  // by feature index; null without operator
-  std::vector<int> first_columns_;                      // by feature index, into what Encode() gets as columns
+  // By feature index, into what Encode() gets as columns.
+  std::vector<int> first_columns_;
 };
 
 }  // namespace pepnet

@@ -10,14 +10,18 @@ namespace pepnet {
 namespace {
 
 Status EmptyElement() {
-  return InvalidInput("an element is empty; write a value there, or remove the delimiter beside it");
+  return InvalidInput(
+      "an element is empty; write a value there, or remove the delimiter beside it");
 }
 
 // The elements of a cell are written to ids or to values. Add...() takes one element each.
 class IdElements {
  public:
   IdElements(const FeatureRule& rule, const EncoderOptions& options, IdColumn* out)
-      : rule_(rule), one_id_(ReadsOneId(rule.feature)), out_(*out), sink_(rule, options, &out->ids, &out->weights) {
+      : rule_(rule),
+        one_id_(ReadsOneId(rule.feature)),
+        out_(*out),
+        sink_(rule, options, &out->ids, &out->weights) {
     out_.offsets.push_back(0);
   }
 
@@ -94,18 +98,22 @@ class ValueElements {
   Status AddText(std::string_view text) {
     if (text.empty()) return AddEmpty();
     Start();
-    PEPNET_RETURN_IF_ERROR(
-        ForEachToken(text, rule_.feature.separator, [&](std::string_view token) { return sink_.AddText(token); }));
+    PEPNET_RETURN_IF_ERROR(ForEachToken(text, rule_.feature.separator, [&](std::string_view token) {
+      return sink_.AddText(token);
+    }));
     return End();
   }
 
   Status AddValues(const ColumnView& view, const ColumnView::Range& range) {
-    if (range.begin == range.end || (range.end - range.begin == 1 && view.IsEmpty(range.begin))) return AddEmpty();
+    if (range.begin == range.end || (range.end - range.begin == 1 && view.IsEmpty(range.begin))) {
+      return AddEmpty();
+    }
     Start();
     for (int64_t value = range.begin; value < range.end; ++value) {
       if (view.IsEmpty(value)) continue;  // then the number of values is wrong
-      PEPNET_RETURN_IF_ERROR(view.kind() == ColumnView::Kind::kText ? sink_.AddText(view.Text(value))
-                                                                    : sink_.Add(view.Real(value)));
+      PEPNET_RETURN_IF_ERROR(view.kind() == ColumnView::Kind::kText
+                                 ? sink_.AddText(view.Text(value))
+                                 : sink_.Add(view.Real(value)));
     }
     return End();
   }
@@ -141,11 +149,13 @@ class ValueElements {
 
 // The elements of one cell that is not empty.
 template <typename Elements>
-Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnView::Range& range, Elements* elements) {
+Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnView::Range& range,
+                  Elements* elements) {
   const Sequence& sequence = *rule.feature.sequence;
   // The limit counts from the elements of the rows before: `elements` gathers the whole column.
-  const int64_t limit = sequence.max_elements > 0 ? elements->count() + int64_t{sequence.max_elements}
-                                                  : std::numeric_limits<int64_t>::max();
+  const int64_t limit = sequence.max_elements > 0
+                            ? elements->count() + int64_t{sequence.max_elements}
+                            : std::numeric_limits<int64_t>::max();
   const auto is_full = [&] { return elements->count() >= limit; };
   if (view.is_nested()) {
     for (int64_t list = range.begin; list < range.end && !is_full(); ++list) {
@@ -158,8 +168,9 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
     // the other.
     const int64_t step = view.is_list() ? elements->list_step() : 1;
     if ((range.end - range.begin) % step != 0) {
-      return InvalidInput("the list holds ", range.end - range.begin, " values, which is no multiple of the value_dim ",
-                          step, " of feature '", rule.feature.name, "'");
+      return InvalidInput("the list holds ", range.end - range.begin,
+                          " values, which is no multiple of the value_dim ", step, " of feature '",
+                          rule.feature.name, "'");
     }
     for (int64_t value = range.begin; value < range.end && !is_full(); value += step) {
       PEPNET_RETURN_IF_ERROR(elements->AddValues(view, {value, value + step}));
@@ -168,32 +179,38 @@ Status EncodeCell(const FeatureRule& rule, const ColumnView& view, const ColumnV
   }
   if (view.is_list()) {
     for (int64_t text = range.begin; text < range.end && !is_full(); ++text) {
-      PEPNET_RETURN_IF_ERROR(elements->AddText(view.IsEmpty(text) ? std::string_view() : view.Text(text)));
+      PEPNET_RETURN_IF_ERROR(
+          elements->AddText(view.IsEmpty(text) ? std::string_view() : view.Text(text)));
     }
     return absl::OkStatus();
   }
-  return ForEachElement(view.Text(range.begin), sequence.delimiter,
-                        [&](std::string_view text) { return is_full() ? absl::OkStatus() : elements->AddText(text); });
+  return ForEachElement(view.Text(range.begin), sequence.delimiter, [&](std::string_view text) {
+    return is_full() ? absl::OkStatus() : elements->AddText(text);
+  });
 }
 
 template <typename Elements>
-Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* out, std::vector<int32_t>* offsets) {
+Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* out,
+                  std::vector<int32_t>* offsets) {
   offsets->reserve(cells.rows() + 1);
   offsets->push_back(0);
-  PEPNET_RETURN_IF_ERROR(cells.ForEach(rule.feature.column, [&](const ColumnView& view, int64_t row) -> Status {
-    const ColumnView::Range range = view.Elements(row);
-    Status cell;
-    if (!view.IsEmptyCell(range)) {
-      const int32_t before = out->count();
-      cell = EncodeCell(rule, view, range, out);
-      // The failed element is the one after those that are whole.
-      if (!cell.ok()) cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
-    } else if (rule.empty.has_default) {
-      cell = out->AddDefault();
-    }
-    if (cell.ok()) offsets->push_back(out->count());
-    return cell;
-  }));
+  PEPNET_RETURN_IF_ERROR(
+      cells.ForEach(rule.feature.column, [&](const ColumnView& view, int64_t row) -> Status {
+        const ColumnView::Range range = view.Elements(row);
+        Status cell;
+        if (!view.IsEmptyCell(range)) {
+          const int32_t before = out->count();
+          cell = EncodeCell(rule, view, range, out);
+          // The failed element is the one after those that are whole.
+          if (!cell.ok()) {
+            cell = Annotate(cell, absl::StrCat("element ", out->count() - before + 1));
+          }
+        } else if (rule.empty.has_default) {
+          cell = out->AddDefault();
+        }
+        if (cell.ok()) offsets->push_back(out->count());
+        return cell;
+      }));
   if (MutantActive(Mutant::kSequenceByRow)) {
     for (size_t row = offsets->size() - 1; row-- > 1;) (*offsets)[row] = (*offsets)[row - 1];
   }
@@ -203,11 +220,13 @@ Status EncodeRows(const FeatureRule& rule, const CellColumn& cells, Elements* ou
 }  // namespace
 
 bool ReadsOneId(const Feature& feature) {
-  return feature.sequence.has_value() && TypeOf(feature.kind).limits_tokens && feature.value_dim == 1;
+  return feature.sequence.has_value() && TypeOf(feature.kind).limits_tokens &&
+         feature.value_dim == 1;
 }
 
-Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options, const CellColumn& cells, IdColumn* out,
-                         std::vector<int32_t>* elements, int64_t* clamped, VocabularyCounts* vocabulary) {
+Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options,
+                         const CellColumn& cells, IdColumn* out, std::vector<int32_t>* elements,
+                         int64_t* clamped, VocabularyCounts* vocabulary) {
   IdElements ids(rule, options, out);
   const Status status = EncodeRows(rule, cells, &ids, elements);
   *clamped += ids.clamped();
@@ -215,8 +234,8 @@ Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options,
   return status;
 }
 
-Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells, AlignedBuffer<float>* out,
-                            std::vector<int32_t>* elements) {
+Status EncodeSequenceValues(const FeatureRule& rule, const CellColumn& cells,
+                            AlignedBuffer<float>* out, std::vector<int32_t>* elements) {
   // The number of elements is known only at the end, so the values are gathered first and copied
   // once.
   ValueElements values(rule);

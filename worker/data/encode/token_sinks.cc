@@ -15,14 +15,16 @@ int64_t BoundaryId(const std::vector<double>& boundaries, double x) {
 // "5.0": what a whole number looks like in a column of floats.
 bool IsWholeWithPoint(std::string_view token) {
   if (token.size() < 3 || token.substr(token.size() - 2) != ".0") return false;
-  const std::string_view digits = token.substr(token[0] == '-' ? 1 : 0, token.size() - 2 - (token[0] == '-' ? 1 : 0));
+  const std::string_view digits =
+      token.substr(token[0] == '-' ? 1 : 0, token.size() - 2 - (token[0] == '-' ? 1 : 0));
   return !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 StatusOr<float> FiniteFloat(double value, std::string_view what) {
   const float rounded = static_cast<float>(value);
   if (!std::isfinite(rounded)) {
-    return InvalidInput(std::string(what), " ", value, " is not a finite float32; correct the data");
+    return InvalidInput(std::string(what), " ", value,
+                        " is not a finite float32; correct the data");
   }
   return rounded;
 }
@@ -31,7 +33,8 @@ StatusOr<float> FiniteFloat(double value, std::string_view what) {
 
 std::string ModeRemedy(const EncoderOptions& options, std::string_view otherwise) {
   if (!options.finished_ids) return std::string(otherwise);
-  return "; data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one holds raw values, set "
+  return "; data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one "
+         "holds raw values, set "
          "fg_mode: FG_DAG, else correct the data";
 }
 
@@ -76,9 +79,11 @@ Status IdSink::AddIdText(std::string_view token) {
       const NumberText parsed = ParseInteger(token, &id);
       if (parsed == NumberText::kNotANumber) {
         return InvalidInput(
-            QuoteCell(token), " is not an integer, and feature '", feature_.name, "' takes ids as they are, ",
-            IdRangeText(feature_.rows),
-            ModeRemedy(options_, "; correct the data, or give the feature a hash_bucket_size or a vocabulary"),
+            QuoteCell(token), " is not an integer, and feature '", feature_.name,
+            "' takes ids as they are, ", IdRangeText(feature_.rows),
+            ModeRemedy(
+                options_,
+                "; correct the data, or give the feature a hash_bucket_size or a vocabulary"),
             NumberRemedy(token));
       }
       if (parsed == NumberText::kTooLarge) return AddOutOfRange(token);
@@ -88,8 +93,11 @@ Status IdSink::AddIdText(std::string_view token) {
       ++vocabulary_counts_.tokens;
       // A hash of "5.0" is another row than that of "5", so a column that became floats on its way
       // changes all ids. It is counted and reported, since it is legal (law L7).
-      if (IsWholeWithPoint(token) && ++vocabulary_counts_.unknown == 1) vocabulary_counts_.example = std::string(token);
-      const uint64_t hash = options_.farm_hash ? FarmFingerprint64(token) : LibstdcxxStringHash(token);
+      if (IsWholeWithPoint(token) && ++vocabulary_counts_.unknown == 1) {
+        vocabulary_counts_.example = std::string(token);
+      }
+      const uint64_t hash =
+          options_.farm_hash ? FarmFingerprint64(token) : LibstdcxxStringHash(token);
       ids_.push_back(static_cast<int64_t>(hash % static_cast<uint64_t>(feature_.rows)));
       return absl::OkStatus();
     }
@@ -123,7 +131,9 @@ Status IdSink::AddOtherInteger(int64_t value) {
 }
 
 Status IdSink::AddReal(double x) {
-  if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
+  if (!std::isfinite(x)) {
+    return InvalidInput("the value ", x, " is not a finite number; correct the data");
+  }
   const double normalized = normalize_ ? Normalize(feature_.normalizer, x) : x;
   if (!std::isfinite(normalized)) {
     return InvalidInput("the normalized value ", normalized, " of ", x,
@@ -145,11 +155,13 @@ Status IdSink::AddOutOfRange(std::string_view id) {
   const bool silent = MutantActive(Mutant::kClampToRowZero);
   if (!options_.clamp_out_of_range && !silent) {
     return InvalidInput(
-        "id ", std::string(id), " is out of range: feature '", feature_.name, "' has ", feature_.rows,
-        " rows, legal ids are ", IdRangeText(feature_.rows), "; give the feature more rows, correct the data, ",
-        options_.finished_ids ? "set fg_mode: FG_DAG if the column holds raw values (data_config.fg_mode "
-                                "is FG_NONE, by which it holds finished ids), "
-                              : "",
+        "id ", std::string(id), " is out of range: feature '", feature_.name, "' has ",
+        feature_.rows, " rows, legal ids are ", IdRangeText(feature_.rows),
+        "; give the feature more rows, correct the data, ",
+        options_.finished_ids
+            ? "set fg_mode: FG_DAG if the column holds raw values (data_config.fg_mode "
+              "is FG_NONE, by which it holds finished ids), "
+            : "",
         "or let such ids read row 0 with --clamp_out_of_range");
   }
   if (!silent) ++clamped_;
@@ -163,9 +175,12 @@ Status ValueSink::AddText(std::string_view token) {
 }
 
 Status ValueSink::Add(double x) {
-  if (!std::isfinite(x)) return InvalidInput("the value ", x, " is not a finite number; correct the data");
-  PEPNET_ASSIGN_OR_RETURN(const float value, FiniteFloat(normalize_ ? Normalize(feature_.normalizer, x) : x,
-                                                         normalize_ ? "the normalized value" : "the value"));
+  if (!std::isfinite(x)) {
+    return InvalidInput("the value ", x, " is not a finite number; correct the data");
+  }
+  PEPNET_ASSIGN_OR_RETURN(const float value,
+                          FiniteFloat(normalize_ ? Normalize(feature_.normalizer, x) : x,
+                                      normalize_ ? "the normalized value" : "the value"));
   // More values than dim are counted and not written; Finish() refuses the cell.
   if (count_ < feature_.dim) out_[count_] = value;
   ++count_;
@@ -174,8 +189,8 @@ Status ValueSink::Add(double x) {
 
 Status ValueSink::Finish() const {
   if (count_ == feature_.dim) return absl::OkStatus();
-  return InvalidInput(feature_.sequence ? "an element holds " : "the cell holds ", count_, " values, but feature '",
-                      feature_.name, "' has value_dim ", feature_.dim);
+  return InvalidInput(feature_.sequence ? "an element holds " : "the cell holds ", count_,
+                      " values, but feature '", feature_.name, "' has value_dim ", feature_.dim);
 }
 
 }  // namespace pepnet

@@ -1,6 +1,8 @@
-// The tokens of cells become ids of a table (IdSink) or plain values (ValueSink). Internal to this folder.
+// The tokens of cells become ids of a table (IdSink) or plain values (ValueSink). Internal to this
+// folder.
 //
-// Threads: one each. Failure: the Status tells value and feature; the caller adds file, row and column.
+// Threads: one each. Failure: the Status tells value and feature; the caller adds file, row and
+// column.
 #pragma once
 
 #include <charconv>
@@ -24,7 +26,8 @@ namespace pepnet {
 struct EncoderOptions {
   bool farm_hash = false;
   bool clamp_out_of_range = false;
-  bool finished_ids = false;  // FG_NONE: messages then say so, since raw values are the likely reason
+  // FG_NONE: messages then say so, since raw values are the likely reason
+  bool finished_ids = false;
 };
 
 // An empty cell of a feature, or an empty element of a sequence, reads as this.
@@ -46,23 +49,27 @@ struct FeatureRule {
   EmptyCell empty;
 };
 
-// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).   expression: its value.
+// log10: x > a ? log10(x) : b.   zscore: (x - a) / b.   minmax: (x - a) / (b - a).
+// expression: its value.
 double Normalize(const Normalizer& normalizer, double x);
 
-// The remedy in a message about a cell that is no id: in FG_NONE that it means finished ids, else `otherwise`.
+// The remedy in a message about a cell that is no id: in FG_NONE that it means finished ids, else
+// `otherwise`.
 std::string ModeRemedy(const EncoderOptions& options, std::string_view otherwise);
 
 // Collects the ids of one feature.
 class IdSink {
  public:
-  IdSink(const FeatureRule& rule, const EncoderOptions& options, std::vector<int64_t>* ids, std::vector<float>* weights)
+  IdSink(const FeatureRule& rule, const EncoderOptions& options, std::vector<int64_t>* ids,
+         std::vector<float>* weights)
       : rule_(rule), feature_(rule.feature), options_(options), ids_(*ids), weights_(*weights) {}
 
   // A token of a text: "id", or "id:weight" of a weighted feature.
   Status AddToken(std::string_view token, bool is_default);
   Status AddIdText(std::string_view token);
   Status AddInteger(int64_t value) {
-    return feature_.bucketizer == Bucketizer::kIdentity ? AddInRange(value) : AddOtherInteger(value);
+    return feature_.bucketizer == Bucketizer::kIdentity ? AddInRange(value)
+                                                        : AddOtherInteger(value);
   }
   // Precondition: the feature has boundaries.
   Status AddReal(double x);

@@ -13,14 +13,16 @@ namespace pepnet {
 template <typename Add>
 Status ForEachToken(std::string_view text, const std::string& separator, Add add) {
   while (!text.empty()) {
-    const size_t stop = separator.empty() ? text.size() : std::min(text.find(separator), text.size());
+    const size_t stop =
+        separator.empty() ? text.size() : std::min(text.find(separator), text.size());
     if (stop > 0) PEPNET_RETURN_IF_ERROR(add(text.substr(0, stop)));
     text.remove_prefix(std::min(text.size(), stop + separator.size()));
   }
   return absl::OkStatus();
 }
 
-// Calls add(text), which returns Status, for each element of a text, empty ones too; an empty text is one of them.
+// Calls add(text), which returns Status, for each element of a text, empty ones too; an empty text
+// is one of them.
 template <typename Add>
 Status ForEachElement(std::string_view text, const std::string& delimiter, Add add) {
   for (;;) {

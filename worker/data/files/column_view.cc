@@ -64,9 +64,10 @@ bool IsList(const arrow::DataType& type) {
 }
 
 Status Unsupported(const arrow::Array& array) {
-  return InvalidInput("the type ", array.type()->ToString(),
-                      " is not supported; write the column as numbers, texts, lists of them, or a map from text or "
-                      "integer to number");
+  return InvalidInput(
+      "the type ", array.type()->ToString(),
+      " is not supported; write the column as numbers, texts, lists of them, or a map from text or "
+      "integer to number");
 }
 
 }  // namespace
@@ -108,7 +109,9 @@ Status ColumnView::Inspect(const arrow::Array& array, Values* values) {
     case arrow::Type::DECIMAL64:
     case arrow::Type::DECIMAL128:
     case arrow::Type::DECIMAL256:
-      values->kind = static_cast<const arrow::DecimalType&>(*array.type()).scale() == 0 ? Kind::kInteger : Kind::kReal;
+      values->kind = static_cast<const arrow::DecimalType&>(*array.type()).scale() == 0
+                         ? Kind::kInteger
+                         : Kind::kReal;
       break;
     case arrow::Type::HALF_FLOAT:
     case arrow::Type::FLOAT:
@@ -178,17 +181,19 @@ ColumnView::Range ColumnView::Elements(int64_t row) const {
     const auto* lists = static_cast<const arrow::FixedSizeListArray*>(array_.get());
     return {lists->value_offset(row), lists->value_offset(row) + lists->value_length()};
   }
-  const auto* lists = static_cast<const arrow::ListArray*>(array_.get());  // a map is a list of pairs
+  // A map is a list of pairs.
+  const auto* lists = static_cast<const arrow::ListArray*>(array_.get());
   return {lists->value_offset(row), lists->value_offset(row + 1)};
 }
 
 ColumnView::PlainIntegers ColumnView::plain_integers() const {
   // Nulls are asked for once, by the column, so that the loop over the numbers needs no branch.
   const bool is_plain = (lists_ == Lists::kNone || lists_ == Lists::kList) && inner_ == nullptr &&
-                        elements_.type == arrow::Type::INT64 && elements_.array->null_count() == 0 &&
-                        array_->null_count() == 0;
+                        elements_.type == arrow::Type::INT64 &&
+                        elements_.array->null_count() == 0 && array_->null_count() == 0;
   if (!is_plain) return {};
-  const int64_t* const values = static_cast<const arrow::Int64Array*>(elements_.array)->raw_values();
+  const int64_t* const values =
+      static_cast<const arrow::Int64Array*>(elements_.array)->raw_values();
   if (lists_ == Lists::kNone) return {values, nullptr};
   return {values, static_cast<const arrow::ListArray*>(array_.get())->raw_value_offsets()};
 }
@@ -214,7 +219,8 @@ bool ColumnView::IsEmpty(int64_t element) const {
 }
 
 std::string_view ColumnView::TextOf(const Values& values, int64_t element) {
-  const int64_t at = values.dictionary != nullptr ? values.dictionary->GetValueIndex(element) : element;
+  const int64_t at =
+      values.dictionary != nullptr ? values.dictionary->GetValueIndex(element) : element;
   switch (values.type) {
     case arrow::Type::STRING:
     case arrow::Type::BINARY:
@@ -284,7 +290,8 @@ double ColumnView::RealOf(const Values& values, int64_t element) {
   if (values.type == arrow::Type::DOUBLE) return ValueOf<arrow::DoubleArray>(values.array, element);
   if (values.type == arrow::Type::FLOAT) return ValueOf<arrow::FloatArray>(values.array, element);
   if (values.type == arrow::Type::HALF_FLOAT) {
-    return arrow::util::Float16::FromBits(ValueOf<arrow::HalfFloatArray>(values.array, element)).ToDouble();
+    return arrow::util::Float16::FromBits(ValueOf<arrow::HalfFloatArray>(values.array, element))
+        .ToDouble();
   }
   if (arrow::is_decimal(values.type)) {
     return WithDecimal(*values.array, element,
@@ -296,7 +303,9 @@ double ColumnView::RealOf(const Values& values, int64_t element) {
   return static_cast<double>(static_cast<uint64_t>(integer));
 }
 
-bool ColumnView::Integer(int64_t element, int64_t* value) const { return IntegerOf(elements_, element, value); }
+bool ColumnView::Integer(int64_t element, int64_t* value) const {
+  return IntegerOf(elements_, element, value);
+}
 
 double ColumnView::Real(int64_t element) const { return RealOf(elements_, element); }
 

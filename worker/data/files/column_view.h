@@ -1,12 +1,12 @@
-// ColumnView: the cells of one Arrow column as texts, integers or reals, single or in lists, whatever the storage
-// width.
+// ColumnView: the cells of one Arrow column as texts, integers or reals, single or in lists,
+// whatever the storage width.
 //
 // Ownership: borrows nothing; keeps its array alive. Texts die with the view.
-// Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers where their scale is 0,
-//            else reals), timestamps (the integer count of their unit since 1970) and date32 (days since 1970),
-//            utf8/binary in all forms, dictionaries of these texts, list/large_list/fixed_size_list of all of them, and
-//            map from text or integer to number (the weights of weighted ids) or text. Where it is asked for, lists of
-//            lists.
+// Types:     (u)int8..64, half, float, double, bool (the integers 0 and 1), decimals (integers
+//            where their scale is 0, else reals), timestamps (the integer count of their unit since
+//            1970) and date32 (days since 1970), utf8/binary in all forms, dictionaries of these
+//            texts, list/large_list/fixed_size_list of all of them, and map from text or integer to
+//            number (the weights of weighted ids) or text. Where it is asked for, lists of lists.
 // A cell with an empty text, a null or a list without elements is empty.
 #pragma once
 
@@ -25,35 +25,41 @@ class ColumnView {
  public:
   enum class Kind { kText, kInteger, kReal };
 
-  // Error: the type is none of the above; the message names only the type. `nested`: lists of lists are legal.
+  // Error: the type is none of the above; the message names only the type. `nested`: lists of lists
+  // are legal.
   static StatusOr<ColumnView> Make(std::shared_ptr<arrow::Array> array, bool nested = false);
 
   Kind kind() const { return elements_.kind; }
   bool is_list() const { return lists_ != Lists::kNone; }
   bool is_map() const { return lists_ == Lists::kMap; }
-  // A column of lists of lists: Elements() are row numbers of inner(), and what takes element numbers is asked there.
+  // A column of lists of lists: Elements() are row numbers of inner(), and what takes element
+  // numbers is asked there.
   bool is_nested() const { return inner_ != nullptr; }
   const ColumnView& inner() const { return *inner_; }
   std::string type_name() const { return array_->type()->ToString(); }
 
-  // Elements of the cell in `row`: [begin, end), one for a column without lists; none for a null list.
+  // Elements of the cell in `row`: [begin, end), one for a column without lists; none for a null
+  // list.
   struct Range {
     int64_t begin = 0, end = 0;
   };
   Range Elements(int64_t row) const;
-  // Whether the cell with these elements is empty: an empty text, a null, a list without elements, or a null list.
+  // Whether the cell with these elements is empty: an empty text, a null, a list without elements,
+  // or a null list.
   bool IsEmptyCell(const Range& range) const {
     return range.begin == range.end || (!is_list() && IsEmpty(range.begin));
   }
-  // Bring the cell of a row that will be read soon into the cache: first its number, place or offset, and, some rows later, the
-  // text behind that. Not asked for: the elements of lists, and texts of dictionaries and views.
+  // Bring the cell of a row that will be read soon into the cache: first its number, place or
+  // offset, and, some rows later, the text behind that. Not asked for: the elements of lists, and
+  // texts of dictionaries and views.
   void Prefetch(int64_t row) const {
     if (cells_ != nullptr) __builtin_prefetch(cells_ + row * cell_bytes_);
   }
   void PrefetchText(int64_t row) const;
 
-  // The numbers of a column of int64, or of lists of int64, in which nothing is null, as they lie in memory: row i holds
-  // values[i], or values[offsets[i] .. offsets[i + 1]). No values: not such a column. Die with the view.
+  // The numbers of a column of int64, or of lists of int64, in which nothing is null, as they lie
+  // in memory: row i holds values[i], or values[offsets[i] .. offsets[i + 1]). No values: not such
+  // a column. Die with the view.
   struct PlainIntegers {
     const int64_t* values = nullptr;
     const int32_t* offsets = nullptr;  // null: no lists
@@ -65,7 +71,8 @@ class ColumnView {
   bool IsEmpty(int64_t element) const;
   // Precondition: kind() is kText and the element is not null.
   std::string_view Text(int64_t element) const;
-  // Precondition: kind() is kInteger, not null. False if an unsigned value or a decimal exceeds int64.
+  // Precondition: kind() is kInteger, not null. False if an unsigned value or a decimal exceeds
+  // int64.
   bool Integer(int64_t element, int64_t* value) const;
   // Precondition: kind() is kReal or kInteger, not null.
   double Real(int64_t element) const;
@@ -75,14 +82,15 @@ class ColumnView {
   bool MapValue(int64_t element, double* value) const;
   // Precondition: is_map() with texts, the key is not empty. A null is an empty text.
   std::string_view MapText(int64_t element) const;
-  // The element as text, for hashes, vocabularies and messages: integers in decimal, decimals with all their
-  // digits, other reals as %.5g, %.9g or %.17g, which their type can be read back from.
+  // The element as text, for hashes, vocabularies and messages: integers in decimal, decimals with
+  // all their digits, other reals as %.5g, %.9g or %.17g, which their type can be read back from.
   std::string ToText(int64_t element) const;
 
  private:
   struct Values {
     const arrow::Array* array = nullptr;
-    arrow::Type::type type = arrow::Type::NA;  // of the values; of the dictionary's values for a dictionary
+    // Of the values; of the dictionary's values for a dictionary.
+    arrow::Type::type type = arrow::Type::NA;
     const arrow::DictionaryArray* dictionary = nullptr;
     const arrow::Array* texts = nullptr;  // the dictionary, or the array itself
     Kind kind = Kind::kText;
@@ -95,7 +103,8 @@ class ColumnView {
   static double RealOf(const Values& values, int64_t element);
 
   std::shared_ptr<arrow::Array> array_;
-  const uint8_t* cells_ = nullptr;  // what array_ holds for each row, in cell_bytes_; null: not known
+  // What array_ holds for each row, in cell_bytes_; null: not known.
+  const uint8_t* cells_ = nullptr;
   int64_t cell_bytes_ = 0;
   Lists lists_ = Lists::kNone;
   Values elements_;

@@ -50,7 +50,9 @@ class RecordScanner {
 
   Status Open() {
     fd_ = OwnedFd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd_.valid()) return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
+    if (!fd_.valid()) {
+      return absl::NotFoundError(absl::StrCat("cannot open '", path_, "': ", std::strerror(errno)));
+    }
     // The first block is read at once: what begins like another format is refused with a remedy,
     // instead of as a row with a wrong number of cells.
     PEPNET_RETURN_IF_ERROR(Refill());
@@ -80,14 +82,17 @@ class RecordScanner {
         if (end_of_file_) {
           if (begin_ == end_) return std::nullopt;
           // An open quote at the end would make one cell of the rest of the file, silently.
-          if (in_quotes_) return InvalidInput("'", path_, "' row ", row + 1, ": the file ends inside a quoted field");
+          if (in_quotes_) {
+            return InvalidInput("'", path_, "' row ", row + 1,
+                                ": the file ends inside a quoted field");
+          }
           // A last line without a line end is a record all the same.
           record_end = next = end_;
           break;
         }
         if (end_ - begin_ > kMaxRecordBytes) {
-          return InvalidInput("'", path_, "' row ", row + 1, " is longer than ", kMaxRecordBytes >> 20,
-                              " MiB; is a quote not closed?");
+          return InvalidInput("'", path_, "' row ", row + 1, " is longer than ",
+                              kMaxRecordBytes >> 20, " MiB; is a quote not closed?");
         }
         PEPNET_RETURN_IF_ERROR(Refill());
       }
@@ -116,7 +121,9 @@ class RecordScanner {
       if (quote > begin_ && buffer_[quote - 1] != delimiter_) continue;  // data
       size_t closing = Find('"', at, end_);
       // A doubled quote is a quote inside of the field, and goes on.
-      while (closing + 1 < end_ && buffer_[closing + 1] == '"') closing = Find('"', closing + 2, end_);
+      while (closing + 1 < end_ && buffer_[closing + 1] == '"') {
+        closing = Find('"', closing + 2, end_);
+      }
       // A quote at the very end of the buffer may be half of a doubled one: no line end is found
       // after it, so more is read, and the search begins anew.
       if (closing >= end_) {
@@ -136,7 +143,8 @@ class RecordScanner {
   size_t Find(char c, size_t from, size_t to) const {
     if (from >= to) return to;
     const void* found = std::memchr(buffer_.data() + from, c, to - from);
-    return found == nullptr ? to : static_cast<size_t>(static_cast<const char*>(found) - buffer_.data());
+    return found == nullptr ? to
+                            : static_cast<size_t>(static_cast<const char*>(found) - buffer_.data());
   }
 
   // Reads one more block behind what is still needed.
@@ -147,7 +155,9 @@ class RecordScanner {
       begin_ = 0;
     }
     // Doubling keeps the repeated search in one long record linear.
-    if (buffer_.size() < end_ + kBlockBytes) buffer_.resize(std::max(end_ + kBlockBytes, 2 * buffer_.size()));
+    if (buffer_.size() < end_ + kBlockBytes) {
+      buffer_.resize(std::max(end_ + kBlockBytes, 2 * buffer_.size()));
+    }
     while (true) {
       const ssize_t got = read(fd_.get(), buffer_.data() + end_, buffer_.size() - end_);
       if (got > 0) {
@@ -160,7 +170,8 @@ class RecordScanner {
         return absl::OkStatus();
       }
       if (errno != EINTR) {
-        return absl::UnavailableError(absl::StrCat("cannot read '", path_, "': ", std::strerror(errno)));
+        return absl::UnavailableError(
+            absl::StrCat("cannot read '", path_, "': ", std::strerror(errno)));
       }
     }
   }
@@ -179,7 +190,8 @@ class RecordScanner {
 // had to be removed. *fields becomes the number of fields. False at text behind a closing quote;
 // *fields is then the index of that field.
 template <typename CellFunction>
-bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, CellFunction cell, int* fields) {
+bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, CellFunction cell,
+                 int* fields) {
   size_t at = 0;
   int field = 0;
   while (true) {
@@ -188,7 +200,8 @@ bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, 
       ++at;
       while (true) {
         const size_t quote = record.find('"', at);
-        if (quote == std::string_view::npos) break;  // cannot be: the scanner ends records outside of quotes
+        // Cannot be: the scanner ends records outside of quotes.
+        if (quote == std::string_view::npos) break;
         scratch->append(record.substr(at, quote - at));
         at = quote + 1;
         if (at >= record.size() || record[at] != '"') break;
@@ -213,19 +226,21 @@ bool SplitRecord(std::string_view record, char delimiter, std::string* scratch, 
   return true;
 }
 
-StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char delimiter, RecordScanner* scanner) {
+StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char delimiter,
+                                              RecordScanner* scanner) {
   std::vector<std::string> names;
   PEPNET_ASSIGN_OR_RETURN(const auto record, scanner->Next(0));
   if (!record.has_value()) return names;
   std::string scratch;
   int fields = 0;
   if (static_cast<size_t>(std::count(record->begin(), record->end(), delimiter)) >= kMaxColumns) {
-    return InvalidInput("'", path, "': the header has more than ", kMaxColumns, " columns; is the delimiter '",
-                        std::string(1, delimiter), "' right?");
+    return InvalidInput("'", path, "': the header has more than ", kMaxColumns,
+                        " columns; is the delimiter '", std::string(1, delimiter), "' right?");
   }
   const auto add = [&](int, std::string_view text) { names.emplace_back(text); };
   if (!SplitRecord(*record, delimiter, &scratch, add, &fields)) {
-    return InvalidInput("'", path, "' header, column ", fields + 1, ": there is text behind the closing quote");
+    return InvalidInput("'", path, "' header, column ", fields + 1,
+                        ": there is text behind the closing quote");
   }
   return names;
 }
@@ -234,18 +249,21 @@ StatusOr<std::vector<std::string>> ReadHeader(const std::string& path, char deli
 // name of another column. A column of its own could hold its name as a word, so it takes two.
 Status CheckNoHeader(const std::string& path, const FileFormat& format, RecordScanner* scanner) {
   const auto peeked = scanner->Peek();
-  if (!peeked.ok() || !peeked->has_value()) return absl::OkStatus();  // an error comes again where the row is read
+  // An error comes again where the row is read.
+  if (!peeked.ok() || !peeked->has_value()) return absl::OkStatus();
   const std::string_view record = **peeked;
   std::set<std::string_view> left(format.field_names.begin(), format.field_names.end());
   std::string scratch;
   int fields = 0;
   size_t named = 0;
   const auto take = [&](int, std::string_view text) { named += left.erase(text); };
-  if (!SplitRecord(record, format.delimiter, &scratch, take, &fields)) return absl::OkStatus();  // Read() says why
+  // Read() says why
+  if (!SplitRecord(record, format.delimiter, &scratch, take, &fields)) return absl::OkStatus();
   if (fields < 2 || named != static_cast<size_t>(fields)) return absl::OkStatus();
-  return InvalidInput("'", path,
-                      "' row 1 holds the names of the columns, but data_config.with_header is false; set "
-                      "with_header to true, or remove the row");
+  return InvalidInput(
+      "'", path,
+      "' row 1 holds the names of the columns, but data_config.with_header is false; set "
+      "with_header to true, or remove the row");
 }
 
 // The columns of one file: which fields are wanted, and how records become cells. Immutable; shared
@@ -265,14 +283,16 @@ struct CsvColumns {
 // Decodes records, one after the other, into one chunk.
 class CsvDecoder {
  public:
-  explicit CsvDecoder(const CsvColumns& columns) : columns_(columns), builders_(columns.schema->num_fields()) {}
+  explicit CsvDecoder(const CsvColumns& columns)
+      : columns_(columns), builders_(columns.schema->num_fields()) {}
 
   // `row`: number of the record within the file.
   Status Append(std::string_view record, int64_t row) {
     arrow::Status appended;
     const auto cell = [&](int field, std::string_view text) {
-      const int output =
-          field < static_cast<int>(columns_.output_of_field.size()) ? columns_.output_of_field[field] : -1;
+      const int output = field < static_cast<int>(columns_.output_of_field.size())
+                             ? columns_.output_of_field[field]
+                             : -1;
       if (output < 0) return;
       arrow::StringBuilder& builder = builders_[output];
       // An empty cell and a missing one are the same in CSV: null.
@@ -282,16 +302,19 @@ class CsvDecoder {
     const std::vector<std::string>& names = columns_.names;
     int fields = 0;
     if (!SplitRecord(record, columns_.format.delimiter, &scratch_, cell, &fields)) {
-      return InvalidInput(
-          "'", *columns_.path, "' row ", row + 1, ", column ",
-          fields < static_cast<int>(names.size()) ? absl::StrCat("'", names[fields], "'") : absl::StrCat(fields + 1),
-          ": there is text behind the closing quote");
+      return InvalidInput("'", *columns_.path, "' row ", row + 1, ", column ",
+                          fields < static_cast<int>(names.size())
+                              ? absl::StrCat("'", names[fields], "'")
+                              : absl::StrCat(fields + 1),
+                          ": there is text behind the closing quote");
     }
     // Too few cells are as wrong as too many: the cells that follow would belong to other columns.
     if (fields != static_cast<int>(names.size())) {
-      return InvalidInput("'", *columns_.path, "' row ", row + 1, " has ", fields, " cells, but there are ",
-                          names.size(), " columns", columns_.format.with_header ? " in the header" : " in input_fields",
-                          "; is the delimiter '", std::string(1, columns_.format.delimiter), "' right?");
+      return InvalidInput("'", *columns_.path, "' row ", row + 1, " has ", fields,
+                          " cells, but there are ", names.size(), " columns",
+                          columns_.format.with_header ? " in the header" : " in input_fields",
+                          "; is the delimiter '", std::string(1, columns_.format.delimiter),
+                          "' right?");
     }
     if (!appended.ok()) return columns_.OutOfMemory(appended);
     ++rows_;
@@ -318,7 +341,8 @@ class CsvDecoder {
 // Records as they stand in the file, split into cells when they are picked.
 class BufferedRecords : public BufferedRows {
  public:
-  BufferedRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts, int64_t first_row)
+  BufferedRecords(std::shared_ptr<const CsvColumns> columns, std::shared_ptr<ReadCounts> counts,
+                  int64_t first_row)
       : columns_(std::move(columns)), counts_(std::move(counts)), first_row_(first_row) {}
 
   void Reserve(size_t bytes) { text_.reserve(bytes); }
@@ -338,8 +362,8 @@ class BufferedRecords : public BufferedRows {
     picked.at.reserve(rows.size());
     for (const int64_t row : rows) {
       const size_t begin = row == 0 ? 0 : ends_[row - 1];
-      PEPNET_RETURN_IF_ERROR(
-          decoder.Append(std::string_view(text_).substr(begin, ends_[row] - begin), first_row_ + row));
+      PEPNET_RETURN_IF_ERROR(decoder.Append(
+          std::string_view(text_).substr(begin, ends_[row] - begin), first_row_ + row));
       picked.at.push_back(static_cast<int64_t>(numbers->size()));
       numbers->push_back(first_row_ + row);
     }
@@ -348,8 +372,8 @@ class BufferedRecords : public BufferedRows {
     counts_->passed_rows -= count;
     counts_->decoded_rows += count;
     PEPNET_ASSIGN_OR_RETURN(auto decoded, decoder.Finish());
-    picked.chunk = {std::move(decoded), columns_->path, numbers->empty() ? first_row_ : numbers->front(),
-                    std::move(numbers)};
+    picked.chunk = {std::move(decoded), columns_->path,
+                    numbers->empty() ? first_row_ : numbers->front(), std::move(numbers)};
     return picked;
   }
 
@@ -375,7 +399,8 @@ class CsvReader : public RowReader {
     columns_->names = format.field_names;
     bool no_header = false;
     if (format.with_header) {
-      PEPNET_ASSIGN_OR_RETURN(columns_->names, ReadHeader(*columns_->path, format.delimiter, &scanner_));
+      PEPNET_ASSIGN_OR_RETURN(columns_->names,
+                              ReadHeader(*columns_->path, format.delimiter, &scanner_));
       no_header = columns_->names.empty();
     } else {
       PEPNET_RETURN_IF_ERROR(CheckNoHeader(*columns_->path, format, &scanner_));
@@ -385,7 +410,8 @@ class CsvReader : public RowReader {
     for (size_t i = 0; i < columns.size(); ++i) {
       schema_fields.push_back(arrow::field(columns[i], arrow::utf8()));
       if (no_header) continue;
-      PEPNET_ASSIGN_OR_RETURN(const int field, FindColumn(*columns_->path, columns_->names, columns[i]));
+      PEPNET_ASSIGN_OR_RETURN(const int field,
+                              FindColumn(*columns_->path, columns_->names, columns[i]));
       columns_->output_of_field[field] = static_cast<int>(i);
     }
     columns_->schema = arrow::schema(std::move(schema_fields));
@@ -424,9 +450,11 @@ class CsvReader : public RowReader {
     }
     counts_->passed_rows += buffered->size();
     if (buffered->size() > 0) {
-      const double mean = static_cast<double>(buffered->bytes()) / static_cast<double>(buffered->size());
+      const double mean =
+          static_cast<double>(buffered->bytes()) / static_cast<double>(buffered->size());
       // The guess is a little more than the mean, but never more than the bound of a chunk.
-      bytes_per_row_ = std::min(1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
+      bytes_per_row_ = std::min(
+          1.1 * mean, static_cast<double>(kMaxChunkBytes) / static_cast<double>(kMaxChunkRows));
     }
     return buffered;
   }
@@ -459,13 +487,15 @@ class CsvReader : public RowReader {
 Status CheckFormat(const FileFormat& format) {
   if (format.with_header || !format.field_names.empty()) return absl::OkStatus();
   return InvalidInput(
-      "the columns of the CSV files have no names: set data_config.with_header to true, or list all "
+      "the columns of the CSV files have no names: set data_config.with_header to true, or list "
+      "all "
       "columns in data_config.input_fields");
 }
 
 }  // namespace
 
-StatusOr<std::unique_ptr<RowReader>> OpenCsvReader(const std::string& path, const FileFormat& format,
+StatusOr<std::unique_ptr<RowReader>> OpenCsvReader(const std::string& path,
+                                                   const FileFormat& format,
                                                    const std::vector<std::string>& columns,
                                                    std::shared_ptr<ReadCounts> counts) {
   PEPNET_RETURN_IF_ERROR(CheckFormat(format));
@@ -474,7 +504,8 @@ StatusOr<std::unique_ptr<RowReader>> OpenCsvReader(const std::string& path, cons
   return reader;
 }
 
-StatusOr<std::vector<std::string>> ListCsvColumns(const std::string& path, const FileFormat& format) {
+StatusOr<std::vector<std::string>> ListCsvColumns(const std::string& path,
+                                                  const FileFormat& format) {
   PEPNET_RETURN_IF_ERROR(CheckFormat(format));
   if (!format.with_header) return format.field_names;
   RecordScanner scanner(path, format.delimiter);

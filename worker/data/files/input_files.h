@@ -1,4 +1,5 @@
-// Input files: from the user's comma list of paths and globs to the sorted list of files that are read.
+// Input files: from the user's comma list of paths and globs to the sorted list of files that are
+// read.
 //
 // Threads: no state.
 // Failure: the message names the path or pattern at fault, and where a relative one does not lead.
@@ -26,7 +27,8 @@ struct InputFiles {
 // characters.
 StatusOr<InputFiles> FindInputFiles(const std::string& input_path, std::optional<DatasetType> type,
                                     const std::string& type_name);
-// The same for one of the job's input paths. A message begins with the field of the config that has it, if one has.
+// The same for one of the job's input paths. A message begins with the field of the config that has
+// it, if one has.
 StatusOr<InputFiles> FindJobFiles(const JobConfig& config, const std::string& input_path);
 // The same for files that are known, at least one, in the order given.
 StatusOr<InputFiles> InputFilesOf(std::vector<std::string> paths, std::optional<DatasetType> type,

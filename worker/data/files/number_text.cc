@@ -49,15 +49,18 @@ StatusOr<double> ReadReal(std::string_view text) {
 
 std::string NumberRemedy(std::string_view text) {
   double value = 0;
-  const absl::string_view stripped = absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
+  const absl::string_view stripped =
+      absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
   if (stripped.size() < text.size()) {
-    const bool number = ParseReal(std::string_view(stripped.data(), stripped.size()), &value) == NumberText::kOk;
+    const bool number =
+        ParseReal(std::string_view(stripped.data(), stripped.size()), &value) == NumberText::kOk;
     return stripped.empty() ? "; it is blanks only: a cell without a value is empty"
            : number         ? "; it has blanks around it: remove them from the data"
                             : "";
   }
-  static constexpr std::string_view kMissing[] = {"na",   "n/a",  "#n/a", "#na", "nan", "-nan", "null",
-                                                  "none", "<na>", "nil",  "\\n", "-",   "?",    "."};
+  static constexpr std::string_view kMissing[] = {"na",   "n/a",  "#n/a", "#na",  "nan",
+                                                  "-nan", "null", "none", "<na>", "nil",
+                                                  "\\n",  "-",    "?",    "."};
   const std::string lower = absl::AsciiStrToLower(stripped);
   if (std::find(std::begin(kMissing), std::end(kMissing), lower) == std::end(kMissing)) return "";
   return "; a cell without a value is empty, so write nothing where a value is missing";
@@ -65,7 +68,8 @@ std::string NumberRemedy(std::string_view text) {
 
 std::string QuoteCell(std::string_view text) {
   constexpr size_t kShown = 60;
-  const std::string shown = absl::Utf8SafeCEscape(absl::string_view(text.data(), std::min(text.size(), kShown)));
+  const std::string shown =
+      absl::Utf8SafeCEscape(absl::string_view(text.data(), std::min(text.size(), kShown)));
   return absl::StrCat("'", shown, text.size() > kShown ? "..." : "", "'");
 }
 

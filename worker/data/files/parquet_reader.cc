@@ -111,8 +111,8 @@ Status CheckDictionaries(const arrow::Array& array) {
       const auto& column = static_cast<const arrow::DictionaryArray&>(array);
       const int64_t words = column.dictionary()->length();
       if (const int64_t row = FirstOutside(*column.indices(), words); row >= 0) {
-        return InvalidInput("cell ", row, " has index ", column.GetValueIndex(row), " of a dictionary of ", words,
-                            "; the file is damaged");
+        return InvalidInput("cell ", row, " has index ", column.GetValueIndex(row),
+                            " of a dictionary of ", words, "; the file is damaged");
       }
       return CheckDictionaries(*column.dictionary());
     }
@@ -148,19 +148,26 @@ class ParquetReader : public RowReader {
     // The library throws and returns, depending on the place; both end up as one sentence.
     return Guard(*path_, [&]() -> Status {
       auto file = arrow::io::ReadableFile::Open(*path_);
-      if (!file.ok()) return absl::NotFoundError(absl::StrCat("cannot open '", *path_, "': ", file.status().message()));
+      if (!file.ok()) {
+        return absl::NotFoundError(
+            absl::StrCat("cannot open '", *path_, "': ", file.status().message()));
+      }
       parquet::arrow::FileReaderBuilder builder;
       parquet::ReaderProperties checks;
       checks.set_page_checksum_verification(true);  // where a file has checksums
       file_ = *file;
-      if (arrow::Status status = builder.Open(file_, checks); !status.ok()) return ReadError(*path_, status.message());
+      if (arrow::Status status = builder.Open(file_, checks); !status.ok()) {
+        return ReadError(*path_, status.message());
+      }
       parquet::ArrowReaderProperties properties;
       // Arrow gets one thread: the loader has its own, and decoded rows must not depend on a pool
       // of Arrow's.
       properties.set_use_threads(false);
       properties.set_pre_buffer(false);  // would read ahead in threads of Arrow's own
       builder.properties(properties);
-      if (arrow::Status status = builder.Build(&reader_); !status.ok()) return ReadError(*path_, status.message());
+      if (arrow::Status status = builder.Build(&reader_); !status.ok()) {
+        return ReadError(*path_, status.message());
+      }
       if (arrow::Status status = reader_->GetSchema(&file_schema_); !status.ok()) {
         return ReadError(*path_, status.message());
       }
@@ -177,7 +184,8 @@ class ParquetReader : public RowReader {
     return Guard(*path_, [&]() -> Status {
       arrow::FieldVector fields;
       for (const std::string& column : columns) {
-        PEPNET_ASSIGN_OR_RETURN(const int field, FindColumn(*path_, file_schema_->field_names(), column));
+        PEPNET_ASSIGN_OR_RETURN(const int field,
+                                FindColumn(*path_, file_schema_->field_names(), column));
         fields.push_back(file_schema_->field(field));
       }
       schema_ = arrow::schema(std::move(fields));
@@ -185,7 +193,9 @@ class ParquetReader : public RowReader {
       const parquet::SchemaDescriptor* leaves = reader_->parquet_reader()->metadata()->schema();
       for (int leaf = 0; leaf < leaves->num_columns(); ++leaf) {
         const std::string name = leaves->Column(leaf)->path()->ToDotVector().front();
-        if (std::find(columns.begin(), columns.end(), name) != columns.end()) leaves_.push_back(leaf);
+        if (std::find(columns.begin(), columns.end(), name) != columns.end()) {
+          leaves_.push_back(leaf);
+        }
       }
       rows_at_once_ = RowsAtOnce();
       return absl::OkStatus();
@@ -214,7 +224,9 @@ class ParquetReader : public RowReader {
 
   int64_t RowsTogether() const override {
     int64_t end = 0;
-    for (size_t group = 0; group < group_rows_.size() && end <= row_; ++group) end += group_rows_[group];
+    for (size_t group = 0; group < group_rows_.size() && end <= row_; ++group) {
+      end += group_rows_[group];
+    }
     return end - row_;
   }
 
@@ -256,7 +268,9 @@ class ParquetReader : public RowReader {
       const auto columns = metadata->RowGroup(group);
       // The size is estimated from the number of values: sizes in the footer are those of encoded
       // pages, which say little about what they become.
-      for (const int leaf : leaves_) bytes += columns->ColumnChunk(leaf)->num_values() * kValueBytes;
+      for (const int leaf : leaves_) {
+        bytes += columns->ColumnChunk(leaf)->num_values() * kValueBytes;
+      }
     }
     const int64_t row_bytes = std::max<int64_t>(1, bytes / std::max<int64_t>(1, rows_));
     return std::clamp(kDecodedBytes / row_bytes, kFewestDecodedRows, kMostDecodedRows);
@@ -273,13 +287,17 @@ class ParquetReader : public RowReader {
       if (column->type() != parquet::Type::BYTE_ARRAY || !column->has_dictionary_page()) continue;
       // No word is longer than all of the column, so most groups need no look at it.
       const int64_t words = (column->num_values() + rows - 1) / rows;  // of a row
-      if (column->total_uncompressed_size() < kMostTextBytes / std::max<int64_t>(1, at_once * words)) continue;
+      if (column->total_uncompressed_size() <
+          kMostTextBytes / std::max<int64_t>(1, at_once * words))
+        continue;
       if (dictionaries_ == nullptr) {
         parquet::ReaderProperties page_wise;
         page_wise.enable_buffered_stream();  // else the whole column is read for its first page
-        dictionaries_ = parquet::ParquetFileReader::Open(file_, page_wise, reader_->parquet_reader()->metadata());
+        dictionaries_ = parquet::ParquetFileReader::Open(file_, page_wise,
+                                                         reader_->parquet_reader()->metadata());
       }
-      const auto pages = dictionaries_->RowGroup(static_cast<int>(group_))->GetColumnPageReader(leaf);
+      const auto pages =
+          dictionaries_->RowGroup(static_cast<int>(group_))->GetColumnPageReader(leaf);
       const std::shared_ptr<parquet::Page> page = pages->NextPage();
       if (page == nullptr || page->type() != parquet::PageType::DICTIONARY_PAGE) continue;
       row_bytes += words * LongestWord(static_cast<const parquet::DictionaryPage&>(*page));
@@ -301,18 +319,24 @@ class ParquetReader : public RowReader {
         auto opened = reader_->GetRecordBatchReader({static_cast<int>(group_)}, leaves_);
         if (!opened.ok()) return ReadError(*path_, opened.status().message());
         batches_ = std::move(opened).ValueOrDie();
-        const auto group = reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
-        for (const int leaf : leaves_) counts_->bytes += group->ColumnChunk(leaf)->total_compressed_size();
+        const auto group =
+            reader_->parquet_reader()->metadata()->RowGroup(static_cast<int>(group_));
+        for (const int leaf : leaves_) {
+          counts_->bytes += group->ColumnChunk(leaf)->total_compressed_size();
+        }
       }
       std::shared_ptr<arrow::RecordBatch> batch;
-      if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) return ReadError(*path_, status.message());
+      if (arrow::Status status = batches_->ReadNext(&batch); !status.ok()) {
+        return ReadError(*path_, status.message());
+      }
       // The group has ended. The footer promised a number of rows, which positions are computed
       // with, so a group that holds another number is damage (laws L4, L7).
       if (batch == nullptr) {
         int64_t promised = 0;
         for (size_t group = 0; group <= group_; ++group) promised += group_rows_[group];
         if (row_ != promised) {
-          return ReadError(*path_, absl::StrCat("row group ", group_, " ends at row ", row_, " instead of ", promised));
+          return ReadError(*path_, absl::StrCat("row group ", group_, " ends at row ", row_,
+                                                " instead of ", promised));
         }
         batches_ = nullptr;
         ++group_;
@@ -325,8 +349,9 @@ class ParquetReader : public RowReader {
       for (const auto& field : schema_->fields()) {
         arrays.push_back(batch->GetColumnByName(field->name()));
         if (const Status inside = CheckDictionaries(*arrays.back()); !inside.ok()) {
-          return ReadError(*path_, absl::StrCat("row group ", group_, ", column '", Printable(field->name(), 200),
-                                                "': ", inside.message()));
+          return ReadError(*path_,
+                           absl::StrCat("row group ", group_, ", column '",
+                                        Printable(field->name(), 200), "': ", inside.message()));
         }
       }
       decoded_ = arrow::RecordBatch::Make(schema_, batch->num_rows(), std::move(arrays));
@@ -336,26 +361,30 @@ class ParquetReader : public RowReader {
     });
   }
 
-  const std::shared_ptr<const std::string> path_;  // shared with the chunks, which outlive the reader
-  const std::shared_ptr<ReadCounts> counts_;       // shared with whoever asks for them
+  // Shared with the chunks, which outlive the reader.
+  const std::shared_ptr<const std::string> path_;
+  const std::shared_ptr<ReadCounts> counts_;  // shared with whoever asks for them
   std::unique_ptr<parquet::arrow::FileReader> reader_;
   std::shared_ptr<arrow::io::RandomAccessFile> file_;
-  std::unique_ptr<parquet::ParquetFileReader> dictionaries_;  // for a look at the first pages; null before the first
+  // For a look at the first pages; null before the first.
+  std::unique_ptr<parquet::ParquetFileReader> dictionaries_;
   std::shared_ptr<arrow::Schema> file_schema_, schema_;
   std::vector<int64_t> group_rows_;
   std::vector<int> leaves_;
   int64_t rows_at_once_ = kMostDecodedRows;
   int64_t rows_ = 0;
-  size_t group_ = 0;                                   // the row group under work
-  std::unique_ptr<arrow::RecordBatchReader> batches_;  // of that group; null before its first row is needed
-  std::shared_ptr<arrow::RecordBatch> decoded_;        // rows decoded and not all used; null: none
+  size_t group_ = 0;  // the row group under work
+  // Of that group; null before its first row is needed.
+  std::unique_ptr<arrow::RecordBatchReader> batches_;
+  std::shared_ptr<arrow::RecordBatch> decoded_;  // rows decoded and not all used; null: none
   int64_t used_ = 0;
   int64_t row_ = 0;  // number of the next row
 };
 
 }  // namespace
 
-StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path, const std::vector<std::string>& columns,
+StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path,
+                                                       const std::vector<std::string>& columns,
                                                        std::shared_ptr<ReadCounts> counts) {
   auto reader = std::make_unique<ParquetReader>(path, std::move(counts));
   PEPNET_RETURN_IF_ERROR(reader->Open());
@@ -373,7 +402,9 @@ template <>
 const FormatReader& ReaderOfFormat<DatasetType::kParquet>() {
   static constexpr FormatReader kReader = {
       [](const std::string& path, const FileFormat&, const std::vector<std::string>& columns,
-         std::shared_ptr<ReadCounts> counts) { return OpenParquetReader(path, columns, std::move(counts)); },
+         std::shared_ptr<ReadCounts> counts) {
+        return OpenParquetReader(path, columns, std::move(counts));
+      },
       [](const std::string& path, const FileFormat&) { return ListParquetColumns(path); },
       [](const std::string& path) -> StatusOr<int64_t> {
         ParquetReader reader(path);

@@ -1,4 +1,5 @@
-// Parquet files as Arrow columns of their own types; row groups are decoded one by one, in the calling thread.
+// Parquet files as Arrow columns of their own types; row groups are decoded one by one, in the
+// calling thread.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,9 @@
 
 namespace pepnet {
 
-StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(const std::string& path, const std::vector<std::string>& columns,
-                                                       std::shared_ptr<ReadCounts> counts = nullptr);
+StatusOr<std::unique_ptr<RowReader>> OpenParquetReader(
+    const std::string& path, const std::vector<std::string>& columns,
+    std::shared_ptr<ReadCounts> counts = nullptr);
 StatusOr<std::vector<std::string>> ListParquetColumns(const std::string& path);
 
 }  // namespace pepnet

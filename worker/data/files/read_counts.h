@@ -7,8 +7,10 @@ namespace pepnet {
 
 struct ReadCounts {
   int64_t decoded_rows = 0;  // turned into Arrow columns
-  int64_t passed_rows = 0;   // not decoded: CSV rows whose end was looked for, Parquet row groups that were left out
-  int64_t bytes = 0;         // of the files: CSV what was read, Parquet the compressed columns that were decoded
+  // Not decoded: CSV rows whose end was looked for, Parquet row groups that were left out.
+  int64_t passed_rows = 0;
+  // Of the files: CSV what was read, Parquet the compressed columns that were decoded.
+  int64_t bytes = 0;
 };
 
 }  // namespace pepnet

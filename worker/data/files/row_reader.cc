@@ -41,9 +41,12 @@ const FormatReader& ReaderOf(DatasetType type) {
 
 }  // namespace
 
-std::shared_ptr<const BufferedRows> BufferDecoded(RowChunk chunk) { return std::make_shared<DecodedRows>(std::move(chunk)); }
+std::shared_ptr<const BufferedRows> BufferDecoded(RowChunk chunk) {
+  return std::make_shared<DecodedRows>(std::move(chunk));
+}
 
-StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path, const FileFormat& format,
+StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path,
+                                                   const FileFormat& format,
                                                    const std::vector<std::string>& columns,
                                                    std::shared_ptr<ReadCounts> counts) {
   if (counts == nullptr) counts = std::make_shared<ReadCounts>();
@@ -68,23 +71,28 @@ StatusOr<int64_t> LargestRowGroup(const std::string& path, DatasetType type) {
   return reader.largest_group != nullptr ? reader.largest_group(path) : 0;
 }
 
-StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns, const std::string& name) {
+StatusOr<int> FindColumn(const std::string& path, const std::vector<std::string>& columns,
+                         const std::string& name) {
   const auto found = std::find(columns.begin(), columns.end(), name);
   if (found == columns.end()) {
     constexpr size_t kShown = 40;
     const size_t shown = std::min(columns.size(), kShown);
     const auto shown_name = [](std::string* out, const std::string& column) {
       const bool plain = !column.empty() && absl::StripAsciiWhitespace(column) == column;
-      absl::StrAppend(out, plain ? "" : "'", column, plain ? "" : "'");  // quotes make blanks visible
+      // Quotes make blanks visible.
+      absl::StrAppend(out, plain ? "" : "'", column, plain ? "" : "'");
     };
-    const auto blank = std::find_if(columns.begin(), columns.end(), [&name](const std::string& column) {
-      return absl::StripAsciiWhitespace(column) == absl::string_view(name);
-    });
+    const auto blank =
+        std::find_if(columns.begin(), columns.end(), [&name](const std::string& column) {
+          return absl::StripAsciiWhitespace(column) == absl::string_view(name);
+        });
     return InvalidInput(
         "'", path, "' has no column '", name, "'; its columns are ",
         absl::StrJoin(columns.begin(), columns.begin() + shown, ", ", shown_name),
         shown < columns.size() ? absl::StrCat(" and ", columns.size() - shown, " more") : "",
-        blank != columns.end() ? absl::StrCat("; '", *blank, "' has blanks around it: remove them from the file") : "");
+        blank != columns.end()
+            ? absl::StrCat("; '", *blank, "' has blanks around it: remove them from the file")
+            : "");
   }
   if (std::find(found + 1, columns.end(), name) != columns.end()) {
     return InvalidInput("'", path, "' has more than one column '", name, "'; rename one of them");

@@ -29,12 +29,16 @@ constexpr int64_t kParquetTail = 8;  // length of the footer, little-endian, and
 // Reads pieces of one file into its digest.
 class Digest {
  public:
-  Digest(const std::string& path, int fd) : path_(path), fd_(fd) { XXH3_128bits_reset(state_.get()); }
+  Digest(const std::string& path, int fd) : path_(path), fd_(fd) {
+    XXH3_128bits_reset(state_.get());
+  }
 
   void AddNumber(int64_t number) {
     unsigned char bytes[8];
     // The bytes are little-endian on every machine: digests are compared across hosts.
-    for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(static_cast<uint64_t>(number) >> (8 * i));
+    for (int i = 0; i < 8; ++i) {
+      bytes[i] = static_cast<unsigned char>(static_cast<uint64_t>(number) >> (8 * i));
+    }
     XXH3_128bits_update(state_.get(), bytes, sizeof(bytes));
   }
 
@@ -42,14 +46,17 @@ class Digest {
   Status AddBytes(int64_t begin, int64_t count, std::string* bytes) {
     bytes->resize(static_cast<size_t>(count));
     for (int64_t done = 0; done < count;) {
-      const ssize_t got = pread(fd_, bytes->data() + done, static_cast<size_t>(count - done), begin + done);
+      const ssize_t got =
+          pread(fd_, bytes->data() + done, static_cast<size_t>(count - done), begin + done);
       // EINTR is no failure; a short read is none, either.
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) {
-        return absl::UnavailableError(absl::StrCat("input file '", path_, "' cannot be read: ", std::strerror(errno)));
+        return absl::UnavailableError(
+            absl::StrCat("input file '", path_, "' cannot be read: ", std::strerror(errno)));
       }
       if (got == 0) {
-        return absl::UnavailableError(absl::StrCat("input file '", path_, "' became shorter while it was read"));
+        return absl::UnavailableError(
+            absl::StrCat("input file '", path_, "' became shorter while it was read"));
       }
       done += got;
     }
@@ -76,7 +83,9 @@ int64_t FooterBytes(const std::string& end) {
   const size_t tail = end.size() - kParquetTail;
   if (end.compare(tail + 4, 4, kParquetMagic) != 0) return 0;
   uint32_t length = 0;
-  for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(end[tail + static_cast<size_t>(i)]);
+  for (int i = 3; i >= 0; --i) {
+    length = length << 8 | static_cast<unsigned char>(end[tail + static_cast<size_t>(i)]);
+  }
   return length;
 }
 
@@ -107,10 +116,12 @@ StatusOr<FileIdentity> IdentifyFile(const std::string& path) {
   const OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info;
   if (!fd.valid() || fstat(fd.get(), &info) != 0) {
-    return absl::UnavailableError(absl::StrCat("input file '", path, "' cannot be read: ", std::strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("input file '", path, "' cannot be read: ", std::strerror(errno)));
   }
   if (!S_ISREG(info.st_mode)) {
-    return InvalidInput("input file '", path, "' is not a regular file any more; data are read more than once");
+    return InvalidInput("input file '", path,
+                        "' is not a regular file any more; data are read more than once");
   }
   FileIdentity file;
   file.path = path;

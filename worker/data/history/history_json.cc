@@ -44,7 +44,9 @@ StatusOr<std::string> UnescapePath(const std::string& text) {
     }
     const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
     const int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
-    if (high < 0 || low < 0) return absl::DataLossError("\"path\" has a % without two hexadecimal digits behind it");
+    if (high < 0 || low < 0) {
+      return absl::DataLossError("\"path\" has a % without two hexadecimal digits behind it");
+    }
     path += static_cast<char>(high * 16 + low);
     i += 2;
   }
@@ -57,7 +59,8 @@ StatusOr<FileIdentity> FileFromJson(const nlohmann::json& json) {
   PEPNET_ASSIGN_OR_RETURN(file.path, UnescapePath(path));
   PEPNET_ASSIGN_OR_RETURN(file.bytes, JsonInteger(json, "bytes", 0, kMost));
   PEPNET_ASSIGN_OR_RETURN(file.digest, JsonString(json, "digest"));
-  if (file.digest.size() != kDigestDigits || file.digest.find_first_not_of("0123456789abcdef") != std::string::npos) {
+  if (file.digest.size() != kDigestDigits ||
+      file.digest.find_first_not_of("0123456789abcdef") != std::string::npos) {
     return absl::DataLossError("\"digest\" is not 32 hexadecimal digits");
   }
   const auto rows = json.find("rows");
@@ -72,8 +75,10 @@ StatusOr<FileIdentity> FileFromJson(const nlohmann::json& json) {
 nlohmann::ordered_json FilesToJson(const std::vector<FileIdentity>& files) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const FileIdentity& file : files) {
-    nlohmann::ordered_json entry = {
-        {"path", EscapePath(file.path)}, {"bytes", file.bytes}, {"digest", file.digest}, {"rows", nullptr}};
+    nlohmann::ordered_json entry = {{"path", EscapePath(file.path)},
+                                    {"bytes", file.bytes},
+                                    {"digest", file.digest},
+                                    {"rows", nullptr}};
     if (file.rows >= 0) entry["rows"] = file.rows;
     list.push_back(std::move(entry));
   }
@@ -107,14 +112,16 @@ StatusOr<DataHistory> HistoryFromJson(const nlohmann::json& json) {
   // Another version is refused rather than guessed at: a history that is misread trains rows twice
   // or never.
   if (version != kVersion) {
-    return absl::DataLossError(absl::StrCat("\"version\" is ", version, "; this program reads version ", kVersion));
+    return absl::DataLossError(
+        absl::StrCat("\"version\" is ", version, "; this program reads version ", kVersion));
   }
   DataHistory history;
   history.known = true;
   PEPNET_ASSIGN_OR_RETURN(history.files, FilesFromJson(json, "files"));
   PEPNET_ASSIGN_OR_RETURN(history.window_rows, JsonInteger(json, "window_rows", 0, kMost));
   PEPNET_ASSIGN_OR_RETURN(history.first_epoch, JsonInteger(json, "first_epoch", 0, kMost));
-  PEPNET_ASSIGN_OR_RETURN(history.restarted_at_step, JsonInteger(json, "restarted_at_step", -1, kMost));
+  PEPNET_ASSIGN_OR_RETURN(history.restarted_at_step,
+                          JsonInteger(json, "restarted_at_step", -1, kMost));
   PEPNET_ASSIGN_OR_RETURN(history.trained, FilesFromJson(json, "trained"));
   return history;
 }

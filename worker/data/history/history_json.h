@@ -1,10 +1,11 @@
 // DataHistory as JSON, in trainer.json and between the workers.
 //
-//   {"version": 1, "files": [{"path": text, "bytes": n, "digest": hex, "rows": n or null}...], "window_rows": n,
+//   {"version": 1, "files": [{"path": text, "bytes": n, "digest": hex, "rows": n or null}...],
+//   "window_rows": n,
 //    "first_epoch": n, "restarted_at_step": n, "trained": [as files...]}
 //
-// A path that is not UTF-8, or has a "%", stands with "%25" for that and "%xx" for each byte above 127. Readers refuse
-// a version they do not know.
+// A path that is not UTF-8, or has a "%", stands with "%25" for that and "%xx" for each byte above
+// 127. Readers refuse a version they do not know.
 //
 // Only .cc files include this header, so that users of the history do not need nlohmann-json.
 #pragma once

@@ -20,8 +20,8 @@ int ColumnPlan::Add(const std::string& name) {
   return static_cast<int>(names.size()) - 1;
 }
 
-ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved,
-                       bool event_times) {
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels,
+                       const std::vector<std::string>& reserved, bool event_times) {
   ColumnPlan plan;
   for (const Feature& feature : config.features) {
     for (const std::string& column : ColumnsOf(feature)) plan.features.push_back(plan.Add(column));
@@ -29,24 +29,29 @@ ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vect
   switch (labels) {
     case LabelSet::kAll:
       for (const std::string& label : config.data.labels) plan.labels.push_back(plan.Add(label));
-      for (const std::string& weight : config.data.sample_weights) plan.sample_weights.push_back(plan.Add(weight));
+      for (const std::string& weight : config.data.sample_weights) {
+        plan.sample_weights.push_back(plan.Add(weight));
+      }
       break;
     case LabelSet::kDomain:
       // Prediction of a model with domain towers needs the domain of a row and no other label.
       plan.labels.assign(config.data.labels.size(), -1);
-      plan.labels[config.model.domain_label] = plan.Add(config.data.labels[config.model.domain_label]);
+      plan.labels[config.model.domain_label] =
+          plan.Add(config.data.labels[config.model.domain_label]);
       break;
     case LabelSet::kNone:
       break;
   }
   for (const std::string& column : reserved) plan.reserved.push_back(plan.Add(column));
-  if (event_times && config.data.event_time.has_value()) plan.event_time = plan.Add(config.data.event_time->name);
+  if (event_times && config.data.event_time.has_value()) {
+    plan.event_time = plan.Add(config.data.event_time->name);
+  }
   return plan;
 }
 
-StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& config, const LoaderOptions& options,
-                                                             DatasetType file_type, ColumnPlan plan,
-                                                             std::shared_ptr<arrow::Schema> reserved_schema) {
+StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(
+    const JobConfig& config, const LoaderOptions& options, DatasetType file_type, ColumnPlan plan,
+    std::shared_ptr<arrow::Schema> reserved_schema) {
   std::unique_ptr<BatchDecoder> decoder(new BatchDecoder());
   decoder->plan_ = std::move(plan);
   decoder->reserved_schema_ = std::move(reserved_schema);
@@ -55,7 +60,8 @@ StatusOr<std::unique_ptr<BatchDecoder>> BatchDecoder::Create(const JobConfig& co
   const bool finished_ids = config.data.fg_mode == FgMode::kNone;
   PEPNET_ASSIGN_OR_RETURN(
       decoder->features_,
-      FeatureEncoder::Create(config.features, {options.farm_hash, options.clamp_out_of_range, finished_ids}));
+      FeatureEncoder::Create(config.features,
+                             {options.farm_hash, options.clamp_out_of_range, finished_ids}));
   if (options.labels != LabelSet::kNone) {
     PEPNET_ASSIGN_OR_RETURN(decoder->labels_, LabelEncoder::Create(config, file_type));
   }
@@ -76,8 +82,8 @@ StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, EncodeCounts* counts) 
     PEPNET_RETURN_IF_ERROR(labels_->Encode(cut.rows, plan_.labels, plan_.sample_weights, &batch));
   }
   if (plan_.event_time >= 0) {
-    PEPNET_ASSIGN_OR_RETURN(batch.event_time,
-                            LatestEventTime(*event_time_, texts_are_numbers_, cut.rows, plan_.event_time));
+    PEPNET_ASSIGN_OR_RETURN(batch.event_time, LatestEventTime(*event_time_, texts_are_numbers_,
+                                                              cut.rows, plan_.event_time));
   }
   if (reserved_schema_ != nullptr) {
     PEPNET_ASSIGN_OR_RETURN(batch.reserved, Reserve(cut.rows));
@@ -85,7 +91,8 @@ StatusOr<Batch> BatchDecoder::Decode(const CutBatch& cut, EncodeCounts* counts) 
   return batch;
 }
 
-StatusOr<std::shared_ptr<arrow::RecordBatch>> BatchDecoder::Reserve(const RowSelection& rows) const {
+StatusOr<std::shared_ptr<arrow::RecordBatch>> BatchDecoder::Reserve(
+    const RowSelection& rows) const {
   arrow::ArrayVector columns;
   for (size_t i = 0; i < plan_.reserved.size(); ++i) {
     const auto& type = reserved_schema_->field(static_cast<int>(i))->type();
@@ -96,15 +103,18 @@ StatusOr<std::shared_ptr<arrow::RecordBatch>> BatchDecoder::Reserve(const RowSel
       // The writer joins the pieces to one column of one type; a silent cast would change what the
       // user gets back.
       if (!column->type()->Equals(*type)) {
-        return InvalidInput("'", *chunk.path, "' column '", reserved_schema_->field(static_cast<int>(i))->name(),
-                            "' has type ", column->type()->ToString(), ", but ", type->ToString(),
+        return InvalidInput("'", *chunk.path, "' column '",
+                            reserved_schema_->field(static_cast<int>(i))->name(), "' has type ",
+                            column->type()->ToString(), ", but ", type->ToString(),
                             " in the first file; a reserved column has one type");
       }
       pieces.push_back(column->Slice(run.begin, run.count));
     }
     auto joined = pieces.empty() ? arrow::MakeEmptyArray(type) : arrow::Concatenate(pieces);
-    if (!joined.ok())
-      return InvalidInput("reserved columns of ", DescribeOrigin(rows), ": ", joined.status().message());
+    if (!joined.ok()) {
+      return InvalidInput("reserved columns of ", DescribeOrigin(rows), ": ",
+                          joined.status().message());
+    }
     columns.push_back(std::move(joined).ValueOrDie());
   }
   return arrow::RecordBatch::Make(reserved_schema_, rows.rows, std::move(columns));

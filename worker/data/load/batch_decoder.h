@@ -19,7 +19,8 @@
 
 namespace pepnet {
 
-// The columns of the chunks that each consumer reads; those of features as FeatureEncoder::Encode() takes them.
+// The columns of the chunks that each consumer reads; those of features as FeatureEncoder::Encode()
+// takes them.
 struct ColumnPlan {
   std::vector<std::string> names;                               // unique, in order of first use
   std::vector<int> features, labels, sample_weights, reserved;  // labels: -1 where one is not read
@@ -27,15 +28,15 @@ struct ColumnPlan {
 
   int Add(const std::string& name);
 };
-ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels, const std::vector<std::string>& reserved,
-                       bool event_times = false);
+ColumnPlan PlanColumns(const JobConfig& config, LabelSet labels,
+                       const std::vector<std::string>& reserved, bool event_times = false);
 
 class BatchDecoder {
  public:
   // reserved_schema: null without reserved columns.
-  static StatusOr<std::unique_ptr<BatchDecoder>> Create(const JobConfig& config, const LoaderOptions& options,
-                                                        DatasetType file_type, ColumnPlan plan,
-                                                        std::shared_ptr<arrow::Schema> reserved_schema);
+  static StatusOr<std::unique_ptr<BatchDecoder>> Create(
+      const JobConfig& config, const LoaderOptions& options, DatasetType file_type, ColumnPlan plan,
+      std::shared_ptr<arrow::Schema> reserved_schema);
 
   // Adds to *counts what was replaced on the way.
   StatusOr<Batch> Decode(const CutBatch& cut, EncodeCounts* counts) const;

@@ -24,12 +24,16 @@
 namespace pepnet {
 namespace {
 
-constexpr int kBatchesAhead = 2;                 // decoded batches that wait, beyond the ones under work
-constexpr std::chrono::milliseconds kLook(250);  // how often a wait for other workers looks whether the job is lost
-constexpr std::chrono::seconds kSuspended(2);    // who wakes up so late was suspended: that time does not count
+// Decoded batches that wait, beyond the ones under work.
+constexpr int kBatchesAhead = 2;
+// How often a wait for other workers looks whether the job is lost.
+constexpr std::chrono::milliseconds kLook(250);
+// Who wakes up so late was suspended: that time does not count.
+constexpr std::chrono::seconds kSuspended(2);
 
 // ALL_COLUMNS stands for every column of the first file that has any.
-StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>& reserved, const InputFiles& files,
+StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>& reserved,
+                                                  const InputFiles& files,
                                                   const FileFormat& format) {
   std::vector<std::string> expanded;
   for (const std::string& column : reserved) {
@@ -47,46 +51,62 @@ StatusOr<std::vector<std::string>> ExpandReserved(const std::vector<std::string>
   std::vector<std::string> sorted = expanded;
   std::sort(sorted.begin(), sorted.end());
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) return InvalidInput("the reserved column '", *twice, "' is asked for more than once");
+  if (twice != sorted.end()) {
+    return InvalidInput("the reserved column '", *twice, "' is asked for more than once");
+  }
   return expanded;
 }
 
 Status CheckOptions(const LoaderOptions& options) {
-  if (options.batch_size <= 0) return InvalidInput("batch_size is ", options.batch_size, ", but must be positive");
-  if (options.worker_count <= 0 || options.worker_index < 0 || options.worker_index >= options.worker_count) {
-    return absl::InternalError(absl::StrCat("worker ", options.worker_index, " of ", options.worker_count));
+  if (options.batch_size <= 0) {
+    return InvalidInput("batch_size is ", options.batch_size, ", but must be positive");
+  }
+  if (options.worker_count <= 0 || options.worker_index < 0 ||
+      options.worker_index >= options.worker_count) {
+    return absl::InternalError(
+        absl::StrCat("worker ", options.worker_index, " of ", options.worker_count));
   }
   if (options.contiguous && options.group.count() > 1) {
     return absl::InternalError("contiguous ranges are not shared");
   }
-  if (options.contiguous && (options.shuffle || options.start.epoch != 0 || options.start.rows_in_epoch != 0)) {
+  if (options.contiguous &&
+      (options.shuffle || options.start.epoch != 0 || options.start.rows_in_epoch != 0)) {
     return absl::InternalError("contiguous ranges are neither shuffled nor resumed");
   }
   return absl::OkStatus();
 }
 
 // True if the workers of this host are to share the decoding; *why is the sentence for the log.
-bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadShape& shape, std::string* why) {
+bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadShape& shape,
+                   std::string* why) {
   const int count = options.group.count();
   const double alone = DecodedPerRowAlone(shape);
   const std::string cost = absl::StrFormat("%.1f rows decoded for each row used", alone);
   const auto choose = [&](bool share, const std::string& reason) {
-    *why = absl::StrCat(
-        share ? absl::StrCat("the ", count, " workers of this host share the decoding") : "each worker decodes alone",
-        ": ", reason);
+    *why =
+        absl::StrCat(share ? absl::StrCat("the ", count, " workers of this host share the decoding")
+                           : "each worker decodes alone",
+                     ": ", reason);
     return share;
   };
   // Reasons are tried from the firmest to the weakest: nobody to share with, the user's word, the
   // costs.
   if (count < 2) return choose(false, "there is no other worker to share with on this host");
-  if (options.share == ShareReader::kOff) return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
-  const std::string saving =
-      absl::StrFormat("%.1f rows decoded for each row used become %.1f", alone, DecodedPerRowShared(shape, count));
-  if (options.share == ShareReader::kOn) return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
-  if (shape.row_by_row) {
-    return choose(false, absl::StrCat("of ", TypeOf(type).name, " files only its own rows are decoded"));
+  if (options.share == ShareReader::kOff) {
+    return choose(false, absl::StrCat(cost, " (--share_reader=off)"));
   }
-  if (!ShareByDefault(shape, count)) return choose(false, absl::StrCat(cost, ", sharing would save too little"));
+  const std::string saving = absl::StrFormat("%.1f rows decoded for each row used become %.1f",
+                                             alone, DecodedPerRowShared(shape, count));
+  if (options.share == ShareReader::kOn) {
+    return choose(true, absl::StrCat(saving, " (--share_reader=on)"));
+  }
+  if (shape.row_by_row) {
+    return choose(false,
+                  absl::StrCat("of ", TypeOf(type).name, " files only its own rows are decoded"));
+  }
+  if (!ShareByDefault(shape, count)) {
+    return choose(false, absl::StrCat(cost, ", sharing would save too little"));
+  }
   return choose(true, saving);
 }
 
@@ -96,9 +116,9 @@ bool ChooseSharing(const LoaderOptions& options, DatasetType type, const ReadSha
 // of cutting.
 class BatchLoader::Pipeline {
  public:
-  Pipeline(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads, int64_t rows_per_epoch,
-           std::string description, std::string sharing, std::optional<ReaderGroup> shared_with,
-           std::vector<int64_t> rows_by_file)
+  Pipeline(BatchCutter cutter, std::unique_ptr<BatchDecoder> decoder, int decoding_threads,
+           int64_t rows_per_epoch, std::string description, std::string sharing,
+           std::optional<ReaderGroup> shared_with, std::vector<int64_t> rows_by_file)
       : cutter_(std::move(cutter)),
         decoder_(std::move(decoder)),
         rows_per_epoch_(rows_per_epoch),
@@ -193,7 +213,8 @@ class BatchLoader::Pipeline {
       if (now - before < kSuspended) waited += now - before;
       before = now;
       if (shared_with_->lost != nullptr) {
-        PEPNET_RETURN_IF_ERROR(Annotate(shared_with_->lost(), "waiting for the next batch of the input files"));
+        PEPNET_RETURN_IF_ERROR(
+            Annotate(shared_with_->lost(), "waiting for the next batch of the input files"));
       }
       const double seconds = std::chrono::duration<double>(waited).count();
       if (seconds < shared_with_->timeout_s) continue;
@@ -203,7 +224,8 @@ class BatchLoader::Pipeline {
       return absl::DeadlineExceededError(
           absl::StrCat("waited ", absl::SixDigits(seconds), " s for ",
                        missing.empty() ? "the next batch of the input files" : missing.c_str(),
-                       ", nothing came; raise --timeout_s if the files are slow, or let each worker read alone with "
+                       ", nothing came; raise --timeout_s if the files are slow, or let each "
+                       "worker read alone with "
                        "--share_reader=off"));
     }
     return absl::OkStatus();
@@ -300,7 +322,8 @@ class BatchLoader::Pipeline {
 
   Mutex mutex_;
   CondVar changed_;
-  std::deque<std::shared_ptr<Slot>> slots_ ABSL_GUARDED_BY(mutex_);  // cut and not handed out, in order
+  // Cut and not handed out, in order.
+  std::deque<std::shared_ptr<Slot>> slots_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<Slot>> undecoded_ ABSL_GUARDED_BY(mutex_);
   bool all_cut_ ABSL_GUARDED_BY(mutex_) = false;  // the reader has ended
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
@@ -315,24 +338,31 @@ const EncodeCounts& BatchLoader::encode_counts() const { return pipeline_->encod
 std::string BatchLoader::sharing() const { return pipeline_->sharing(); }
 bool BatchLoader::shares() const { return pipeline_->shares(); }
 ReadCounts BatchLoader::counts() const { return pipeline_->counts(); }
-std::shared_ptr<arrow::Schema> BatchLoader::reserved_schema() const { return pipeline_->reserved_schema(); }
+std::shared_ptr<arrow::Schema> BatchLoader::reserved_schema() const {
+  return pipeline_->reserved_schema();
+}
 std::string BatchLoader::description() const { return pipeline_->description(); }
 
-StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config, const LoaderOptions& options) {
+StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config,
+                                                         const LoaderOptions& options) {
   PEPNET_RETURN_IF_ERROR(CheckOptions(options));
-  PEPNET_ASSIGN_OR_RETURN(const InputFiles files,
-                          options.paths.empty()
-                              ? FindJobFiles(config, options.input_path)
-                              : InputFilesOf(options.paths, config.data.dataset_type, config.data.dataset_type_name));
+  PEPNET_ASSIGN_OR_RETURN(
+      const InputFiles files,
+      options.paths.empty()
+          ? FindJobFiles(config, options.input_path)
+          : InputFilesOf(options.paths, config.data.dataset_type, config.data.dataset_type_name));
   const FileFormat format = FormatOf(config.data, files.type);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> reserved,
                           ExpandReserved(options.reserved_columns, files, format));
   ColumnPlan plan = PlanColumns(config, options.labels, reserved, options.event_times);
-  if (plan.names.empty()) return InvalidInput("the config has no feature, so no column of the input would be read");
+  if (plan.names.empty()) {
+    return InvalidInput("the config has no feature, so no column of the input would be read");
+  }
 
   std::shared_ptr<arrow::Schema> reserved_schema;
   if (!reserved.empty()) {
-    PEPNET_ASSIGN_OR_RETURN(const auto reader, OpenRowReader(files.paths.front(), format, reserved));
+    PEPNET_ASSIGN_OR_RETURN(const auto reader,
+                            OpenRowReader(files.paths.front(), format, reserved));
     reserved_schema = reader->schema();
   }
 
@@ -346,8 +376,8 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   if (some_rows == 0) return InvalidInput("the input '", options.input_path, "' has no rows");
   int64_t rows = stream->known_rows();
   std::vector<int64_t> rows_by_file = stream->rows_by_file();
-  std::string description =
-      absl::StrCat(files.paths.size(), " ", TypeOf(files.type).name, files.paths.size() == 1 ? " file" : " files");
+  std::string description = absl::StrCat(files.paths.size(), " ", TypeOf(files.type).name,
+                                         files.paths.size() == 1 ? " file" : " files");
 
   CutOptions cut;
   cut.batch_size = options.batch_size;
@@ -381,12 +411,14 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
     absl::StrAppend(&description, ", ", rows, " rows");
   }
 
-  PEPNET_ASSIGN_OR_RETURN(
-      auto decoder, BatchDecoder::Create(config, options, files.type, std::move(plan), std::move(reserved_schema)));
+  PEPNET_ASSIGN_OR_RETURN(auto decoder,
+                          BatchDecoder::Create(config, options, files.type, std::move(plan),
+                                               std::move(reserved_schema)));
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int decoding_threads = std::clamp(config.data.num_workers, 1, cores);
   const ReadShape shape = {!TypeOf(files.type).decoded_in_groups, options.shuffle,
-                           static_cast<double>(stream->largest_row_group()), static_cast<double>(cut.batch_size),
+                           static_cast<double>(stream->largest_row_group()),
+                           static_cast<double>(cut.batch_size),
                            static_cast<double>(options.worker_count)};
   std::string sharing;
   std::unique_ptr<RowSequence> sequence;
@@ -398,9 +430,10 @@ StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Open(const JobConfig& config
   } else {
     sequence = std::move(stream);
   }
-  return std::unique_ptr<BatchLoader>(new BatchLoader(std::make_unique<Pipeline>(
-      BatchCutter(std::move(sequence), cut), std::move(decoder), decoding_threads, rows, std::move(description),
-      std::move(sharing), std::move(shared_with), std::move(rows_by_file))));
+  return std::unique_ptr<BatchLoader>(new BatchLoader(
+      std::make_unique<Pipeline>(BatchCutter(std::move(sequence), cut), std::move(decoder),
+                                 decoding_threads, rows, std::move(description), std::move(sharing),
+                                 std::move(shared_with), std::move(rows_by_file))));
 }
 
 }  // namespace pepnet

@@ -39,15 +39,17 @@ StatusOr<std::optional<CutBatch>> BatchCutter::Next() {
       batch.last_in_epoch = following_.ok() && !following_->has_value();
       // The position names the next row to be trained, so a checkpoint that stores it loses no row
       // and repeats none (law L4). With drop_remainder the last full batch ends the pass.
-      batch.position_after = batch.last_in_epoch ? DataPosition{epoch_ + 1, 0} : DataPosition{epoch_, handed_rows_};
+      batch.position_after =
+          batch.last_in_epoch ? DataPosition{epoch_ + 1, 0} : DataPosition{epoch_, handed_rows_};
       return batch;
     }
     // An epoch without any batch would repeat for ever.
     const bool whole_input = epoch_start_ == 0 && options_.range_end < 0;
     if (whole_input && handed_rows_ == 0) {
       if (cut_rows_ == 0) return InvalidInput("the input has no rows");
-      return InvalidInput("the input has ", cut_rows_, " rows, fewer than one global batch of ", global_batch_size_,
-                          " rows, and drop_remainder drops them all; lower batch_size or unset drop_remainder");
+      return InvalidInput(
+          "the input has ", cut_rows_, " rows, fewer than one global batch of ", global_batch_size_,
+          " rows, and drop_remainder drops them all; lower batch_size or unset drop_remainder");
     }
     in_epoch_ = false;
     epoch_start_ = 0;
@@ -61,8 +63,8 @@ Status BatchCutter::BeginEpoch() {
   // A shuffled epoch resumes at the start of a window, whose rows are needed once more: the
   // permutation is a function of (seed, epoch, window), so the rows before the position are known
   // to have been trained, and are left out by their place in it.
-  const int64_t first =
-      options_.shuffle ? epoch_start_ / window_rows_ * window_rows_ : options_.range_begin + epoch_start_;
+  const int64_t first = options_.shuffle ? epoch_start_ / window_rows_ * window_rows_
+                                         : options_.range_begin + epoch_start_;
   PEPNET_ASSIGN_OR_RETURN(int64_t found, rows_->Begin(first));
   const bool inside_window = options_.shuffle && epoch_start_ > first;
   if (inside_window && found == first) {
@@ -72,8 +74,9 @@ Status BatchCutter::BeginEpoch() {
   // A position beyond the end must not pass for an epoch that is over: it means other data (law
   // L7).
   if (found < (inside_window ? epoch_start_ : first)) {
-    return InvalidInput("the data position to resume from is row ", epoch_start_, " of epoch ", epoch_,
-                        ", but the input has only ", found, " rows; was the input changed?");
+    return InvalidInput("the data position to resume from is row ", epoch_start_, " of epoch ",
+                        epoch_, ", but the input has only ", found,
+                        " rows; was the input changed?");
   }
   return absl::OkStatus();
 }
@@ -92,7 +95,8 @@ StatusOr<std::optional<CutBatch>> BatchCutter::Cut() {
 Status BatchCutter::CutInOrder(CutBatch* batch) {
   int64_t size = global_batch_size_;
   if (options_.range_end >= 0) {
-    size = std::min(size, std::max<int64_t>(0, options_.range_end - options_.range_begin - cut_rows_));
+    size =
+        std::min(size, std::max<int64_t>(0, options_.range_end - options_.range_begin - cut_rows_));
   }
   // A global batch is cut into slices of batch_size rows, of which the last ones may be short:
   //   | before: skipped | own: read | behind: skipped |      0 <= own <= batch_size
@@ -126,8 +130,9 @@ Status BatchCutter::LoadWindow(int64_t window) {
 Status BatchCutter::PickOwn(const std::vector<int64_t>& own, RowSelection* selection) const {
   // Each buffered piece gets one Pick(), since a pick decodes at once all that it is asked for; the
   // rows then go back to the order of the batch by `place`.
-  std::vector<std::vector<int64_t>> wanted(buffered_.size());  // of each of buffered_, in the order of the batch
-  std::vector<size_t> place;                               // in buffered_, of each own row
+  // Of each of buffered_, in the order of the batch.
+  std::vector<std::vector<int64_t>> wanted(buffered_.size());
+  std::vector<size_t> place;  // in buffered_, of each own row
   place.reserve(own.size());
   for (const int64_t row : own) {
     const auto start = std::upper_bound(buffered_start_.begin(), buffered_start_.end(), row) - 1;
@@ -139,7 +144,8 @@ Status BatchCutter::PickOwn(const std::vector<int64_t>& own, RowSelection* selec
   for (size_t h = 0; h < buffered_.size(); ++h) {
     if (wanted[h].empty()) continue;
     PEPNET_ASSIGN_OR_RETURN(picked[h], buffered_[h]->Pick(wanted[h]));
-    chunk_of[h] = static_cast<int>(selection->chunks.size());  // a batch may cross windows, see CutShuffled
+    // A batch may cross windows, see CutShuffled.
+    chunk_of[h] = static_cast<int>(selection->chunks.size());
     selection->chunks.push_back(picked[h].chunk);
   }
   std::vector<size_t> taken(buffered_.size(), 0);
@@ -163,7 +169,8 @@ Status BatchCutter::CutShuffled(CutBatch* batch) {
     // its own rows without drawing those of others, and a resumed run finds its place (laws L2,
     // L4).
     const KeyedPermutation permutation(
-        RandomKey(options_.seed, RandomPurpose::kShuffle, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(window)),
+        RandomKey(options_.seed, RandomPurpose::kShuffle, static_cast<uint64_t>(epoch_),
+                  static_cast<uint64_t>(window)),
         static_cast<uint64_t>(rows));
     std::vector<int64_t> own;  // rows of the window, in the order of the batch
     // These are the rows at those of the batch's positions [own_begin, own_end) that lie in this

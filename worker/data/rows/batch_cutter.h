@@ -1,10 +1,11 @@
-// BatchCutter: cuts the sequence of input rows into global batches and picks one worker's rows of each, without encoding
-// them.
+// BatchCutter: cuts the sequence of input rows into global batches and picks one worker's rows of
+// each, without encoding them.
 //
-// Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are skipped. With shuffle the rows
-//          of one window are buffered: window k of an epoch is rows [k*S, (k+1)*S) of the input, S = shuffle_buffer_size *
-//          G (the last one is shorter), and its i-th row is the input's row k*S + P(i), P the keyed permutation of the
-//          window's rows under (seed, epoch, k). Of CSV files only this worker's rows are decoded.
+// Order:   see BatchLoader. Without shuffle only this worker's rows are read, the others are
+//          skipped. With shuffle the rows of one window are buffered: window k of an epoch is rows
+//          [k*S, (k+1)*S) of the input, S = shuffle_buffer_size * G (the last one is shorter), and
+//          its i-th row is the input's row k*S + P(i), P the keyed permutation of the window's rows
+//          under (seed, epoch, k). Of CSV files only this worker's rows are decoded.
 // Look-ahead: a batch is handed out once it is known whether another one follows in the epoch.
 // Threads: used by one thread. Failure: an error is returned after all batches that lie before it.
 #pragma once
@@ -33,7 +34,8 @@ struct CutOptions {
   bool drop_remainder = false;
   int64_t max_epochs = 1;  // 0: endless
   DataPosition start;
-  // Only the rows [range_begin, range_end) of the input; -1: to its end. Not together with shuffle or start.
+  // Only the rows [range_begin, range_end) of the input; -1: to its end. Not together with shuffle
+  // or start.
   int64_t range_begin = 0, range_end = -1;
 };
 
@@ -73,7 +75,8 @@ class BatchCutter {
   int64_t epoch_;
   int64_t epoch_start_;  // rows of this epoch that a resumed run leaves out
   bool in_epoch_ = false;
-  int64_t cut_rows_ = 0;                         // rows of this epoch that lie in batches already cut
+  // rows of this epoch that lie in batches already cut
+  int64_t cut_rows_ = 0;
   int64_t handed_rows_ = 0;                      // ... in batches already handed out
   StatusOr<std::optional<CutBatch>> following_;  // the look-ahead; valid if in_epoch_
 

@@ -1,5 +1,5 @@
-// CellColumn: the cells of one feature for the rows of a selection, either those of a column of the files or computed
-// ones.
+// CellColumn: the cells of one feature for the rows of a selection, either those of a column of the
+// files or computed ones.
 //
 // Ownership: refers to the selection, keeps its arrays alive.
 #pragma once
@@ -18,7 +18,8 @@ class CellColumn {
   CellColumn(const RowSelection& selection, std::vector<ColumnView> views)
       : selection_(&selection), views_(std::move(views)) {}
   // Cell i belongs to the i-th row of the selection.
-  CellColumn(const RowSelection& selection, ColumnView computed) : selection_(&selection), is_computed_(true) {
+  CellColumn(const RowSelection& selection, ColumnView computed)
+      : selection_(&selection), is_computed_(true) {
     views_.push_back(std::move(computed));
   }
 
@@ -36,8 +37,8 @@ class CellColumn {
     return is_computed_ ? Cell{&views_[0], place} : Cell{&views_[chunk], row};
   }
 
-  // Calls visit(view, row of the view), which returns Status, for every cell in order; stops at the first error, which
-  // gets the file, the row and `name`, the name of the column, in front.
+  // Calls visit(view, row of the view), which returns Status, for every cell in order; stops at the
+  // first error, which gets the file, the row and `name`, the name of the column, in front.
   template <typename Visit>
   Status ForEach(const std::string& name, Visit visit) const {
     int64_t place = 0;
@@ -46,7 +47,8 @@ class CellColumn {
       const Status status = visit(*cell.view, cell.row);
       return status.ok() ? status : AtCell(selection_->chunks[chunk], row, name, status);
     };
-    return is_computed_ ? ForEachRow(*selection_, visit_row) : ForEachRow(*selection_, views_, visit_row);
+    return is_computed_ ? ForEachRow(*selection_, visit_row)
+                        : ForEachRow(*selection_, views_, visit_row);
   }
 
  private:

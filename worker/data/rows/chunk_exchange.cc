@@ -32,7 +32,8 @@ constexpr uint32_t kMagic = 0x31434b43;  // "CKC1"
 constexpr size_t kMaxText = 16384;       // of an error in one packet
 constexpr std::chrono::milliseconds kRetry(20);
 constexpr int kSeals =
-    F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;  // of rows on their way: nobody changes them any more
+    // Of rows on their way: nobody changes them any more.
+    F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
 // The name of a member's listener.
 std::string ListenerName(const ReaderGroup& group, int index) {
@@ -60,17 +61,20 @@ struct ChunkHeader {
 // user, than one process may have open. The loaders of `count` members may have so many under way
 // that nobody takes yet.
 Status RaiseDescriptorLimit(int count) {
-  const rlim_t needed = 2 * static_cast<rlim_t>(count) * static_cast<rlim_t>(count - 1) * ChunkExchange::kUnclaimed;
+  const rlim_t needed =
+      2 * static_cast<rlim_t>(count) * static_cast<rlim_t>(count - 1) * ChunkExchange::kUnclaimed;
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return SystemError("cannot read the limit of open files");
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return SystemError("cannot read the limit of open files");
+  }
   if (limit.rlim_cur >= needed || geteuid() == 0) return absl::OkStatus();
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
   if (limit.rlim_max >= needed && setrlimit(RLIMIT_NOFILE, &limit) == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("this process may have ", before, " files open (at most ", limit.rlim_max, "), ", count,
-                   " workers of one host that share the reading need ", needed,
-                   ": raise the limit (ulimit -n), or let each worker read alone with --share_reader=off"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "this process may have ", before, " files open (at most ", limit.rlim_max, "), ", count,
+      " workers of one host that share the reading need ", needed,
+      ": raise the limit (ulimit -n), or let each worker read alone with --share_reader=off"));
 }
 
 // Memory of another process, unmapped with the object.
@@ -82,7 +86,8 @@ class MappedBuffer : public arrow::Buffer {
 
 Status WriteRows(const arrow::RecordBatch& rows, int fd) {
   const auto write = [&]() -> arrow::Status {
-    ARROW_ASSIGN_OR_RAISE(auto out, arrow::io::FileOutputStream::Open(dup(fd)));  // closes its descriptor
+    // Closes its descriptor.
+    ARROW_ASSIGN_OR_RAISE(auto out, arrow::io::FileOutputStream::Open(dup(fd)));
     auto options = arrow::ipc::IpcWriteOptions::Defaults();
     // The columns begin on cache lines, as those that this process decodes itself.
     options.alignment = 64;
@@ -95,8 +100,9 @@ Status WriteRows(const arrow::RecordBatch& rows, int fd) {
   const arrow::Status status = write();
   if (status.ok()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
-      "cannot put ", rows.num_rows(), " rows into memory shared with the other workers of this host: ",
-      status.message(), "; give the host more memory, or let each worker read alone with --share_reader=off"));
+      "cannot put ", rows.num_rows(),
+      " rows into memory shared with the other workers of this host: ", status.message(),
+      "; give the host more memory, or let each worker read alone with --share_reader=off"));
 }
 
 // Puts the rows of `chunk` into a memory file.
@@ -107,7 +113,9 @@ StatusOr<OwnedFd> MemoryOf(const SharedChunk& chunk, int64_t* bytes) {
   PEPNET_RETURN_IF_ERROR(WriteRows(*chunk.rows, memory.get()));
   // The memory is sealed before anybody sees it: takers check the rows once and then read them in
   // place, and a later write would go unchecked.
-  if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return SystemError("cannot seal the memory of decoded rows");
+  if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) {
+    return SystemError("cannot seal the memory of decoded rows");
+  }
   *bytes = lseek(memory.get(), 0, SEEK_END);
   return memory;
 }
@@ -135,8 +143,12 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   std::memcpy(&header, packet.data(), sizeof(header));
   // The peer is a process of the same user, but not therefore of this program: every number is
   // checked before it sizes or indexes anything.
-  if (header.magic != kMagic || header.kind > static_cast<uint32_t>(SharedChunk::Kind::kError)) return false;
-  if (header.file < 0 || header.first_row < 0 || header.row_count < 0 || header.memory_bytes < 0) return false;
+  if (header.magic != kMagic || header.kind > static_cast<uint32_t>(SharedChunk::Kind::kError)) {
+    return false;
+  }
+  if (header.file < 0 || header.first_row < 0 || header.row_count < 0 || header.memory_bytes < 0) {
+    return false;
+  }
   if (header.row_count > INT64_MAX - header.first_row) return false;
   chunk->kind = static_cast<SharedChunk::Kind>(header.kind);
   chunk->ends_turn = header.ends_turn != 0;
@@ -147,7 +159,8 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
   chunk->row_count = header.row_count;
   chunk->memory_bytes = header.memory_bytes;
   if (chunk->kind == SharedChunk::Kind::kError) {
-    chunk->error = Status(static_cast<absl::StatusCode>(header.error_code), packet.substr(sizeof(header)));
+    chunk->error =
+        Status(static_cast<absl::StatusCode>(header.error_code), packet.substr(sizeof(header)));
     if (chunk->error.ok()) return false;
   }
   // Rows without memory, or memory without rows, are a broken packet.
@@ -158,12 +171,16 @@ bool ParsePacket(const std::string& packet, SharedChunk* chunk) {
 // is read, which would end the process, nor changes after it was checked.
 Status CheckMemory(int memory, int64_t bytes) {
   struct stat about {};
-  if (fstat(memory, &about) != 0)
+  if (fstat(memory, &about) != 0) {
     return SystemError("cannot look at rows that another worker of this host has decoded");
+  }
   const int seals = S_ISREG(about.st_mode) ? fcntl(memory, F_GET_SEALS) : -1;
-  if (bytes > 0 && about.st_size == bytes && seals >= 0 && (seals & kSeals) == kSeals) return absl::OkStatus();
+  if (bytes > 0 && about.st_size == bytes && seals >= 0 && (seals & kSeals) == kSeals) {
+    return absl::OkStatus();
+  }
   return absl::DataLossError(
-      absl::StrCat("rows that another worker of this host has decoded are not sealed memory of ", bytes, " bytes"));
+      absl::StrCat("rows that another worker of this host has decoded are not sealed memory of ",
+                   bytes, " bytes"));
 }
 
 // `type` with texts as bytes, also within lists, maps and dictionaries.
@@ -171,7 +188,9 @@ std::shared_ptr<arrow::DataType> WithoutTexts(const std::shared_ptr<arrow::DataT
   if (type->id() == arrow::Type::STRING) return arrow::binary();
   if (type->id() == arrow::Type::LARGE_STRING) return arrow::large_binary();
   if (type->id() == arrow::Type::STRING_VIEW) return arrow::binary_view();
-  const auto below = [&](int i) { return type->field(i)->WithType(WithoutTexts(type->field(i)->type())); };
+  const auto below = [&](int i) {
+    return type->field(i)->WithType(WithoutTexts(type->field(i)->type()));
+  };
   if (type->id() == arrow::Type::LIST) return arrow::list(below(0));
   if (type->id() == arrow::Type::LARGE_LIST) return arrow::large_list(below(0));
   if (type->id() == arrow::Type::MAP) return std::make_shared<arrow::MapType>(below(0));
@@ -182,7 +201,8 @@ std::shared_ptr<arrow::DataType> WithoutTexts(const std::shared_ptr<arrow::DataT
   }
   if (type->id() != arrow::Type::DICTIONARY) return type;
   const auto& dictionary = static_cast<const arrow::DictionaryType&>(*type);
-  return arrow::dictionary(dictionary.index_type(), WithoutTexts(dictionary.value_type()), dictionary.ordered());
+  return arrow::dictionary(dictionary.index_type(), WithoutTexts(dictionary.value_type()),
+                           dictionary.ordered());
 }
 
 std::shared_ptr<arrow::ArrayData> WithoutTexts(const arrow::ArrayData& data) {
@@ -211,14 +231,18 @@ Status SharedChunk::Open() {
   PEPNET_RETURN_IF_ERROR(CheckMemory(memory.get(), memory_bytes));
   // MAP_POPULATE maps all pages at once: every row of the chunk will be read, and a page fault each
   // would cost more.
-  void* data = mmap(nullptr, static_cast<size_t>(memory_bytes), PROT_READ, MAP_SHARED | MAP_POPULATE, memory.get(), 0);
-  if (data == MAP_FAILED) return SystemError("cannot map rows that another worker of this host has decoded");
+  void* data = mmap(nullptr, static_cast<size_t>(memory_bytes), PROT_READ,
+                    MAP_SHARED | MAP_POPULATE, memory.get(), 0);
+  if (data == MAP_FAILED) {
+    return SystemError("cannot map rows that another worker of this host has decoded");
+  }
   // The mapping keeps the memory; a descriptor for each mapped chunk would run into the limit.
   memory = OwnedFd();
-  const auto buffer = std::make_shared<MappedBuffer>(static_cast<const uint8_t*>(data), memory_bytes);
+  const auto buffer =
+      std::make_shared<MappedBuffer>(static_cast<const uint8_t*>(data), memory_bytes);
   const auto read = [&]() -> arrow::Status {
-    ARROW_ASSIGN_OR_RAISE(auto reader,
-                          arrow::ipc::RecordBatchStreamReader::Open(std::make_shared<arrow::io::BufferReader>(buffer)));
+    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(
+                                           std::make_shared<arrow::io::BufferReader>(buffer)));
     ARROW_RETURN_NOT_OK(reader->ReadNext(&rows));
     // The rows are checked once, here: what reads the columns afterwards trusts their offsets and
     // indices.
@@ -228,22 +252,26 @@ Status SharedChunk::Open() {
   if (!status.ok() || rows == nullptr || rows->num_rows() != row_count) {
     const int64_t found = status.ok() && rows != nullptr ? rows->num_rows() : 0;
     rows = nullptr;
-    return absl::DataLossError(
-        absl::StrCat("rows that another worker of this host has decoded cannot be read: ",
-                     status.ok() ? absl::StrCat("expected ", row_count, ", found ", found) : status.message()));
+    return absl::DataLossError(absl::StrCat(
+        "rows that another worker of this host has decoded cannot be read: ",
+        status.ok() ? absl::StrCat("expected ", row_count, ", found ", found) : status.message()));
   }
   return absl::OkStatus();
 }
 
 ChunkExchange::ChunkExchange(const ReaderGroup& group)
-    : group_(group), stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), claim_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    : group_(group),
+      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      claim_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 ChunkExchange::~ChunkExchange() = default;
 
 StatusOr<std::unique_ptr<ChunkExchange>> ChunkExchange::Join(const ReaderGroup& group) {
   std::unique_ptr<ChunkExchange> exchange(new ChunkExchange(group));
   PEPNET_RETURN_IF_ERROR(RaiseDescriptorLimit(group.count()));
-  if (!exchange->stop_.valid() || !exchange->claim_.valid()) return SystemError("cannot make an eventfd");
+  if (!exchange->stop_.valid() || !exchange->claim_.valid()) {
+    return SystemError("cannot make an eventfd");
+  }
   PEPNET_RETURN_IF_ERROR(exchange->Connect());
   return exchange;
 }
@@ -259,7 +287,8 @@ class ChunkExchange::Patience {
     if (waited < group_.timeout_s) return absl::OkStatus();
     return absl::DeadlineExceededError(
         absl::StrCat("waited ", absl::SixDigits(waited), " s for ", group_.members[member],
-                     ", on this host, to share the reading of the input files; --share_reader=off lets each worker "
+                     ", on this host, to share the reading of the input files; --share_reader=off "
+                     "lets each worker "
                      "read alone"));
   }
 
@@ -273,7 +302,8 @@ Status ChunkExchange::Connect() {
   const Patience patience(group_);
   // Listening comes before connecting. Every member does both in this order, so each finds the
   // others' listeners sooner or later, and no order of starting can make a circle of waits.
-  PEPNET_ASSIGN_OR_RETURN(FdListener listener, FdListener::Listen(ListenerName(group_, group_.index), group_.count()));
+  PEPNET_ASSIGN_OR_RETURN(FdListener listener,
+                          FdListener::Listen(ListenerName(group_, group_.index), group_.count()));
   givers_.resize(group_.members.size());
   takers_.resize(group_.members.size());
   PEPNET_RETURN_IF_ERROR(FindGivers(patience));
@@ -380,11 +410,15 @@ Status ChunkExchange::WaitForClaims() {
     // The claims so far are looked at before the poll: without a reason to wait, it only collects
     // claims that have come.
     const bool wait = TooManyUnclaimed();
-    if (poll(entries.data(), entries.size(), wait ? -1 : 0) < 0 && errno != EINTR) return SystemError("poll");
+    if (poll(entries.data(), entries.size(), wait ? -1 : 0) < 0 && errno != EINTR) {
+      return SystemError("poll");
+    }
     if (entries[0].revents != 0) return Cancelled();
     if (entries[1].revents != 0) {
       uint64_t ignored = 0;
-      if (read(claim_.get(), &ignored, sizeof(ignored)) < 0 && errno != EAGAIN) return SystemError("eventfd");
+      if (read(claim_.get(), &ignored, sizeof(ignored)) < 0 && errno != EAGAIN) {
+        return SystemError("eventfd");
+      }
     }
     for (size_t t = 0; t < takers_.size(); ++t) {
       if (entries[2 + t].revents == 0 || !takers_[t].channel.open()) continue;
@@ -412,7 +446,9 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
     lock.Unlock();
     const uint64_t one = 1;
     // WaitForClaims() sleeps in poll() and is woken by this, as by the others' bytes.
-    if (write(claim_.get(), &one, sizeof(one)) < 0 && errno != EAGAIN) return SystemError("eventfd");
+    if (write(claim_.get(), &one, sizeof(one)) < 0 && errno != EAGAIN) {
+      return SystemError("eventfd");
+    }
     return chunk;
   }
   FdChannel& giver = givers_[member];
@@ -424,12 +460,14 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   if (entries[0].revents != 0) return Cancelled();
   SharedChunk chunk;
   std::string packet;
-  PEPNET_ASSIGN_OR_RETURN(const bool received, giver.Receive(sizeof(ChunkHeader) + kMaxText, &packet, &chunk.memory));
+  PEPNET_ASSIGN_OR_RETURN(const bool received,
+                          giver.Receive(sizeof(ChunkHeader) + kMaxText, &packet, &chunk.memory));
   if (!received) {
     return absl::AbortedError(absl::StrCat(group_.members[member], ", on this host, has gone"));
   }
   if (!ParsePacket(packet, &chunk)) {
-    return absl::DataLossError(absl::StrCat("a packet of ", packet.size(), " bytes from ", group_.members[member],
+    return absl::DataLossError(absl::StrCat("a packet of ", packet.size(), " bytes from ",
+                                            group_.members[member],
                                             ", on this host, is no chunk of rows"));
   }
   const char claim = 1;

@@ -24,7 +24,8 @@ Address AddressOf(const std::string& name) {
   result.address.sun_family = AF_UNIX;
   // A name that is too long is cut alike on both ends, so they still meet.
   const size_t size = std::min(name.size(), sizeof(result.address.sun_path) - 1);
-  std::memcpy(result.address.sun_path + 1, name.data(), size);  // the leading zero byte makes the name abstract
+  // The leading zero byte makes the name abstract.
+  std::memcpy(result.address.sun_path + 1, name.data(), size);
   result.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + size);
   return result;
 }
@@ -47,7 +48,8 @@ Status SystemError(const std::string& what) {
   return absl::UnavailableError(absl::StrCat(what, ": ", std::strerror(errno)));
 }
 
-StatusOr<std::optional<FdChannel>> FdChannel::Connect(const std::string& name, const std::string& hello) {
+StatusOr<std::optional<FdChannel>> FdChannel::Connect(const std::string& name,
+                                                      const std::string& hello) {
   const Address address = AddressOf(name);
   // The socket does not block until it is connected: a full queue of the listener must not hold the
   // caller. All three failures mean "try again": nobody listens yet, a stranger listens, or the
@@ -105,7 +107,8 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
     got = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
   } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return SystemError("cannot receive rows of another worker");
-  for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr; head = CMSG_NXTHDR(&message, head)) {
+  for (cmsghdr* head = CMSG_FIRSTHDR(&message); got > 0 && head != nullptr;
+       head = CMSG_NXTHDR(&message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
     // There is room for a second one, for alignment: what a peer puts there is closed, or it would
     // stay open for ever.

@@ -47,12 +47,14 @@ std::string SocketSpace() {
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::string boot_id;
   char network[64] = {};
-  if (!std::getline(boot, boot_id) || readlink("/proc/self/ns/net", network, sizeof(network) - 1) <= 0) return "";
+  if (!std::getline(boot, boot_id) ||
+      readlink("/proc/self/ns/net", network, sizeof(network) - 1) <= 0)
+    return "";
   return absl::StrCat(boot_id, " ", network, " ", geteuid());
 }
 
-ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, const std::string& job,
-                          const std::vector<std::string>& secrets) {
+ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker,
+                          const std::string& job, const std::vector<std::string>& secrets) {
   ReaderGroup group;
   for (size_t other = 0; other < spaces.size(); ++other) {
     if (static_cast<int>(other) == worker) {
@@ -64,7 +66,8 @@ ReaderGroup GroupOfWorker(const std::vector<std::string>& spaces, int worker, co
     if (!secrets.empty()) group.secrets.push_back(secrets[other]);
   }
   // Two groups of one job differ in their first member, two jobs in the hash.
-  group.name = absl::StrFormat("%016x-%s", std::hash<std::string>()(job), group.members.front().substr(7));
+  group.name =
+      absl::StrFormat("%016x-%s", std::hash<std::string>()(job), group.members.front().substr(7));
   return group;
 }
 

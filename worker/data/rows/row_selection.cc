@@ -2,14 +2,15 @@
 
 namespace pepnet {
 
-StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column, bool nested) {
+StatusOr<std::vector<ColumnView>> ViewColumn(const RowSelection& selection, int column,
+                                             bool nested) {
   std::vector<ColumnView> views;
   views.reserve(selection.chunks.size());
   for (const RowChunk& chunk : selection.chunks) {
     StatusOr<ColumnView> view = ColumnView::Make(chunk.rows->column(column), nested);
     if (!view.ok()) {
-      return Annotate(view.status(),
-                      absl::StrCat("'", *chunk.path, "' column '", chunk.rows->column_name(column), "'"));
+      return Annotate(view.status(), absl::StrCat("'", *chunk.path, "' column '",
+                                                  chunk.rows->column_name(column), "'"));
     }
     views.push_back(std::move(view).value());
   }
@@ -25,7 +26,8 @@ std::string DescribeOrigin(const RowSelection& selection) {
   const int64_t from = first_chunk.Number(first.begin) + 1;
   const int64_t to = last_chunk.Number(last.begin + last.count - 1) + 1;
   if (*first_chunk.path != *last_chunk.path) {
-    return absl::StrCat("'", *first_chunk.path, "' row ", from, " to '", *last_chunk.path, "' row ", to);
+    return absl::StrCat("'", *first_chunk.path, "' row ", from, " to '", *last_chunk.path, "' row ",
+                        to);
   }
   // Runs that follow one another without a gap, or rows picked by a shuffle.
   const bool in_order = to - from + 1 == selection.rows;

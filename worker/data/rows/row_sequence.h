@@ -1,8 +1,8 @@
-// RowSequence: the rows of all input files in their order (LoaderOptions), as one sequence that is walked once per
-// epoch.
+// RowSequence: the rows of all input files in their order (LoaderOptions), as one sequence that is
+// walked once per epoch.
 //
-// Two implementations, RowStream (reads the files itself) and SharedRows (the workers of one host read them together), that
-// give the same rows and run one conformance test.
+// Two implementations, RowStream (reads the files itself) and SharedRows (the workers of one host
+// read them together), that give the same rows and run one conformance test.
 // Threads: used by one thread, Stop() and WaitingFor() by any. Failure: as RowReader.
 #pragma once
 
@@ -23,13 +23,15 @@ class RowSequence {
  public:
   virtual ~RowSequence() = default;
 
-  // Stands at row `first_row` of the sequence. Returns how many rows lie before: fewer only if the input has no more.
-  // Precondition: the first call, or the end of the sequence has been met since the last one (Read, Hold or Skip gave
-  // fewer rows than asked for).
+  // Stands at row `first_row` of the sequence. Returns how many rows lie before: fewer only if the
+  // input has no more.
+  // Precondition: the first call, or the end of the sequence has been met since the last one (Read,
+  // Hold or Skip gave fewer rows than asked for).
   virtual StatusOr<int64_t> Begin(int64_t first_row) = 0;
   // Appends up to `max_rows` rows to the selection; fewer only at the end of the last file.
   virtual Status Read(int64_t max_rows, RowSelection* selection) = 0;
-  // Appends up to `max_rows` rows, of which some will be picked; fewer only at the end of the last file.
+  // Appends up to `max_rows` rows, of which some will be picked; fewer only at the end of the last
+  // file.
   virtual Status Buffer(int64_t max_rows, BufferedRowsList* buffered) = 0;
   // Passes over up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
@@ -38,7 +40,8 @@ class RowSequence {
   virtual ReadCounts counts() const = 0;
   // Ends calls that wait for others, now and later, with Cancelled.
   virtual void Stop() {}
-  // What the thread in Read, Hold or Skip waits for at this moment: "rows ... from worker 3"; "" if for nobody.
+  // What the thread in Read, Hold or Skip waits for at this moment: "rows ... from worker 3"; "" if
+  // for nobody.
   virtual std::string WaitingFor() const { return ""; }
 };
 

@@ -39,11 +39,12 @@ class RowStream : public RowSequence {
   StatusOr<int64_t> Skip(int64_t max_rows) override;
   ReadCounts counts() const override { return *counts_; }
 
-  // ---- file by file, for SharedRows --------------------------------------------------------------------------------
-  // RowReader::RowsTogether() of the file in which the next row lies, whose index goes to *file. 0 at the end of the last
-  // file. Of CSV files the file may have fewer rows, even none.
+  // ---- file by file, for SharedRows -------------------------------------------------------------
+  // RowReader::RowsTogether() of the file in which the next row lies, whose index goes to *file. 0
+  // at the end of the last file. Of CSV files the file may have fewer rows, even none.
   StatusOr<int64_t> RowsTogether(size_t* file);
-  // Of that file only: up to `max_rows` rows, none at its end, where the next call goes to the next file.
+  // Of that file only: up to `max_rows` rows, none at its end, where the next call goes to the next
+  // file.
   StatusOr<RowChunk> ReadInFile(int64_t max_rows);
   StatusOr<int64_t> SkipInFile(int64_t max_rows);
 
@@ -56,8 +57,10 @@ class RowStream : public RowSequence {
   const InputFiles files_;
   const FileFormat format_;
   const std::vector<std::string> columns_;
-  const std::shared_ptr<ReadCounts> counts_ = std::make_shared<ReadCounts>();  // shared with rows that readers hold
-  std::vector<int64_t> file_rows_;                                             // by file; empty if not known
+  // Shared with rows that readers hold.
+  const std::shared_ptr<ReadCounts> counts_ = std::make_shared<ReadCounts>();
+  // By file; empty if not known.
+  std::vector<int64_t> file_rows_;
   int64_t known_rows_ = -1;
   int64_t largest_row_group_ = 0;
   size_t file_ = 0;

@@ -9,7 +9,8 @@
 
 namespace pepnet {
 
-StatusOr<std::unique_ptr<SharedRows>> SharedRows::Join(std::unique_ptr<RowStream> stream, const ReaderGroup& group) {
+StatusOr<std::unique_ptr<SharedRows>> SharedRows::Join(std::unique_ptr<RowStream> stream,
+                                                       const ReaderGroup& group) {
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<ChunkExchange> exchange, ChunkExchange::Join(group));
   return std::unique_ptr<SharedRows>(new SharedRows(std::move(stream), group, std::move(exchange)));
 }
@@ -77,7 +78,8 @@ void SharedRows::GiveLoop() {
     }
     changed_.NotifyAll();
     if (!found) return;
-    if (const Status status = Caught([&] { return GiveEpoch(epoch); }); !status.ok()) {  // it has been given, too
+    // It has been given, too.
+    if (const Status status = Caught([&] { return GiveEpoch(epoch); }); !status.ok()) {
       MutexLock lock(&mutex_);
       gave_up_ = status;  // for a Begin() that comes later
       changed_.NotifyAll();
@@ -119,7 +121,8 @@ Status SharedRows::GiveEpoch(int64_t epoch) {
   // The error takes this member's next turn, counted from the one under work.
   error.turn = turn + (group_.index - turn % count + count) % count;
   error.error = status;
-  if (!absl::IsCancelled(status)) (void)exchange_->Give(std::move(error));  // returns the error itself
+  // Returns the error itself.
+  if (!absl::IsCancelled(status)) (void)exchange_->Give(std::move(error));
   return status;
 }
 
@@ -158,7 +161,9 @@ StatusOr<int64_t> SharedRows::GiveTurn(int64_t epoch, int64_t turn, size_t file,
 // ---- the thread that walks the sequence ---------------------------------------------------------
 
 StatusOr<int64_t> SharedRows::Begin(int64_t first_row) {
-  if (!ended_) return absl::InternalError("an epoch of shared rows was begun before the last one had ended");
+  if (!ended_) {
+    return absl::InternalError("an epoch of shared rows was begun before the last one had ended");
+  }
   // The walker asks, and the thread "share" answers: the stream belongs to that thread alone.
   MutexLock lock(&mutex_);
   wanted_ = first_row;
@@ -189,8 +194,9 @@ Status SharedRows::Refill() {
     }
     StatusOr<SharedChunk> taken = exchange_->Take(giver);
     if (!taken.ok()) {
-      return absl::IsCancelled(taken.status()) ? taken.status()
-                                               : Annotate(taken.status(), absl::StrCat("waiting for ", WaitingFor()));
+      return absl::IsCancelled(taken.status())
+                 ? taken.status()
+                 : Annotate(taken.status(), absl::StrCat("waiting for ", WaitingFor()));
     }
     {
       MutexLock lock(&mutex_);
@@ -202,11 +208,12 @@ Status SharedRows::Refill() {
     if (current_.kind == SharedChunk::Kind::kError) return current_.error;
     // A member that reads other files would shift the rows silently: its chunks are for other turns
     // (law L7).
-    if (current_.epoch != epoch_ || current_.turn != turn_ || current_.file >= static_cast<int64_t>(paths_.size())) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(group_.members[giver], " reads other input than ", group_.members[group_.index],
-                       " on the same host: it gave turn ", current_.turn, " of pass ", current_.epoch,
-                       ", expected was turn ", turn_, " of pass ", epoch_, "; were the input files changed?"));
+    if (current_.epoch != epoch_ || current_.turn != turn_ ||
+        current_.file >= static_cast<int64_t>(paths_.size())) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          group_.members[giver], " reads other input than ", group_.members[group_.index],
+          " on the same host: it gave turn ", current_.turn, " of pass ", current_.epoch,
+          ", expected was turn ", turn_, " of pass ", epoch_, "; were the input files changed?"));
     }
     switch (current_.kind) {
       case SharedChunk::Kind::kError:
@@ -219,7 +226,8 @@ Status SharedRows::Refill() {
         break;
       case SharedChunk::Kind::kRows:
         if (current_.ends_turn) ++turn_;
-        last_ = absl::StrCat("'", paths_[current_.file], "' row ", current_.first_row + current_.row_count);
+        last_ = absl::StrCat("'", paths_[current_.file], "' row ",
+                             current_.first_row + current_.row_count);
         continue;
     }
     // The kinds without rows leave nothing to use.
@@ -232,13 +240,16 @@ StatusOr<RowChunk> SharedRows::Use(int64_t max_rows) {
   PEPNET_RETURN_IF_ERROR(current_.Open());
   // The columns' order is part of the meaning of the cells: they are found by number from here on.
   if (current_.rows->schema()->field_names() != columns_) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "rows of '", paths_[current_.file], "' that another worker of this host has decoded have the columns ",
-        absl::StrJoin(current_.rows->schema()->field_names(), ", "), "; expected ", absl::StrJoin(columns_, ", ")));
+    return absl::FailedPreconditionError(
+        absl::StrCat("rows of '", paths_[current_.file],
+                     "' that another worker of this host has decoded have the columns ",
+                     absl::StrJoin(current_.rows->schema()->field_names(), ", "), "; expected ",
+                     absl::StrJoin(columns_, ", ")));
   }
   const int64_t count = std::min(max_rows, current_.row_count - used_);
   // A slice shares the memory of the chunk, which lives as long as a batch decodes from it.
-  RowChunk chunk{current_.rows->Slice(used_, count), std::make_shared<const std::string>(paths_[current_.file]),
+  RowChunk chunk{current_.rows->Slice(used_, count),
+                 std::make_shared<const std::string>(paths_[current_.file]),
                  current_.first_row + used_, nullptr};
   used_ += count;
   return chunk;

@@ -6,8 +6,8 @@
 
 namespace pepnet {
 
-// Rows that a shuffle permutes among themselves, counted from the start of a pass: `buffer_size` global batches of
-// `global_batch_size` rows.
+// Rows that a shuffle permutes among themselves, counted from the start of a pass: `buffer_size`
+// global batches of `global_batch_size` rows.
 inline int64_t ShuffleWindowRows(int64_t global_batch_size, int64_t buffer_size) {
   return global_batch_size * std::max<int64_t>(1, buffer_size);
 }

@@ -20,7 +20,8 @@ void LimitInteropThreads() {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseParameters* parameters,
+StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config,
+                                                 DenseParameters* parameters,
                                                  const ModelOptions& options) {
   return Guarded("create the model", [&]() -> StatusOr<std::unique_ptr<PepnetModel>> {
     LimitInteropThreads();
@@ -31,7 +32,8 @@ StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseP
         // The number of threads is part of what decides bits (fused_model.h), so it is the option's
         // where one is given.
         const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
-        return MakeFusedModel(config, parameters, options.seed, threads, {.workers = options.workers});
+        return MakeFusedModel(config, parameters, options.seed, threads,
+                              {.workers = options.workers});
       }
       // The log says so, because it costs time, and because the two engines agree up to rounding
       // only (law L7).

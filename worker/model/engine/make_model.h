@@ -7,9 +7,10 @@
 
 namespace pepnet {
 
-// A model of options.engine. Borrows `config` and `parameters`, whose values every call of the model reads anew. Logs it
-// where the fused engine was asked for and gives way.
-StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config, DenseParameters* parameters,
+// A model of options.engine. Borrows `config` and `parameters`, whose values every call of the
+// model reads anew. Logs it where the fused engine was asked for and gives way.
+StatusOr<std::unique_ptr<PepnetModel>> MakeModel(const JobConfig* config,
+                                                 DenseParameters* parameters,
                                                  const ModelOptions& options);
 
 }  // namespace pepnet

@@ -46,7 +46,8 @@ int64_t FusedBatch::WidthOf(size_t source) const {
                              : config_->model.embeddings[computed - encoders].width;
 }
 
-void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>& computed, bool by_domain) {
+void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>& computed,
+                       bool by_domain) {
   in_ = &input;
   rows_ = input.batch->rows;
   CheckOrDie(input.leaves.size() == leaves_, "one pointer per leaf");
@@ -62,7 +63,8 @@ void FusedBatch::Begin(const ModelInput& input, const std::vector<const float*>&
   // with them the bits, do not depend on the algorithm.
   std::iota(order_.begin(), order_.end(), 0);
   if (by_domain && config_->model.domain_label >= 0) {
-    std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) { return domain(a) < domain(b); });
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](int64_t a, int64_t b) { return domain(a) < domain(b); });
   }
   Sized(&input_, rows_ * input_width());
   if (!config_->model.domain) return;
@@ -81,7 +83,9 @@ void FusedBatch::Gather(int64_t begin, int64_t end) {
   if (model.uia) GatherGroup(Occurrence::Group::kUia, begin, end, Input(begin));
   // Without EPNet the main group is E and goes to its final place; with it, to the gate's input,
   // and EPNet writes E to Input.
-  if (!model.domain) return GatherGroup(Occurrence::Group::kMain, begin, end, Input(begin).Column(uia_width_));
+  if (!model.domain) {
+    return GatherGroup(Occurrence::Group::kMain, begin, end, Input(begin).Column(uia_width_));
+  }
   GatherGroup(Occurrence::Group::kDomain, begin, end, GateInput(begin));
   GatherGroup(Occurrence::Group::kMain, begin, end, GateInput(begin).Column(domain_width_));
 }
@@ -99,7 +103,8 @@ void FusedBatch::GatherGroup(Occurrence::Group group, int64_t begin, int64_t end
       float* const columns = to.data + (i - begin) * to.stride + column;
       std::memcpy(columns, from + order_[i] * dim, dim * sizeof(float));
       if (factors == nullptr) continue;
-      const float factor = factors[order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s)];
+      const float factor =
+          factors[order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s)];
       for (int64_t c = 0; c < dim; ++c) columns[c] *= factor;
     }
     column += dim;
@@ -132,7 +137,8 @@ void FusedBatch::ScatterFactors(int64_t begin, int64_t end) {
       float* columns = gradient.data + (i - begin) * gradient.stride;
       for (size_t s = 0; s < listed.size(); ++s) {
         const int64_t dim = WidthOf(listed[s]),
-                      place = order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s);
+                      place =
+                          order_[i] * static_cast<int64_t>(listed.size()) + static_cast<int64_t>(s);
         const float* const from = sources_[listed[s]] + order_[i] * dim;
         float sum = 0;
         for (int64_t c = 0; c < dim; ++c) {
@@ -151,7 +157,9 @@ void FusedBatch::Scatter(int64_t begin, int64_t end, const std::vector<float*>& 
   // Sources without an array take no gradient: they are values of the input.
   for (size_t source = 0; source < occurrences_.size(); ++source) {
     float* const gradient = source < leaves_ ? leaves[source] : computed[source - leaves_];
-    if (gradient != nullptr && !occurrences_[source].empty()) ScatterSource(source, begin, end, gradient);
+    if (gradient != nullptr && !occurrences_[source].empty()) {
+      ScatterSource(source, begin, end, gradient);
+    }
   }
 }
 

@@ -1,15 +1,19 @@
-// FusedBatch: the arrays of the batch that the fused engine has under way, all rows of it: the group tensors side by side
-// as the layers read them, their gradients, and the order of the rows.
+// FusedBatch: the arrays of the batch that the fused engine has under way, all rows of it: the
+// group tensors side by side as the layers read them, their gradients, and the order of the rows.
 //
-// Position:  a row's place in the order in which the layers see the rows. All arrays are by position; with domain routing
-//            the rows are sorted by domain (stable), so that each tower reads consecutive positions.
-// Sources:   what the groups are made of: the leaves that they list, and behind these what is computed: the outputs of
-//            encoders (FusedEncoders), then those of dense embeddings (FusedEmbeddings), which stand for their leaves.
-// Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and from column uia_width() on
-//            what the tasks read. Without a domain group `shared` is the main group itself.
+// Position:  a row's place in the order in which the layers see the rows. All arrays are by
+//            position; with domain routing the rows are sorted by domain (stable), so that each
+//            tower reads consecutive positions.
+// Sources:   what the groups are made of: the leaves that they list, and behind these what is
+//            computed: the outputs of encoders (FusedEncoders), then those of dense embeddings
+//            (FusedEmbeddings), which stand for their leaves.
+// Input:     [uia ; shared], uia_width() columns and then main_width(): PPNet's gate input, and
+//            from column uia_width() on what the tasks read. Without a domain group `shared` is the
+//            main group itself.
 // GateInput: [domain ; main], EPNet's gate input; only with a domain group.
 // Memory:    arrays grow to the largest batch seen and are kept.
-// Threads:   positions of disjoint ranges may be used by different threads; Begin() and Select() by one.
+// Threads:   positions of disjoint ranges may be used by different threads; Begin() and Select() by
+//            one.
 #pragma once
 
 #include <array>
@@ -31,10 +35,11 @@ class FusedBatch {
   // Borrows both.
   FusedBatch(const JobConfig* config, const FusedLayers* layers);
 
-  // Starts a batch, which it borrows, and so are the computed sources: by encoder, then by embedding, [rows, width].
-  // `by_domain`: sort the rows.
+  // Starts a batch, which it borrows, and so are the computed sources: by encoder, then by
+  // embedding, [rows, width]. `by_domain`: sort the rows.
   void Begin(const ModelInput& input, const std::vector<const float*>& computed, bool by_domain);
-  // Factors of the sources' columns in the groups, in the order main, domain, uia: borrowed, as the batch is.
+  // Factors of the sources' columns in the groups, in the order main, domain, uia: borrowed, as the
+  // batch is.
   void SetFactors(const std::array<GroupFactors, 3>& factors) { factors_ = factors; }
   // Makes room for the gradients below; contents undefined.
   void SizeGradients();
@@ -43,7 +48,9 @@ class FusedBatch {
   int64_t row(int64_t position) const { return order_[position]; }
   // 0 without domain towers.
   int64_t domain(int64_t row) const {
-    return config_->model.domain_label < 0 ? 0 : in_->batch->labels[config_->model.domain_label].integers[row];
+    return config_->model.domain_label < 0
+               ? 0
+               : in_->batch->labels[config_->model.domain_label].integers[row];
   }
   const ModelInput& in() const { return *in_; }
   int64_t main_width() const { return main_width_; }
@@ -53,21 +60,28 @@ class FusedBatch {
 
   // Views of position `begin` and on.
   Matrix Input(int64_t begin) { return Matrix{input_.data(), input_width()}.Row(begin); }
-  Matrix InputGradient(int64_t begin) { return Matrix{input_gradient_.data(), input_width()}.Row(begin); }
-  Matrix GateInput(int64_t begin) { return Matrix{gate_input_.data(), domain_width_ + main_width_}.Row(begin); }
+  Matrix InputGradient(int64_t begin) {
+    return Matrix{input_gradient_.data(), input_width()}.Row(begin);
+  }
+  Matrix GateInput(int64_t begin) {
+    return Matrix{gate_input_.data(), domain_width_ + main_width_}.Row(begin);
+  }
   const float* input() const { return input_.data(); }
   const float* gate_input() const { return gate_input_.data(); }
-  float* EpnetHidden(int64_t begin) { return epnet_hidden_.data() + begin * layers_->epnet->first.out; }
+  float* EpnetHidden(int64_t begin) {
+    return epnet_hidden_.data() + begin * layers_->epnet->first.out;
+  }
   float* EpnetGate(int64_t begin) { return epnet_gate_.data() + begin * main_width_; }
   float* DomainGradient(int64_t begin) { return domain_gradient_.data() + begin * domain_width_; }
 
-  // Copies the sources' values of positions [begin, end), times their factors, into Input and GateInput, all but what
-  // EPNet computes.
+  // Copies the sources' values of positions [begin, end), times their factors, into Input and
+  // GateInput, all but what EPNet computes.
   void Gather(int64_t begin, int64_t end);
-  // From the gradients of the groups' columns to those of the factors and of the columns without them, in place.
+  // From the gradients of the groups' columns to those of the factors and of the columns without
+  // them, in place.
   void ScatterFactors(int64_t begin, int64_t end);
-  // Each source's gradient as the sum over the groups that list it, from InputGradient and DomainGradient: by leaf for
-  // those with a table, [rows, dim], and by computed source.
+  // Each source's gradient as the sum over the groups that list it, from InputGradient and
+  // DomainGradient: by leaf for those with a table, [rows, dim], and by computed source.
   void Scatter(int64_t begin, int64_t end, const std::vector<float*>& leaves,
                const std::vector<float*>& computed) const;
   // Whether a group lists the leaf.
@@ -98,7 +112,8 @@ class FusedBatch {
   const ModelInput* in_ = nullptr;
   int64_t rows_ = 0;
   std::vector<int64_t> order_;  // position -> row of the batch
-  AlignedBuffer<float> input_, input_gradient_, gate_input_, domain_gradient_, epnet_hidden_, epnet_gate_;
+  AlignedBuffer<float> input_, input_gradient_, gate_input_, domain_gradient_, epnet_hidden_,
+      epnet_gate_;
 };
 
 }  // namespace pepnet

@@ -48,17 +48,21 @@ std::vector<const float*> FusedEmbeddings::Outputs() const {
 std::vector<float*> FusedEmbeddings::OutputGradients() {
   std::vector<float*> gradients;
   for (size_t e = 0; e < layers_.size(); ++e) {
-    gradients.push_back(Sized(&output_gradients_[e], in_->batch->rows * layers_[e].embedding.width));
+    gradients.push_back(
+        Sized(&output_gradients_[e], in_->batch->rows * layers_[e].embedding.width));
   }
   return gradients;
 }
 
 void FusedEmbeddings::Begin(const ModelInput& input) {
   in_ = &input;
-  for (size_t e = 0; e < layers_.size(); ++e) Sized(&outputs_[e], input.batch->rows * layers_[e].embedding.width);
+  for (size_t e = 0; e < layers_.size(); ++e) {
+    Sized(&outputs_[e], input.batch->rows * layers_[e].embedding.width);
+  }
 }
 
-void FusedEmbeddings::AutoDisWeights(const Layer& layer, float x, const float* values, Scratch* scratch) const {
+void FusedEmbeddings::AutoDisWeights(const Layer& layer, float x, const float* values,
+                                     Scratch* scratch) const {
   const DenseEmbedding& embedding = layer.embedding;
   const int64_t n = embedding.channels;
   scratch->hidden.resize(n);
@@ -74,7 +78,8 @@ void FusedEmbeddings::AutoDisWeights(const Layer& layer, float x, const float* v
   const float scale = static_cast<float>(1 / embedding.temperature);
   float largest = -std::numeric_limits<float>::infinity(), sum = 0;
   for (int64_t c = 0; c < n; ++c) {
-    const float z = Dot(n, values + layer.mixing + c * n, scratch->hidden.data()) + keep * scratch->hidden[c];
+    const float z =
+        Dot(n, values + layer.mixing + c * n, scratch->hidden.data()) + keep * scratch->hidden[c];
     scratch->weights[c] = z * scale;
     largest = std::max(largest, scratch->weights[c]);
   }
@@ -98,8 +103,9 @@ void FusedEmbeddings::Forward(int64_t begin, int64_t end, const float* values, S
       // The output is y = sum over the values v of x_v W_v. Each term is a row of W times one
       // number, so no matrix product is worth its call.
       if (layer.embedding.kind == DenseEmbeddingKind::kMlp) {
-        for (int64_t v = 0; v < reads; ++v)
+        for (int64_t v = 0; v < reads; ++v) {
           AddScaled(width, x[row * reads + v], values + layer.projection + v * width, y);
+        }
         continue;
       }
       AutoDisWeights(layer, x[row], values, scratch);
@@ -113,10 +119,12 @@ void FusedEmbeddings::Forward(int64_t begin, int64_t end, const float* values, S
 // With dy the gradient of y:
 //   dE_c = p_c dy      dp_c = E_c . dy      dz_c = p_c (dp_c - sum_k p_k dp_k) / temperature
 //   dM = dz h^T      dh = M^T dz + keep_prob dz      dw_c = dh_c leaky_relu'(x w_c) x
-void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, float* gradients, Scratch* scratch) {
+void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, float* gradients,
+                               Scratch* scratch) {
   for (size_t e = 0; e < layers_.size(); ++e) {
     const Layer& layer = layers_[e];
-    const int64_t width = layer.embedding.width, reads = layer.embedding.values, n = layer.embedding.channels;
+    const int64_t width = layer.embedding.width, reads = layer.embedding.values,
+                  n = layer.embedding.channels;
     const float* const x = in_->leaves[layer.embedding.leaf];
     const float keep = static_cast<float>(layer.embedding.keep_prob);
     const float scale = static_cast<float>(1 / layer.embedding.temperature);
@@ -124,8 +132,9 @@ void FusedEmbeddings::Backward(int64_t begin, int64_t end, const float* values, 
       const float* const dy = output_gradients_[e].data() + row * width;
       // The gradient is dW_v += x_v dy. The values are the input's own and take none.
       if (layer.embedding.kind == DenseEmbeddingKind::kMlp) {
-        for (int64_t v = 0; v < reads; ++v)
+        for (int64_t v = 0; v < reads; ++v) {
           AddScaled(width, x[row * reads + v], dy, gradients + layer.projection + v * width);
+        }
         continue;
       }
       // Forward kept no weights: they are one number a channel, and cost little to compute again.

@@ -1,9 +1,11 @@
-// FusedEmbeddings: the dense embeddings of a network over one batch (common/job_config/dense_embedding.h), from the
-// values of leaves to vectors, and from the vectors' gradients to those of the parameters. Values get no gradient.
+// FusedEmbeddings: the dense embeddings of a network over one batch
+// (common/job_config/dense_embedding.h), from the values of leaves to vectors, and from the
+// vectors' gradients to those of the parameters. Values get no gradient.
 //
-// Memory:  arrays grow to the largest batch seen and are kept. Backward computes forward's small parts once more.
-// Threads: ranges of rows may be computed by different threads, each with a Scratch and gradients of its own, between
-//          two calls of Begin(), which one thread makes.
+// Memory:  arrays grow to the largest batch seen and are kept. Backward computes forward's small
+//          parts once more.
+// Threads: ranges of rows may be computed by different threads, each with a Scratch and gradients
+//          of its own, between two calls of Begin(), which one thread makes.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +38,8 @@ class FusedEmbeddings {
   // Rows [begin, end). `values`: the arena of the parameters.
   void Forward(int64_t begin, int64_t end, const float* values, Scratch* scratch);
   // `gradients`: an arena that is added to.
-  void Backward(int64_t begin, int64_t end, const float* values, float* gradients, Scratch* scratch);
+  void Backward(int64_t begin, int64_t end, const float* values, float* gradients,
+                Scratch* scratch);
 
  private:
   // Places in the arenas.

@@ -12,15 +12,18 @@ struct Positions {
   int64_t first_element = 0, count = 0;
 };
 
-Positions PositionsOf(const std::vector<int32_t>& elements, const std::vector<int32_t>& offsets, int64_t row) {
+Positions PositionsOf(const std::vector<int32_t>& elements, const std::vector<int32_t>& offsets,
+                      int64_t row) {
   // The leaf listed first says how many positions a row has. Other leaves of the group may have
   // fewer elements, which are padded with zeros, or more, which are cut off.
-  return {elements[row], std::min(elements[row + 1] - elements[row], offsets[row + 1] - offsets[row])};
+  return {elements[row],
+          std::min(elements[row + 1] - elements[row], offsets[row + 1] - offsets[row])};
 }
 
 }  // namespace
 
-FusedEncoders::FusedEncoders(const JobConfig* config, const DenseParameters& parameters, int threads)
+FusedEncoders::FusedEncoders(const JobConfig* config, const DenseParameters& parameters,
+                             int threads)
     : config_(config),
       model_(config->model),
       groups_(model_.sequence_groups.size()),
@@ -75,14 +78,17 @@ void FusedEncoders::Begin(const ModelInput& input, const EncoderPass& pass, int6
   std::vector<int64_t> weights(batch.rows + 1, 0);
   for (int64_t row = 0; row < batch.rows; ++row) {
     weights[row + 1] = weights[row] + 1;
-    for (const Group& group : groups_) weights[row + 1] += (*group.offsets)[row + 1] - (*group.offsets)[row];
+    for (const Group& group : groups_) {
+      weights[row + 1] += (*group.offsets)[row + 1] - (*group.offsets)[row];
+    }
   }
   const int64_t threads = static_cast<int64_t>(saved_.size());
   shares_.assign(1, 0);
   for (int64_t thread = 1; thread <= threads; ++thread) {
     // The share ends at the first row whose weight reaches it. Two ends may fall on one row; the
     // thread between them has no rows.
-    const auto at = std::lower_bound(weights.begin(), weights.end(), weights.back() * thread / threads);
+    const auto at =
+        std::lower_bound(weights.begin(), weights.end(), weights.back() * thread / threads);
     shares_.push_back(thread == threads ? batch.rows : at - weights.begin());
   }
 }
@@ -95,7 +101,9 @@ SequenceBlock FusedEncoders::BlockOf(size_t encoder, int64_t begin, int64_t end)
   block.width = model_.sequence_groups[number].width;
   block.offsets = group.offsets->data() + begin;
   block.sequence = group.sequence.data();
-  block.query = model_.sequence_groups[number].query.empty() ? nullptr : group.query.data() + begin * block.width;
+  block.query = model_.sequence_groups[number].query.empty()
+                    ? nullptr
+                    : group.query.data() + begin * block.width;
   block.global_rows = global_rows_.data() + begin;
   return block;
 }
@@ -115,9 +123,12 @@ void FusedEncoders::Pack(size_t number, int64_t begin, int64_t end) {
       const Positions here = PositionsOf(elements, offsets, row);
       const float* from = in_->leaves[l] + here.first_element * leaf.dim;
       float* to = arrays.sequence.data() + offsets[row] * width + column;
-      for (int64_t i = 0; i < here.count; ++i, from += leaf.dim, to += width) std::copy_n(from, leaf.dim, to);
-      for (int64_t i = here.count; i < offsets[row + 1] - offsets[row]; ++i, to += width)
+      for (int64_t i = 0; i < here.count; ++i, from += leaf.dim, to += width) {
+        std::copy_n(from, leaf.dim, to);
+      }
+      for (int64_t i = here.count; i < offsets[row + 1] - offsets[row]; ++i, to += width) {
         std::fill_n(to, leaf.dim, 0.0f);
+      }
     }
     column += leaf.dim;
   }
@@ -177,15 +188,17 @@ void FusedEncoders::Forward(int thread, const float* values) {
   for (size_t g = 0; g < groups_.size(); ++g) Pack(g, begin, end);
   for (size_t e = 0; e < encoders_.size(); ++e) {
     const int64_t width = model_.encoders[e].width;
-    encoders_[e]->Forward(values, BlockOf(e, begin, end), pass, outputs_[e].data() + begin * width, width,
-                          keeps_ ? &saved_[thread][e] : nullptr);
+    encoders_[e]->Forward(values, BlockOf(e, begin, end), pass, outputs_[e].data() + begin * width,
+                          width, keeps_ ? &saved_[thread][e] : nullptr);
   }
 }
 
 void FusedEncoders::BeginBackward(const std::vector<float*>& leaf_gradients) {
   leaf_gradients_ = leaf_gradients;
   const int64_t rows = in_->batch->rows;
-  for (size_t e = 0; e < encoders_.size(); ++e) Sized(&output_gradients_[e], rows * model_.encoders[e].width);
+  for (size_t e = 0; e < encoders_.size(); ++e) {
+    Sized(&output_gradients_[e], rows * model_.encoders[e].width);
+  }
   for (size_t g = 0; g < groups_.size(); ++g) {
     const SequenceGroup& group = model_.sequence_groups[g];
     Sized(&groups_[g].sequence_gradient, groups_[g].offsets->back() * int64_t{group.width});
@@ -212,9 +225,11 @@ void FusedEncoders::Backward(int thread, const float* values, float* gradients) 
     const Encoder& encoder = model_.encoders[e];
     const SequenceBlock block = BlockOf(e, begin, end);
     Group& group = groups_[encoder.sequence_group];
-    float* const query = block.query == nullptr ? nullptr : group.query_gradient.data() + begin * block.width;
-    encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width, encoder.width,
-                           keeps_ ? &saved_[thread][e] : nullptr, group.sequence_gradient.data(), query, gradients);
+    float* const query =
+        block.query == nullptr ? nullptr : group.query_gradient.data() + begin * block.width;
+    encoders_[e]->Backward(values, block, pass, output_gradients_[e].data() + begin * encoder.width,
+                           encoder.width, keeps_ ? &saved_[thread][e] : nullptr,
+                           group.sequence_gradient.data(), query, gradients);
   }
   // A group's gradient is complete only after the last encoder.
   for (size_t g = 0; g < groups_.size(); ++g) Unpack(g, begin, end);

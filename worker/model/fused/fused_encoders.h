@@ -1,10 +1,11 @@
-// FusedEncoders: the sequence encoders of a network over one batch: from leaves to the encoders' outputs, and from the
-// gradients of the outputs to those of leaves and parameters.
+// FusedEncoders: the sequence encoders of a network over one batch: from leaves to the encoders'
+// outputs, and from the gradients of the outputs to those of leaves and parameters.
 //
-// Threads:   the rows are cut into one share a thread, of about as many positions each. A thread touches the arrays of its
-//          own rows only, so threads may run side by side between two calls of Begin...(), which one thread makes.
-// Memory:  arrays grow to the largest batch seen and are kept. What forward keeps for backward is bounded: beyond
-//          kMostSavedBytes backward computes forward once more.
+// Threads:   the rows are cut into one share a thread, of about as many positions each. A thread
+//          touches the arrays of its own rows only, so threads may run side by side between two
+//          calls of Begin...(), which one thread makes.
+// Memory:  arrays grow to the largest batch seen and are kept. What forward keeps for backward is
+//          bounded: beyond kMostSavedBytes backward computes forward once more.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,8 @@ class FusedEncoders {
   void Begin(const ModelInput& input, const EncoderPass& pass, int64_t first_row);
   // `values`: the arena of the parameters.
   void Forward(int thread, const float* values);
-  // leaf_gradients: by leaf; null without a table. Those of sequence groups are to be zero, and are added to.
+  // leaf_gradients: by leaf; null without a table. Those of sequence groups are to be zero, and are
+  // added to.
   void BeginBackward(const std::vector<float*>& leaf_gradients);
   // Behind Forward() of the same thread. `gradients`: an arena that is added to.
   void Backward(int thread, const float* values, float* gradients);

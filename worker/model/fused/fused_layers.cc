@@ -16,7 +16,9 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
   const Model& model = config.model;
   FusedLayers layers;
   const LayerPlacer place(&parameters, &layers.widest);
-  if (model.domain.has_value()) layers.epnet = PlaceGate(place, "model.epnet.gate_nu", model.epnet_gamma);
+  if (model.domain.has_value()) {
+    layers.epnet = PlaceGate(place, "model.epnet.gate_nu", model.epnet_gamma);
+  }
   // Dropout layers are numbered in the reference's order: PPNet's by task and layer, then the
   // towers'. The number is part of the mask's key, so it must not depend on which layers have
   // dropout.
@@ -38,7 +40,9 @@ FusedLayers PlaceLayers(const JobConfig& config, const DenseParameters& paramete
     const std::string module = "model._task_tower." + std::to_string(i);
     const Tower& tower = model.towers[i / model.domain_count];
     FusedTower& net = layers.towers.emplace_back();
-    if (tower.mlp.has_value()) net.mlp = place.HiddenLayers(module + ".tower_mlp", *tower.mlp, number);
+    if (tower.mlp.has_value()) {
+      net.mlp = place.HiddenLayers(module + ".tower_mlp", *tower.mlp, number);
+    }
     number += static_cast<int64_t>(net.mlp.size());
     net.linear = place.Linear(module + ".linear");
   }

@@ -1,4 +1,5 @@
-// Where the layers of a network lie in the parameter arenas: what the fused engine computes with. Without torch.
+// Where the layers of a network lie in the parameter arenas: what the fused engine computes with.
+// Without torch.
 #pragma once
 
 #include <cstdint>

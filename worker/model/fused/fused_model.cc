@@ -58,7 +58,9 @@ class FusedModel : public PepnetModel {
         embeddings_(config, *parameters),
         variational_(config, *parameters),
         all_(config, &layers_) {
-    for (int i = 0; i < team_.size(); ++i) threads_.emplace_back(&layers_, parameters->values().data());
+    for (int i = 0; i < team_.size(); ++i) {
+      threads_.emplace_back(&layers_, parameters->values().data());
+    }
   }
 
   StatusOr<LossReport> TrainStep(const ModelInput& input, double gradient_scale,
@@ -77,18 +79,21 @@ class FusedModel : public PepnetModel {
       VariationalForward();
       OnEachThread([&](ThreadState* state, int thread) { SharedForward(state, thread); });
       PEPNET_RETURN_IF_ERROR(CompareSessions());
-      // Tasks go one after the other, and all threads work on the same task: each gets an equal share
-      // of the rows that count for it, which are seldom the same for two tasks.
+      // Tasks go one after the other, and all threads work on the same task: each gets an equal
+      // share of the rows that count for it, which are seldom the same for two tasks.
       for (int task = 0; task < static_cast<int>(model_.towers.size()); ++task) {
         const bool all_rows = SelectRows(task);
         // The first task overwrites the shared input's gradient if it reaches every row; else all
         // add to zeros.
         const bool fresh = task == 0 && all_rows && !gate_sees_gradient_;
-        if (task == 0 && !fresh) std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
+        if (task == 0 && !fresh) {
+          std::fill_n(all_.InputGradient(0).data, all_.rows() * all_.input_width(), 0.0f);
+        }
         OnEachThread([&](ThreadState* state, int thread) {
-          ForEachBlock(static_cast<int64_t>(selected_.size()), thread, [&](int64_t begin, int64_t end) {
-            TrainBlock(state, task, begin, end, all_rows, fresh, gradient_scale);
-          });
+          ForEachBlock(static_cast<int64_t>(selected_.size()), thread,
+                       [&](int64_t begin, int64_t end) {
+                         TrainBlock(state, task, begin, end, all_rows, fresh, gradient_scale);
+                       });
         });
       }
       // The shared part goes backward after all tasks, which have added up the gradient of the
@@ -96,8 +101,11 @@ class FusedModel : public PepnetModel {
       // which read some of the same leaves, add to them afterwards.
       const std::vector<float*> gradients = SizeLeafGradients(leaf_gradients);
       if (!encoders_.empty()) encoders_.BeginBackward(gradients);
-      const std::vector<float*> computed = Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
-      OnEachThread([&](ThreadState* state, int thread) { SharedBackward(state, thread, gradients, computed); });
+      const std::vector<float*> computed =
+          Joined(encoders_.OutputGradients(), embeddings_.OutputGradients());
+      OnEachThread([&](ThreadState* state, int thread) {
+        SharedBackward(state, thread, gradients, computed);
+      });
       EncodersBackward();
       EmbeddingsBackward();
       VariationalBackward();
@@ -114,28 +122,35 @@ class FusedModel : public PepnetModel {
       }
       // The penalty is the same for all rows, so it comes once a step, after the sum over the
       // threads.
-      variational_.Penalties(parameters_->values().data(), gradient_scale, parameters_->gradients().data(), &report);
+      variational_.Penalties(parameters_->values().data(), gradient_scale,
+                             parameters_->gradients().data(), &report);
       return report;
     });
   }
 
   StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
-    if (losses != nullptr) PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
+    if (losses != nullptr) {
+      PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
+    }
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       Begin(input, false);
       EncodersForward();
       EmbeddingsForward();
       VariationalForward();
       logits_.resize(layers_.towers.size());
-      for (size_t i = 0; i < logits_.size(); ++i) Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
+      for (size_t i = 0; i < logits_.size(); ++i) {
+        Sized(&logits_[i], all_.rows() * layers_.towers[i].linear.out);
+      }
       task_outputs_.resize(layers_.ppnet.size());
-      for (AlignedBuffer<float>& outputs : task_outputs_)
+      for (AlignedBuffer<float>& outputs : task_outputs_) {
         Sized(&outputs, all_.rows() * model_.ppnet_hidden_units.back());
+      }
       // One barrier is enough: evaluation takes every row, so a thread reads the blocks that it has
       // made itself.
       OnEachThread([&](ThreadState* state, int thread) {
         SharedForward(state, thread);
-        ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
+        ForEachBlock(all_.rows(), thread,
+                     [&](int64_t begin, int64_t end) { EvaluateBlock(state, begin, end); });
       });
       if (losses != nullptr) {
         PEPNET_ASSIGN_OR_RETURN(*losses, EvaluationLosses());
@@ -181,7 +196,8 @@ class FusedModel : public PepnetModel {
     if (!embeddings_.empty()) embeddings_.Begin(input);
     // Evaluation keeps the batch's order, because its outputs are those of all domains for every
     // row.
-    all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()), train && options_.routing);
+    all_.Begin(input, Joined(encoders_.Outputs(), embeddings_.Outputs()),
+               train && options_.routing);
     if (!variational_.empty()) {
       variational_.Begin(input, train, seed_, shift);
       all_.SetFactors({variational_.Factors(model_.main),
@@ -210,7 +226,9 @@ class FusedModel : public PepnetModel {
     const int64_t threads = static_cast<int64_t>(threads_.size());
     const int64_t first = count * thread / threads, share = count * (thread + 1) / threads - first;
     const int64_t blocks = (share + options_.block_rows - 1) / options_.block_rows;
-    for (int64_t b = 0; b < blocks; ++b) body(first + share * b / blocks, first + share * (b + 1) / blocks);
+    for (int64_t b = 0; b < blocks; ++b) {
+      body(first + share * b / blocks, first + share * (b + 1) / blocks);
+    }
   }
 
   void EncodersForward() {
@@ -243,7 +261,8 @@ class FusedModel : public PepnetModel {
     OnEachThread([&](ThreadState* state, int thread) {
       float* const gradients = GradientsOf(state, thread);
       ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
-        embeddings_.Backward(begin, end, parameters_->values().data(), gradients, &state->embedding);
+        embeddings_.Backward(begin, end, parameters_->values().data(), gradients,
+                             &state->embedding);
       });
     });
   }
@@ -251,8 +270,9 @@ class FusedModel : public PepnetModel {
   void VariationalForward() {
     if (variational_.empty()) return;
     OnEachThread([&](ThreadState*, int thread) {
-      ForEachBlock(all_.rows(), thread,
-                   [&](int64_t begin, int64_t end) { variational_.Forward(begin, end, parameters_->values().data()); });
+      ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
+        variational_.Forward(begin, end, parameters_->values().data());
+      });
     });
   }
 
@@ -260,8 +280,9 @@ class FusedModel : public PepnetModel {
     if (variational_.empty()) return;
     OnEachThread([&](ThreadState* state, int thread) {
       float* const gradients = GradientsOf(state, thread);
-      ForEachBlock(all_.rows(), thread,
-                   [&](int64_t begin, int64_t end) { variational_.Backward(begin, end, gradients); });
+      ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
+        variational_.Backward(begin, end, gradients);
+      });
     });
   }
 
@@ -279,7 +300,8 @@ class FusedModel : public PepnetModel {
     for (size_t l = 0; l < config_->leaves.size(); ++l) {
       const Leaf& leaf = config_->leaves[l];
       AlignedBuffer<float>& gradient = (*gradients)[l];
-      const size_t floats = leaf.table >= 0 ? static_cast<size_t>(VectorsOf(leaf, *all_.in().batch) * leaf.dim) : 0;
+      const size_t floats =
+          leaf.table >= 0 ? static_cast<size_t>(VectorsOf(leaf, *all_.in().batch) * leaf.dim) : 0;
       if (all_.Lists(l)) {
         gradient.Resize(floats);
       } else {
@@ -298,8 +320,9 @@ class FusedModel : public PepnetModel {
       const TraceScope scope("forward");
       all_.Gather(begin, end);
       if (!model_.domain) return;
-      state->network.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
-                               all_.EpnetGate(begin), all_.Input(begin).Column(all_.uia_width()));
+      state->network.EpnetForward(end - begin, all_.GateInput(begin), all_.domain_width(),
+                                  all_.EpnetHidden(begin), all_.EpnetGate(begin),
+                                  all_.Input(begin).Column(all_.uia_width()));
     });
   }
 
@@ -311,7 +334,8 @@ class FusedModel : public PepnetModel {
     for (size_t task = 0; task < model_.towers.size(); ++task) {
       Matrix x = all_.Input(begin).Column(all_.uia_width());
       if (model_.uia) {
-        x = state->network.PpnetForward(static_cast<int>(task), rows, all_.Input(begin), all_.uia_width());
+        x = state->network.PpnetForward(static_cast<int>(task), rows, all_.Input(begin),
+                                        all_.uia_width());
         std::copy_n(x.data, rows.count * x.stride, task_outputs_[task].data() + begin * x.stride);
       }
       for (int domain = 0; domain < model_.domain_count; ++domain) {
@@ -327,9 +351,12 @@ class FusedModel : public PepnetModel {
     // A loss with sessions has one tower a task, so the first tower's outputs are all there are.
     std::vector<const float*> raw_outputs(model_.towers.size(), nullptr);
     for (size_t task = 0; task < raw_outputs.size(); ++task) {
-      if (HasSessions(model_.towers[task])) raw_outputs[task] = logits_[task * model_.domain_count].data();
+      if (HasSessions(model_.towers[task])) {
+        raw_outputs[task] = logits_[task * model_.domain_count].data();
+      }
     }
-    PEPNET_ASSIGN_OR_RETURN(sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
+    PEPNET_ASSIGN_OR_RETURN(
+        sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
     LossReport report;
     for (size_t i = 0; i < slots_.size(); ++i) {
       const LossSlot& slot = slots_[i];
@@ -337,10 +364,10 @@ class FusedModel : public PepnetModel {
       double sum = 0;
       for (int64_t row = 0; row < all_.rows(); ++row) {
         // The loss of a row is that of its own domain's tower, as in training (law L5).
-        const float* const z =
-            logits_[slot.task * model_.domain_count + all_.domain(row)].data() + row * tower.num_class;
-        double l =
-            RowLossAndGradient(*slot.loss, tower.num_class, z, all_.in().batch->labels[tower.label], row, 0, nullptr);
+        const float* const z = logits_[slot.task * model_.domain_count + all_.domain(row)].data() +
+                               row * tower.num_class;
+        double l = RowLossAndGradient(*slot.loss, tower.num_class, z,
+                                      all_.in().batch->labels[tower.label], row, 0, nullptr);
         if (!sessions_[i].losses.empty()) l += sessions_[i].losses[row];
         // The scale is w / W over the global batch: the workers' sums add up to the loss of the
         // global batch.
@@ -374,7 +401,8 @@ class FusedModel : public PepnetModel {
     for (size_t task = 0; task < scores.size(); ++task) {
       const Tower& tower = model_.towers[task];
       if (!WantsScores(static_cast<int>(task))) continue;
-      AppendOutputs(MetricOutputKind(tower), all_.rows(), tower.num_class, train_logits_[task].data(), &scores[task]);
+      AppendOutputs(MetricOutputKind(tower), all_.rows(), tower.num_class,
+                    train_logits_[task].data(), &scores[task]);
     }
     return scores;
   }
@@ -382,12 +410,14 @@ class FusedModel : public PepnetModel {
   void PrepareGradients() {
     train_logits_.resize(model_.towers.size());
     for (size_t task = 0; task < train_logits_.size(); ++task) {
-      if (WantsScores(static_cast<int>(task))) Sized(&train_logits_[task], all_.rows() * model_.towers[task].num_class);
+      if (WantsScores(static_cast<int>(task))) {
+        Sized(&train_logits_[task], all_.rows() * model_.towers[task].num_class);
+      }
     }
     all_.SizeGradients();
     const size_t arena = parameters_->gradients().size();
-    // The arenas of other threads are zero between steps: AddThreadGradients() leaves them so, and only
-    // a new size clears them here.
+    // The arenas of other threads are zero between steps: AddThreadGradients() leaves them so, and
+    // only a new size clears them here.
     threads_[0].network.SetGradients(parameters_->gradients().data());
     for (size_t i = 1; i < threads_.size(); ++i) {
       if (threads_[i].gradients.size() != arena) threads_[i].gradients.ResizeZeroed(arena);
@@ -403,7 +433,8 @@ class FusedModel : public PepnetModel {
     session_logits_.resize(model_.towers.size());
     for (size_t task = 0; task < raw_outputs.size(); ++task) {
       if (!HasSessions(model_.towers[task])) continue;
-      raw_outputs[task] = Sized(&session_logits_[task], all_.rows() * model_.towers[task].num_class);
+      raw_outputs[task] =
+          Sized(&session_logits_[task], all_.rows() * model_.towers[task].num_class);
       OnEachThread([&](ThreadState* state, int thread) {
         ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
           const TraceScope scope("forward");
@@ -411,7 +442,8 @@ class FusedModel : public PepnetModel {
         });
       });
     }
-    PEPNET_ASSIGN_OR_RETURN(sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
+    PEPNET_ASSIGN_OR_RETURN(
+        sessions_, SessionParts(*config_, slots_, all_.in(), raw_outputs, options_.workers));
     return absl::OkStatus();
   }
 
@@ -420,11 +452,14 @@ class FusedModel : public PepnetModel {
   void SessionForward(ThreadState* state, int task, int64_t begin, int64_t end) {
     const FusedRows rows = RowsOfBlock(state, begin, end, [](int64_t i) { return i; });
     Matrix x = all_.Input(begin).Column(all_.uia_width());
-    if (model_.uia) x = state->network.PpnetForward(task, rows, all_.Input(begin), all_.uia_width());
+    if (model_.uia) {
+      x = state->network.PpnetForward(task, rows, all_.Input(begin), all_.uia_width());
+    }
     const float* const z = state->network.TowerForward(task, rows, x);
     const int64_t classes = model_.towers[task].num_class;
     for (int64_t i = 0; i < rows.count; ++i) {
-      std::copy_n(z + i * classes, classes, session_logits_[task].data() + state->rows[i] * classes);
+      std::copy_n(z + i * classes, classes,
+                  session_logits_[task].data() + state->rows[i] * classes);
     }
   }
 
@@ -446,7 +481,8 @@ class FusedModel : public PepnetModel {
   bool SelectRows(int task) {
     const std::vector<float>& scale = (*all_.in().row_scales)[task];
     selected_.clear();
-    const bool every_row = !options_.routing || WantsScores(task) || HasSessions(model_.towers[task]);
+    const bool every_row =
+        !options_.routing || WantsScores(task) || HasSessions(model_.towers[task]);
     for (int64_t i = 0; i < all_.rows(); ++i) {
       if (every_row || scale[all_.row(i)] != 0) selected_.push_back(i);
     }
@@ -454,8 +490,8 @@ class FusedModel : public PepnetModel {
   }
 
   // Forward, loss and backward of one task for the selected positions [begin, end).
-  void TrainBlock(ThreadState* state, int task, int64_t begin, int64_t end, bool all_rows, bool fresh,
-                  double gradient_scale) {
+  void TrainBlock(ThreadState* state, int task, int64_t begin, int64_t end, bool all_rows,
+                  bool fresh, double gradient_scale) {
     const int64_t count = end - begin, width = all_.input_width();
     const FusedRows rows = RowsOfBlock(state, begin, end, [&](int64_t i) { return selected_[i]; });
     // The block is read and written in place where every row counts; else its rows are gathered to
@@ -484,8 +520,8 @@ class FusedModel : public PepnetModel {
     TrainTowers(state, task, rows, x, x_gradient, model_.uia || overwrite, gradient_scale);
     if (model_.uia) {
       const TraceScope scope("backward");
-      state->network.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient, overwrite,
-                                gate_sees_gradient_);
+      state->network.PpnetBackward(task, rows, input, all_.uia_width(), x_gradient, input_gradient,
+                                   overwrite, gate_sees_gradient_);
     }
     if (all_rows) return;
     // Positions of a task are distinct, so no two threads add to the same row.
@@ -496,8 +532,8 @@ class FusedModel : public PepnetModel {
 
   // With routing each run of rows of one domain goes through that domain's tower, else all rows
   // through all.
-  void TrainTowers(ThreadState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient, bool overwrite,
-                   double gradient_scale) {
+  void TrainTowers(ThreadState* state, int task, const FusedRows& rows, Matrix x, Matrix x_gradient,
+                   bool overwrite, double gradient_scale) {
     auto train = [&](int64_t domain, int64_t first, int64_t last, bool fresh) {
       // Rows of a part stay where they are; only the view moves, and with it the global row numbers
       // that dropout is drawn by.
@@ -512,8 +548,8 @@ class FusedModel : public PepnetModel {
         Losses(state, task, domain, first, last, z, gradient_scale);
       }
       const TraceScope scope("backward");
-      state->network.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(), fresh ? 0 : 1,
-                                x_gradient.Row(first));
+      state->network.TowerBackward(tower, part, x.Row(first), state->logit_gradient.data(),
+                                   fresh ? 0 : 1, x_gradient.Row(first));
     };
     // Without routing every row goes through every domain's tower. Rows of other domains have a
     // zero gradient there (see Losses()), so the result is the same; the tests compare the two.
@@ -536,8 +572,8 @@ class FusedModel : public PepnetModel {
 
   // Losses of the block's rows [first, last) and their gradient at the raw outputs, into
   // logit_gradient.
-  void Losses(ThreadState* state, int task, int64_t domain, int64_t first, int64_t last, const float* z,
-              double gradient_scale) {
+  void Losses(ThreadState* state, int task, int64_t domain, int64_t first, int64_t last,
+              const float* z, double gradient_scale) {
     const Tower& tower = model_.towers[task];
     const std::vector<float>& scale = (*all_.in().row_scales)[task];
     const int64_t size = (last - first) * tower.num_class;
@@ -559,14 +595,16 @@ class FusedModel : public PepnetModel {
         // the reported loss is that of this batch.
         const float factor = static_cast<float>(scale[row] * gradient_scale);
         const int64_t at = (i - first) * tower.num_class;
-        double l = RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at, all_.in().batch->labels[tower.label],
-                                      row, factor, gradient + at);
+        double l =
+            RowLossAndGradient(*slots_[slot].loss, tower.num_class, z + at,
+                               all_.in().batch->labels[tower.label], row, factor, gradient + at);
         // The part of sessions has been computed before, for all rows and workers
         // (CompareSessions()); its gradient holds the scales of all rows already.
         if (const SessionPart& part = sessions_[slot]; !part.losses.empty()) {
           l += part.losses[row];
           for (int64_t c = 0; c < tower.num_class; ++c) {
-            gradient[at + c] += static_cast<float>(gradient_scale) * part.gradient[row * tower.num_class + c];
+            gradient[at + c] +=
+                static_cast<float>(gradient_scale) * part.gradient[row * tower.num_class + c];
           }
         }
         state->losses[slot] += l * static_cast<double>(scale[row]);
@@ -581,9 +619,10 @@ class FusedModel : public PepnetModel {
     ForEachBlock(all_.rows(), thread, [&](int64_t begin, int64_t end) {
       const TraceScope scope("backward");
       if (model_.domain) {
-        state->network.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(), all_.EpnetHidden(begin),
-                                  all_.EpnetGate(begin), all_.InputGradient(begin).Column(all_.uia_width()),
-                                  all_.DomainGradient(begin), gate_sees_gradient_);
+        state->network.EpnetBackward(end - begin, all_.GateInput(begin), all_.domain_width(),
+                                     all_.EpnetHidden(begin), all_.EpnetGate(begin),
+                                     all_.InputGradient(begin).Column(all_.uia_width()),
+                                     all_.DomainGradient(begin), gate_sees_gradient_);
       }
       all_.ScatterFactors(begin, end);
       all_.Scatter(begin, end, leaves, computed);
@@ -593,8 +632,8 @@ class FusedModel : public PepnetModel {
   // In thread order; the threads' arenas are zero again afterwards.
   void AddThreadGradients() {
     if (threads_.size() == 1) return;
-    // Each member adds one slice of the arena over all threads in thread order: every float is summed
-    // by one thread, so the bits do not depend on which member is faster.
+    // Each member adds one slice of the arena over all threads in thread order: every float is
+    // summed by one thread, so the bits do not depend on which member is faster.
     const std::span<float> total = parameters_->gradients();
     const int64_t size = static_cast<int64_t>(total.size()), threads = team_.size();
     team_.Run([&](int thread) {
@@ -625,28 +664,34 @@ class FusedModel : public PepnetModel {
   bool gate_sees_gradient_ = false;
   std::vector<int64_t> selected_;                            // the current task's positions
   std::vector<AlignedBuffer<float>> logits_, task_outputs_;  // evaluation: by tower, by task
-  std::vector<AlignedBuffer<float>> train_logits_;           // by task, in the batch's order: of the row's own domain
-  std::vector<AlignedBuffer<float>> session_logits_;         // by task with sessions, in the batch's order
-  std::vector<SessionPart> sessions_;                        // by loss slot
+  // By task, in the batch's order: of the row's own domain.
+  std::vector<AlignedBuffer<float>> train_logits_;
+  // By task with sessions, in the batch's order.
+  std::vector<AlignedBuffer<float>> session_logits_;
+  std::vector<SessionPart> sessions_;  // by loss slot
 };
 
 }  // namespace
 
-std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters, uint64_t seed,
-                                            int threads, const FusedOptions& options) {
+std::unique_ptr<PepnetModel> MakeFusedModel(const JobConfig* config, DenseParameters* parameters,
+                                            uint64_t seed, int threads,
+                                            const FusedOptions& options) {
   return std::make_unique<FusedModel>(config, parameters, seed, threads, options);
 }
 
 std::string WhyFusedEngineDoesNotRun(const Model& model, const ModelOptions& options) {
   if (options.device.kind != ComputeDevice::Kind::kHost) return "on CPUs only";
-  if (options.bf16) return "in float32 only, not with mixed_precision BF16";  // goes through libtorch's autocast
+  // Goes through libtorch's autocast.
+  if (options.bf16) return "in float32 only, not with mixed_precision BF16";
   if (NormalisesOverRows(model)) return "rows one by one, and this network has batch norm or Dice";
   if (model.pareto_weights) return "one backward pass a step, not with use_pareto_loss_weight";
   for (const Activation& activation : Activations(model)) {
     const ActivationType& type = TypeOf(activation.kind);
     if (activation.weights > 1) return "nn.PReLU with one weight only";
-    if (!IsElementwise(type))
-      return absl::StrCat("functions of one number behind a layer, and ", type.function, " is none");
+    if (!IsElementwise(type)) {
+      return absl::StrCat("functions of one number behind a layer, and ", type.function,
+                          " is none");
+    }
   }
   return "";
 }

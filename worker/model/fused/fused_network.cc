@@ -8,7 +8,8 @@
 namespace pepnet {
 
 KernelActivation FusedNetwork::Function(const FusedActivation& activation) const {
-  return {activation.kind, activation.weight >= 0 ? values_[activation.weight] : activation.parameter,
+  return {activation.kind,
+          activation.weight >= 0 ? values_[activation.weight] : activation.parameter,
           activation.parameter2};
 }
 
@@ -28,24 +29,29 @@ void FusedNetwork::LinearForward(const FusedLinear& linear, int64_t rows, ConstM
   GemmNT(rows, linear.out, linear.in, x, {values_ + linear.weight, linear.in}, 0, {y, linear.out});
 }
 
-void FusedNetwork::WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x, const float* dy) {
-  GemmTN(linear.out, linear.in, rows, {dy, linear.out}, x, 1, {gradients_ + linear.weight, linear.in});
+void FusedNetwork::WeightGradient(const FusedLinear& linear, int64_t rows, ConstMatrix x,
+                                  const float* dy) {
+  GemmTN(linear.out, linear.in, rows, {dy, linear.out}, x, 1,
+         {gradients_ + linear.weight, linear.in});
 }
 
-void FusedNetwork::InputGradient(const FusedLinear& linear, int64_t rows, const float* dy, int64_t first, int64_t columns,
-                              float beta, Matrix x_gradient) {
-  GemmNN(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in}, beta, x_gradient);
+void FusedNetwork::InputGradient(const FusedLinear& linear, int64_t rows, const float* dy,
+                                 int64_t first, int64_t columns, float beta, Matrix x_gradient) {
+  GemmNN(rows, columns, linear.out, {dy, linear.out}, {values_ + linear.weight + first, linear.in},
+         beta, x_gradient);
 }
 
 // ---- gates --------------------------------------------------------------------------------------
 
-void FusedNetwork::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden, float* out) {
+void FusedNetwork::GateForward(const FusedGate& gate, int64_t rows, ConstMatrix x, float* hidden,
+                               float* out) {
   LinearForward(gate.first, rows, x, hidden);
   BiasRelu(rows, gate.first.out, ValueAt(gate.first.bias), hidden);
   LinearForward(gate.second, rows, {hidden, gate.first.out}, out);
 }
 
-void FusedNetwork::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x, const float* hidden, const float* d) {
+void FusedNetwork::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix x,
+                                const float* hidden, const float* d) {
   // d is dL/d out of the gate's second layer. Backward through hidden = relu(x W1^T + b1):
   //   dW2 += d^T hidden      dh = (d W2) * (hidden > 0)      dW1 += dh^T x
   // The second layer's bias has had its gradient from the elementwise kernel. dL/dx is left to the
@@ -60,36 +66,41 @@ void FusedNetwork::GateBackward(const FusedGate& gate, int64_t rows, ConstMatrix
 
 // ---- EPNet --------------------------------------------------------------------------------------
 
-void FusedNetwork::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width, float* hidden, float* gate,
-                             Matrix out) {
+void FusedNetwork::EpnetForward(int64_t rows, Matrix gate_input, int64_t domain_width,
+                                float* hidden, float* gate, Matrix out) {
   const FusedGate& net = *layers_->epnet;
   // With S the domain group and M the main one, E = gate([S ; sg(M)]) * M (spec 1.3): the gate's
   // bias, its sigmoid and the product are one pass over the block.
   GateForward(net, rows, gate_input, hidden, gate);
   const Matrix main = gate_input.Column(domain_width);
-  pepnet::GateForward(rows, net.second.out, ValueAt(net.second.bias), net.gamma, main.data, main.stride, gate, out.data,
-                      out.stride);
+  pepnet::GateForward(rows, net.second.out, ValueAt(net.second.bias), net.gamma, main.data,
+                      main.stride, gate, out.data, out.stride);
 }
 
-void FusedNetwork::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_width, const float* hidden, float* gate,
-                              Matrix d, float* domain_gradient, bool gate_sees_gradient) {
+void FusedNetwork::EpnetBackward(int64_t rows, Matrix gate_input, int64_t domain_width,
+                                 const float* hidden, float* gate, Matrix d, float* domain_gradient,
+                                 bool gate_sees_gradient) {
   const FusedGate& net = *layers_->epnet;
   const Matrix main = gate_input.Column(domain_width);
   // The kernel turns d into the gradient of main through the product and `gate` into that of the
   // gate's output, in place: nothing reads either of the two again.
-  pepnet::GateBackward(rows, net.second.out, net.gamma, main.data, main.stride, gate, d.data, d.stride,
-                       GradientAt(net.second.bias));
+  pepnet::GateBackward(rows, net.second.out, net.gamma, main.data, main.stride, gate, d.data,
+                       d.stride, GradientAt(net.second.bias));
   GateBackward(net, rows, gate_input, hidden, gate);
   const float* const hidden_gradient = hidden_gradient_.data();
   // The gate sees main detached, so its input gradient is computed for the domain columns alone:
   // exact, and without a product over the widest columns.
-  InputGradient(net.first, rows, hidden_gradient, 0, domain_width, 0, {domain_gradient, domain_width});
-  if (gate_sees_gradient) InputGradient(net.first, rows, hidden_gradient, domain_width, net.second.out, 1, d);
+  InputGradient(net.first, rows, hidden_gradient, 0, domain_width, 0,
+                {domain_gradient, domain_width});
+  if (gate_sees_gradient) {
+    InputGradient(net.first, rows, hidden_gradient, domain_width, net.second.out, 1, d);
+  }
 }
 
 // ---- PPNet --------------------------------------------------------------------------------------
 
-GateProduct FusedNetwork::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows, PpnetBuffers* buffers) {
+GateProduct FusedNetwork::ProductOf(const FusedPpnetLayer& layer, const FusedRows& rows,
+                                    PpnetBuffers* buffers) {
   GateProduct product;
   product.rows = rows.count;
   product.width = layer.linear.out;
@@ -104,7 +115,8 @@ GateProduct FusedNetwork::ProductOf(const FusedPpnetLayer& layer, const FusedRow
   return product;
 }
 
-Matrix FusedNetwork::PpnetForward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width) {
+Matrix FusedNetwork::PpnetForward(int task, const FusedRows& rows, Matrix gate_input,
+                                  int64_t uia_width) {
   // x_0 = E, x_{i+1} = dropout(f(x_i A_i^T + a_i) * gamma * sigmoid(gate_i(q))), q = [U ; sg(E)]
   // (spec 1.4). All layers' gates read the same q.
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
@@ -115,7 +127,8 @@ Matrix FusedNetwork::PpnetForward(int task, const FusedRows& rows, Matrix gate_i
     PpnetBuffers& buffers = ppnet_[i];
     const int64_t width = layer.linear.out;
     LinearForward(layer.linear, rows.count, x, Sized(&buffers.linear, rows.count * width));
-    GateForward(layer.gate, rows.count, gate_input, Sized(&buffers.hidden, rows.count * layer.gate.first.out),
+    GateForward(layer.gate, rows.count, gate_input,
+                Sized(&buffers.hidden, rows.count * layer.gate.first.out),
                 Sized(&buffers.gate, rows.count * width));
     Sized(&buffers.out, rows.count * width);
     GateProductForward(ProductOf(layer, rows, &buffers));
@@ -124,8 +137,9 @@ Matrix FusedNetwork::PpnetForward(int task, const FusedRows& rows, Matrix gate_i
   return x;
 }
 
-void FusedNetwork::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input, int64_t uia_width, Matrix d,
-                              Matrix gate_input_gradient, bool fresh, bool gate_sees_gradient) {
+void FusedNetwork::PpnetBackward(int task, const FusedRows& rows, Matrix gate_input,
+                                 int64_t uia_width, Matrix d, Matrix gate_input_gradient,
+                                 bool fresh, bool gate_sees_gradient) {
   const std::vector<FusedPpnetLayer>& net = layers_->ppnet[task];
   // The order matters, because gradients take the places of activations:
   //   1. the elementwise kernel turns a and s into their gradients; it reads d, which is in `out`;
@@ -135,8 +149,9 @@ void FusedNetwork::PpnetBackward(int task, const FusedRows& rows, Matrix gate_in
   for (size_t i = net.size(); i-- > 0;) {
     const FusedPpnetLayer& layer = net[i];
     PpnetBuffers& buffers = ppnet_[i];
-    GateProductBackward(ProductOf(layer, rows, &buffers), d.data, d.stride, GradientAt(layer.linear.bias),
-                        GradientAt(layer.gate.second.bias), GradientAt(layer.activation.weight));
+    GateProductBackward(ProductOf(layer, rows, &buffers), d.data, d.stride,
+                        GradientAt(layer.linear.bias), GradientAt(layer.gate.second.bias),
+                        GradientAt(layer.activation.weight));
     // Of all products that write to gate_input_gradient, the first to reach a column overwrites it:
     // the top layer's gate those of U, the bottom layer's linear path those of E. Filling it with
     // zeros first would cost a pass over the widest array of the block.
@@ -144,21 +159,24 @@ void FusedNetwork::PpnetBackward(int task, const FusedRows& rows, Matrix gate_in
     // The gate: its input's own columns alone get a gradient.
     GateBackward(layer.gate, rows.count, gate_input, buffers.hidden.data(), buffers.gate.data());
     const int64_t columns = gate_sees_gradient ? layer.gate.first.in : uia_width;
-    InputGradient(layer.gate.first, rows.count, hidden_gradient_.data(), 0, columns, first_write ? 0 : 1,
-                  gate_input_gradient);
+    InputGradient(layer.gate.first, rows.count, hidden_gradient_.data(), 0, columns,
+                  first_write ? 0 : 1, gate_input_gradient);
     // The linear path. Below the first layer the gradient takes the place of the layer's output.
-    const Matrix x = i > 0 ? Matrix{ppnet_[i - 1].out.data(), layer.linear.in} : gate_input.Column(uia_width);
+    const Matrix x =
+        i > 0 ? Matrix{ppnet_[i - 1].out.data(), layer.linear.in} : gate_input.Column(uia_width);
     WeightGradient(layer.linear, rows.count, x, buffers.linear.data());
     const Matrix x_gradient = i > 0 ? x : gate_input_gradient.Column(uia_width);
     const bool overwrite = i > 0 || (fresh && !gate_sees_gradient);
-    InputGradient(layer.linear, rows.count, buffers.linear.data(), 0, layer.linear.in, overwrite ? 0 : 1, x_gradient);
+    InputGradient(layer.linear, rows.count, buffers.linear.data(), 0, layer.linear.in,
+                  overwrite ? 0 : 1, x_gradient);
     d = x_gradient;
   }
 }
 
 // ---- towers -------------------------------------------------------------------------------------
 
-Activated FusedNetwork::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows, MlpBuffers* buffers) {
+Activated FusedNetwork::ActivatedOf(const FusedMlpLayer& layer, const FusedRows& rows,
+                                    MlpBuffers* buffers) {
   // Layer norm adds the linear layer's bias itself, before it takes the mean.
   const bool norm = layer.norm_weight >= 0;
   Activated activated;
@@ -183,13 +201,14 @@ float* FusedNetwork::TowerForward(int tower, const FusedRows& rows, Matrix x) {
     LinearForward(layer.linear, rows.count, x, Sized(&buffers.linear, size));
     if (layer.norm_weight >= 0) {
       LayerNormForward(rows.count, width, ValueAt(layer.linear.bias), ValueAt(layer.norm_weight),
-                       ValueAt(layer.norm_bias), buffers.linear.data(), Sized(&buffers.rstd, rows.count),
-                       Sized(&buffers.normalised, size));
+                       ValueAt(layer.norm_bias), buffers.linear.data(),
+                       Sized(&buffers.rstd, rows.count), Sized(&buffers.normalised, size));
     }
     // The mask is kept as bytes: without a gate beside it a zero output does not tell a dropped
     // element from one that is zero of itself.
-    if (rows.dropout && layer.dropout.ratio > 0)
+    if (rows.dropout && layer.dropout.ratio > 0) {
       buffers.kept.Resize(std::max(buffers.kept.size(), static_cast<size_t>(size)));
+    }
     Sized(&buffers.out, size);
     ActivatedForward(ActivatedOf(layer, rows, &buffers));
     x = {buffers.out.data(), width};
@@ -200,15 +219,18 @@ float* FusedNetwork::TowerForward(int tower, const FusedRows& rows, Matrix x) {
   return logits;
 }
 
-void FusedNetwork::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d, float beta,
-                              Matrix x_gradient) {
+void FusedNetwork::TowerBackward(int tower, const FusedRows& rows, Matrix x, const float* d,
+                                 float beta, Matrix x_gradient) {
   const FusedTower& net = layers_->towers[tower];
   // Input of layer i, and where its gradient goes: into the place of the output below, which
   // nothing needs any more.
-  auto below = [&](size_t i) { return i > 0 ? Matrix{mlp_[i - 1].out.data(), net.mlp[i - 1].linear.out} : x; };
+  auto below = [&](size_t i) {
+    return i > 0 ? Matrix{mlp_[i - 1].out.data(), net.mlp[i - 1].linear.out} : x;
+  };
   auto backward = [&](const FusedLinear& linear, size_t i, const float* dy) {
     WeightGradient(linear, rows.count, below(i), dy);
-    InputGradient(linear, rows.count, dy, 0, linear.in, i > 0 ? 0 : beta, i > 0 ? below(i) : x_gradient);
+    InputGradient(linear, rows.count, dy, 0, linear.in, i > 0 ? 0 : beta,
+                  i > 0 ? below(i) : x_gradient);
   };
   AddColumnSums(rows.count, net.linear.out, d, GradientAt(net.linear.bias));
   backward(net.linear, net.mlp.size(), d);
@@ -219,11 +241,13 @@ void FusedNetwork::TowerBackward(int tower, const FusedRows& rows, Matrix x, con
     MlpBuffers& buffers = mlp_[i];
     const bool norm = layer.norm_weight >= 0;
     ActivatedBackward(ActivatedOf(layer, rows, &buffers), buffers.out.data(),
-                      norm ? nullptr : GradientAt(layer.linear.bias), GradientAt(layer.activation.weight));
+                      norm ? nullptr : GradientAt(layer.linear.bias),
+                      GradientAt(layer.activation.weight));
     if (norm) {
-      LayerNormBackward(rows.count, layer.linear.out, ValueAt(layer.norm_weight), buffers.rstd.data(),
-                        buffers.normalised.data(), buffers.linear.data(), GradientAt(layer.linear.bias),
-                        GradientAt(layer.norm_weight), GradientAt(layer.norm_bias));
+      LayerNormBackward(rows.count, layer.linear.out, ValueAt(layer.norm_weight),
+                        buffers.rstd.data(), buffers.normalised.data(), buffers.linear.data(),
+                        GradientAt(layer.linear.bias), GradientAt(layer.norm_weight),
+                        GradientAt(layer.norm_bias));
     }
     backward(layer.linear, i, buffers.linear.data());
   }

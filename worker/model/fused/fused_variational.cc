@@ -24,14 +24,17 @@ GroupFactors FusedVariational::Factors(const FeatureGroup& group) {
   return {};
 }
 
-void FusedVariational::Begin(const ModelInput& input, bool train, uint64_t seed, int64_t first_row) {
+void FusedVariational::Begin(const ModelInput& input, bool train, uint64_t seed,
+                             int64_t first_row) {
   in_ = &input;
   train_ = train;
   seed_ = seed;
   first_row_ = first_row;
   for (Layer& layer : layers_) {
     const int64_t size = input.batch->rows * static_cast<int64_t>(layer.group->sources());
-    for (AlignedBuffer<float>* buffer : {&layer.factors, &layer.derivatives, &layer.gradients}) Sized(buffer, size);
+    for (AlignedBuffer<float>* buffer : {&layer.factors, &layer.derivatives, &layer.gradients}) {
+      Sized(buffer, size);
+    }
   }
 }
 
@@ -82,9 +85,11 @@ void FusedVariational::Penalties(const float* values, double gradient_scale, flo
     // the global batch once, however many workers there are (law L2).
     double sum = 0;
     for (size_t s = 0; s < layer.group->sources(); ++s) {
-      const VariationalFactor kept = EvaluationFactor(values[layer.place + static_cast<int64_t>(s)]);
+      const VariationalFactor kept =
+          EvaluationFactor(values[layer.place + static_cast<int64_t>(s)]);
       sum += kept.factor;
-      gradients[layer.place + static_cast<int64_t>(s)] += static_cast<float>(gradient_scale * factor * kept.derivative);
+      gradients[layer.place + static_cast<int64_t>(s)] +=
+          static_cast<float>(gradient_scale * factor * kept.derivative);
     }
     report->names.push_back(dropout.loss);
     report->values.push_back(factor * sum);

@@ -1,8 +1,10 @@
-// FusedVariational: variational dropout of the groups over one batch (worker/model/variational_dropout.h), from the
-// weights to a factor for each row and source of a group, and from the factors' gradients to those of the weights.
+// FusedVariational: variational dropout of the groups over one batch
+// (worker/model/variational_dropout.h), from the weights to a factor for each row and source of a
+// group, and from the factors' gradients to those of the weights.
 //
 // Memory:  arrays grow to the largest batch seen and are kept.
-// Threads: ranges of rows may be computed by different threads, between two calls of Begin(), which one thread makes.
+// Threads: ranges of rows may be computed by different threads, between two calls of Begin(), which
+//          one thread makes.
 #pragma once
 
 #include <cstdint>
@@ -38,13 +40,15 @@ class FusedVariational {
   void Forward(int64_t begin, int64_t end, const float* values);
   // `gradients`: an arena that is added to.
   void Backward(int64_t begin, int64_t end, float* gradients) const;
-  // Adds the penalties of the batch, this worker's part, to the report, and their gradients times `gradient_scale`.
-  void Penalties(const float* values, double gradient_scale, float* gradients, LossReport* report) const;
+  // Adds the penalties of the batch, this worker's part, to the report, and their gradients times
+  // `gradient_scale`.
+  void Penalties(const float* values, double gradient_scale, float* gradients,
+                 LossReport* report) const;
 
  private:
   struct Layer {
     const FeatureGroup* group;
-    int64_t place = -1;                               // of the weights in the arenas
+    int64_t place = -1;                                    // of the weights in the arenas
     AlignedBuffer<float> factors, derivatives, gradients;  // [rows, sources]
   };
 

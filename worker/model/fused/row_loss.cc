@@ -10,7 +10,9 @@ namespace {
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 // max(z, 0) - z y + log(1 + exp(-|z|)), whose exp() cannot overflow;  d/dz = sigmoid(z) - y
-double CrossEntropy(double z, double y) { return std::max(z, 0.0) - z * y + std::log1p(std::exp(-std::abs(z))); }
+double CrossEntropy(double z, double y) {
+  return std::max(z, 0.0) - z * y + std::log1p(std::exp(-std::abs(z)));
+}
 
 // -sum_c q_c log p_c, p = softmax(z), q = s / C everywhere and 1 - s more at y;  d/dz_c = p_c - q_c
 double Softmax(const Loss& loss, int classes, const float* z, int64_t y, double factor, float* dz) {
@@ -29,8 +31,8 @@ double Softmax(const Loss& loss, int classes, const float* z, int64_t y, double 
 
 }  // namespace
 
-double RowLossAndGradient(const Loss& loss, int classes, const float* z, const LabelColumn& label, int64_t row,
-                          double factor, float* dz) {
+double RowLossAndGradient(const Loss& loss, int classes, const float* z, const LabelColumn& label,
+                          int64_t row, double factor, float* dz) {
   double l = 0, derivative = 0;
   const double x = z[0];
   switch (loss.kind) {

@@ -34,12 +34,15 @@ void AppendColumnSums(const at::Tensor& rows, std::vector<double>* sums) {
   const at::Tensor columns = rows.to(at::kDouble).sum(0).to(at::kCPU).contiguous();
   // Sums are in double on the device, too: that over a global batch must not depend on how its rows
   // are cut over workers by more than rounding.
-  sums->insert(sums->end(), columns.const_data_ptr<double>(), columns.const_data_ptr<double>() + columns.numel());
+  sums->insert(sums->end(), columns.const_data_ptr<double>(),
+               columns.const_data_ptr<double>() + columns.numel());
 }
 
 void SumOverWorkers(Collective* workers, std::vector<double>* sums) {
   // The mutant's statistics are those of the slice, which law L2's test must notice.
-  if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
+  if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) {
+    return;
+  }
   const Status summed = workers->AllreduceSum(std::span<double>(*sums), "statistics of batch norm");
   if (!summed.ok()) throw StatusError(summed);
 }
@@ -71,7 +74,9 @@ BatchMoments MomentsOf(const at::Tensor& rows, Collective* workers) {
 
 std::vector<double> Rstds(const BatchMoments& moments) {
   std::vector<double> inverse;
-  for (const double variance : moments.variance) inverse.push_back(1 / std::sqrt(variance + kEpsilon));
+  for (const double variance : moments.variance) {
+    inverse.push_back(1 / std::sqrt(variance + kEpsilon));
+  }
   return inverse;
 }
 
@@ -111,13 +116,15 @@ class Normalise : public torch::autograd::Function<Normalise> {
 };
 
 // r = (1 - momentum) r + momentum * (mean, unbiased variance)
-void MoveRunningValues(const BatchMoments& moments, std::span<float> mean, std::span<float> variance) {
+void MoveRunningValues(const BatchMoments& moments, std::span<float> mean,
+                       std::span<float> variance) {
   // The unbiased variance of one row does not exist.
   if (moments.rows < 2) return;
   const double unbiased = moments.rows / (moments.rows - 1);
   for (size_t c = 0; c < mean.size(); ++c) {
     mean[c] = static_cast<float>((1 - kMomentum) * mean[c] + kMomentum * moments.mean[c]);
-    variance[c] = static_cast<float>((1 - kMomentum) * variance[c] + kMomentum * moments.variance[c] * unbiased);
+    variance[c] = static_cast<float>((1 - kMomentum) * variance[c] +
+                                     kMomentum * moments.variance[c] * unbiased);
   }
 }
 

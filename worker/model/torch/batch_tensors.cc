@@ -25,7 +25,8 @@ void MakeLeaf(const at::Tensor& leaf, const at::Tensor& gradient) {
 }
 
 // Where backward of sum over losses and rows of l_i * scale_i * gradient_scale starts.
-std::vector<std::vector<float>> Seeds(const std::vector<std::vector<float>>& row_scales, double gradient_scale) {
+std::vector<std::vector<float>> Seeds(const std::vector<std::vector<float>>& row_scales,
+                                      double gradient_scale) {
   std::vector<std::vector<float>> seeds = row_scales;
   for (std::vector<float>& task : seeds) {
     for (float& s : task) s = static_cast<float>(s * gradient_scale);
@@ -35,8 +36,8 @@ std::vector<std::vector<float>> Seeds(const std::vector<std::vector<float>>& row
 
 }  // namespace
 
-BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use, double gradient_scale,
-                          std::vector<AlignedBuffer<float>>* gradients) {
+BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use,
+                          double gradient_scale, std::vector<AlignedBuffer<float>>* gradients) {
   CheckLeaves(config, input);
   BatchTensors tensors;
   tensors.leaves.resize(config.leaves.size());
@@ -47,7 +48,8 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
     if (use == BatchUse::kTraining) (*gradients)[l].Resize(0);
     const std::vector<int64_t> shape = {VectorsOf(leaf, *input.batch), leaf.dim};
     // libtorch has no type for constant memory; nothing writes to a leaf's values.
-    tensors.leaves[l] = TensorOver(const_cast<float*>(input.leaves[l]), shape, at::kFloat, at::kCPU);
+    tensors.leaves[l] =
+        TensorOver(const_cast<float*>(input.leaves[l]), shape, at::kFloat, at::kCPU);
     if (use != BatchUse::kTraining || leaf.table < 0) continue;
     // Backward adds to a leaf's .grad, which must be there and zero. It stands in the caller's
     // buffer, so that nothing has to be copied afterwards.
@@ -64,7 +66,9 @@ BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, Batc
   return tensors;
 }
 
-size_t DeviceBatch::Floats(const Leaf& leaf) const { return static_cast<size_t>(VectorsOf(leaf, *batch_) * leaf.dim); }
+size_t DeviceBatch::Floats(const Leaf& leaf) const {
+  return static_cast<size_t>(VectorsOf(leaf, *batch_) * leaf.dim);
+}
 
 BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double gradient_scale) {
   CheckLeaves(*config_, input);
@@ -89,7 +93,8 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
   };
   for (size_t l = 0; l < count; ++l) {
     const Leaf& leaf = config_->leaves[l];
-    add(std::span(input.leaves[l], Floats(leaf)), {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat, &tensors.leaves[l]);
+    add(std::span(input.leaves[l], Floats(leaf)), {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat,
+        &tensors.leaves[l]);
   }
   if (use != BatchUse::kOutputs) {
     const std::vector<LabelColumn>& labels = input.batch->labels;
@@ -107,12 +112,15 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
   if (use == BatchUse::kTraining) seeds = Seeds(*input.row_scales, gradient_scale);
   tensors.seeds.resize(seeds.size());
   for (size_t t = 0; t < seeds.size(); ++t) {
-    add(std::span(std::as_const(seeds[t])), {static_cast<int64_t>(seeds[t].size())}, at::kFloat, &tensors.seeds[t]);
+    add(std::span(std::as_const(seeds[t])), {static_cast<int64_t>(seeds[t].size())}, at::kFloat,
+        &tensors.seeds[t]);
   }
 
   values_.Allocate();
   for (const Outgoing& array : list) {
-    if (!array.data.empty()) std::memcpy(values_.host(array.place), array.data.data(), array.data.size());
+    if (!array.data.empty()) {
+      std::memcpy(values_.host(array.place), array.data.data(), array.data.size());
+    }
     *array.tensor = values_.on_device(array.place, array.shape, array.type);
   }
   values_.Upload();
@@ -133,7 +141,8 @@ BatchTensors DeviceBatch::Upload(const ModelInput& input, BatchUse use, double g
     const Leaf& leaf = config_->leaves[l];
     if (leaf.table < 0) continue;
     MakeLeaf(tensors.leaves[l],
-             gradients_.on_device(gradient_places_[l], {VectorsOf(leaf, *batch_), leaf.dim}, at::kFloat));
+             gradients_.on_device(gradient_places_[l], {VectorsOf(leaf, *batch_), leaf.dim},
+                                  at::kFloat));
   }
   return tensors;
 }
@@ -144,7 +153,9 @@ void DeviceBatch::TakeGradients(std::vector<AlignedBuffer<float>>* gradients) {
     const Leaf& leaf = config_->leaves[l];
     AlignedBuffer<float>& gradient = (*gradients)[l];
     gradient.Resize(leaf.table >= 0 ? Floats(leaf) : 0);
-    if (!gradient.empty()) std::memcpy(gradient.data(), gradients_.host(gradient_places_[l]), gradient.bytes());
+    if (!gradient.empty()) {
+      std::memcpy(gradient.data(), gradients_.host(gradient_places_[l]), gradient.bytes());
+    }
   }
 }
 

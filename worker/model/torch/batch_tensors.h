@@ -1,4 +1,5 @@
-// The tensors of one batch: leaves, labels, and what backward starts from. Internal to this folder: includes torch.
+// The tensors of one batch: leaves, labels, and what backward starts from. Internal to this folder:
+// includes torch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +16,8 @@
 namespace pepnet {
 
 struct BatchTensors {
-  // By leaf: [rows, dim], or [elements, dim] of a sequence. In training, one with a table has a zeroed .grad that
-  // backward accumulates into.
+  // By leaf: [rows, dim], or [elements, dim] of a sequence. In training, one with a table has a
+  // zeroed .grad that backward accumulates into.
   std::vector<at::Tensor> leaves;
   std::vector<SequenceIndex> sequences;  // by sequence group
   LabelTensors labels;                   // training, and evaluation with losses
@@ -25,15 +26,16 @@ struct BatchTensors {
 
 enum class BatchUse { kTraining, kLosses, kOutputs };
 
-// On the host, leaves over the caller's memory. Training: `gradients` as of PepnetModel::TrainStep(), and the leaves'
-// .grad is over it; else null.
-BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use, double gradient_scale,
-                          std::vector<AlignedBuffer<float>>* gradients);
+// On the host, leaves over the caller's memory. Training: `gradients` as of
+// PepnetModel::TrainStep(), and the leaves' .grad is over it; else null.
+BatchTensors BatchInPlace(const JobConfig& config, const ModelInput& input, BatchUse use,
+                          double gradient_scale, std::vector<AlignedBuffer<float>>* gradients);
 
 // DeviceBatch: the same on a device, where everything goes in one copy. One batch at a time.
 class DeviceBatch {
  public:
-  DeviceBatch(const JobConfig* config, at::Device device) : config_(config), values_(device), gradients_(device) {}
+  DeviceBatch(const JobConfig* config, at::Device device)
+      : config_(config), values_(device), gradients_(device) {}
 
   // Asynchronous. The tensors are valid until the next Upload().
   BatchTensors Upload(const ModelInput& input, BatchUse use, double gradient_scale);

@@ -23,13 +23,15 @@ class Hook : public torch::autograd::PostAccumulateGradHook {
 }  // namespace
 
 BucketSums::BucketSums(const DenseParameters& parameters, float* gradients,
-                       const std::map<std::string, at::Tensor>& leaves, DeviceCollective* sums, size_t bucket_bytes)
+                       const std::map<std::string, at::Tensor>& leaves, DeviceCollective* sums,
+                       size_t bucket_bytes)
     : gradients_(gradients), sums_(sums), buckets_(CutIntoBuckets(parameters, bucket_bytes)) {
   for (size_t b = 0; b < buckets_.size(); ++b) {
     for (const int i : buckets_[b].parameters) {
       const auto leaf = leaves.find(parameters.specs()[i].name);
       if (leaf == leaves.end()) continue;  // never written: Finish() begins its bucket
-      torch::autograd::impl::set_post_acc_grad_hooks(leaf->second, std::make_unique<Hook>([this, b] { Done(b); }));
+      torch::autograd::impl::set_post_acc_grad_hooks(
+          leaf->second, std::make_unique<Hook>([this, b] { Done(b); }));
     }
   }
 }
@@ -54,8 +56,9 @@ void BucketSums::BeginNext() {
   // After an error the counting goes on, since backward cannot be stopped, but nothing more is
   // sent.
   if (!status_.ok()) return;
-  status_ = sums_->BeginSum(gradients_ + bucket.begin, bucket.end - bucket.begin, stream_,
-                            absl::StrCat("dense gradients, bucket ", next_, " of ", buckets_.size()));
+  status_ =
+      sums_->BeginSum(gradients_ + bucket.begin, bucket.end - bucket.begin, stream_,
+                      absl::StrCat("dense gradients, bucket ", next_, " of ", buckets_.size()));
 }
 
 Status BucketSums::Finish() {

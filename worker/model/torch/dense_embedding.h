@@ -1,5 +1,5 @@
-// A dense embedding (common/job_config/dense_embedding.h) as libtorch expressions. Internal to this folder: includes
-// torch.
+// A dense embedding (common/job_config/dense_embedding.h) as libtorch expressions. Internal to this
+// folder: includes torch.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -21,7 +21,8 @@ void DeviceParameters::UploadValues() {
   const std::span<float> values = parameters_->values();
   // The values go up anew for every step: the optimizers step on the host, whose arena is the one
   // that is saved.
-  values_.copy_(TensorOver(values.data(), {values_.numel()}, at::kFloat, at::kCPU), /*non_blocking=*/true);
+  values_.copy_(TensorOver(values.data(), {values_.numel()}, at::kFloat, at::kCPU),
+                /*non_blocking=*/true);
 }
 
 void DeviceParameters::ZeroGradients() { gradients_.ZeroDevice(); }

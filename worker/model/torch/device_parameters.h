@@ -1,8 +1,8 @@
-// DeviceParameters: copies of the dense parameters' two arenas on a device, and the way there and back. Internal to this folder:
-// includes torch.
+// DeviceParameters: copies of the dense parameters' two arenas on a device, and the way there and
+// back. Internal to this folder: includes torch.
 //
-// The host's arenas stay the truth: optimizer, clipping, accumulation and checkpoints work on them. Per training step the values go
-// up and the gradients come down, one arena each.
+// The host's arenas stay the truth: optimizer, clipping, accumulation and checkpoints work on them.
+// Per training step the values go up and the gradients come down, one arena each.
 //
 // Ownership: borrows `parameters`; page-locks the arena of its values.
 // Order:     everything is queued on the device's current stream.
@@ -20,10 +20,11 @@ class DeviceParameters {
  public:
   DeviceParameters(DenseParameters* parameters, at::Device device);
 
-  const ParameterArenas& arenas() const { return arenas_; }  // on the device, for leaves; they never move
+  // On the device, for leaves; they never move.
+  const ParameterArenas& arenas() const { return arenas_; }
 
-  // What the host holds now. Whoever computes calls it first, every time: nobody has to say that values have changed. They must
-  // not change before the device is done with the copy.
+  // What the host holds now. Whoever computes calls it first, every time: nobody has to say that
+  // values have changed. They must not change before the device is done with the copy.
   void UploadValues();
   void ZeroGradients();
 

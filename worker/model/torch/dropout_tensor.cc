@@ -31,7 +31,8 @@ at::Tensor DropoutMaskOnHost(uint64_t key, double ratio, const DropoutRows& rows
   constexpr int64_t kRowsPerTask = 16;
   at::parallel_for(0, rows.rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
     // A row's mask depends on the row alone, so the cut over threads is free.
-    FillDropoutMask(key, ratio, rows.first_row + begin, end - begin, rows.width, values + begin * rows.width);
+    FillDropoutMask(key, ratio, rows.first_row + begin, end - begin, rows.width,
+                    values + begin * rows.width);
   });
   return mask;
 }
@@ -53,7 +54,8 @@ namespace {
 at::Tensor WordsOnDevice(uint64_t key, const DropoutRows& rows, at::Device device) {
   const at::TensorOptions integers = at::TensorOptions(at::kLong).device(device);
   const int64_t blocks = (rows.width + 3) / 4;
-  const at::Tensor row = at::arange(rows.first_row, rows.first_row + rows.rows, integers).unsqueeze(1);
+  const at::Tensor row =
+      at::arange(rows.first_row, rows.first_row + rows.rows, integers).unsqueeze(1);
   const at::Tensor block = at::arange(blocks, integers).unsqueeze(0);
   at::Tensor c0 = block.bitwise_and(kLow32), c1 = block.__rshift__(32);
   at::Tensor c2 = row.bitwise_and(kLow32), c3 = row.__rshift__(32);
@@ -68,18 +70,23 @@ at::Tensor WordsOnDevice(uint64_t key, const DropoutRows& rows, at::Device devic
     k1 += 0xBB67AE85u;
   }
   const std::vector<int64_t> shape = {rows.rows, blocks};
-  const at::Tensor words = at::stack({c0.expand(shape), c1.expand(shape), c2.expand(shape), c3.expand(shape)}, 2)
-                               .view({rows.rows, 4 * blocks})
-                               .narrow(1, 0, rows.width);
+  const at::Tensor words =
+      at::stack({c0.expand(shape), c1.expand(shape), c2.expand(shape), c3.expand(shape)}, 2)
+          .view({rows.rows, 4 * blocks})
+          .narrow(1, 0, rows.width);
   return words.__rshift__(8);
 }
 
 }  // namespace
 
 // u = (word >> 8) * 2^-24 >= ratio
-at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows, at::Device device) {
+at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows,
+                               at::Device device) {
   const at::NoGradGuard no_grad;
-  return WordsOnDevice(key, rows, device).ge(DropoutThreshold(ratio)).to(at::kFloat).mul_(KeptScale(ratio));
+  return WordsOnDevice(key, rows, device)
+      .ge(DropoutThreshold(ratio))
+      .to(at::kFloat)
+      .mul_(KeptScale(ratio));
 }
 
 at::Tensor UniformsOnDevice(uint64_t key, const DropoutRows& rows, at::Device device) {

@@ -15,8 +15,10 @@ struct DropoutRows {
 // [rows, width] on the host, filled by libtorch's threads.
 at::Tensor DropoutMaskOnHost(uint64_t key, double ratio, const DropoutRows& rows);
 
-// The same bits, computed on `device` by tensor operations: about 120 of them, each over rows * width / 4 int64.
-at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows, at::Device device);
+// The same bits, computed on `device` by tensor operations: about 120 of them, each over rows *
+// width / 4 int64.
+at::Tensor DropoutMaskOnDevice(uint64_t key, double ratio, const DropoutRows& rows,
+                               at::Device device);
 
 // The uniforms of FillUniforms(), [rows, width], where `device` is.
 at::Tensor UniformsOnHost(uint64_t key, const DropoutRows& rows);

@@ -31,7 +31,9 @@ at::Tensor ValidPositions(const PaddedSequence& input, int max_length) {
   at::Tensor lengths = input.lengths;
   if (max_length > 0) lengths = lengths.clamp_max(max_length);
   if (MutantActive(Mutant::kPaddingIsAttended)) lengths = lengths.add(1);
-  return at::arange(input.sequence.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
+  return at::arange(input.sequence.size(1), lengths.options())
+      .unsqueeze(0)
+      .lt(lengths.unsqueeze(1));
 }
 
 // Score of a position that is not there: its exponential is 0 beside any other, and bfloat16 holds
@@ -39,7 +41,9 @@ at::Tensor ValidPositions(const PaddedSequence& input, int max_length) {
 // gradients.
 constexpr double kHidden = -1e30;
 
-at::Tensor AsFactor(const at::Tensor& valid, const at::Tensor& like) { return valid.to(like.scalar_type()); }
+at::Tensor AsFactor(const at::Tensor& valid, const at::Tensor& like) {
+  return valid.to(like.scalar_type());
+}
 
 // The query as wide as a position.
 at::Tensor PaddedQuery(const PaddedSequence& input) {
@@ -61,9 +65,11 @@ at::Tensor WeightedSum(const at::Tensor& weights, const at::Tensor& sequence) {
 
 // The MLP of an attention and the linear layer behind it: [B, T, in] -> [B, T].
 struct AttentionMlp {
-  AttentionMlp(const Encoder& encoder, LeafMaker* maker) : encoder(encoder), last(maker, encoder.module + ".linear") {
+  AttentionMlp(const Encoder& encoder, LeafMaker* maker)
+      : encoder(encoder), last(maker, encoder.module + ".linear") {
     for (size_t layer = 0; layer < encoder.attn_mlp.hidden_units.size(); ++layer) {
-      layers.emplace_back(maker, absl::StrCat(encoder.module, ".mlp.mlp.", layer, ".perceptron."), encoder.attn_mlp);
+      layers.emplace_back(maker, absl::StrCat(encoder.module, ".mlp.mlp.", layer, ".perceptron."),
+                          encoder.attn_mlp);
     }
   }
   at::Tensor operator()(at::Tensor x, const ForwardPass& pass) const {
@@ -79,9 +85,11 @@ struct AttentionMlp {
   // The masks of worker/model/dropout_mask.h for x [B, T, h]: element e of position t is number t *
   // h + e of its row. Padding lies after a row's own positions, which so keep their masks for any
   // padding (law L2).
-  static at::Tensor PositionMask(const at::Tensor& x, uint64_t key, double ratio, int64_t first_row) {
+  static at::Tensor PositionMask(const at::Tensor& x, uint64_t key, double ratio,
+                                 int64_t first_row) {
     at::Tensor mask = at::empty(x.sizes(), at::kFloat);
-    FillDropoutMask(key, ratio, first_row, x.size(0), x.size(1) * x.size(2), mask.mutable_data_ptr<float>());
+    FillDropoutMask(key, ratio, first_row, x.size(0), x.size(1) * x.size(2),
+                    mask.mutable_data_ptr<float>());
     return mask.to(x.device(), x.scalar_type());
   }
   const Encoder& encoder;
@@ -108,7 +116,8 @@ class SimpleAttentionLayer : public EncoderLayer {
   explicit SimpleAttentionLayer(const Encoder& encoder) : encoder_(encoder) {}
   at::Tensor operator()(const PaddedSequence& input, const ForwardPass&) const override {
     const at::Tensor scores = at::bmm(input.sequence, input.query.unsqueeze(2)).squeeze(2);
-    return WeightedSum(MaskedSoftmax(scores, ValidPositions(input, encoder_.max_length)), input.sequence);
+    return WeightedSum(MaskedSoftmax(scores, ValidPositions(input, encoder_.max_length)),
+                       input.sequence);
   }
 
  private:
@@ -133,19 +142,24 @@ class DinLayer : public EncoderLayer {
 class MultiWindowDinLayer : public EncoderLayer {
  public:
   MultiWindowDinLayer(const Encoder& encoder, LeafMaker* maker)
-      : encoder_(encoder), mlp_(encoder, maker), slope_(maker->Leaf(encoder.module + ".active.weight")) {}
+      : encoder_(encoder),
+        mlp_(encoder, maker),
+        slope_(maker->Leaf(encoder.module + ".active.weight")) {}
   at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const override {
     const at::Tensor& s = input.sequence;
     const at::Tensor query = PaddedQuery(input), q = query.unsqueeze(1).expand_as(s);
-    const at::Tensor a = at::prelu(mlp_(at::cat({s, q.mul(s), q}, 2), pass), slope_.to(s.scalar_type()));
+    const at::Tensor a =
+        at::prelu(mlp_(at::cat({s, q.mul(s), q}, 2), pass), slope_.to(s.scalar_type()));
     const at::Tensor valid = ValidPositions(input, 0);
     std::vector<at::Tensor> parts;
     int64_t first = 0;
     for (const int window : encoder_.windows) {
       // Windows beyond the padded length are empty; narrow() needs legal bounds all the same.
-      const int64_t begin = std::min(first, s.size(1)), count = std::min<int64_t>(first + window, s.size(1)) - begin;
+      const int64_t begin = std::min(first, s.size(1)),
+                    count = std::min<int64_t>(first + window, s.size(1)) - begin;
       const at::Tensor in_window = AsFactor(valid.narrow(1, begin, count), s);
-      const at::Tensor sum = WeightedSum(a.narrow(1, begin, count).mul(in_window), s.narrow(1, begin, count));
+      const at::Tensor sum =
+          WeightedSum(a.narrow(1, begin, count).mul(in_window), s.narrow(1, begin, count));
       parts.push_back(sum.div(in_window.sum(1, true).clamp_min(1)));
       first += window;
     }
@@ -173,8 +187,10 @@ class SelfAttentionLayer : public EncoderLayer {
   at::Tensor operator()(const PaddedSequence& input, const ForwardPass& pass) const override {
     const at::Tensor valid = ValidPositions(input, encoder_.max_length);  // [B, T]
     const at::Tensor& s = input.sequence;
-    const at::Tensor q = Heads(query_(s), 0), k = Heads(key_(s), 1), v = Heads(value_(s), 2);  // [B, H, T, E/H]
-    const double scale = 1 / std::sqrt(static_cast<double>(encoder_.attention_width / encoder_.heads));
+    // [B, H, T, E/H]
+    const at::Tensor q = Heads(query_(s), 0), k = Heads(key_(s), 1), v = Heads(value_(s), 2);
+    const double scale =
+        1 / std::sqrt(static_cast<double>(encoder_.attention_width / encoder_.heads));
     const at::Tensor scores = q.mul(scale).matmul(k.transpose(2, 3));  // [B, H, T, T]
     // Keys are hidden, not queries: rows of padded queries are left out of the sum below.
     const at::Tensor keys = valid.unsqueeze(1).unsqueeze(2);
@@ -191,14 +207,15 @@ class SelfAttentionLayer : public EncoderLayer {
   // One third of the input projection, cut into heads.
   at::Tensor Heads(const at::Tensor& x, int64_t part) const {
     const int64_t width = encoder_.attention_width;
-    const at::Tensor projected =
-        at::linear(x, in_weight_.narrow(0, part * width, width), in_bias_.narrow(0, part * width, width));
+    const at::Tensor projected = at::linear(x, in_weight_.narrow(0, part * width, width),
+                                            in_bias_.narrow(0, part * width, width));
     return projected.unflatten(2, {encoder_.heads, width / encoder_.heads}).transpose(1, 2);
   }
 
   // The masks of worker/model/dropout_mask.h: element (head, i, j) of a row whose own length is T
   // is number (head * T + i) * T + j.
-  at::Tensor Mask(const PaddedSequence& input, const at::Tensor& weights, const ForwardPass& pass) const {
+  at::Tensor Mask(const PaddedSequence& input, const at::Tensor& weights,
+                  const ForwardPass& pass) const {
     const at::Tensor lengths = input.lengths.to(at::kCPU);
     at::Tensor mask = at::ones(weights.sizes(), at::kFloat);
     const uint64_t key = DropoutKey(pass.seed, encoder_.dropout_layer, pass.step);
@@ -209,9 +226,10 @@ class SelfAttentionLayer : public EncoderLayer {
       int64_t length = lengths[b].item<int64_t>();
       if (encoder_.max_length > 0) length = std::min<int64_t>(length, encoder_.max_length);
       row_mask.resize(encoder_.heads * length * length);
-      FillDropoutMask(key, encoder_.dropout, pass.first_row + b, 1, static_cast<int64_t>(row_mask.size()),
-                      row_mask.data());
-      const at::Tensor made = AlignedTensor<float>(row_mask, at::kFloat).view({encoder_.heads, length, length});
+      FillDropoutMask(key, encoder_.dropout, pass.first_row + b, 1,
+                      static_cast<int64_t>(row_mask.size()), row_mask.data());
+      const at::Tensor made =
+          AlignedTensor<float>(row_mask, at::kFloat).view({encoder_.heads, length, length});
       mask[b].narrow(1, 0, length).narrow(2, 0, length).copy_(made);
     }
     return mask.to(weights.device(), weights.scalar_type());
@@ -225,7 +243,8 @@ class SelfAttentionLayer : public EncoderLayer {
 
 }  // namespace
 
-std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& batch, at::Device device) {
+std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& batch,
+                                          at::Device device) {
   std::vector<SequenceIndex> indices;
   for (const SequenceGroup& group : config.model.sequence_groups) {
     const std::vector<int32_t>& first = batch.elements[config.leaves[group.sequence[0]].feature];
@@ -246,7 +265,9 @@ std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& 
         const int64_t length = std::min(first[b + 1] - first[b], elements[b + 1] - elements[b]);
         // The number elements.back() is one after the last element: the row of zeros that
         // PadSequence() puts there.
-        for (int64_t t = 0; t < longest; ++t) *at_position++ = t < length ? elements[b] + t : elements.back();
+        for (int64_t t = 0; t < longest; ++t) {
+          *at_position++ = t < length ? elements[b] + t : elements.back();
+        }
       }
       index.positions.push_back(positions.to(device));
     }
@@ -267,8 +288,8 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
     // Padding is looked up like any position, in a row of zeros, whose gradient goes nowhere.
     const at::Tensor with_zero = at::cat({leaf, at::zeros({1, leaf.size(1)}, leaf.options())}, 0);
     const at::Tensor& positions = index.positions[i];
-    channels.push_back(
-        with_zero.index_select(0, positions.reshape({-1})).view({positions.size(0), positions.size(1), leaf.size(1)}));
+    channels.push_back(with_zero.index_select(0, positions.reshape({-1}))
+                           .view({positions.size(0), positions.size(1), leaf.size(1)}));
   }
   padded.sequence = at::cat(channels, 2);
   return padded;
@@ -277,14 +298,19 @@ PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Ten
 // Batch norm inside an encoder's MLP runs over padded positions as well, so its statistics depend
 // on the padding: all workers must pad to the longest row of the global batch (law L2).
 void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences) {
-  if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) return;
+  if (workers == nullptr || workers->count() == 1 || MutantActive(Mutant::kStatisticsOfSlice)) {
+    return;
+  }
   std::vector<int64_t> lengths;
   for (const PaddedSequence& sequence : *sequences) lengths.push_back(sequence.sequence.size(1));
-  const std::string mine(reinterpret_cast<const char*>(lengths.data()), lengths.size() * sizeof(int64_t));
+  const std::string mine(reinterpret_cast<const char*>(lengths.data()),
+                         lengths.size() * sizeof(int64_t));
   const StatusOr<std::vector<std::string>> all = workers->Allgather(mine, "lengths of sequences");
   if (!all.ok()) throw StatusError(all.status());
   for (const std::string& theirs : *all) {
-    if (theirs.size() != mine.size()) throw StatusError(absl::InternalError("a worker has other sequences"));
+    if (theirs.size() != mine.size()) {
+      throw StatusError(absl::InternalError("a worker has other sequences"));
+    }
     std::vector<int64_t> others(lengths.size());
     std::memcpy(others.data(), theirs.data(), theirs.size());
     for (size_t g = 0; g < lengths.size(); ++g) lengths[g] = std::max(lengths[g], others[g]);

@@ -1,7 +1,9 @@
-// Sequence encoders as libtorch expressions over padded tensors: the yardstick of worker/model/fused/encoders, written
-// independently of it. Internal to this folder: includes torch.
+// Sequence encoders as libtorch expressions over padded tensors: the yardstick of
+// worker/model/fused/encoders, written independently of it. Internal to this folder: includes
+// torch.
 //
-// Padded positions are exact zeros and have no influence on any output or gradient. B rows, T positions, C channels.
+// Padded positions are exact zeros and have no influence on any output or gradient. B rows, T
+// positions, C channels.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,11 +19,14 @@ namespace pepnet {
 
 // The places of a sequence group's positions among the elements of its sequence leaves.
 struct SequenceIndex {
-  at::Tensor lengths;                 // [B] of type int64: elements of the sequence leaf listed first
-  std::vector<at::Tensor> positions;  // by sequence leaf: [B, T], number of the element, or the leaf's elements if none
+  // [B] of type int64: elements of the sequence leaf listed first
+  at::Tensor lengths;
+  // By sequence leaf: [B, T], number of the element, or the leaf's elements if none.
+  std::vector<at::Tensor> positions;
 };
 
-std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& batch, at::Device device);
+std::vector<SequenceIndex> IndexSequences(const JobConfig& config, const Batch& batch,
+                                          at::Device device);
 
 struct PaddedSequence {
   at::Tensor query;     // [B, Q]; undefined without query
@@ -32,8 +37,8 @@ struct PaddedSequence {
 PaddedSequence PadSequence(const SequenceGroup& group, const std::vector<at::Tensor>& leaves,
                            const SequenceIndex& index);
 
-// Makes each as long as that of any worker: what the statistics of batch norm over positions depend on. A collective
-// operation; `workers` null: does nothing.
+// Makes each as long as that of any worker: what the statistics of batch norm over positions depend
+// on. A collective operation; `workers` null: does nothing.
 void PadToLongest(Collective* workers, std::vector<PaddedSequence>* sequences);
 
 class EncoderLayer {

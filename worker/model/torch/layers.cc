@@ -46,8 +46,9 @@ LeafMaker::LeafMaker(DenseParameters* parameters, at::ScalarType type)
 at::Tensor LeafMaker::Find(const std::string& name, int* number) const {
   *number = parameters_->Find(name);
   if (*number < 0) return {};
-  const at::Tensor place = TensorOver(arenas_.values + parameters_->offset(*number),
-                                      parameters_->specs()[*number].shape, at::kFloat, arenas_.device);
+  const at::Tensor place =
+      TensorOver(arenas_.values + parameters_->offset(*number), parameters_->specs()[*number].shape,
+                 at::kFloat, arenas_.device);
   // Of another type the leaf is a copy, whose gradient could not reach the arena.
   return type_ == at::kFloat ? place : place.to(type_);
 }
@@ -59,8 +60,8 @@ at::Tensor LeafMaker::OptionalLeaf(const std::string& name) {
   leaf.set_requires_grad(true);
   // A defined .grad makes backward accumulate in place, so into the arena.
   if (type_ == at::kFloat) {
-    leaf.mutable_grad() = TensorOver(arenas_.gradients + parameters_->offset(i), parameters_->specs()[i].shape,
-                                     at::kFloat, arenas_.device);
+    leaf.mutable_grad() = TensorOver(arenas_.gradients + parameters_->offset(i),
+                                     parameters_->specs()[i].shape, at::kFloat, arenas_.device);
   }
   leaves_[name] = leaf;
   return leaf;
@@ -84,10 +85,14 @@ at::Tensor LeafMaker::Leaf(const std::string& name) {
 LinearLayer::LinearLayer(LeafMaker* maker, const std::string& module)
     : weight(maker->Leaf(module + ".weight")), bias(maker->OptionalLeaf(module + ".bias")) {}
 
-at::Tensor LinearLayer::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor LinearLayer::operator()(const at::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
 
 GateLayer::GateLayer(LeafMaker* maker, const std::string& module, double gamma)
-    : first(maker, module + ".dense_layers.0"), second(maker, module + ".dense_layers.2"), gamma(gamma) {}
+    : first(maker, module + ".dense_layers.0"),
+      second(maker, module + ".dense_layers.2"),
+      gamma(gamma) {}
 
 at::Tensor GateLayer::operator()(const at::Tensor& x) const {
   return at::sigmoid(second(at::relu(first(x)))).mul(gamma);
@@ -100,7 +105,8 @@ at::Tensor LayerNormLayer::operator()(const at::Tensor& x) const {
   return at::layer_norm(x, weight.sizes(), weight, bias, 1e-5);
 }
 
-ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module, const Activation& activation)
+ActivationLayer::ActivationLayer(LeafMaker* maker, const std::string& module,
+                                 const Activation& activation)
     : activation(activation), module_hash(HashName(module)) {
   const ActivationType& type = TypeOf(activation.kind);
   if (type.weight != nullptr) weight = maker->Leaf(absl::StrCat(module, ".", type.weight));
@@ -118,37 +124,55 @@ struct TensorExpression {
 constexpr TensorExpression kExpressions[] = {
     {ActivationKind::kIdentity, [](const at::Tensor& x, const Activation&) { return x; }},
     {ActivationKind::kRelu, [](const at::Tensor& x, const Activation&) { return at::relu(x); }},
-    {ActivationKind::kSigmoid, [](const at::Tensor& x, const Activation&) { return at::sigmoid(x); }},
+    {ActivationKind::kSigmoid,
+     [](const at::Tensor& x, const Activation&) { return at::sigmoid(x); }},
     {ActivationKind::kTanh, [](const at::Tensor& x, const Activation&) { return at::tanh(x); }},
     {ActivationKind::kLeakyRelu,
-     [](const at::Tensor& x, const Activation& activation) { return at::leaky_relu(x, activation.parameter); }},
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::leaky_relu(x, activation.parameter);
+     }},
     {ActivationKind::kSilu, [](const at::Tensor& x, const Activation&) { return at::silu(x); }},
     {ActivationKind::kGelu, [](const at::Tensor& x, const Activation&) { return at::gelu(x); }},
     {ActivationKind::kElu,
-     [](const at::Tensor& x, const Activation& activation) { return at::elu(x, activation.parameter); }},
-    {ActivationKind::kGeluTanh, [](const at::Tensor& x, const Activation&) { return at::gelu(x, "tanh"); }},
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::elu(x, activation.parameter);
+     }},
+    {ActivationKind::kGeluTanh,
+     [](const at::Tensor& x, const Activation&) { return at::gelu(x, "tanh"); }},
     {ActivationKind::kMish, [](const at::Tensor& x, const Activation&) { return at::mish(x); }},
     {ActivationKind::kSoftplus,
      [](const at::Tensor& x, const Activation& activation) {
        return at::softplus(x, activation.parameter, activation.parameter2);
      }},
-    {ActivationKind::kHardswish, [](const at::Tensor& x, const Activation&) { return at::hardswish(x); }},
-    {ActivationKind::kHardsigmoid, [](const at::Tensor& x, const Activation&) { return at::hardsigmoid(x); }},
+    {ActivationKind::kHardswish,
+     [](const at::Tensor& x, const Activation&) { return at::hardswish(x); }},
+    {ActivationKind::kHardsigmoid,
+     [](const at::Tensor& x, const Activation&) { return at::hardsigmoid(x); }},
     {ActivationKind::kSelu, [](const at::Tensor& x, const Activation&) { return at::selu(x); }},
     {ActivationKind::kCelu,
-     [](const at::Tensor& x, const Activation& activation) { return at::celu(x, activation.parameter); }},
-    {ActivationKind::kRelu6, [](const at::Tensor& x, const Activation&) { return at::hardtanh(x, 0, 6); }},
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::celu(x, activation.parameter);
+     }},
+    {ActivationKind::kRelu6,
+     [](const at::Tensor& x, const Activation&) { return at::hardtanh(x, 0, 6); }},
     {ActivationKind::kHardtanh,
      [](const at::Tensor& x, const Activation& activation) {
        return at::hardtanh(x, activation.parameter, activation.parameter2);
      }},
-    {ActivationKind::kSoftsign, [](const at::Tensor& x, const Activation&) { return x.div(x.abs().add(1)); }},
+    {ActivationKind::kSoftsign,
+     [](const at::Tensor& x, const Activation&) { return x.div(x.abs().add(1)); }},
     {ActivationKind::kSoftshrink,
-     [](const at::Tensor& x, const Activation& activation) { return at::softshrink(x, activation.parameter); }},
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::softshrink(x, activation.parameter);
+     }},
     {ActivationKind::kHardshrink,
-     [](const at::Tensor& x, const Activation& activation) { return at::hardshrink(x, activation.parameter); }},
-    {ActivationKind::kTanhshrink, [](const at::Tensor& x, const Activation&) { return x.sub(x.tanh()); }},
-    {ActivationKind::kLogSigmoid, [](const at::Tensor& x, const Activation&) { return at::log_sigmoid(x); }},
+     [](const at::Tensor& x, const Activation& activation) {
+       return at::hardshrink(x, activation.parameter);
+     }},
+    {ActivationKind::kTanhshrink,
+     [](const at::Tensor& x, const Activation&) { return x.sub(x.tanh()); }},
+    {ActivationKind::kLogSigmoid,
+     [](const at::Tensor& x, const Activation&) { return at::log_sigmoid(x); }},
     {ActivationKind::kThreshold,
      [](const at::Tensor& x, const Activation& activation) {
        return at::threshold(x, activation.parameter, activation.parameter2);
@@ -157,16 +181,19 @@ constexpr TensorExpression kExpressions[] = {
      [](const at::Tensor& x, const Activation& activation) {
        return at::leaky_relu(x, (activation.parameter + activation.parameter2) / 2);
      }},
-    {ActivationKind::kSoftmax, [](const at::Tensor& x, const Activation&) { return at::softmax(x, -1); }},
-    {ActivationKind::kSoftmin, [](const at::Tensor& x, const Activation&) { return at::softmax(x.neg(), -1); }},
-    {ActivationKind::kLogSoftmax, [](const at::Tensor& x, const Activation&) { return at::log_softmax(x, -1); }},
+    {ActivationKind::kSoftmax,
+     [](const at::Tensor& x, const Activation&) { return at::softmax(x, -1); }},
+    {ActivationKind::kSoftmin,
+     [](const at::Tensor& x, const Activation&) { return at::softmax(x.neg(), -1); }},
+    {ActivationKind::kLogSoftmax,
+     [](const at::Tensor& x, const Activation&) { return at::log_softmax(x, -1); }},
 };
 
 // The fused engine's kernel on the host in float32, forward and backward.
 class KernelFunction : public torch::autograd::Function<KernelFunction> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t kind,
-                            double parameter, double parameter2) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            int64_t kind, double parameter, double parameter2) {
     at::Tensor u = x.detach().to(at::kCPU, at::kFloat).contiguous().clone();
     at::Tensor out = at::empty_like(u);
     context->save_for_backward({u.clone()});
@@ -180,14 +207,16 @@ class KernelFunction : public torch::autograd::Function<KernelFunction> {
                                                  torch::autograd::variable_list gradients) {
     at::Tensor u = context->get_saved_variables()[0].clone();
     const at::Tensor d = gradients[0].to(at::kCPU, at::kFloat).contiguous();
-    const Activated layer = Layer(context->saved_data["kind"].toInt(), context->saved_data["parameter"].toDouble(),
-                                  context->saved_data["parameter2"].toDouble(), &u, &u);
+    const Activated layer =
+        Layer(context->saved_data["kind"].toInt(), context->saved_data["parameter"].toDouble(),
+              context->saved_data["parameter2"].toDouble(), &u, &u);
     ActivatedBackward(layer, d.data_ptr<float>(), nullptr, nullptr);
     return {u.to(gradients[0].device(), gradients[0].scalar_type()), {}, {}, {}};
   }
 
  private:
-  static Activated Layer(int64_t kind, double parameter, double parameter2, at::Tensor* u, at::Tensor* out) {
+  static Activated Layer(int64_t kind, double parameter, double parameter2, at::Tensor* u,
+                         at::Tensor* out) {
     Activated layer;
     layer.rows = 1;
     layer.width = u->numel();
@@ -203,18 +232,22 @@ class KernelFunction : public torch::autograd::Function<KernelFunction> {
 
 at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x) {
   const ActivationType& type = TypeOf(activation.kind);
-  CheckOrDie(type.weight == nullptr && IsElementwise(type), "this activation needs a libtorch expression");
-  return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter, activation.parameter2);
+  CheckOrDie(type.weight == nullptr && IsElementwise(type),
+             "this activation needs a libtorch expression");
+  return KernelFunction::apply(x, static_cast<int64_t>(activation.kind), activation.parameter,
+                               activation.parameter2);
 }
 
 // x where x > 0, else a x with a drawn from [lower, upper). The channels of all positions of a
 // sequence are the elements of its row, so that a slope depends neither on other sequences nor on
 // who has the row (law L2).
 at::Tensor ActivationLayer::WithDrawnSlopes(const at::Tensor& x, const ForwardPass& pass) const {
-  const uint64_t key = RandomKey(pass.seed, RandomPurpose::kSlopes, module_hash, static_cast<uint64_t>(pass.step));
+  const uint64_t key =
+      RandomKey(pass.seed, RandomPurpose::kSlopes, module_hash, static_cast<uint64_t>(pass.step));
   const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;
   const DropoutRows places{first_row, x.size(0), x.flatten(1).size(1)};
-  const at::Tensor u = pass.on_device ? UniformsOnDevice(key, places, x.device()) : UniformsOnHost(key, places);
+  const at::Tensor u =
+      pass.on_device ? UniformsOnDevice(key, places, x.device()) : UniformsOnHost(key, places);
   const double lower = activation.parameter, range = activation.parameter2 - lower;
   const at::Tensor slopes = u.to(x.scalar_type()).mul(range).add(lower).view(x.sizes());
   return at::where(x.gt(0), x, x.mul(slopes));
@@ -226,7 +259,8 @@ at::Tensor ActivationLayer::operator()(const at::Tensor& x, const ForwardPass& p
     const at::Tensor p = at::sigmoid((*norm)(x, pass));
     return p.mul(x).add(p.neg().add(1).mul(x).mul(weight.to(x.scalar_type())));
   }
-  if (weight.defined()) {  // PReLU: one weight, or one for each channel, which libtorch expects on the second axis
+  // PReLU: one weight, or one for each channel, which libtorch expects on the second axis
+  if (weight.defined()) {
     const at::Tensor slopes = weight.to(x.scalar_type());
     if (x.dim() == 2 || slopes.numel() == 1) return at::prelu(x, slopes);
     return at::prelu(x.flatten(0, -2), slopes).view(x.sizes());
@@ -238,7 +272,8 @@ at::Tensor ActivationLayer::operator()(const at::Tensor& x, const ForwardPass& p
 }
 
 PerceptronLayer::PerceptronLayer(LeafMaker* maker, const std::string& perceptron, const Mlp& mlp)
-    : linear(maker, perceptron + "0"), activation(maker, perceptron + ActivationName(mlp), mlp.activation) {
+    : linear(maker, perceptron + "0"),
+      activation(maker, perceptron + ActivationName(mlp), mlp.activation) {
   if (mlp.use_ln) layer_norm.emplace(maker, perceptron + NormName(mlp));
   if (mlp.use_bn) batch_norm.emplace(maker, perceptron + NormName(mlp));
 }
@@ -268,8 +303,9 @@ at::Tensor VariationalLayer::Factors(int64_t rows, const ForwardPass& pass) cons
   const uint64_t key = DropoutKey(pass.seed, dropout.layer, pass.step);
   const int64_t first_row = MutantActive(Mutant::kDropoutByLocalRow) ? 0 : pass.first_row;
   const DropoutRows places{first_row, rows, weight.size(0)};
-  const at::Tensor u =
-      (pass.on_device ? UniformsOnDevice(key, places, weight.device()) : UniformsOnHost(key, places)).to(at::kDouble);
+  const at::Tensor u = (pass.on_device ? UniformsOnDevice(key, places, weight.device())
+                                       : UniformsOnHost(key, places))
+                           .to(at::kDouble);
   const auto log_odds = [](const at::Tensor& x) {
     return x.add(kVariationalEpsilon).log().sub(x.neg().add(1 + kVariationalEpsilon).log());
   };

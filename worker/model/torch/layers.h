@@ -1,8 +1,10 @@
-// The building blocks of the network as libtorch expressions. Internal to this folder: includes torch.
+// The building blocks of the network as libtorch expressions. Internal to this folder: includes
+// torch.
 //
-// Every layer holds leaf tensors that lie inside the arenas of DenseParameters, or inside copies of them on a device: values
-// are read in place, and backward adds into the gradient arena, because each leaf's .grad is a view of it. In float64 the
-// leaves are copies with gradients of their own: what tests measure the float32 engines with.
+// Every layer holds leaf tensors that lie inside the arenas of DenseParameters, or inside copies of
+// them on a device: values are read in place, and backward adds into the gradient arena, because
+// each leaf's .grad is a view of it. In float64 the leaves are copies with gradients of their own:
+// what tests measure the float32 engines with.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,18 +31,19 @@ struct ParameterArenas {
   at::Device device = at::kCPU;
 };
 
-// Finds parameters by name and makes leaves of them. An undefined tensor stands for a parameter that the list does not
-// have.
+// Finds parameters by name and makes leaves of them. An undefined tensor stands for a parameter
+// that the list does not have.
 class LeafMaker {
  public:
   // Leaves in the arenas of `parameters`. `type`: at::kFloat or at::kDouble.
   explicit LeafMaker(DenseParameters* parameters, at::ScalarType type = at::kFloat);
   // Leaves in other arenas.
-  LeafMaker(DenseParameters* parameters, const ParameterArenas& arenas) : parameters_(parameters), arenas_(arenas) {}
+  LeafMaker(DenseParameters* parameters, const ParameterArenas& arenas)
+      : parameters_(parameters), arenas_(arenas) {}
   at::Tensor Leaf(const std::string& name);  // must exist
   at::Tensor OptionalLeaf(const std::string& name);
-  // Running statistics that are not trained: a tensor without gradient, and the host's values of it, which training
-  // writes (empty in float64).
+  // Running statistics that are not trained: a tensor without gradient, and the host's values of
+  // it, which training writes (empty in float64).
   at::Tensor Statistics(const std::string& name, std::span<float>* host);
   // All leaves made so far, by parameter name.
   const std::map<std::string, at::Tensor>& leaves() const { return leaves_; }
@@ -55,17 +58,18 @@ class LeafMaker {
   std::map<std::string, at::Tensor> leaves_;
 };
 
-// One pass of a batch through the network. In evaluation every dropout mask is 1, and batch norm takes its running
-// statistics.
+// One pass of a batch through the network. In evaluation every dropout mask is 1, and batch norm
+// takes its running statistics.
 struct ForwardPass {
   bool training = false;
   // For dropout, in training.
   uint64_t seed = 0;
   int64_t step = 0;
-  int64_t first_row = 0;   // global row of the batch's first row
-  bool on_device = false;  // masks are computed with tensors where the network computes, not by this CPU
-  // For batch norm, in training: those whose rows make up the batch, each of which makes the same passes. Null: this
-  // worker has all rows.
+  int64_t first_row = 0;  // global row of the batch's first row
+  // Masks are computed with tensors where the network computes, not by this CPU.
+  bool on_device = false;
+  // For batch norm, in training: those whose rows make up the batch, each of which makes the same
+  // passes. Null: this worker has all rows.
   Collective* workers = nullptr;
 };
 
@@ -91,18 +95,20 @@ struct LayerNormLayer {
   at::Tensor weight, bias;
 };
 
-// The activation by the fused engine's kernel (worker/model/fused/kernels/fused_kernels.h), with its
-// gradient: of activations that have no libtorch expression. Computed on the host in float32.
+// The activation by the fused engine's kernel (worker/model/fused/kernels/fused_kernels.h), with
+// its gradient: of activations that have no libtorch expression. Computed on the host in float32.
 at::Tensor KernelActivated(const Activation& activation, const at::Tensor& x);
 
-// Each channel less its mean, over its standard deviation: of the global batch in training, which moves the running
-// values, and of the running values else (Ioffe and Szegedy, "Batch Normalization", ICML 2015). All axes but the last
-// one count as rows. eps 1e-5, momentum 0.1, the running variance is the unbiased one.
+// Each channel less its mean, over its standard deviation: of the global batch in training, which
+// moves the running values, and of the running values else (Ioffe and Szegedy, "Batch
+// Normalization", ICML 2015). All axes but the last one count as rows. eps 1e-5, momentum 0.1, the
+// running variance is the unbiased one.
 struct BatchNormLayer {
   BatchNormLayer(LeafMaker* maker, const std::string& module);
   at::Tensor operator()(const at::Tensor& x, const ForwardPass& pass) const;
-  at::Tensor weight, bias;               // undefined: 1 and 0
-  std::span<float> host_mean, host_var;  // the running values on the host; before the tensors, whose making sets them
+  at::Tensor weight, bias;  // undefined: 1 and 0
+  // The running values on the host; before the tensors, whose making sets them.
+  std::span<float> host_mean, host_var;
   at::Tensor running_mean, running_var;
 };
 
@@ -139,8 +145,8 @@ struct VariationalLayer {
   at::Tensor weight;  // [sources]
 };
 
-// x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h, made where x is (worker/model/torch/dropout_tensor.h); costs
-// nothing where ratio is 0.
+// x * mask / (1 - ratio) with the mask of worker/model/dropout_mask.h, made where x is
+// (worker/model/torch/dropout_tensor.h); costs nothing where ratio is 0.
 struct DropoutLayer {
   at::Tensor operator()(const at::Tensor& x, const ForwardPass& pass) const;
   int64_t number = 0;  // of the layer, part of the key

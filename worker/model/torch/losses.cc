@@ -37,7 +37,8 @@ at::Tensor BinaryFocal(const Loss& loss, const at::Tensor& z, const at::Tensor& 
 
 at::Tensor SoftmaxCrossEntropy(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
   constexpr int64_t kNothingIgnored = -100;
-  return at::cross_entropy_loss(z, label, {}, at::Reduction::None, kNothingIgnored, loss.label_smoothing);
+  return at::cross_entropy_loss(z, label, {}, at::Reduction::None, kNothingIgnored,
+                                loss.label_smoothing);
 }
 
 // The row's own part.
@@ -45,7 +46,9 @@ at::Tensor Jrc(const Loss& loss, const at::Tensor& z, const at::Tensor& label) {
   return SoftmaxCrossEntropy(loss, z, label).mul(loss.jrc_alpha);
 }
 
-at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) { return z.sub(y).pow(2); }
+at::Tensor SquaredError(const Loss&, const at::Tensor& z, const at::Tensor& y) {
+  return z.sub(y).pow(2);
+}
 
 // The losses that libtorch can say itself: written independently of the fused engine's formulas,
 // which tests compare with them. `z`: [rows], with classes [rows, classes].
@@ -61,7 +64,8 @@ constexpr TensorExpression kExpressions[] = {{LossKind::kBinaryCrossEntropy, Bin
 
 // `values`, `integers`: the label as numbers of the one and the other kind; a loss reads one of
 // them.
-at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values, const at::Tensor& integers) {
+at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
+                   const at::Tensor& integers) {
   for (const TensorExpression& expression : kExpressions) {
     if (expression.kind != loss.kind) continue;
     if (HasClasses(TypeOf(loss.kind))) return expression.loss(loss, output, integers);
@@ -74,8 +78,8 @@ at::Tensor OneLoss(const Loss& loss, const at::Tensor& output, const at::Tensor&
 // product.
 class RowFormula : public torch::autograd::Function<RowFormula> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& output, const Loss* loss,
-                            const LabelColumn* label) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& output,
+                            const Loss* loss, const LabelColumn* label) {
     const at::Tensor z = output.detach().to(at::kCPU, at::kFloat).contiguous();
     const int64_t rows = z.size(0), classes = z.size(1);
     // The values are in double, as the fused engine sums them.
@@ -83,8 +87,8 @@ class RowFormula : public torch::autograd::Function<RowFormula> {
     at::Tensor derivatives = at::zeros({rows, classes}, at::kFloat);
     for (int64_t row = 0; row < rows; ++row) {
       values.data_ptr<double>()[row] =
-          RowLossAndGradient(*loss, static_cast<int>(classes), z.data_ptr<float>() + row * classes, *label, row, 1.0,
-                             derivatives.data_ptr<float>() + row * classes);
+          RowLossAndGradient(*loss, static_cast<int>(classes), z.data_ptr<float>() + row * classes,
+                             *label, row, 1.0, derivatives.data_ptr<float>() + row * classes);
     }
     context->save_for_backward({derivatives.to(output.device(), output.scalar_type())});
     return values.to(output.device(), output.scalar_type());
@@ -128,13 +132,15 @@ std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labe
     if (!domain.defined()) continue;
     // Config refuses domain towers with more than one class, so that each output is one column.
     const auto first = towers.begin() + task * model.domain_count;
-    output = at::cat(std::vector<at::Tensor>(first, first + model.domain_count), 1).gather(1, domain);
+    output =
+        at::cat(std::vector<at::Tensor>(first, first + model.domain_count), 1).gather(1, domain);
   }
   std::vector<RowLoss> losses;
   for (const LossSlot& slot : LossSlots(config)) {
     const int label = model.towers[slot.task].label;
-    losses.push_back({slot.loss->name, slot.task,
-                      OneLoss(*slot.loss, outputs[slot.task], labels.values[label], labels.integers[label])});
+    losses.push_back(
+        {slot.loss->name, slot.task,
+         OneLoss(*slot.loss, outputs[slot.task], labels.values[label], labels.integers[label])});
   }
   return losses;
 }

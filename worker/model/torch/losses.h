@@ -1,4 +1,5 @@
-// Unreduced losses per row (spec 2) as libtorch expressions. Internal to this folder: includes torch.
+// Unreduced losses per row (spec 2) as libtorch expressions. Internal to this folder: includes
+// torch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,10 +16,13 @@ struct RowLoss {
   std::string name;
   int task = 0;
   at::Tensor
-      values;  // [rows], differentiable; of a loss with sessions the row's own part (worker/model/session_loss.h)
+      // [rows], differentiable; of a loss with sessions the row's own part
+      // (worker/model/session_loss.h)
+      values;
 };
 
-// The label columns of a batch as aligned tensors of their own; a column that the batch lacks is empty.
+// The label columns of a batch as aligned tensors of their own; a column that the batch lacks is
+// empty.
 struct LabelTensors {
   std::vector<at::Tensor> values;    // by label column: float [rows]
   std::vector<at::Tensor> integers;  // by label column: int64 [rows]
@@ -33,7 +37,8 @@ LabelTensors MakeLabels(const Batch& batch);
 at::Tensor RowFormulaLoss(const Loss& loss, const at::Tensor& output, const at::Tensor& values,
                           const at::Tensor& integers);
 
-// All losses, by LossSlots(). `towers` as in NetworkResult; with domain towers a row's loss is that of its own domain.
+// All losses, by LossSlots(). `towers` as in NetworkResult; with domain towers a row's loss is that
+// of its own domain.
 // Precondition: CheckLabels(config, batch) is OK, and the labels are on the towers' device.
 std::vector<RowLoss> RowLosses(const JobConfig& config, const LabelTensors& labels,
                                const std::vector<at::Tensor>& towers);

@@ -19,7 +19,8 @@ at::Tensor GateInput(const at::Tensor& own, const at::Tensor& x) {
 }  // namespace
 
 at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
-                                const std::vector<at::Tensor>& encoded, const ForwardPass& pass) const {
+                                const std::vector<at::Tensor>& encoded,
+                                const ForwardPass& pass) const {
   std::vector<at::Tensor> columns;
   columns.reserve(group.sources());
   for (const int leaf : group.leaves) columns.push_back(leaves[leaf]);
@@ -38,8 +39,12 @@ at::Tensor Network::GroupTensor(const FeatureGroup& group, const std::vector<at:
 
 Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
   const Model& model = config->model;
-  for (const DenseEmbedding& embedding : model.embeddings) embeddings_.emplace_back(embedding, maker);
-  for (const Encoder& encoder : model.encoders) encoders_.push_back(MakeEncoderLayer(encoder, maker));
+  for (const DenseEmbedding& embedding : model.embeddings) {
+    embeddings_.emplace_back(embedding, maker);
+  }
+  for (const Encoder& encoder : model.encoders) {
+    encoders_.push_back(MakeEncoderLayer(encoder, maker));
+  }
   for (const FeatureGroup* group : Groups(model)) {
     if (group->variational) variational_.emplace_back(maker, *group->variational);
   }
@@ -52,10 +57,11 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
       std::vector<PpnetLayer>& layers = ppnet_.emplace_back();
       for (size_t layer = 0; layer < model.ppnet_hidden_units.size(); ++layer, ++number) {
         const std::string k = std::to_string(number);  // task * layers + layer
-        layers.push_back({LinearLayer(maker, "model.ppnet.linears." + k),
-                          ActivationLayer(maker, "model.ppnet.activations." + k, model.ppnet_activation),
-                          GateLayer(maker, "model.ppnet.gate_nus." + k, model.ppnet_gamma),
-                          DropoutLayer{number, model.ppnet_dropout_ratio[layer]}});
+        layers.push_back(
+            {LinearLayer(maker, "model.ppnet.linears." + k),
+             ActivationLayer(maker, "model.ppnet.activations." + k, model.ppnet_activation),
+             GateLayer(maker, "model.ppnet.gate_nus." + k, model.ppnet_gamma),
+             DropoutLayer{number, model.ppnet_dropout_ratio[layer]}});
       }
     }
   }
@@ -65,8 +71,10 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
     TowerNet net{{}, LinearLayer(maker, module + ".linear")};
     const size_t layers = tower.mlp.has_value() ? tower.mlp->hidden_units.size() : 0;
     for (size_t layer = 0; layer < layers; ++layer, ++number) {
-      const std::string perceptron = module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
-      net.mlp.push_back({PerceptronLayer(maker, perceptron, *tower.mlp), {number, tower.mlp->dropout_ratio[layer]}});
+      const std::string perceptron =
+          module + ".tower_mlp.mlp." + std::to_string(layer) + ".perceptron.";
+      net.mlp.push_back({PerceptronLayer(maker, perceptron, *tower.mlp),
+                         {number, tower.mlp->dropout_ratio[layer]}});
     }
     towers_.push_back(std::move(net));
   }
@@ -76,7 +84,8 @@ Network::Network(const JobConfig* config, LeafMaker* maker) : config_(config) {
 // E   = gate_ep([S ; sg(M)]) * M                              or M without a domain group
 // x_t = E, then per layer: dropout(act(A x + a) * gate([U ; sg(E)]))     or E without a uia group
 // z   = W mlp(x_t) + b
-NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
+NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves,
+                               const std::vector<SequenceIndex>& sequences,
                                const ForwardPass& pass) const {
   const Model& model = config_->model;
   NetworkResult result;
@@ -89,7 +98,9 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     padded.push_back(PadSequence(model.sequence_groups[g], leaves, sequences[g]));
   }
   // Padding shows in numbers only there (see PadToLongest()).
-  const auto normalises = [](const Encoder& encoder) { return NormalisesOverRows(encoder.attn_mlp); };
+  const auto normalises = [](const Encoder& encoder) {
+    return NormalisesOverRows(encoder.attn_mlp);
+  };
   if (pass.training && std::any_of(model.encoders.begin(), model.encoders.end(), normalises)) {
     PadToLongest(pass.workers, &padded);
   }
@@ -121,7 +132,8 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     for (size_t task = 0; task < tasks.size(); ++task) {
       at::Tensor x = shared;
       for (const PpnetLayer& layer : ppnet_[task]) {
-        x = layer.dropout(layer.activation(layer.linear(x), pass).mul(layer.gate(gate_input)), pass);
+        x = layer.dropout(layer.activation(layer.linear(x), pass).mul(layer.gate(gate_input)),
+                          pass);
       }
       keep("ppnet_output_" + model.towers[task].name, x);
       tasks[task] = x;
@@ -136,7 +148,9 @@ NetworkResult Network::Forward(const std::vector<at::Tensor>& leaves, const std:
     // The losses are computed in float32, whatever the products were made in.
     result.towers.push_back(z.scalar_type() == at::kBFloat16 ? z.to(at::kFloat) : z);
   }
-  for (const VariationalLayer& layer : variational_) result.penalties.push_back({layer.dropout.loss, layer.Penalty()});
+  for (const VariationalLayer& layer : variational_) {
+    result.penalties.push_back({layer.dropout.loss, layer.Penalty()});
+  }
   return result;
 }
 

@@ -1,5 +1,5 @@
-// Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors. Internal to this folder:
-//          includes
+// Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors.
+//          Internal to this folder: includes
 // torch.
 //
 // Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
@@ -23,10 +23,13 @@
 namespace pepnet {
 
 struct NetworkResult {
-  std::vector<at::Tensor> towers;  // task * domain_count + domain: [rows, num_class], of the leaves' type
-  // Of variational dropout, by group that has it: name and lambda * sum of (1 - p), a scalar of float64.
+  // Task * domain_count + domain: [rows, num_class], of the leaves' type.
+  std::vector<at::Tensor> towers;
+  // Of variational dropout, by group that has it: name and lambda * sum of (1 - p), a scalar of
+  // float64.
   std::vector<std::pair<std::string, at::Tensor>> penalties;
-  std::vector<std::pair<std::string, at::Tensor>> intermediates;  // group_all, epnet_output, ppnet_output_ctr, ...
+  // group_all, epnet_output, ppnet_output_ctr, ...
+  std::vector<std::pair<std::string, at::Tensor>> intermediates;
 };
 
 class Network {
@@ -34,10 +37,10 @@ class Network {
   // `maker` is used during construction only.
   Network(const JobConfig* config, LeafMaker* maker);
 
-  // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of sequence group g
-  // lie.
-  NetworkResult Forward(const std::vector<at::Tensor>& leaves, const std::vector<SequenceIndex>& sequences,
-                        const ForwardPass& pass) const;
+  // leaves[l]: [rows, dim], or [elements, dim] of a sequence; sequences[g]: where the positions of
+  // sequence group g lie.
+  NetworkResult Forward(const std::vector<at::Tensor>& leaves,
+                        const std::vector<SequenceIndex>& sequences, const ForwardPass& pass) const;
 
  private:
   struct PpnetLayer {
@@ -54,7 +57,8 @@ class Network {
     std::vector<MlpLayer> mlp;
     LinearLayer linear;
   };
-  // The columns of a group, times what variational dropout leaves of them. leaves: as groups read them.
+  // The columns of a group, times what variational dropout leaves of them. leaves: as groups read
+  // them.
   at::Tensor GroupTensor(const FeatureGroup& group, const std::vector<at::Tensor>& leaves,
                          const std::vector<at::Tensor>& encoded, const ForwardPass& pass) const;
 

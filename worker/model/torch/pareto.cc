@@ -36,7 +36,8 @@ std::vector<double> NearestOfSimplex(const std::vector<double>& w, double total)
 
 // By loss, the gradients by all parameters one behind the other, summed over the workers.
 StatusOr<AlignedBuffer<float>> GradientsByLoss(const std::vector<LossRoots>& losses,
-                                               const std::vector<at::Tensor>& parameters, Collective* workers) {
+                                               const std::vector<at::Tensor>& parameters,
+                                               Collective* workers) {
   int64_t size = 0;
   for (const at::Tensor& parameter : parameters) size += parameter.numel();
   AlignedBuffer<float> all;
@@ -44,28 +45,33 @@ StatusOr<AlignedBuffer<float>> GradientsByLoss(const std::vector<LossRoots>& los
   float* out = all.data();
   // Each loss has a pass of backward of its own, over a graph that is kept for the next.
   for (const LossRoots& loss : losses) {
-    const torch::autograd::variable_list gradients =
-        torch::autograd::grad(loss.values, parameters, loss.gradients, /*retain_graph=*/true, /*create_graph=*/false,
-                              /*allow_unused=*/true);
+    const torch::autograd::variable_list gradients = torch::autograd::grad(
+        loss.values, parameters, loss.gradients, /*retain_graph=*/true, /*create_graph=*/false,
+        /*allow_unused=*/true);
     for (size_t p = 0; p < parameters.size(); out += parameters[p].numel(), ++p) {
       if (!gradients[p].defined()) continue;  // the loss does not use it
       const at::Tensor values = gradients[p].to(at::kCPU, at::kFloat).contiguous();
-      std::copy(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel(), out);
+      std::copy(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel(),
+                out);
     }
   }
   // The gradients are those of the global batch, so that every worker gets the same weights (law
   // L2).
-  if (workers != nullptr) PEPNET_RETURN_IF_ERROR(workers->AllreduceSum(all.span(), "gradients of each loss"));
+  if (workers != nullptr) {
+    PEPNET_RETURN_IF_ERROR(workers->AllreduceSum(all.span(), "gradients of each loss"));
+  }
   return all;
 }
 
 }  // namespace
 
-std::vector<double> ParetoWeights(const std::vector<double>& gram, const std::vector<double>& least) {
+std::vector<double> ParetoWeights(const std::vector<double>& gram,
+                                  const std::vector<double>& least) {
   const int64_t count = static_cast<int64_t>(least.size());
   const double total = 1 - std::accumulate(least.begin(), least.end(), 0.0);
   // The system is that of the header, row by row: K stationarity conditions and the sum.
-  at::Tensor system = at::empty({count + 1, count + 1}, at::kDouble), right = at::empty({count + 1, 1}, at::kDouble);
+  at::Tensor system = at::empty({count + 1, count + 1}, at::kDouble),
+             right = at::empty({count + 1, 1}, at::kDouble);
   double* const m = system.mutable_data_ptr<double>();
   double* const r = right.mutable_data_ptr<double>();
   for (int64_t k = 0; k < count; ++k) {
@@ -81,16 +87,19 @@ std::vector<double> ParetoWeights(const std::vector<double>& gram, const std::ve
   r[count] = total;
   // The system is singular where two gradients are parallel or zero; the pseudo-inverse then gives
   // the solution of the least norm.
-  const at::Tensor solution = at::linalg_pinv(system, /*rcond=*/1e-12, /*hermitian=*/true).matmul(right).contiguous();
+  const at::Tensor solution =
+      at::linalg_pinv(system, /*rcond=*/1e-12, /*hermitian=*/true).matmul(right).contiguous();
   const double* const w = solution.const_data_ptr<double>();
   std::vector<double> weights = NearestOfSimplex({w, w + count}, total);
   for (int64_t k = 0; k < count; ++k) weights[k] += least[k];
   return weights;
 }
 
-StatusOr<std::vector<double>> WeighLosses(const std::vector<double>& least, const std::vector<at::Tensor>& parameters,
+StatusOr<std::vector<double>> WeighLosses(const std::vector<double>& least,
+                                          const std::vector<at::Tensor>& parameters,
                                           Collective* workers, std::vector<LossRoots>* losses) {
-  PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> gradients, GradientsByLoss(*losses, parameters, workers));
+  PEPNET_ASSIGN_OR_RETURN(const AlignedBuffer<float> gradients,
+                          GradientsByLoss(*losses, parameters, workers));
   const size_t count = losses->size(), size = gradients.size() / count;
   std::vector<double> gram(count * count);
   double largest = 0;
@@ -99,13 +108,17 @@ StatusOr<std::vector<double>> WeighLosses(const std::vector<double>& least, cons
     for (size_t j = 0; j <= k; ++j) {
       const float *const a = gradients.data() + k * size, *const b = gradients.data() + j * size;
       double product = 0;
-      for (size_t i = 0; i < size; ++i) product += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+      for (size_t i = 0; i < size; ++i) {
+        product += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+      }
       gram[k * count + j] = gram[j * count + k] = product;
     }
     largest = std::max(largest, gram[k * count + k]);
   }
   // A gradient that is no number has no weight; the check of the step's losses says so.
-  if (!std::isfinite(std::accumulate(gram.begin(), gram.end(), 0.0))) return std::vector<double>(count, 1);
+  if (!std::isfinite(std::accumulate(gram.begin(), gram.end(), 0.0))) {
+    return std::vector<double>(count, 1);
+  }
   // The scale of the gradients changes no weight; of size 1 they fit the ones beside them.
   for (double& product : gram) product = largest > 0 ? product / largest : 0;
   std::vector<double> weights = ParetoWeights(gram, least);

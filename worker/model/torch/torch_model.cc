@@ -86,7 +86,9 @@ double ScaledSum(const at::Tensor& losses, const std::vector<float>& scales) {
   const float* const l = values.const_data_ptr<float>();
   // The sum goes in the order of the rows and in double, as in the fused engine.
   double sum = 0;
-  for (size_t i = 0; i < scales.size(); ++i) sum += static_cast<double>(l[i]) * static_cast<double>(scales[i]);
+  for (size_t i = 0; i < scales.size(); ++i) {
+    sum += static_cast<double>(l[i]) * static_cast<double>(scales[i]);
+  }
   return sum;
 }
 
@@ -131,17 +133,20 @@ class TorchModel : public PepnetModel {
     // The environment may ask libtorch for TF32, whose rounding is outside of the promised
     // tolerances.
     if (!device_.is_cpu()) at::globalContext().setFloat32MatmulPrecision("highest");
-    if (options.device.kind != ComputeDevice::Kind::kHost) device_side_.emplace(config, parameters, device_);
+    if (options.device.kind != ComputeDevice::Kind::kHost) {
+      device_side_.emplace(config, parameters, device_);
+    }
     // Leaves are views of the arenas, here or on the device, so that backward writes where the
     // optimizers and the sums read.
-    LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas()) : LeafMaker(parameters);
+    LeafMaker maker = device_side_ ? LeafMaker(parameters, device_side_->parameters.arenas())
+                                   : LeafMaker(parameters);
     network_.emplace(config, &maker);
     if (config->model.pareto_weights) {
       for (const auto& [name, leaf] : maker.leaves()) dense_.push_back(leaf);
     }
     if (device_side_ && options.gradient_sums != nullptr) {
-      sums_.emplace(*parameters, device_side_->parameters.arenas().gradients, maker.leaves(), options.gradient_sums,
-                    options.bucket_bytes);
+      sums_.emplace(*parameters, device_side_->parameters.arenas().gradients, maker.leaves(),
+                    options.gradient_sums, options.bucket_bytes);
     }
     rules_ = OutputRules(*config);
   }
@@ -162,29 +167,34 @@ class TorchModel : public PepnetModel {
                                  std::vector<AlignedBuffer<float>>* leaf_gradients) override {
     PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "TrainStep"));
     if (normalises_ && input.batch->global_rows == 1) {
-      return InvalidInput("batch norm and Dice need at least 2 rows in a global batch, this one (", input.batch->origin,
+      return InvalidInput("batch norm and Dice need at least 2 rows in a global batch, this one (",
+                          input.batch->origin,
                           ") has 1; set data_config.drop_remainder or another batch_size");
     }
     return Guarded("train step", [&]() -> StatusOr<LossReport> {
       const c10::DeviceGuard guard(device_);
       const Batch& batch = *input.batch;
-      const BatchTensors tensors = TakeBatch(input, BatchUse::kTraining, gradient_scale, leaf_gradients);
+      const BatchTensors tensors =
+          TakeBatch(input, BatchUse::kTraining, gradient_scale, leaf_gradients);
       // Some caller may have switched gradients off for this thread.
       const at::AutoGradMode with_gradients(true);
       NetworkResult result;
       std::vector<RowLoss> losses;
       {
         const TraceScope scope("forward");
-        result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row, device_side_.has_value(), workers_});
+        result = RunNetwork(tensors, {true, seed_, input.step, batch.first_row,
+                                      device_side_.has_value(), workers_});
         losses = RowLosses(*config_, tensors.labels, result.towers);
       }
       // This comes between forward and backward: the rows of a session meet among all workers, by
       // their raw outputs.
-      PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions, CompareSessions(input, result.towers));
+      PEPNET_ASSIGN_OR_RETURN(const std::vector<SessionPart> sessions,
+                              CompareSessions(input, result.towers));
       std::vector<double> weights;
       {
         const TraceScope scope("backward");
-        std::vector<LossRoots> roots = RootsOf(losses, sessions, result, tensors.seeds, gradient_scale);
+        std::vector<LossRoots> roots =
+            RootsOf(losses, sessions, result, tensors.seeds, gradient_scale);
         if (config_->model.pareto_weights) {
           PEPNET_ASSIGN_OR_RETURN(weights, WeighLosses(LeastWeights(), dense_, workers_, &roots));
         }
@@ -192,7 +202,8 @@ class TorchModel : public PepnetModel {
         if (sums_) sums_->Begin(CurrentStreamHandle(device_));
         // A worker without rows has a part in the sums that batch norm makes on the way back.
         if (batch.rows > 0 || normalises_) {
-          Backward(std::move(roots), result, gradient_scale * PenaltyShare(batch.rows, batch.global_rows));
+          Backward(std::move(roots), result,
+                   gradient_scale * PenaltyShare(batch.rows, batch.global_rows));
         }
       }
       // On the host backward has written into the caller's buffers already.
@@ -201,7 +212,8 @@ class TorchModel : public PepnetModel {
       report.weights = std::move(weights);
       for (const auto& [name, penalty] : result.penalties) {
         report.names.push_back(name);
-        report.values.push_back(PenaltyShare(batch.rows, batch.global_rows) * penalty.item<double>());
+        report.values.push_back(PenaltyShare(batch.rows, batch.global_rows) *
+                                penalty.item<double>());
         if (!report.weights.empty()) report.weights.push_back(1);
       }
       if (AnyTrainMetrics(*config_)) {
@@ -215,7 +227,9 @@ class TorchModel : public PepnetModel {
   }
 
   StatusOr<std::vector<ModelOutput>> Forward(const ModelInput& input, LossReport* losses) override {
-    if (losses != nullptr) PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
+    if (losses != nullptr) {
+      PEPNET_RETURN_IF_ERROR(CheckLossInput(*config_, input, "Forward with losses"));
+    }
     return Guarded("forward", [&]() -> StatusOr<std::vector<ModelOutput>> {
       const c10::DeviceGuard guard(device_);
       const at::NoGradGuard no_grad;
@@ -229,10 +243,12 @@ class TorchModel : public PepnetModel {
         PEPNET_ASSIGN_OR_RETURN(sessions, CompareSessions(input, result.towers));
       }
       // Reading the outputs waits for the GPU; the watchdog must be able to see that.
-      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(),
+                                  kGpuWait);
       std::vector<ModelOutput> outputs = Outputs(result.towers);
       if (losses != nullptr) {
-        *losses = Report(RowLosses(*config_, tensors.labels, result.towers), sessions, *input.row_scales);
+        *losses =
+            Report(RowLosses(*config_, tensors.labels, result.towers), sessions, *input.row_scales);
       }
       intermediates_ = std::move(result.intermediates);
       SynchronizeDevice(device_);
@@ -259,12 +275,14 @@ class TorchModel : public PepnetModel {
 
   // The parts of losses that need the raw outputs of all rows, of all workers. They meet on the
   // host.
-  StatusOr<std::vector<SessionPart>> CompareSessions(const ModelInput& input, const std::vector<at::Tensor>& towers) {
+  StatusOr<std::vector<SessionPart>> CompareSessions(const ModelInput& input,
+                                                     const std::vector<at::Tensor>& towers) {
     std::vector<at::Tensor> outputs(config_->model.towers.size());
     std::vector<const float*> raw_outputs(outputs.size(), nullptr);
     for (size_t task = 0; task < outputs.size(); ++task) {
       if (!HasSessions(config_->model.towers[task])) continue;
-      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(),
+                                  kGpuWait);
       // Config refuses domain towers with more than one class.
       outputs[task] = towers[task].detach().to(at::kCPU, at::kFloat).contiguous();
       raw_outputs[task] = outputs[task].const_data_ptr<float>();
@@ -273,8 +291,10 @@ class TorchModel : public PepnetModel {
   }
 
   // From the rows' losses, and from the raw outputs whose gradient is that of a session.
-  static std::vector<LossRoots> RootsOf(const std::vector<RowLoss>& losses, const std::vector<SessionPart>& sessions,
-                                        const NetworkResult& result, const std::vector<at::Tensor>& seeds,
+  static std::vector<LossRoots> RootsOf(const std::vector<RowLoss>& losses,
+                                        const std::vector<SessionPart>& sessions,
+                                        const NetworkResult& result,
+                                        const std::vector<at::Tensor>& seeds,
                                         double gradient_scale) {
     std::vector<LossRoots> all;
     for (size_t i = 0; i < losses.size(); ++i) {
@@ -295,11 +315,14 @@ class TorchModel : public PepnetModel {
   // By loss, as RootsOf() lists them.
   std::vector<double> LeastWeights() const {
     std::vector<double> weights;
-    for (const LossSlot& slot : slots_) weights.push_back(config_->model.towers[slot.task].pareto_min_weight);
+    for (const LossSlot& slot : slots_) {
+      weights.push_back(config_->model.towers[slot.task].pareto_min_weight);
+    }
     return weights;
   }
 
-  static void Backward(std::vector<LossRoots> losses, const NetworkResult& result, double penalty_scale) {
+  static void Backward(std::vector<LossRoots> losses, const NetworkResult& result,
+                       double penalty_scale) {
     std::vector<at::Tensor> roots, gradients;
     for (LossRoots& loss : losses) {
       std::move(loss.values.begin(), loss.values.end(), std::back_inserter(roots));
@@ -339,7 +362,8 @@ class TorchModel : public PepnetModel {
     const TraceScope scope("download");
     device_side_->parameters.DownloadGradients();
     {
-      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(), kGpuWait);
+      const RankStatus::Wait wait(device_.is_cpu() ? nullptr : status_, kAnyRank, GpuDeadline(),
+                                  kGpuWait);
       SynchronizeDevice(device_);
     }
     // The buffers are read only after the synchronisation: the downloads above were only begun.

@@ -1,4 +1,5 @@
-// The reference engine: PepnetModel in plain libtorch with autograd, on the host's arrays in place or on a device with copies.
+// The reference engine: PepnetModel in plain libtorch with autograd, on the host's arrays in place
+// or on a device with copies.
 #pragma once
 
 #include <memory>

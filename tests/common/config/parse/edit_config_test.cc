@@ -29,7 +29,8 @@ std::string Bad(const std::string& json) {
 }
 
 TEST(EditConfigTest, SetsScalarsOfEveryType) {
-  const JobConfig job = Good(R"({"train_config.num_steps": 10, "data_config.shuffle": true, "model_dir": "elsewhere",
+  const JobConfig job =
+      Good(R"({"train_config.num_steps": 10, "data_config.shuffle": true, "model_dir": "elsewhere",
       "train_config.dense_optimizer.adam_optimizer.lr": 0.5, "data_config.dataset_type": "ParquetDataset",
       "feature_configs[0].id_feature.num_buckets": 50000000000})");
   EXPECT_EQ(job.train.num_steps, 10);
@@ -46,9 +47,11 @@ TEST(EditConfigTest, SelectsElements) {
   EXPECT_EQ(Good(R"({"feature_configs[:2].id_feature.embedding_dim": 6})").model.main.width, 13);
   EXPECT_EQ(Good(R"({"feature_configs[-2:-1].id_feature.embedding_dim": 6})").model.main.width, 11);
   EXPECT_EQ(Good(R"({"feature_configs[-1].raw_feature.value_dim": 3})").model.main.width, 11);
-  EXPECT_EQ(Good(R"({"feature_configs[id_feature.feature_name=item].id_feature.embedding_dim": 6})").model.main.width,
+  EXPECT_EQ(Good(R"({"feature_configs[id_feature.feature_name=item].id_feature.embedding_dim": 6})")
+                .model.main.width,
             11);
-  EXPECT_EQ(Good(R"({"feature_configs[id_feature.embedding_dim=4].id_feature.embedding_dim": 6})").model.main.width,
+  EXPECT_EQ(Good(R"({"feature_configs[id_feature.embedding_dim=4].id_feature.embedding_dim": 6})")
+                .model.main.width,
             13);
   const JobConfig job = Good(R"({"model_config.pepnet.task_towers[:].weight": 0.5,
       "model_config.pepnet.task_towers[tower_name='cvr'].weight": 0.25, "model_config.pepnet.ppnet_hidden_units[1]": 9})");
@@ -58,7 +61,8 @@ TEST(EditConfigTest, SelectsElements) {
 }
 
 TEST(EditConfigTest, ListsObjectsAndNullReplaceTheWholeField) {
-  const JobConfig job = Good(R"({"model_config.pepnet.ppnet_hidden_units": [7, 5, 2], "train_config.num_steps": null,
+  const JobConfig job =
+      Good(R"({"model_config.pepnet.ppnet_hidden_units": [7, 5, 2], "train_config.num_steps": null,
       "train_config.num_epochs": 2, "train_config.sparse_optimizer": {"sgd_optimizer": {"lr": 0.25}},
       "feature_configs[1].id_feature.hash_bucket_size": null, "feature_configs[1].id_feature.vocab_list": ["a", "b"]})");
   EXPECT_THAT(job.model.ppnet_hidden_units, ElementsAre(7, 5, 2));
@@ -73,8 +77,8 @@ TEST(EditConfigTest, ListsObjectsAndNullReplaceTheWholeField) {
 }
 
 TEST(EditConfigTest, AlsoEditsTheOlderDialect) {
-  const JobConfig job =
-      Good(R"({"model_config.pepnet.main_group_name": "all", "model_config.pepnet.uia_group_name": "uia"})");
+  const JobConfig job = Good(
+      R"({"model_config.pepnet.main_group_name": "all", "model_config.pepnet.uia_group_name": "uia"})");
   EXPECT_TRUE(job.model.uia.has_value());
 }
 
@@ -94,30 +98,36 @@ TEST(EditConfigTest, NumbersSwitchesAndMessagesMayBeTexts) {
 }
 
 TEST(EditConfigTest, OneEntrySetsSeveralFields) {
-  const JobConfig job = Good(R"({"train_config.num_steps; data_config.batch_size ;model_dir": "7; 32;elsewhere"})");
+  const JobConfig job =
+      Good(R"({"train_config.num_steps; data_config.batch_size ;model_dir": "7; 32;elsewhere"})");
   EXPECT_EQ(job.train.num_steps, 7);
   EXPECT_EQ(job.data.batch_size, 32);
   EXPECT_EQ(job.model_dir, "elsewhere");
-  EXPECT_THAT(AllNotes(job), HasSubstr("--edit_config_json: data_config.batch_size: set to \"32\"\n"));
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("--edit_config_json: data_config.batch_size: set to \"32\"\n"));
   // A single path takes its text whole.
-  EXPECT_EQ(Good(R"({"data_config.fg_encoded_multival_sep": ";"})").data.fg_encoded_multival_sep, ";");
-  EXPECT_EQ(
-      Bad(R"({"train_config.num_steps;data_config.batch_size": "7"})"),
-      "--edit_config_json: train_config.num_steps;data_config.batch_size: names 2 fields, but its value \"7\" does "
-      "not; expected a text of 2 values with \";\" between them");
-  EXPECT_THAT(Bad(R"({"train_config.num_steps;data_config.batch_size": 7})"), HasSubstr("names 2 fields"));
+  EXPECT_EQ(Good(R"({"data_config.fg_encoded_multival_sep": ";"})").data.fg_encoded_multival_sep,
+            ";");
+  EXPECT_EQ(Bad(R"({"train_config.num_steps;data_config.batch_size": "7"})"),
+            "--edit_config_json: train_config.num_steps;data_config.batch_size: names 2 fields, "
+            "but its value \"7\" does "
+            "not; expected a text of 2 values with \";\" between them");
+  EXPECT_THAT(Bad(R"({"train_config.num_steps;data_config.batch_size": 7})"),
+              HasSubstr("names 2 fields"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps;data_config.batch_siz": "7;8"})"),
               HasSubstr("data_config.batch_siz: DataConfig has no field \"batch_siz\""));
 }
 
 TEST(EditConfigTest, SelectorsCompareNumbers) {
   const auto widths = [](const std::string& selector) {
-    return Good("{\"feature_configs[" + selector + "].id_feature.embedding_dim\": 6}").model.main.width;
+    return Good("{\"feature_configs[" + selector + "].id_feature.embedding_dim\": 6}")
+        .model.main.width;
   };
   EXPECT_EQ(widths("id_feature.hash_bucket_size>=20"), 11);
   EXPECT_EQ(widths("id_feature.hash_bucket_size > 19"), 11);
   EXPECT_EQ(widths("id_feature.embedding_dim<=4"), 13);
-  EXPECT_THAT(Bad(R"({"feature_configs[:].id_feature.embedding_dim": "many"})"), HasSubstr("does not fit"));
+  EXPECT_THAT(Bad(R"({"feature_configs[:].id_feature.embedding_dim": "many"})"),
+              HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"feature_configs[id_feature.embedding_dim<4].id_feature.embedding_dim": 6})"),
               HasSubstr("no element of feature_configs has id_feature.embedding_dim<4"));
   EXPECT_THAT(Bad(R"({"feature_configs[id_feature.embedding_dim<x].id_feature.embedding_dim": 6})"),
@@ -128,36 +138,47 @@ TEST(EditConfigTest, SelectorsCompareNumbers) {
 
 TEST(EditConfigTest, UnknownPathsAreNamed) {
   EXPECT_EQ(Bad(R"({"train_config.num_step": 1})"),
-            "--edit_config_json: train_config.num_step: TrainConfig has no field \"num_step\" (did you mean "
+            "--edit_config_json: train_config.num_step: TrainConfig has no field \"num_step\" (did "
+            "you mean "
             "\"num_steps\"?)");
   EXPECT_THAT(Bad(R"({"feature_configs.id_feature": 1})"), HasSubstr("is repeated"));
-  EXPECT_THAT(Bad(R"({"feature_configs[7].id_feature.num_buckets": 1})"), HasSubstr("which has 3 elements"));
-  EXPECT_THAT(Bad(R"({"feature_configs[x].id_feature.num_buckets": 1})"), HasSubstr("\"x\" is not an index"));
-  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.feature_name=no].id_feature": {}})"), HasSubstr("no element"));
-  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.nam=no].id_feature": {}})"), HasSubstr("has no field \"nam\""));
+  EXPECT_THAT(Bad(R"({"feature_configs[7].id_feature.num_buckets": 1})"),
+              HasSubstr("which has 3 elements"));
+  EXPECT_THAT(Bad(R"({"feature_configs[x].id_feature.num_buckets": 1})"),
+              HasSubstr("\"x\" is not an index"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.feature_name=no].id_feature": {}})"),
+              HasSubstr("no element"));
+  EXPECT_THAT(Bad(R"({"feature_configs[id_feature.nam=no].id_feature": {}})"),
+              HasSubstr("has no field \"nam\""));
   EXPECT_THAT(Bad(R"({"train_config[0].num_steps": 1})"), HasSubstr("is not repeated"));
   EXPECT_THAT(Bad(R"({"model_dir.x": 1})"), HasSubstr("is a value, not a message"));
-  for (const char* path : {"", ".", "a..b", "feature_configs[0", "feature_configs[0]x", "feature_configs[]"}) {
-    EXPECT_THAT(Bad(std::string("{\"") + path + "\": 1}"), HasSubstr("--edit_config_json: ")) << path;
+  for (const char* path :
+       {"", ".", "a..b", "feature_configs[0", "feature_configs[0]x", "feature_configs[]"}) {
+    EXPECT_THAT(Bad(std::string("{\"") + path + "\": 1}"), HasSubstr("--edit_config_json: "))
+        << path;
   }
 }
 
 TEST(EditConfigTest, ValuesMustFit) {
   EXPECT_EQ(Bad(R"({"train_config.num_steps": "ten"})"),
-            "--edit_config_json: train_config.num_steps: value \"ten\" does not fit num_steps of type uint32");
+            "--edit_config_json: train_config.num_steps: value \"ten\" does not fit num_steps of "
+            "type uint32");
   EXPECT_THAT(Bad(R"({"train_config.num_steps": -1})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps": 1.5})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps": 4294967296})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"train_config": 1})"), HasSubstr("of type object"));
-  EXPECT_THAT(Bad(R"({"data_config.dataset_type": "Nope"})"), HasSubstr("is not one of DatasetType"));
+  EXPECT_THAT(Bad(R"({"data_config.dataset_type": "Nope"})"),
+              HasSubstr("is not one of DatasetType"));
   EXPECT_THAT(Bad(R"({"model_dir": 1})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"data_config.shuffle": 1})"), HasSubstr("does not fit"));
-  EXPECT_THAT(Bad(R"({"data_config.shuffle": "yes"})"), HasSubstr("value \"yes\" does not fit shuffle of type bool"));
+  EXPECT_THAT(Bad(R"({"data_config.shuffle": "yes"})"),
+              HasSubstr("value \"yes\" does not fit shuffle of type bool"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps": "-1"})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps": "1.5"})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"train_config.num_steps": "4294967296"})"), HasSubstr("does not fit"));
   EXPECT_THAT(Bad(R"({"data_config.dataset_type": "77"})"), HasSubstr("is not one of DatasetType"));
-  EXPECT_THAT(Bad(R"({"train_config": "num_step: 5"})"), HasSubstr("has no field named \"num_step\""));
+  EXPECT_THAT(Bad(R"({"train_config": "num_step: 5"})"),
+              HasSubstr("has no field named \"num_step\""));
   EXPECT_THAT(Bad("[1]"), HasSubstr("expected a JSON object"));
   EXPECT_THAT(Bad("{"), HasSubstr("expected a JSON object"));
 }
@@ -176,15 +197,20 @@ TEST(EditConfigTest, HostileEditsEndInASentence) {
   std::string deep;
   for (int i = 0; i < 20000; ++i) deep += '[';
   EXPECT_THAT(error("{\"model_dir\": " + deep), HasSubstr("deeper than"));
-  EXPECT_THAT(error(R"({"train_config.num_steps": 1, "train_config.num_steps": 2})"), HasSubstr("given twice"));
+  EXPECT_THAT(error(R"({"train_config.num_steps": 1, "train_config.num_steps": 2})"),
+              HasSubstr("given twice"));
   EXPECT_THAT(error(R"({"train_config.num_epochs": 1e400})"), HasSubstr("number overflow"));
-  EXPECT_THAT(error(R"({"feature_configs[2147483647].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
-  EXPECT_THAT(error(R"({"feature_configs[-2147483648].raw_feature.embedding_dim": 1})"), HasSubstr("is outside"));
-  const std::string long_value = error("{\"train_config.num_steps\": \"" + std::string(100000, 'x') + "\"}");
+  EXPECT_THAT(error(R"({"feature_configs[2147483647].raw_feature.embedding_dim": 1})"),
+              HasSubstr("is outside"));
+  EXPECT_THAT(error(R"({"feature_configs[-2147483648].raw_feature.embedding_dim": 1})"),
+              HasSubstr("is outside"));
+  const std::string long_value =
+      error("{\"train_config.num_steps\": \"" + std::string(100000, 'x') + "\"}");
   EXPECT_LT(long_value.size(), 1000u);
   std::string nested;
   for (int i = 0; i < 20000; ++i) nested += "sparse_optimizer { ";
-  EXPECT_THAT(error("{\"train_config\": \"" + nested + "\"}"), HasSubstr("does not fit train_config"));
+  EXPECT_THAT(error("{\"train_config\": \"" + nested + "\"}"),
+              HasSubstr("does not fit train_config"));
   EXPECT_THAT(error("{\"a\x1b\u001b[2J\": 1}"), Not(HasSubstr("\x1b")));
 }
 
@@ -201,7 +227,8 @@ TEST(SetFieldsTest, TextsNumbersAndJsonAreValues) {
       Set({"train_config.num_steps=10", "data_config.shuffle=true", "model_dir=a=b",
            "model_config.pepnet.task_towers[tower_name=cvr].weight=0.25",
            "model_config.pepnet.ppnet_hidden_units=[6, 9]",
-           "feature_configs[0].id_feature.init_fn=nn.init.uniform_,a=-0.5,b=0.5", "train_config.num_steps=11"},
+           "feature_configs[0].id_feature.init_fn=nn.init.uniform_,a=-0.5,b=0.5",
+           "train_config.num_steps=11"},
           R"({"train_config.num_steps": 9})"));
   EXPECT_EQ(job.train.num_steps, 11);  // in order, behind --edit_config_json
   EXPECT_TRUE(job.data.shuffle);
@@ -217,7 +244,8 @@ TEST(SetFieldsTest, FaultsNameTheAssignment) {
     const auto job = Set({assignment});
     return job.ok() ? "OK" : std::string(job.status().message());
   };
-  EXPECT_THAT(fault("train_config.num_steps"), HasSubstr("--set train_config.num_steps: expected path=value"));
+  EXPECT_THAT(fault("train_config.num_steps"),
+              HasSubstr("--set train_config.num_steps: expected path=value"));
   EXPECT_THAT(fault("=5"), HasSubstr("expected path=value"));
   EXPECT_THAT(fault("towers[name=5"), HasSubstr("expected path=value"));
   EXPECT_THAT(fault("train_config.num_step=5"), HasSubstr("--set: train_config.num_step: "));

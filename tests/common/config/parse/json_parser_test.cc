@@ -58,24 +58,32 @@ TEST(JsonParserTest, IsTheSameConfigAsTheText) {
 }
 
 TEST(JsonParserTest, VocabulariesAreObjectsOfWordsAndRows) {
-  ASSERT_OK_AND_ASSIGN(const auto job, ParseJsonText(Changed("\"numBuckets\": \"10\"",
-                                                             R"("vocabDict": {"a": "2", "key": 3, "b": 4})", kJson)));
-  EXPECT_EQ(job.features[0].vocabulary, (std::map<std::string, int64_t>{{"a", 2}, {"key", 3}, {"b", 4}}));
+  ASSERT_OK_AND_ASSIGN(const auto job, ParseJsonText(Changed(
+                                           "\"numBuckets\": \"10\"",
+                                           R"("vocabDict": {"a": "2", "key": 3, "b": 4})", kJson)));
+  EXPECT_EQ(job.features[0].vocabulary,
+            (std::map<std::string, int64_t>{{"a", 2}, {"key", 3}, {"b", 4}}));
 }
 
 TEST(JsonParserTest, FaultsNameTheFileAndTheField) {
-  EXPECT_EQ(JsonError("numSteps", "numStep"),
-            "job.json: train_config: TrainConfig has no field \"numStep\" (did you mean \"num_steps\"?)");
-  EXPECT_EQ(JsonError("\"numSteps\": 5", "\"numSteps\": \"five\""),
-            "job.json: train_config: num_steps: value \"five\" does not fit num_steps of type uint32");
-  EXPECT_EQ(JsonError("\"numSteps\": 5", "\"numSteps\": 5, \"numSteps\": 6"), "job.json: \"numSteps\" is given twice");
+  EXPECT_EQ(
+      JsonError("numSteps", "numStep"),
+      "job.json: train_config: TrainConfig has no field \"numStep\" (did you mean \"num_steps\"?)");
+  EXPECT_EQ(
+      JsonError("\"numSteps\": 5", "\"numSteps\": \"five\""),
+      "job.json: train_config: num_steps: value \"five\" does not fit num_steps of type uint32");
+  EXPECT_EQ(JsonError("\"numSteps\": 5", "\"numSteps\": 5, \"numSteps\": 6"),
+            "job.json: \"numSteps\" is given twice");
   EXPECT_THAT(JsonError("\"withHeader\": true", "\"withHeader\": \"yes\""),
               HasSubstr("value \"yes\" does not fit with_header of type bool"));
-  EXPECT_THAT(JsonError("\"FG_DAG\"", "\"FG_DUG\""), HasSubstr("value \"FG_DUG\" is not one of FgMode"));
+  EXPECT_THAT(JsonError("\"FG_DAG\"", "\"FG_DUG\""),
+              HasSubstr("value \"FG_DUG\" is not one of FgMode"));
   EXPECT_EQ(JsonError("\"batchSize\": 8", "\"batchSize\": 0"),
             "job.json: data_config.batch_size: 0; expected at least 1 row");
-  EXPECT_EQ(JsonError("\"numSteps\": 5", "\"numSteps\": 5, \"delta_embedding_dump_config\": {\"size\": 3, \"by\": {}}"),
-            "job.json: train_config.delta_embedding_dump_config: is not supported; remove it");
+  EXPECT_EQ(
+      JsonError("\"numSteps\": 5",
+                "\"numSteps\": 5, \"delta_embedding_dump_config\": {\"size\": 3, \"by\": {}}"),
+      "job.json: train_config.delta_embedding_dump_config: is not supported; remove it");
   EXPECT_THAT(JsonError("{\n", "[\n"), StartsWith("job.json: expected a JSON object such as "));
   EXPECT_THAT(JsonError("}\n  }\n}", ""), StartsWith("job.json: expected a JSON object such as "));
 }
@@ -83,11 +91,13 @@ TEST(JsonParserTest, FaultsNameTheFileAndTheField) {
 TEST(JsonParserTest, UnusedFeaturesOfOtherKindsAreLeftOut) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,
-      ParseJsonText(Changed("{\"rawFeature\"",
-                            "{\"tokenizeFeature\": {\"featureName\": \"x\", \"useMask\": true}}, {\"rawFeature\"",
-                            kJson)));
-  EXPECT_THAT(AllNotes(job),
-              StartsWith("job.json: feature_configs[2].tokenize_feature.use_mask: true is not supported"));
+      ParseJsonText(Changed(
+          "{\"rawFeature\"",
+          "{\"tokenizeFeature\": {\"featureName\": \"x\", \"useMask\": true}}, {\"rawFeature\"",
+          kJson)));
+  EXPECT_THAT(
+      AllNotes(job),
+      StartsWith("job.json: feature_configs[2].tokenize_feature.use_mask: true is not supported"));
   EXPECT_EQ(job.features.size(), 3u);
 }
 
@@ -95,16 +105,19 @@ TEST(JsonParserTest, CanBeEditedAndReadWithFieldsOfAnotherVersion) {
   ConfigOverrides overrides;
   overrides.edit_config_json = R"({"train_config.num_steps": 7})";
   overrides.ignore_unknown_fields = true;
-  ASSERT_OK_AND_ASSIGN(const auto job,
-                       ParseJsonText(Changed("\"numSteps\"", "\"later\": 1, \"numSteps\"", kJson), overrides));
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      ParseJsonText(Changed("\"numSteps\"", "\"later\": 1, \"numSteps\"", kJson), overrides));
   EXPECT_EQ(job.train.num_steps, 7);
-  EXPECT_THAT(AllNotes(job), HasSubstr("job.json: unknown field \"later\" of TrainConfig is ignored"));
+  EXPECT_THAT(AllNotes(job),
+              HasSubstr("job.json: unknown field \"later\" of TrainConfig is ignored"));
 }
 
 TEST(JsonParserTest, TheNameOfTheFileTellsTheFormat) {
-  EXPECT_THAT(ErrorOf(kJson),
-              StartsWith("job.config:1: the file begins with \"{\", as JSON does; the name of a pipeline "
-                         "config in JSON ends in .json"));
+  EXPECT_THAT(
+      ErrorOf(kJson),
+      StartsWith("job.config:1: the file begins with \"{\", as JSON does; the name of a pipeline "
+                 "config in JSON ends in .json"));
 }
 
 }  // namespace

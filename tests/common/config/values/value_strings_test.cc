@@ -80,14 +80,16 @@ TEST(ActivationTest, RejectsWhatItCannotCompute) {
   }
 }
 
-// Both ways to name the last axis are the same activation; what torch does without dim depends on the axes.
+// Both ways to name the last axis are the same activation; what torch does without dim depends on
+// the axes.
 TEST(ActivationTest, ChannelsAreTheLastAxis) {
   for (const char* text : {"nn.Softmax", "nn.Softmax(dim=1)", "nn.Softmax(dim=-1)"}) {
     EXPECT_EQ(ParseActivation(text)->kind, ActivationKind::kSoftmax) << text;
     EXPECT_EQ(ParseActivation(text)->parameter, -1) << text;
   }
   EXPECT_EQ(ParseActivation("nn.LogSoftmax(dim=2)", 3)->parameter, -1);
-  EXPECT_THAT(ParseActivation("nn.Softmax(dim=1)", 3).status().message(), HasSubstr("expected dim=-1 or dim=2"));
+  EXPECT_THAT(ParseActivation("nn.Softmax(dim=1)", 3).status().message(),
+              HasSubstr("expected dim=-1 or dim=2"));
   EXPECT_THAT(ParseActivation("nn.Softmin", 3).status().message(), HasSubstr("without dim"));
 }
 
@@ -114,15 +116,16 @@ TEST(InitializerTest, ParsesTorchInits) {
   EXPECT_EQ(Initial("nn.init.zeros_")->a, 0);
   EXPECT_EQ(Initial("nn.init.ones_")->a, 1);
   EXPECT_EQ(Initial("nn.init.ones_")->kind, InitKind::kConstant);
-  for (const char* text :
-       {"", "nn.init.xavier_", "nn.init.uniform_,a=1,b=0", "nn.init.normal_,std=-1", "nn.init.constant_",
-        "nn.init.zeros_,a=1", "nn.init.uniform_,0,1", "nn.init.normal_,mean=x"}) {
+  for (const char* text : {"", "nn.init.xavier_", "nn.init.uniform_,a=1,b=0",
+                           "nn.init.normal_,std=-1", "nn.init.constant_", "nn.init.zeros_,a=1",
+                           "nn.init.uniform_,0,1", "nn.init.normal_,mean=x"}) {
     EXPECT_EQ(Initial(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }
 
 TEST(InitializerTest, ParsesThoseThatDependOnTheElement) {
-  EXPECT_EQ(*Initial("nn.init.trunc_normal_"), (Initializer{InitKind::kTruncatedNormal, 0, 1, -2, 2}));
+  EXPECT_EQ(*Initial("nn.init.trunc_normal_"),
+            (Initializer{InitKind::kTruncatedNormal, 0, 1, -2, 2}));
   EXPECT_EQ(*Initial("nn.init.trunc_normal_,mean=0.5,std=0.02,a=0.4,b=0.6"),
             (Initializer{InitKind::kTruncatedNormal, 0.5, 0.02, 0.4, 0.6}));
   EXPECT_EQ(Initial("nn.init.eye_")->kind, InitKind::kEye);
@@ -140,11 +143,13 @@ TEST(InitializerTest, XavierAndKaimingTakeTheirRangeFromTheTable) {
       {"nn.init.xavier_normal_,gain=2", InitKind::kNormal, xavier * 2},
       {"nn.init.kaiming_uniform_", InitKind::kUniform, std::sqrt(2.0 / 24)},
       {"nn.init.kaiming_uniform_,a=3", InitKind::kUniform, std::sqrt(0.2 / 24)},
-      {"nn.init.kaiming_uniform_,a=3,mode='fan_in',nonlinearity='relu'", InitKind::kUniform, std::sqrt(2.0 / 24)},
+      {"nn.init.kaiming_uniform_,a=3,mode='fan_in',nonlinearity='relu'", InitKind::kUniform,
+       std::sqrt(2.0 / 24)},
       {"nn.init.kaiming_normal_,mode=\"fan_out\", nonlinearity=\"leaky_relu\"", InitKind::kNormal,
        std::sqrt(2.0 / 1000)},
       {"nn.init.kaiming_normal_,nonlinearity='linear'", InitKind::kNormal, std::sqrt(1.0 / 24)},
-      {"nn.init.kaiming_normal_,nonlinearity='conv_transpose3d'", InitKind::kNormal, std::sqrt(1.0 / 24)},
+      {"nn.init.kaiming_normal_,nonlinearity='conv_transpose3d'", InitKind::kNormal,
+       std::sqrt(1.0 / 24)},
       {"nn.init.kaiming_normal_,nonlinearity='sigmoid'", InitKind::kNormal, std::sqrt(1.0 / 24)},
       {"nn.init.kaiming_normal_,nonlinearity='tanh'", InitKind::kNormal, 5 / 3.0 / std::sqrt(24.0)},
       {"nn.init.kaiming_normal_,nonlinearity='selu'", InitKind::kNormal, 0.75 / std::sqrt(24.0)},
@@ -166,7 +171,8 @@ TEST(InitializerTest, SaysWhatIsWrong) {
   const std::pair<const char*, const char*> cases[] = {
       {"nn.init.trunc_normal_,std=0", "needs std > 0, got 0"},
       {"nn.init.trunc_normal_,a=1,b=1", "needs a < b, got a=1, b=1"},
-      {"nn.init.trunc_normal_,std=0.01,a=1,b=2", "needs bounds that leave something of the distribution, got a=1"},
+      {"nn.init.trunc_normal_,std=0.01,a=1,b=2",
+       "needs bounds that leave something of the distribution, got a=1"},
       {"nn.init.sparse_", "nn.init.sparse_ needs sparsity=<number>"},
       {"nn.init.sparse_,sparsity=1.5", "needs a sparsity from 0 to 1, got 1.5"},
       {"nn.init.sparse_,sparsity=0.5,std=-1", "needs std >= 0, got -1"},
@@ -175,12 +181,16 @@ TEST(InitializerTest, SaysWhatIsWrong) {
       {"nn.init.xavier_normal_,std=1", "argument std is not supported for nn.init.xavier_normal_"},
       {"nn.init.kaiming_normal_,mode=fan_in", "mode=fan_in is not a text in quotes"},
       {"nn.init.kaiming_normal_,mode='fan'", "mode='fan'; expected 'fan_in' or 'fan_out'"},
-      {"nn.init.kaiming_normal_,nonlinearity='gelu'", "nonlinearity='gelu'; expected 'linear', 'sigmoid'"},
-      {"nn.init.orthogonal_", "nn.init.orthogonal_ makes the rows of the whole table depend on each other"},
+      {"nn.init.kaiming_normal_,nonlinearity='gelu'",
+       "nonlinearity='gelu'; expected 'linear', 'sigmoid'"},
+      {"nn.init.orthogonal_",
+       "nn.init.orthogonal_ makes the rows of the whole table depend on each other"},
       {"nn.init.dirac_,groups=1", "nn.init.dirac_ is of convolutions"},
       {"nn.init.xavier_", "known are nn.init.uniform_,a=,b="},
   };
-  for (const auto& [text, fault] : cases) EXPECT_THAT(Initial(text), IsError(HasSubstr(fault))) << text;
+  for (const auto& [text, fault] : cases) {
+    EXPECT_THAT(Initial(text), IsError(HasSubstr(fault))) << text;
+  }
 }
 
 TEST(NormalizerTest, ParsesMethods) {
@@ -199,15 +209,17 @@ TEST(NormalizerTest, ParsesMethods) {
   const double x = 97;
   EXPECT_EQ(formula->expression.Compute({&x, 1}), std::log(100.0));
   EXPECT_EQ(ParseNormalizer(" method = expression , expr = x")->expression.text(), " x");
-  for (const char* text : {"", "log10", "method=expression", "method=expression,expr=", "expr=x,method=expression",
-                           "method=expression,expr=y", "method=expression,expr=len(x)", "method=log10,threshold=1",
-                           "method=minmax,min=1,max=1", "method=zscore,mean=0,standard_deviation=0",
-                           "method=log10,threshold=-1,default=0", "method=minmax,min=0,max=1,x=2"}) {
+  for (const char* text :
+       {"", "log10", "method=expression", "method=expression,expr=", "expr=x,method=expression",
+        "method=expression,expr=y", "method=expression,expr=len(x)", "method=log10,threshold=1",
+        "method=minmax,min=1,max=1", "method=zscore,mean=0,standard_deviation=0",
+        "method=log10,threshold=-1,default=0", "method=minmax,min=0,max=1,x=2"}) {
     EXPECT_EQ(ParseNormalizer(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
   EXPECT_THAT(ParseNormalizer("method=log,expr=x"),
               IsError(HasSubstr("method is log10, zscore, minmax or expression")));
-  EXPECT_THAT(ParseNormalizer("method=expression,expr=log(y)"), IsError(HasSubstr("\"y\" is no variable")));
+  EXPECT_THAT(ParseNormalizer("method=expression,expr=log(y)"),
+              IsError(HasSubstr("\"y\" is no variable")));
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ std::string Encode(const Feature& feature, const RowSelection& rows, EncoderOpti
   return ShowIds(batch.ids[0]);
 }
 
-std::string EncodeTexts(const Feature& feature, const std::vector<std::string>& cells, EncoderOptions options = {}) {
+std::string EncodeTexts(const Feature& feature, const std::vector<std::string>& cells,
+                        EncoderOptions options = {}) {
   return Encode(feature, TextCells(cells), options);
 }
 
@@ -104,7 +105,9 @@ TEST(FeatureEncoderTest, EmptyTokensInsideAListAreSkipped) {
                                              "2\x1d",
                                              "\x1d"}),
             "1,3|2|");
-  EXPECT_EQ(Encode(IdFeature("c", 10), Column(arrow::list(arrow::utf8()), R"([["1", "", null, "3"], []])")), "1,3|");
+  EXPECT_EQ(Encode(IdFeature("c", 10),
+                   Column(arrow::list(arrow::utf8()), R"([["1", "", null, "3"], []])")),
+            "1,3|");
 }
 
 TEST(FeatureEncoderTest, SeparatorMayBeAnyString) {
@@ -115,16 +118,20 @@ TEST(FeatureEncoderTest, SeparatorMayBeAnyString) {
 
 TEST(FeatureEncoderTest, ColumnTypesOfIds) {
   const Feature feature = IdFeature("c", 200);
-  for (const auto& type : {arrow::int8(), arrow::uint8(), arrow::int32(), arrow::int64(), arrow::uint64()}) {
+  for (const auto& type :
+       {arrow::int8(), arrow::uint8(), arrow::int32(), arrow::int64(), arrow::uint64()}) {
     EXPECT_EQ(Encode(feature, Column(type, "[5, null, 7]")), "5||7") << type->ToString();
   }
-  EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::int64()), "[[5, null, 7], null, [], [1]]")), "5,7|||1");
+  EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::int64()), "[[5, null, 7], null, [], [1]]")),
+            "5,7|||1");
   EXPECT_EQ(Encode(feature, Column(arrow::large_utf8(), R"(["5", null, "7"])")), "5||7");
-  EXPECT_EQ(Encode(feature, Column(arrow::dictionary(arrow::int8(), arrow::utf8()), R"(["5", null, "7"])")), "5||7");
-  EXPECT_EQ(
-      Encode(feature, Column(arrow::float64(), "[1.0]")),
-      "'f' column 'c': feature 'c' needs ids as integers or texts, but the column has type double; write the column "
-      "as integers");
+  EXPECT_EQ(Encode(feature,
+                   Column(arrow::dictionary(arrow::int8(), arrow::utf8()), R"(["5", null, "7"])")),
+            "5||7");
+  EXPECT_EQ(Encode(feature, Column(arrow::float64(), "[1.0]")),
+            "'f' column 'c': feature 'c' needs ids as integers or texts, but the column has type "
+            "double; write the column "
+            "as integers");
   EXPECT_EQ(Encode(feature, Column(arrow::boolean(), "[true, null, false]")), "1||0");
   EXPECT_THAT(Encode(feature, Column(arrow::time32(arrow::TimeUnit::SECOND), "[5]")),
               HasSubstr("'f' column 'c': the type time32[s]"));
@@ -134,7 +141,8 @@ TEST(FeatureEncoderTest, TextInAnIntegerColumnIsAnErrorWithFileRowColumnAndValue
   for (const char* cell : {"+5", "1e3", "true", " 5", "0x1F", "5.0", "2024-01-01", "NA"}) {
     EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"1", cell}),
               absl::StrCat("'f' row 2, column 'c': '", cell,
-                           "' is not an integer, and feature 'c' takes ids as they are, 0 to 9; correct the data, or "
+                           "' is not an integer, and feature 'c' takes ids as they are, 0 to 9; "
+                           "correct the data, or "
                            "give the feature a hash_bucket_size or a vocabulary",
                            NumberRemedy(cell)));
   }
@@ -144,21 +152,28 @@ TEST(FeatureEncoderTest, InFgNoneMessagesNameTheMode) {
   EncoderOptions options;
   options.finished_ids = true;
   EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"1", "u7"}, options),
-            "'f' row 2, column 'c': 'u7' is not an integer, and feature 'c' takes ids as they are, 0 to 9; "
-            "data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one holds raw values, set "
+            "'f' row 2, column 'c': 'u7' is not an integer, and feature 'c' takes ids as they are, "
+            "0 to 9; "
+            "data_config.fg_mode is FG_NONE, by which the columns hold finished ids: if this one "
+            "holds raw values, set "
             "fg_mode: FG_DAG, else correct the data");
-  EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"12"}, options),
-            "'f' row 1, column 'c': id 12 is out of range: feature 'c' has 10 rows, legal ids are 0 to 9; give the "
-            "feature more rows, correct the data, set fg_mode: FG_DAG if the column holds raw values "
-            "(data_config.fg_mode is FG_NONE, by which it holds finished ids), or let such ids read row 0 with "
-            "--clamp_out_of_range");
-  EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::float64(), "[1.0]"), options), HasSubstr("is FG_NONE"));
+  EXPECT_EQ(
+      EncodeTexts(IdFeature("c", 10), {"12"}, options),
+      "'f' row 1, column 'c': id 12 is out of range: feature 'c' has 10 rows, legal ids are 0 to "
+      "9; give the "
+      "feature more rows, correct the data, set fg_mode: FG_DAG if the column holds raw values "
+      "(data_config.fg_mode is FG_NONE, by which it holds finished ids), or let such ids read row "
+      "0 with "
+      "--clamp_out_of_range");
+  EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::float64(), "[1.0]"), options),
+              HasSubstr("is FG_NONE"));
 }
 
 // Law L7; the mutant clamp_to_row_zero must turn this red.
 TEST(FeatureEncoderTest, LawL7IdOutOfRangeIsAnError) {
   const std::string expected =
-      "'f' row 3, column 'c': id 10 is out of range: feature 'c' has 10 rows, legal ids are 0 to 9; give the feature "
+      "'f' row 3, column 'c': id 10 is out of range: feature 'c' has 10 rows, legal ids are 0 to "
+      "9; give the feature "
       "more "
       "rows, correct the data, or let such ids read row 0 with --clamp_out_of_range";
   EXPECT_EQ(EncodeTexts(IdFeature("c", 10), {"0", "9", "10"}), expected);
@@ -181,7 +196,8 @@ TEST(FeatureEncoderTest, ClampIsOptInAndCounted) {
                    options, &clamped),
             "0|3|0,4");
   EXPECT_EQ(clamped, 2);
-  EXPECT_THAT(Encode(IdFeature("c", 10), TextCells({"x"}), options), HasSubstr("is not an integer"));
+  EXPECT_THAT(Encode(IdFeature("c", 10), TextCells({"x"}), options),
+              HasSubstr("is not an integer"));
 }
 
 TEST(FeatureEncoderTest, MutantClampsSilently) {
@@ -202,11 +218,12 @@ TEST(FeatureEncoderTest, EmptyCellReadsAsTheDefault) {
   EXPECT_EQ(EncodeTexts(feature, {"", "1"}), "4,5|1");
   EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::int32()), "[[], null, [1]]")), "4,5|4,5|1");
   feature.default_value = "11";
-  EXPECT_THAT(EncodeTexts(feature, {"1"}), HasSubstr("feature 'c', default_value: id 11 is out of range"));
+  EXPECT_THAT(EncodeTexts(feature, {"1"}),
+              HasSubstr("feature 'c', default_value: id 11 is out of range"));
 }
 
-// Columns of int64 without nulls are taken over as they lie in memory; they must read like the same numbers stored in any
-// other way.
+// Columns of int64 without nulls are taken over as they lie in memory; they must read like the same
+// numbers stored in any other way.
 TEST(FeatureEncoderTest, PlainIntegersReadLikeOtherIntegers) {
   const std::string lists = "[[1, 2], [], [9], [0, 0, 3], [4]]", numbers = "[5, 0, 9, 1, 2]";
   for (const RowOrder order : {RowOrder::kWhole, RowOrder::kRuns, RowOrder::kSingles}) {
@@ -219,17 +236,20 @@ TEST(FeatureEncoderTest, PlainIntegersReadLikeOtherIntegers) {
       for (const RowRun& run : rows.runs) rows.rows += run.count;
       return Encode(IdFeature("c", 10), rows);
     };
-    EXPECT_EQ(encode(arrow::list(arrow::int64()), lists), encode(arrow::list(arrow::int32()), lists));
+    EXPECT_EQ(encode(arrow::list(arrow::int64()), lists),
+              encode(arrow::list(arrow::int32()), lists));
     EXPECT_EQ(encode(arrow::int64(), numbers), encode(arrow::int16(), numbers));
     EXPECT_EQ(encode(arrow::list(arrow::int64()), lists).find("out of range"), std::string::npos);
   }
   for (const char* wrong : {"[[1], [2, 10]]", "[[1], [-1, 3]]", "[[1], [-9223372036854775808]]"}) {
     EXPECT_EQ(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), wrong)),
               Encode(IdFeature("c", 10), Column(arrow::large_list(arrow::int64()), wrong)));
-    EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), wrong)), HasSubstr("row 2"));
+    EXPECT_THAT(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), wrong)),
+                HasSubstr("row 2"));
   }
-  EXPECT_EQ(Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), "[[1], null, [2, null]]")),
-            Encode(IdFeature("c", 10), Column(arrow::list(arrow::int32()), "[[1], null, [2, null]]")));
+  EXPECT_EQ(
+      Encode(IdFeature("c", 10), Column(arrow::list(arrow::int64()), "[[1], null, [2, null]]")),
+      Encode(IdFeature("c", 10), Column(arrow::list(arrow::int32()), "[[1], null, [2, null]]")));
 }
 
 TEST(FeatureEncoderTest, ValueDimOneRefusesLists) {
@@ -246,7 +266,8 @@ TEST(FeatureEncoderTest, ValueDimOneRefusesLists) {
 
 // Expected values of the reference (spec 3.2).
 TEST(FeatureEncoderTest, HashValuesAreTheReferences) {
-  EXPECT_EQ(EncodeTexts(Hash(100), {"abc", "efg", "hij", "xyz", "1", "2", "3", "4"}), "33|44|66|13|95|70|13|56");
+  EXPECT_EQ(EncodeTexts(Hash(100), {"abc", "efg", "hij", "xyz", "1", "2", "3", "4"}),
+            "33|44|66|13|95|70|13|56");
   EXPECT_EQ(EncodeTexts(Hash(100), {"abc\x1d"
                                     "efg",
                                     "", "xyz"}),
@@ -286,7 +307,8 @@ TEST(FeatureEncoderTest, TokensThatAVocabularyLacksAreCounted) {
   Feature feature = Vocabulary({{"a", 2}, {"b", 3}}, 1);
   feature.default_value = "nowhere";
   VocabularyCounts counts;
-  EXPECT_EQ(Encode(feature, TextCells({"a", "", "Ulm", "b", "Bonn"}), {}, nullptr, &counts), "2|1|1|3|1");
+  EXPECT_EQ(Encode(feature, TextCells({"a", "", "Ulm", "b", "Bonn"}), {}, nullptr, &counts),
+            "2|1|1|3|1");
   EXPECT_EQ(counts.tokens, 4) << "the default value of an empty cell is no token";
   EXPECT_EQ(counts.unknown, 2);
   EXPECT_EQ(counts.example, "Ulm");
@@ -301,13 +323,15 @@ TEST(FeatureEncoderTest, TokensThatAVocabularyLacksAreCounted) {
 }
 
 TEST(FeatureEncoderTest, VocabularyWithDefaultBucketizeValue) {
-  EXPECT_EQ(EncodeTexts(Vocabulary({{"p", 0}, {"q", 1}, {"r", 2}}, 1), {"p", "zzz", "", "r"}), "0|1||2");
+  EXPECT_EQ(EncodeTexts(Vocabulary({{"p", 0}, {"q", 1}, {"r", 2}}, 1), {"p", "zzz", "", "r"}),
+            "0|1||2");
   EXPECT_EQ(Encode(Vocabulary({{"12", 4}}, 0), Column(arrow::int64(), "[12, 13]")), "4|0");
 }
 
 TEST(FeatureEncoderTest, BoundaryIdIsTheNumberOfBoundariesNotAbove) {
   Feature feature = Boundaries({0.2, 0.5, 0.8});
-  EXPECT_EQ(EncodeTexts(feature, {"0.1", "0.3", "0.9", "0.2", "0.5", "0.8", "-1e3", ""}), "0|1|3|1|2|3|0|");
+  EXPECT_EQ(EncodeTexts(feature, {"0.1", "0.3", "0.9", "0.2", "0.5", "0.8", "-1e3", ""}),
+            "0|1|3|1|2|3|0|");
   EXPECT_EQ(EncodeTexts(feature, {"0.1\x1d"
                                   "0.6",
                                   "0.9"}),
@@ -317,8 +341,10 @@ TEST(FeatureEncoderTest, BoundaryIdIsTheNumberOfBoundariesNotAbove) {
   EXPECT_EQ(Encode(feature, Column(arrow::int32(), "[0, 1]")), "0|3");
   feature.default_value = "0.5";
   EXPECT_EQ(EncodeTexts(feature, {""}), "2");
-  EXPECT_THAT(EncodeTexts(feature, {"nan"}), HasSubstr("'f' row 1, column 'c': 'nan' is not a finite decimal number"));
-  EXPECT_THAT(Encode(feature, Column(arrow::float32(), "[1, NaN]")), HasSubstr("'f' row 2, column 'c': the value nan"));
+  EXPECT_THAT(EncodeTexts(feature, {"nan"}),
+              HasSubstr("'f' row 1, column 'c': 'nan' is not a finite decimal number"));
+  EXPECT_THAT(Encode(feature, Column(arrow::float32(), "[1, NaN]")),
+              HasSubstr("'f' row 2, column 'c': the value nan"));
 }
 
 TEST(FeatureEncoderTest, BoundariesSeeTheNormalizedValueButTheDefaultAsItIs) {
@@ -330,7 +356,8 @@ TEST(FeatureEncoderTest, BoundariesSeeTheNormalizedValueButTheDefaultAsItIs) {
 
 TEST(FeatureEncoderTest, HashedWholeNumbersWithAPointAreCounted) {
   VocabularyCounts counts;
-  Encode(Hash(100), TextCells({"5", "5.0", "-12.0", "5.5", "a.0", ".0", "1.2.0", "", "v1.0"}), {}, nullptr, &counts);
+  Encode(Hash(100), TextCells({"5", "5.0", "-12.0", "5.5", "a.0", ".0", "1.2.0", "", "v1.0"}), {},
+         nullptr, &counts);
   EXPECT_EQ(counts.tokens, 8);
   EXPECT_EQ(counts.unknown, 2);
   EXPECT_EQ(counts.example, "5.0");
@@ -345,20 +372,26 @@ TEST(FeatureEncoderTest, WeightedTokens) {
                                   "2:2",
                                   "", "3:0", "4:-1e-1"}),
             "1:0.5,2:2||3:0|4:-0.1");
-  EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::utf8()), R"([["1:0.5", "2:1"], []])")), "1:0.5,2:1|");
-  EXPECT_EQ(Encode(feature, Column(arrow::map(arrow::int64(), arrow::float32()), "[[[1, 0.5], [2, 1]], null]")),
+  EXPECT_EQ(Encode(feature, Column(arrow::list(arrow::utf8()), R"([["1:0.5", "2:1"], []])")),
+            "1:0.5,2:1|");
+  EXPECT_EQ(Encode(feature, Column(arrow::map(arrow::int64(), arrow::float32()),
+                                   "[[[1, 0.5], [2, 1]], null]")),
             "1:0.5,2:1|");
   const auto texts = arrow::map(arrow::utf8(), arrow::utf8());
   EXPECT_EQ(Encode(feature, Column(texts, R"([[["1", "0.5"], ["2", "1"]], null])")), "1:0.5,2:1|");
-  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", "x"]]])")), HasSubstr("'x' is not a finite decimal number"));
-  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", ""]]])")), HasSubstr("the weight of id 1 is empty"));
+  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", "x"]]])")),
+              HasSubstr("'x' is not a finite decimal number"));
+  EXPECT_THAT(Encode(feature, Column(texts, R"([[["1", ""]]])")),
+              HasSubstr("the weight of id 1 is empty"));
   EXPECT_EQ(EncodeTexts(feature, {"1"}),
-            "'f' row 1, column 'c': the token '1' of weighted feature 'c' is not of the form 'id:weight'");
+            "'f' row 1, column 'c': the token '1' of weighted feature 'c' is not of the form "
+            "'id:weight'");
   EXPECT_THAT(EncodeTexts(feature, {"1:x"}), HasSubstr("'x' is not a finite decimal number"));
   EXPECT_THAT(EncodeTexts(feature, {"1:nan"}), HasSubstr("'nan' is not a finite"));
   EXPECT_THAT(EncodeTexts(feature, {"1:1e39"}), HasSubstr("not a finite float32"));
   EXPECT_THAT(EncodeTexts(feature, {":1"}), HasSubstr("'' is not an integer"));
-  EXPECT_THAT(Encode(feature, Column(arrow::int32(), "[1]")), HasSubstr("needs texts like 'id:weight' or a map"));
+  EXPECT_THAT(Encode(feature, Column(arrow::int32(), "[1]")),
+              HasSubstr("needs texts like 'id:weight' or a map"));
   feature.default_value = "7";
   EXPECT_EQ(EncodeTexts(feature, {"", "1:3"}), "7:1|1:3");
   Feature hashed = Hash(100);
@@ -378,8 +411,10 @@ TEST(FeatureEncoderTest, RawValuesGoStraightThrough) {
                                              "3\x1d"
                                              "4"}),
             "1 2|3 4");
-  EXPECT_EQ(Encode(RawFeature("c", 2), Column(arrow::list(arrow::float64()), "[[1, 2], [3, 4]]")), "1 2|3 4");
-  EXPECT_EQ(Encode(RawFeature("c", 2), Column(arrow::list(arrow::utf8()), R"([["1", "2"]])")), "1 2");
+  EXPECT_EQ(Encode(RawFeature("c", 2), Column(arrow::list(arrow::float64()), "[[1, 2], [3, 4]]")),
+            "1 2|3 4");
+  EXPECT_EQ(Encode(RawFeature("c", 2), Column(arrow::list(arrow::utf8()), R"([["1", "2"]])")),
+            "1 2");
   EXPECT_EQ(Encode(RawFeature("c", 1), Column(arrow::int16(), "[1, -2]")), "1|-2");
   EXPECT_EQ(Encode(RawFeature("c", 1), Column(arrow::float32(), "[0.5]")), "0.5");
 }
@@ -397,7 +432,8 @@ TEST(FeatureEncoderTest, RawErrors) {
             "'f' row 2, column 'c': the cell is empty, and feature 'c' has no default_value");
   for (const char* cell : {"nan", "inf", "x", "+1", "1 "}) {
     EXPECT_EQ(EncodeTexts(RawFeature("c", 1), {cell}),
-              absl::StrCat("'f' row 1, column 'c': '", cell, "' is not a finite decimal number", NumberRemedy(cell)));
+              absl::StrCat("'f' row 1, column 'c': '", cell, "' is not a finite decimal number",
+                           NumberRemedy(cell)));
   }
   EXPECT_THAT(EncodeTexts(RawFeature("c", 1), {"1e300"}), HasSubstr("is not a finite float32"));
   EXPECT_THAT(Encode(RawFeature("c", 1), Column(arrow::float64(), "[Inf]")),
@@ -435,7 +471,8 @@ TEST(FeatureEncoderTest, RawDefaultIsNotNormalized) {
   feature.default_value =
       "1\x1d"
       "2";
-  EXPECT_THAT(EncodeTexts(feature, {}), HasSubstr("feature 'c', default_value: the cell holds 2 values"));
+  EXPECT_THAT(EncodeTexts(feature, {}),
+              HasSubstr("feature 'c', default_value: the cell holds 2 values"));
 }
 
 TEST(FeatureEncoderTest, NoRowsIsLegal) {
@@ -458,20 +495,24 @@ TEST(FeatureEncoderTest, RowsMayComeFromSeveralChunksInAnyOrder) {
   EXPECT_THAT(Encode(IdFeature("c", 10), rows), HasSubstr("'f' row 1003, column 'c': id 50"));
 }
 
-// So many single rows that cells are asked for ahead of their use, with nulls and empty cells, of an array that begins inside its
-// buffers.
+// So many single rows that cells are asked for ahead of their use, with nulls and empty cells, of
+// an array that begins inside its buffers.
 TEST(FeatureEncoderTest, ShuffledRowsReadAsInTheirOwnOrder) {
   constexpr int64_t kRows = 97, kCut = 3;
   const auto json = [](const std::function<std::string(int64_t)>& cell) {
     std::string text = "[";
-    for (int64_t i = 0; i < kRows + kCut; ++i) absl::StrAppend(&text, i > 0 ? ", " : "", i % 7 == 5 ? "null" : cell(i));
+    for (int64_t i = 0; i < kRows + kCut; ++i) {
+      absl::StrAppend(&text, i > 0 ? ", " : "", i % 7 == 5 ? "null" : cell(i));
+    }
     return text + "]";
   };
   const std::string integers = json([](int64_t i) { return absl::StrCat(i); });
-  const std::string texts =
-      json([](int64_t i) { return i % 5 == 0 ? "\"\"" : absl::StrCat("\"a rather long text ", i, "\""); });
+  const std::string texts = json([](int64_t i) {
+    return i % 5 == 0 ? "\"\"" : absl::StrCat("\"a rather long text ", i, "\"");
+  });
   const std::string few = json([](int64_t i) { return absl::StrCat("\"", i % 3, "\""); });
-  const std::string lists = json([](int64_t i) { return i % 5 == 0 ? "[]" : absl::StrCat("[", i, ", ", i + 1, "]"); });
+  const std::string lists =
+      json([](int64_t i) { return i % 5 == 0 ? "[]" : absl::StrCat("[", i, ", ", i + 1, "]"); });
   const std::string nulls = json([](int64_t) { return "null"; });
   struct Case {
     Feature feature;
@@ -479,19 +520,21 @@ TEST(FeatureEncoderTest, ShuffledRowsReadAsInTheirOwnOrder) {
     std::string json;
   };
   const Feature id = IdFeature("c", 200);
-  for (const Case& one : std::vector<Case>{{id, arrow::int64(), integers},
-                                           {id, arrow::int8(), integers},
-                                           {Hash(1000), arrow::utf8(), texts},
-                                           {Hash(1000), arrow::large_utf8(), texts},
-                                           {Hash(1000), arrow::utf8_view(), texts},
-                                           {id, arrow::dictionary(arrow::int8(), arrow::utf8()), few},
-                                           {id, arrow::list(arrow::int64()), lists},
-                                           {id, arrow::large_list(arrow::int64()), lists},
-                                           {id, arrow::null(), nulls},
-                                           {Boundaries({10, 20, 50}), arrow::float64(), integers}}) {
+  for (const Case& one :
+       std::vector<Case>{{id, arrow::int64(), integers},
+                         {id, arrow::int8(), integers},
+                         {Hash(1000), arrow::utf8(), texts},
+                         {Hash(1000), arrow::large_utf8(), texts},
+                         {Hash(1000), arrow::utf8_view(), texts},
+                         {id, arrow::dictionary(arrow::int8(), arrow::utf8()), few},
+                         {id, arrow::list(arrow::int64()), lists},
+                         {id, arrow::large_list(arrow::int64()), lists},
+                         {id, arrow::null(), nulls},
+                         {Boundaries({10, 20, 50}), arrow::float64(), integers}}) {
     RowSelection rows = SelectAll({{"c", JsonArray(one.type, one.json)->Slice(kCut)}});
     const std::vector<std::string> in_order = absl::StrSplit(Encode(one.feature, rows), '|');
-    ASSERT_EQ(in_order.size(), static_cast<size_t>(kRows)) << one.type->ToString() << ": " << in_order[0];
+    ASSERT_EQ(in_order.size(), static_cast<size_t>(kRows))
+        << one.type->ToString() << ": " << in_order[0];
     std::vector<std::string> expected;
     rows.runs.clear();
     rows.rows = 0;

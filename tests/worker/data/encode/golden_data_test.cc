@@ -1,4 +1,5 @@
-// From the golden CSV files to the reference's group tensors: every rule of spec 3 at once, pooled by hand.
+// From the golden CSV files to the reference's group tensors: every rule of spec 3 at once, pooled
+// by hand.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,7 +17,8 @@ namespace {
 class GoldenDataTest : public ::testing::TestWithParam<const char*> {};
 
 // One feature's columns of one row: the values of a raw feature, or
-//     sum:  sum_i w_i e(id_i)        mean:  sum_i w_i e(id_i) / count          w_i = 1 without weights
+//     sum:  sum_i w_i e(id_i)        mean:  sum_i w_i e(id_i) / count
+// with w_i = 1 where there are no weights.
 std::vector<double> Pool(const Feature& feature, const Batch& batch, size_t f, int64_t row,
                          const std::vector<float>& table) {
   std::vector<double> pooled(feature.dim, 0);
@@ -28,7 +30,9 @@ std::vector<double> Pool(const Feature& feature, const Batch& batch, size_t f, i
   const int32_t begin = column.offsets[row], end = column.offsets[row + 1];
   for (int32_t i = begin; i < end; ++i) {
     const double weight = column.weights.empty() ? 1 : column.weights[i];
-    for (int d = 0; d < feature.dim; ++d) pooled[d] += weight * table[column.ids[i] * feature.dim + d];
+    for (int d = 0; d < feature.dim; ++d) {
+      pooled[d] += weight * table[column.ids[i] * feature.dim + d];
+    }
   }
   if (feature.pooling == Pooling::kMean && end > begin) {
     for (double& value : pooled) value /= end - begin;
@@ -75,13 +79,13 @@ TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
           const Leaf& leaf = config.leaves[l];
           const Feature& feature = config.features[leaf.feature];
           const std::vector<float> none;
-          for (const double value :
-               Pool(feature, batch, leaf.feature, row, leaf.table >= 0 ? tables[leaf.table] : none)) {
+          for (const double value : Pool(feature, batch, leaf.feature, row,
+                                         leaf.table >= 0 ? tables[leaf.table] : none)) {
             ASSERT_LT(at, static_cast<int64_t>(expected[g].size()));
             const double reference = expected[g][at++];
             ASSERT_NEAR(value, reference, 1e-5 + 1e-4 * std::abs(reference))
-                << "group " << groups[g].name << ", feature " << feature.name << ", " << batch.origin << ", row "
-                << row;
+                << "group " << groups[g].name << ", feature " << feature.name << ", "
+                << batch.origin << ", row " << row;
           }
         }
       }
@@ -94,7 +98,8 @@ TEST_P(GoldenDataTest, LawL1GroupTensorsAreTheReferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenDataTest,
-                         ::testing::Values("seed_small", "no_domain", "no_uia", "multi_domain", "features", "mixed"),
+                         ::testing::Values("seed_small", "no_domain", "no_uia", "multi_domain",
+                                           "features", "mixed"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

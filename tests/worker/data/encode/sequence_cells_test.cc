@@ -1,4 +1,5 @@
-// Cells of sequence features, through FeatureEncoder: the rules of docs/spec.md for FG_NONE and for the other modes.
+// Cells of sequence features, through FeatureEncoder: the rules of docs/spec.md for FG_NONE and for
+// the other modes.
 #include "worker/data/encode/sequence_cells.h"
 
 #include <gmock/gmock.h>
@@ -27,8 +28,8 @@ std::string Show(const Batch& batch, const Feature& feature) {
         shown.push_back(absl::StrJoin(values, values + feature.dim, ","));
       } else {
         const IdColumn& column = batch.ids[0];
-        shown.push_back(
-            absl::StrJoin(column.ids.begin() + column.offsets[e], column.ids.begin() + column.offsets[e + 1], ","));
+        shown.push_back(absl::StrJoin(column.ids.begin() + column.offsets[e],
+                                      column.ids.begin() + column.offsets[e + 1], ","));
       }
     }
     rows.push_back(absl::StrJoin(shown, ";"));
@@ -101,10 +102,12 @@ TEST(SequenceCellsTest, ElementsOfSeveralIds) {
   EXPECT_EQ(EncodeTexts(FinishedIds(0), {"1\x03"
                                          "2;3"}),
             "1,2;3");
-  EXPECT_THAT(EncodeTexts(FinishedIds(1), {"5",
-                                           "4;1\x03"
-                                           "2"}),
-              HasSubstr("row 2, column 'c': element 2: an element holds 2 ids, but feature 'c' has value_dim 1"));
+  EXPECT_THAT(
+      EncodeTexts(FinishedIds(1), {"5",
+                                   "4;1\x03"
+                                   "2"}),
+      HasSubstr(
+          "row 2, column 'c': element 2: an element holds 2 ids, but feature 'c' has value_dim 1"));
   // The other modes take the first one.
   EXPECT_EQ(EncodeTexts(Filled(FinishedIds(1)), {"1\x1d"
                                                  "2;3"}),
@@ -121,29 +124,38 @@ TEST(SequenceCellsTest, AnEmptyElementIsAnErrorOrTheDefault) {
 
 TEST(SequenceCellsTest, LongCellsKeepTheirFirstElements) {
   EXPECT_EQ(EncodeTexts(Filled(FinishedIds(1)), {"1;2;3;4;5"}), "1;2;3");
-  EXPECT_EQ(EncodeColumn(Filled(FinishedIds(1)), arrow::list(arrow::int64()), "[[9, 8, 7, 6], []]"), "9;8;7|0");
+  EXPECT_EQ(EncodeColumn(Filled(FinishedIds(1)), arrow::list(arrow::int64()), "[[9, 8, 7, 6], []]"),
+            "9;8;7|0");
 }
 
 TEST(SequenceCellsTest, ListsAreElementsEach) {
-  EXPECT_EQ(EncodeColumn(FinishedIds(1), arrow::list(arrow::int32()), "[[1, 2], null, [3]]"), "1;2||3");
-  EXPECT_EQ(EncodeColumn(FinishedIds(0), arrow::list(arrow::utf8()), R"([["1", "2\u00033"]])"), "1;2,3");
-  EXPECT_EQ(EncodeColumn(FinishedIds(1), arrow::fixed_size_list(arrow::int64(), 2), "[[1, 2], [3, 4]]"), "1;2|3;4");
+  EXPECT_EQ(EncodeColumn(FinishedIds(1), arrow::list(arrow::int32()), "[[1, 2], null, [3]]"),
+            "1;2||3");
+  EXPECT_EQ(EncodeColumn(FinishedIds(0), arrow::list(arrow::utf8()), R"([["1", "2\u00033"]])"),
+            "1;2,3");
+  EXPECT_EQ(
+      EncodeColumn(FinishedIds(1), arrow::fixed_size_list(arrow::int64(), 2), "[[1, 2], [3, 4]]"),
+      "1;2|3;4");
   EXPECT_EQ(EncodeColumn(FinishedIds(1), arrow::int64(), "[4, null]"), "4|");
 }
 
 TEST(SequenceCellsTest, AFlatListOfValuesIsCutIntoElements) {
-  EXPECT_EQ(EncodeColumn(FinishedValues(2), arrow::list(arrow::float32()), "[[1, 2, 3, 4], []]"), "1,2;3,4|");
-  EXPECT_THAT(EncodeColumn(FinishedValues(2), arrow::list(arrow::float32()), "[[1, 2, 3]]"),
-              HasSubstr("the list holds 3 values, which is no multiple of the value_dim 2 of feature 'c'"));
+  EXPECT_EQ(EncodeColumn(FinishedValues(2), arrow::list(arrow::float32()), "[[1, 2, 3, 4], []]"),
+            "1,2;3,4|");
+  EXPECT_THAT(
+      EncodeColumn(FinishedValues(2), arrow::list(arrow::float32()), "[[1, 2, 3]]"),
+      HasSubstr("the list holds 3 values, which is no multiple of the value_dim 2 of feature 'c'"));
 }
 
 TEST(SequenceCellsTest, ListsOfLists) {
   const auto nested = arrow::list(arrow::list(arrow::int64()));
   EXPECT_EQ(EncodeColumn(FinishedIds(0), nested, "[[[1, 2], [3]], [], null, [[4]]]"), "1,2;3|||4");
-  EXPECT_EQ(EncodeColumn(FinishedValues(2), arrow::list(arrow::list(arrow::float64())), "[[[1, 2], [3, 4]]]"),
+  EXPECT_EQ(EncodeColumn(FinishedValues(2), arrow::list(arrow::list(arrow::float64())),
+                         "[[[1, 2], [3, 4]]]"),
             "1,2;3,4");
   EXPECT_EQ(EncodeColumn(Filled(FinishedIds(1)), nested, "[[[], [5, 6]]]"), "0;5");
-  EXPECT_THAT(EncodeColumn(FinishedIds(1), arrow::list(nested), "[[[[1]]]]"), HasSubstr("is not supported"));
+  EXPECT_THAT(EncodeColumn(FinishedIds(1), arrow::list(nested), "[[[[1]]]]"),
+              HasSubstr("is not supported"));
   // Features that are no sequences do not read them.
   EXPECT_THAT(EncodeColumn(IdFeature("c", 10), nested, "[[[1]]]"), HasSubstr("is not supported"));
 }
@@ -165,8 +177,9 @@ TEST(SequenceCellsTest, ValuesOfAnElementAreCounted) {
 TEST(SequenceCellsTest, IdsOutOfRangeAndWrongTokensNameTheElement) {
   EXPECT_THAT(EncodeTexts(FinishedIds(1), {"1;10"}), HasSubstr("element 2: id 10 is out of range"));
   EXPECT_THAT(EncodeTexts(FinishedIds(1), {"1;x"}), HasSubstr("element 2: 'x' is not an integer"));
-  EXPECT_THAT(EncodeColumn(FinishedIds(1), arrow::map(arrow::utf8(), arrow::float32()), R"([[["1", 2]]])"),
-              HasSubstr("needs texts, numbers, lists of them or lists of lists"));
+  EXPECT_THAT(
+      EncodeColumn(FinishedIds(1), arrow::map(arrow::utf8(), arrow::float32()), R"([[["1", 2]]])"),
+      HasSubstr("needs texts, numbers, lists of them or lists of lists"));
 }
 
 TEST(SequenceCellsTest, BoundariesMakeAnIdOfEachValue) {

@@ -25,7 +25,8 @@ std::string Read(const std::string& bytes, FileFormat format) {
     const auto chunk = (*reader)->Read(1000);
     if (!chunk.ok()) return std::string(chunk.status().message());
     if (chunk->rows->num_rows() == 0) return text;
-    const ColumnView x = *ColumnView::Make(chunk->rows->column(0)), y = *ColumnView::Make(chunk->rows->column(1));
+    const ColumnView x = *ColumnView::Make(chunk->rows->column(0)),
+                     y = *ColumnView::Make(chunk->rows->column(1));
     for (int64_t row = 0; row < chunk->rows->num_rows(); ++row) {
       absl::StrAppend(&text, text.empty() ? "" : "|", x.ToText(row), ".", y.ToText(row));
     }
@@ -60,14 +61,17 @@ TEST(CsvReaderTest, QuotesFollowRfc4180) {
   EXPECT_EQ(ReadWithHeader("x,y\na\"b,c\"\"\n"), "a\"b.c\"\"") << "a quote inside a field is data";
   EXPECT_THAT(ReadWithHeader("x,y\n1,2\n\"a\"b,c\n"),
               HasSubstr("f.csv' row 2, column 'x': there is text behind the closing quote"));
-  EXPECT_THAT(ReadWithHeader("x,y\n1,2\n3,\"abc\n"), HasSubstr("f.csv' row 2: the file ends inside a quoted field"));
+  EXPECT_THAT(ReadWithHeader("x,y\n1,2\n3,\"abc\n"),
+              HasSubstr("f.csv' row 2: the file ends inside a quoted field"));
 }
 
 TEST(CsvReaderTest, OnlyTheEmptyCellIsNull) {
   EXPECT_EQ(ReadWithHeader("x,y\nNA,null\nnan, \n007,1e3\n"), "NA.null|nan. |007.1e3");
 }
 
-TEST(CsvReaderTest, ByteOrderMarkIsNoPartOfTheFirstName) { EXPECT_EQ(ReadWithHeader("\xEF\xBB\xBFx,y\n1,2\n"), "1.2"); }
+TEST(CsvReaderTest, ByteOrderMarkIsNoPartOfTheFirstName) {
+  EXPECT_EQ(ReadWithHeader("\xEF\xBB\xBFx,y\n1,2\n"), "1.2");
+}
 
 TEST(CsvReaderTest, RaggedRowsAreErrorsWithTheRow) {
   EXPECT_THAT(ReadWithHeader("x,y\n1,2\n3\n"),
@@ -98,7 +102,8 @@ TEST(CsvReaderTest, NamesComeFromInputFieldsWithoutHeader) {
 }
 
 TEST(CsvReaderTest, RecordsMayCrossBlocksOfTheFile) {
-  // Cells of about a third of a block, quoted with a line end inside: every boundary falls into some record.
+  // Cells of about a third of a block, quoted with a line end inside: every boundary falls into
+  // some record.
   std::string bytes = "x,y\n", expected;
   for (int i = 0; i < 12; ++i) {
     const std::string cell(350'000 + i, static_cast<char>('a' + i));
@@ -119,8 +124,8 @@ TEST(CsvReaderTest, SkippingHonoursQuotes) {
   EXPECT_EQ(ColumnView::Make(chunk.rows->column(0))->Text(0), "d");
 }
 
-// Where records end, byte by byte: what the reader finds in jumps. Returns the records that are rows; *open: the text ends inside
-// a quoted field.
+// Where records end, byte by byte: what the reader finds in jumps. Returns the records that are
+// rows; *open: the text ends inside a quoted field.
 std::vector<std::string> RecordsOf(const std::string& text, bool* open) {
   enum class State { kFieldStart, kPlain, kQuoted, kQuoteInQuoted };
   State state = State::kFieldStart;
@@ -171,7 +176,8 @@ TEST(CsvReaderTest, RecordsEndWhereTheyEndByteByByte) {
     const auto skipped = reader->Skip(1000);
     EXPECT_EQ(skipped.ok(), !open) << testing::PrintToString(text);
     if (!open) {
-      EXPECT_EQ(skipped.value_or(-1), static_cast<int64_t>(records.size())) << testing::PrintToString(text);
+      EXPECT_EQ(skipped.value_or(-1), static_cast<int64_t>(records.size()))
+          << testing::PrintToString(text);
     }
     // Buffered records are cut alike, and decoded alike.
     const auto buffered = (*OpenRowReader(path, format, {"x", "y"}))->Buffer(1000);
@@ -196,7 +202,9 @@ TEST(CsvReaderTest, ReadingIsCounted) {
   format.field_names = {"x"};
   const std::string path = dir.Write("f.csv", "a\nb\nc\nd\ne\n");
   const auto counts = std::make_shared<ReadCounts>();
-  const auto show = [&] { return absl::StrCat(counts->decoded_rows, " ", counts->passed_rows, " ", counts->bytes); };
+  const auto show = [&] {
+    return absl::StrCat(counts->decoded_rows, " ", counts->passed_rows, " ", counts->bytes);
+  };
   const auto reader = *OpenRowReader(path, format, {"x"}, counts);
   EXPECT_EQ(*reader->Skip(1), 1);
   EXPECT_EQ(show(), "0 1 10");

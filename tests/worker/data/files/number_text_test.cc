@@ -33,12 +33,15 @@ TEST(NumberTextTest, RealsAreStrictAndFinite) {
 
 TEST(NumberTextTest, WhatIsNoNumberHasARemedyWhereThereIsOne) {
   for (const char* text : {"NA", "nan", "NULL", "None", "\\N", "n/a", "-"}) {
-    EXPECT_NE(NumberRemedy(text).find("a cell without a value is empty"), std::string::npos) << text;
+    EXPECT_NE(NumberRemedy(text).find("a cell without a value is empty"), std::string::npos)
+        << text;
   }
   EXPECT_EQ(NumberRemedy(" 5"), "; it has blanks around it: remove them from the data");
   EXPECT_EQ(NumberRemedy("5\t"), "; it has blanks around it: remove them from the data");
   EXPECT_EQ(NumberRemedy("  "), "; it is blanks only: a cell without a value is empty");
-  for (const char* text : {"", "five", " x", "1,5", "na-na"}) EXPECT_EQ(NumberRemedy(text), "") << text;
+  for (const char* text : {"", "five", " x", "1,5", "na-na"}) {
+    EXPECT_EQ(NumberRemedy(text), "") << text;
+  }
 }
 
 TEST(NumberTextTest, QuotedCellsAreShortAndPrintable) {

@@ -24,7 +24,9 @@ using ::testing::Not;
 // Writes the column, reads it back and shows every row's elements: "1,2|-|".
 std::string RoundTrip(const std::shared_ptr<arrow::Array>& values) {
   TestDirectory dir;
-  WriteParquet(dir.Path("p"), {{"other", JsonArray(arrow::list(arrow::int8()), "[[1],[],[2,3]]")}, {"v", values}}, 2);
+  WriteParquet(dir.Path("p"),
+               {{"other", JsonArray(arrow::list(arrow::int8()), "[[1],[],[2,3]]")}, {"v", values}},
+               2);
   const auto reader = OpenParquetReader(dir.Path("p"), {"v"});
   EXPECT_OK(reader);
   std::string text;
@@ -48,21 +50,24 @@ std::string RoundTrip(const std::shared_ptr<arrow::Array>& values) {
 }
 
 TEST(ParquetReaderTest, ReadsEveryTypeAColumnMayHave) {
-  for (const auto& type : {arrow::int8(), arrow::int16(), arrow::int32(), arrow::int64(), arrow::uint8(),
-                           arrow::uint16(), arrow::uint32(), arrow::uint64(), arrow::float32(), arrow::float64()}) {
+  for (const auto& type :
+       {arrow::int8(), arrow::int16(), arrow::int32(), arrow::int64(), arrow::uint8(),
+        arrow::uint16(), arrow::uint32(), arrow::uint64(), arrow::float32(), arrow::float64()}) {
     EXPECT_EQ(RoundTrip(JsonArray(type, "[1, null, 3]")), "1|-|3") << type->ToString();
   }
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::uint64(), "[18446744073709551615, 1, 2]")), "18446744073709551615|1|2");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::uint64(), "[18446744073709551615, 1, 2]")),
+            "18446744073709551615|1|2");
   for (const auto& type : {arrow::utf8(), arrow::large_utf8(), arrow::binary(), arrow::utf8_view(),
                            arrow::dictionary(arrow::int32(), arrow::utf8())}) {
     EXPECT_EQ(RoundTrip(JsonArray(type, R"(["a", null, "bc"])")), "a|-|bc") << type->ToString();
   }
   EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::int64()), "[[1, 2], [], null]")), "1,2||");
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::large_list(arrow::utf8()), R"([["a", null], ["b"], []])")), "a,-|b|");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::large_list(arrow::utf8()), R"([["a", null], ["b"], []])")),
+            "a,-|b|");
   EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::float32()), "[[0.5], [], [1]]")), "0.5||1");
-  EXPECT_EQ(
-      RoundTrip(JsonArray(arrow::map(arrow::utf8(), arrow::float32()), R"([[["a", 0.5]], [], [["b", 2], ["c", 1]]])")),
-      "a:0.5||b:2,c:1");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::map(arrow::utf8(), arrow::float32()),
+                                R"([[["a", 0.5]], [], [["b", 2], ["c", 1]]])")),
+            "a:0.5||b:2,c:1");
   EXPECT_EQ(RoundTrip(JsonArray(arrow::null(), "[null, null, null]")), "-|-|-");
 }
 
@@ -71,19 +76,26 @@ TEST(ParquetReaderTest, ReadsTypesThatMeanNumbers) {
   EXPECT_EQ(RoundTrip(JsonArray(arrow::float16(), "[0.5, null, 65504]")), "0.5|-|65504");
   EXPECT_EQ(RoundTrip(JsonArray(arrow::date32(), "[19000, null, -1]")), "19000|-|-1");
   for (const auto unit : {arrow::TimeUnit::MILLI, arrow::TimeUnit::MICRO, arrow::TimeUnit::NANO}) {
-    EXPECT_EQ(RoundTrip(JsonArray(arrow::timestamp(unit, "UTC"), "[1700000000000, null, -1]")), "1700000000000|-|-1");
+    EXPECT_EQ(RoundTrip(JsonArray(arrow::timestamp(unit, "UTC"), "[1700000000000, null, -1]")),
+              "1700000000000|-|-1");
   }
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal128(20, 2), R"(["1.50", null, "-0.25"])")), "1.50|-|-0.25");
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal128(38, 0), R"(["7", null, "99999999999999999999"])")),
-            "7|-|99999999999999999999");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal128(20, 2), R"(["1.50", null, "-0.25"])")),
+            "1.50|-|-0.25");
+  EXPECT_EQ(
+      RoundTrip(JsonArray(arrow::decimal128(38, 0), R"(["7", null, "99999999999999999999"])")),
+      "7|-|99999999999999999999");
   EXPECT_EQ(RoundTrip(JsonArray(arrow::decimal256(40, 1), R"(["1.5", null, "2.0"])")), "1.5|-|2.0");
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::boolean()), "[[true], [], [false, true]]")), "1||0,1");
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::boolean()), "[[true], [], [false, true]]")),
+            "1||0,1");
 }
 
 TEST(ParquetReaderTest, ReadsListsOfFixedSize) {
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::fixed_size_list(arrow::float32(), 2), "[[0.5, 1], null, [2, null]]")),
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::fixed_size_list(arrow::float32(), 2),
+                                "[[0.5, 1], null, [2, null]]")),
             "0.5,1||2,-");
-  EXPECT_EQ(RoundTrip(JsonArray(arrow::fixed_size_list(arrow::utf8(), 1), R"([["a"], ["b"], ["c"]])")), "a|b|c");
+  EXPECT_EQ(
+      RoundTrip(JsonArray(arrow::fixed_size_list(arrow::utf8(), 1), R"([["a"], ["b"], ["c"]])")),
+      "a|b|c");
 }
 
 // The values behind the texts, and a view of a part of an array.
@@ -102,7 +114,8 @@ TEST(ParquetReaderTest, ViewsTellTheKindAndTheValueOfNumbers) {
   const ColumnView price = view(arrow::decimal128(10, 2), R"(["0.00", "1.25"])");
   EXPECT_EQ(price.kind(), ColumnView::Kind::kReal);
   EXPECT_EQ(price.Real(0), 1.25);
-  const ColumnView number = view(arrow::decimal128(30, 0), R"(["0", "12", "99999999999999999999"])");
+  const ColumnView number =
+      view(arrow::decimal128(30, 0), R"(["0", "12", "99999999999999999999"])");
   EXPECT_EQ(number.kind(), ColumnView::Kind::kInteger);
   EXPECT_TRUE(number.Integer(0, &integer));
   EXPECT_EQ(integer, 12);
@@ -116,13 +129,15 @@ TEST(ParquetReaderTest, ViewsTellTheKindAndTheValueOfNumbers) {
 }
 
 TEST(ParquetReaderTest, TypesThatMeanNoValueAreRefusedByName) {
-  EXPECT_EQ(
-      RoundTrip(JsonArray(arrow::list(arrow::list(arrow::int8())), "[[[1]], [], null]")),
-      "the type list<element: int8> is not supported; write the column as numbers, texts, lists of them, or a map "
-      "from text or integer to number");
-  for (const auto& type : {arrow::time64(arrow::TimeUnit::MICRO), arrow::duration(arrow::TimeUnit::SECOND)}) {
+  EXPECT_EQ(RoundTrip(JsonArray(arrow::list(arrow::list(arrow::int8())), "[[[1]], [], null]")),
+            "the type list<element: int8> is not supported; write the column as numbers, texts, "
+            "lists of them, or a map "
+            "from text or integer to number");
+  for (const auto& type :
+       {arrow::time64(arrow::TimeUnit::MICRO), arrow::duration(arrow::TimeUnit::SECOND)}) {
     EXPECT_THAT(RoundTrip(JsonArray(type, "[1, null, 3]")),
-                HasSubstr("the type " + type->ToString() + " is not supported; write the column as numbers"));
+                HasSubstr("the type " + type->ToString() +
+                          " is not supported; write the column as numbers"));
   }
 }
 
@@ -165,24 +180,27 @@ TEST(ParquetReaderTest, ForeignOrTruncatedFilesAreOneSentenceWithThePath) {
   EXPECT_FALSE(OpenParquetReader(dir.Write("csv", "a,b\n1,2\n3,4\n5,6\n"), {"a"}).ok());
 }
 
-// A megabyte that stands in every row takes a megabyte of the file, and would take a gigabyte decoded at once.
+// A megabyte that stands in every row takes a megabyte of the file, and would take a gigabyte
+// decoded at once.
 TEST(ParquetReaderTest, FewRowsOfALongWordAreDecodedAtOnce) {
   TestDirectory dir;
   std::string json = "[";
   for (int row = 0; row < 1000; ++row) absl::StrAppend(&json, row > 0 ? "," : "", row % 2);
   arrow::StringBuilder words;
   ASSERT_TRUE(words.AppendValues({std::string(1 << 20, 'x'), "short"}).ok());
-  const auto column = arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), arrow::utf8()),
-                                                         JsonArray(arrow::int32(), json + "]"), *words.Finish());
+  const auto column =
+      arrow::DictionaryArray::FromArrays(arrow::dictionary(arrow::int32(), arrow::utf8()),
+                                         JsonArray(arrow::int32(), json + "]"), *words.Finish());
   const auto texts = (*column)->View(arrow::dictionary(arrow::int32(), arrow::utf8()));
   ASSERT_TRUE(texts.ok());
-  auto schema = arrow::schema({arrow::field("v", arrow::dictionary(arrow::int32(), arrow::utf8()))});
+  auto schema =
+      arrow::schema({arrow::field("v", arrow::dictionary(arrow::int32(), arrow::utf8()))});
   auto file = *arrow::io::FileOutputStream::Open(dir.Path("p"));
   // Without Arrow's own schema the column is read as texts.
-  ASSERT_TRUE(
-      parquet::arrow::WriteTable(*arrow::Table::Make(schema, {*texts}), arrow::default_memory_pool(), file, 1000,
-                                 parquet::WriterProperties::Builder().dictionary_pagesize_limit(8 << 20)->build())
-          .ok());
+  ASSERT_TRUE(parquet::arrow::WriteTable(
+                  *arrow::Table::Make(schema, {*texts}), arrow::default_memory_pool(), file, 1000,
+                  parquet::WriterProperties::Builder().dictionary_pagesize_limit(8 << 20)->build())
+                  .ok());
   ASSERT_OK_AND_ASSIGN(const auto reader, OpenParquetReader(dir.Path("p"), {"v"}));
   ASSERT_EQ(reader->schema()->field(0)->type()->ToString(), "string");
   int64_t rows = 0, bytes = 0;
@@ -191,7 +209,9 @@ TEST(ParquetReaderTest, FewRowsOfALongWordAreDecodedAtOnce) {
     if (chunk.rows->num_rows() == 0) break;
     EXPECT_LE(chunk.rows->num_rows(), 256);
     ASSERT_OK_AND_ASSIGN(const auto view, ColumnView::Make(chunk.rows->column(0)));
-    for (int64_t row = 0; row < chunk.rows->num_rows(); ++row) bytes += static_cast<int64_t>(view.Text(row).size());
+    for (int64_t row = 0; row < chunk.rows->num_rows(); ++row) {
+      bytes += static_cast<int64_t>(view.Text(row).size());
+    }
     rows += chunk.rows->num_rows();
   }
   EXPECT_EQ(rows, 1000);
@@ -203,7 +223,9 @@ TEST(ParquetReaderTest, FewRowsOfALongWordAreDecodedAtOnce) {
 TEST(ParquetReaderTest, NoDamagedIndexReadsBehindTheDictionary) {
   TestDirectory dir;
   std::string json = "[";
-  for (int row = 0; row < 300; ++row) absl::StrAppend(&json, row > 0 ? "," : "", "\"word-", row * 7 % 5, "\"");
+  for (int row = 0; row < 300; ++row) {
+    absl::StrAppend(&json, row > 0 ? "," : "", "\"word-", row * 7 % 5, "\"");
+  }
   const auto words = arrow::dictionary(arrow::int32(), arrow::utf8());
   WriteParquet(dir.Path("p"), {{"v", JsonArray(words, json + "]")}});
   std::stringstream whole;
@@ -217,7 +239,10 @@ TEST(ParquetReaderTest, NoDamagedIndexReadsBehindTheDictionary) {
     if (!reader.ok()) continue;
     const auto chunk = (*reader)->Read(1000);
     if (!chunk.ok()) {
-      refused += std::string(chunk.status().message()).find("of a dictionary of 5") != std::string::npos ? 1 : 0;
+      refused +=
+          std::string(chunk.status().message()).find("of a dictionary of 5") != std::string::npos
+              ? 1
+              : 0;
       continue;
     }
     ASSERT_OK_AND_ASSIGN(const auto view, ColumnView::Make(chunk->rows->column(0)));

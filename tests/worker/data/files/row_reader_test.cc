@@ -42,7 +42,8 @@ class RowReaderTest : public ::testing::TestWithParam<DatasetType> {
     return path;
   }
 
-  std::unique_ptr<RowReader> Open(const std::string& path, const std::vector<std::string>& columns) {
+  std::unique_ptr<RowReader> Open(const std::string& path,
+                                  const std::vector<std::string>& columns) {
     auto reader = OpenRowReader(path, format_, columns);
     EXPECT_OK(reader);
     return std::move(reader).value();
@@ -84,7 +85,9 @@ TEST_P(RowReaderTest, ColumnsComeInTheOrderAskedFor) {
 TEST_P(RowReaderTest, TheStepDoesNotMatter) {
   const std::string path = WriteRows(11);
   const std::string whole = ReadAll(Open(path, {"a", "b"}).get(), 100);
-  for (const int step : {1, 2, 3, 4, 5, 11}) EXPECT_EQ(ReadAll(Open(path, {"a", "b"}).get(), step), whole) << step;
+  for (const int step : {1, 2, 3, 4, 5, 11}) {
+    EXPECT_EQ(ReadAll(Open(path, {"a", "b"}).get(), step), whole) << step;
+  }
 }
 
 TEST_P(RowReaderTest, SkipEqualsReadingAndForgetting) {
@@ -128,7 +131,8 @@ TEST_P(RowReaderTest, MissingColumnIsNamedWithTheFileAndWhatItHas) {
   const std::string path = WriteRows(1);
   const auto reader = OpenRowReader(path, format_, {"a", "price"});
   ASSERT_FALSE(reader.ok());
-  EXPECT_EQ(reader.status().message(), "'" + path + "' has no column 'price'; its columns are a, b, c");
+  EXPECT_EQ(reader.status().message(),
+            "'" + path + "' has no column 'price'; its columns are a, b, c");
 }
 
 TEST_P(RowReaderTest, MissingFileIsNamed) {
@@ -145,8 +149,11 @@ TEST_P(RowReaderTest, KnowsItsRowsOnlyWhereThatIsCheap) {
   EXPECT_EQ(Open(WriteRows(9), {"a"})->known_rows(), GetParam() == DatasetType::kCsv ? -1 : 9);
 }
 
-INSTANTIATE_TEST_SUITE_P(Readers, RowReaderTest, ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
-                         [](const auto& info) { return info.param == DatasetType::kCsv ? "Csv" : "Parquet"; });
+INSTANTIATE_TEST_SUITE_P(Readers, RowReaderTest,
+                         ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
+                         [](const auto& info) {
+                           return info.param == DatasetType::kCsv ? "Csv" : "Parquet";
+                         });
 
 }  // namespace
 }  // namespace pepnet

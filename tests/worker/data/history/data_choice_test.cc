@@ -19,7 +19,8 @@ FileIdentity File(const std::string& path, const std::string& content = "", int6
   FileIdentity file;
   file.path = path;
   file.bytes = 100;
-  file.digest = absl::StrCat("digest of ", content.empty() ? path.substr(path.find_last_of('/') + 1) : content);
+  file.digest = absl::StrCat("digest of ",
+                             content.empty() ? path.substr(path.find_last_of('/') + 1) : content);
   file.rows = rows;
   return file;
 }
@@ -31,16 +32,18 @@ std::vector<FileIdentity> Files(const std::vector<std::string>& paths) {
 }
 
 std::string Paths(const std::vector<FileIdentity>& files) {
-  return absl::StrJoin(files, " ", [](std::string* out, const FileIdentity& file) { out->append(file.path); });
+  return absl::StrJoin(files, " ",
+                       [](std::string* out, const FileIdentity& file) { out->append(file.path); });
 }
 
-// "a b from epoch 0 row 5 to 2, then c, trained d": what is read now, from where to which epoch; the files behind it;
-// and those of earlier passes.
+// "a b from epoch 0 row 5 to 2, then c, trained d": what is read now, from where to which epoch;
+// the files behind it; and those of earlier passes.
 std::string Show(const DataChoice& choice) {
-  return absl::StrCat(choice.nothing_left ? "nothing of " : "", Paths(choice.history.files), " from epoch ",
-                      choice.position.epoch, " row ", choice.position.rows_in_epoch, " to ", choice.last_epoch,
-                      choice.next.empty() ? "" : ", then " + Paths(choice.next),
-                      choice.history.trained.empty() ? "" : ", trained " + Paths(choice.history.trained));
+  return absl::StrCat(
+      choice.nothing_left ? "nothing of " : "", Paths(choice.history.files), " from epoch ",
+      choice.position.epoch, " row ", choice.position.rows_in_epoch, " to ", choice.last_epoch,
+      choice.next.empty() ? "" : ", then " + Paths(choice.next),
+      choice.history.trained.empty() ? "" : ", trained " + Paths(choice.history.trained));
 }
 
 StatusOr<int64_t> TenRows(const FileIdentity&) { return 10; }
@@ -49,8 +52,8 @@ StatusOr<int64_t> NeverAsked(const FileIdentity& file) {
 }
 
 // A checkpoint at step 7 of a training on `files`, `num_epochs` times, unshuffled.
-DataQuestion After(const std::vector<std::string>& files, DataPosition position, const std::vector<std::string>& given,
-                   int64_t num_epochs = 1) {
+DataQuestion After(const std::vector<std::string>& files, DataPosition position,
+                   const std::vector<std::string>& given, int64_t num_epochs = 1) {
   DataQuestion question;
   question.history = BeginFiles(DataHistory(), Files(files), 0);
   question.position = position;
@@ -60,7 +63,7 @@ DataQuestion After(const std::vector<std::string>& files, DataPosition position,
   return question;
 }
 
-// ---- the start ----------------------------------------------------------------------------------------------------
+// ---- the start ----------------------------------------------------------------------------------
 
 TEST(DataChoiceTest, AFirstRunReadsWhatItIsGiven) {
   DataQuestion question = After({}, {0, 0}, {"a", "b"}, 3);
@@ -73,7 +76,8 @@ TEST(DataChoiceTest, AFirstRunReadsWhatItIsGiven) {
 }
 
 TEST(DataChoiceTest, TheSameFilesGoOnAtTheirRowWithoutAWord) {
-  const StatusOr<DataChoice> choice = ChooseData(After({"a", "b"}, {1, 15}, {"a", "b"}, 3), NeverAsked);
+  const StatusOr<DataChoice> choice =
+      ChooseData(After({"a", "b"}, {1, 15}, {"a", "b"}, 3), NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "a b from epoch 1 row 15 to 3");
   EXPECT_THAT(choice->notes, IsEmpty());
@@ -95,11 +99,12 @@ TEST(DataChoiceTest, ACheckpointWithoutFilesGoesOnByItsPositionAndSaysSo) {
   EXPECT_THAT(choice->warnings, ElementsAre(HasSubstr("add --restart_data_at_step=7")));
 }
 
-// ---- inside a pass ------------------------------------------------------------------------------------------------
+// ---- inside a pass ------------------------------------------------------------------------------
 
 TEST(DataChoiceTest, MovedFilesAreTheSameDataInTheirOldOrder) {
   // By path the new directories would be read in another order.
-  const StatusOr<DataChoice> choice = ChooseData(After({"x/a", "x/b"}, {0, 15}, {"1/b", "2/a"}), NeverAsked);
+  const StatusOr<DataChoice> choice =
+      ChooseData(After({"x/a", "x/b"}, {0, 15}, {"1/b", "2/a"}), NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "2/a 1/b from epoch 0 row 15 to 1");
   EXPECT_THAT(choice->notes, ElementsAre(HasSubstr("2 training files moved")));
@@ -116,13 +121,16 @@ TEST(DataChoiceTest, CopiesOfOneNameAndContentKeepTheirPlaces) {
 
 TEST(DataChoiceTest, AFileThatVanishedBehindItsFirstRowIsRefused) {
   for (const int64_t row : {1, 10, 11, 20}) {
-    const Status status = ChooseData(After({"a", "b", "c"}, {0, row}, {"b", "c"}), NeverAsked).status();
+    const Status status =
+        ChooseData(After({"a", "b", "c"}, {0, row}, {"b", "c"}), NeverAsked).status();
     EXPECT_THAT(status.message(), AllOf(HasSubstr("'a' is not among the files given"),
-                                        HasSubstr("row " + absl::StrCat(row)), HasSubstr("--restart_data_at_step=7")));
+                                        HasSubstr("row " + absl::StrCat(row)),
+                                        HasSubstr("--restart_data_at_step=7")));
   }
   // Row 11 is the second file's first.
-  EXPECT_THAT(ChooseData(After({"a", "b", "c"}, {0, 11}, {"a", "c"}), NeverAsked).status().message(),
-              HasSubstr("'b' is not among"));
+  EXPECT_THAT(
+      ChooseData(After({"a", "b", "c"}, {0, 11}, {"a", "c"}), NeverAsked).status().message(),
+      HasSubstr("'b' is not among"));
 }
 
 TEST(DataChoiceTest, AFileThatChangedBehindItsFirstRowIsRefused) {
@@ -143,9 +151,11 @@ TEST(DataChoiceTest, AnotherFileSetInTheMiddleOfAPassIsRefused) {
 TEST(DataChoiceTest, AFileWhoseTurnHadNotComeMayGoWithAWarning) {
   StatusOr<DataChoice> choice = ChooseData(After({"a", "b", "c"}, {0, 10}, {"a", "c"}), NeverAsked);
   ASSERT_OK(choice);
-  EXPECT_EQ(Show(*choice), "a c from epoch 0 row 10 to 1");  // b is not "trained": should it come back, it is new
+  // B is not "trained": should it come back, it is new.
+  EXPECT_EQ(Show(*choice), "a c from epoch 0 row 10 to 1");
   EXPECT_THAT(choice->warnings,
-              ElementsAre(HasSubstr("1 file ('b') of the running pass has changed or is not given any more")));
+              ElementsAre(HasSubstr(
+                  "1 file ('b') of the running pass has changed or is not given any more")));
   // Nothing is left of the pass.
   choice = ChooseData(After({"a", "b"}, {0, 10}, {"a"}, 2), NeverAsked);
   ASSERT_OK(choice);
@@ -162,7 +172,8 @@ TEST(DataChoiceTest, AFileThatChangedBeforeItsTurnIsReadAsNew) {
   const StatusOr<DataChoice> choice = ChooseData(question, NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "a c from epoch 0 row 10 to 1, then b");
-  EXPECT_THAT(choice->warnings, testing::Contains(HasSubstr("other content than before under the same path")));
+  EXPECT_THAT(choice->warnings,
+              testing::Contains(HasSubstr("other content than before under the same path")));
 }
 
 TEST(DataChoiceTest, RowsThatAreNotKnownAreCounted) {
@@ -202,18 +213,20 @@ TEST(DataChoiceTest, AnotherOrderInsideAPassIsRefusedButAtAnEdge) {
 }
 
 TEST(DataChoiceTest, NewFilesAreReadBehindTheRunningPassWhereverTheySort) {
-  const StatusOr<DataChoice> choice = ChooseData(After({"b", "c"}, {0, 5}, {"a", "b", "c", "d"}, 2), NeverAsked);
+  const StatusOr<DataChoice> choice =
+      ChooseData(After({"b", "c"}, {0, 5}, {"a", "b", "c", "d"}, 2), NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "b c from epoch 0 row 5 to 2, then a d");
   EXPECT_THAT(choice->notes,
-              ElementsAre(HasSubstr("2 files (first 'a') had not been read before and will be trained 2 times")));
+              ElementsAre(HasSubstr(
+                  "2 files (first 'a') had not been read before and will be trained 2 times")));
   const DataChoice next = NextFiles(*choice, {2, 0}, 2);
   EXPECT_EQ(Show(next), "a d from epoch 2 row 0 to 4, trained b c");
   EXPECT_EQ(Show(NextFiles(*choice, {1, 18}, 2)), "a d from epoch 2 row 0 to 4, trained b c")
       << "a pass without last batch";
 }
 
-// ---- between passes -----------------------------------------------------------------------------------------------
+// ---- between passes -----------------------------------------------------------------------------
 
 TEST(DataChoiceTest, TheNextDayIsTrainedOnce) {
   DataQuestion question = After({"1/a"}, {1, 0}, {"2/b"});
@@ -227,7 +240,8 @@ TEST(DataChoiceTest, TheNextDayIsTrainedOnce) {
   choice = ChooseData(question, NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "3/c from epoch 2 row 0 to 3, trained 1/a 2/b");
-  EXPECT_THAT(choice->notes, ElementsAre(HasSubstr("2 given files had been trained, and will not be again")));
+  EXPECT_THAT(choice->notes,
+              ElementsAre(HasSubstr("2 given files had been trained, and will not be again")));
   // A back-fill of day 0, and all again.
   question.history = choice->history;
   question.position = {3, 0};
@@ -241,9 +255,10 @@ TEST(DataChoiceTest, TheNextDayIsTrainedOnce) {
   choice = ChooseData(question, NeverAsked);
   ASSERT_OK(choice);
   EXPECT_TRUE(choice->nothing_left);
-  EXPECT_THAT(choice->warnings,
-              ElementsAre(AllOf(HasSubstr("4 files (first '0/z') had been trained once"), HasSubstr("raise num_epochs"),
-                                HasSubstr("--restart_data_at_step=7"))));
+  EXPECT_THAT(
+      choice->warnings,
+      ElementsAre(AllOf(HasSubstr("4 files (first '0/z') had been trained once"),
+                        HasSubstr("raise num_epochs"), HasSubstr("--restart_data_at_step=7"))));
 }
 
 TEST(DataChoiceTest, ACopyUnderTheSameNameIsNotTrainedAgain) {
@@ -258,7 +273,8 @@ TEST(DataChoiceTest, AFileThatIsWrittenAnewEachDayIsNewData) {
   const StatusOr<DataChoice> choice = ChooseData(question, NeverAsked);
   ASSERT_OK(choice);
   EXPECT_EQ(Show(*choice), "today from epoch 1 row 0 to 2, trained today");
-  EXPECT_THAT(choice->warnings, ElementsAre(HasSubstr("other content than before under the same path")));
+  EXPECT_THAT(choice->warnings,
+              ElementsAre(HasSubstr("other content than before under the same path")));
 }
 
 TEST(DataChoiceTest, NewFilesWithoutRowsAreNoReasonToGoOn) {
@@ -291,7 +307,7 @@ TEST(DataChoiceTest, MoreEpochsGoOverTheSameFilesAgain) {
   EXPECT_THAT(choice->warnings, ElementsAre(HasSubstr("2 of 3")));
 }
 
-// ---- num_steps ----------------------------------------------------------------------------------------------------
+// ---- num_steps ----------------------------------------------------------------------------------
 
 TEST(DataChoiceTest, StepsRepeatWhatTheyAreGiven) {
   StatusOr<DataChoice> choice = ChooseData(After({"a"}, {4, 0}, {"a", "b"}, 0), NeverAsked);
@@ -304,7 +320,7 @@ TEST(DataChoiceTest, StepsRepeatWhatTheyAreGiven) {
   EXPECT_FALSE(ChooseData(After({"a"}, {4, 5}, {"b"}, 0), NeverAsked).ok());
 }
 
-// ---- restart ------------------------------------------------------------------------------------------------------
+// ---- restart ------------------------------------------------------------------------------------
 
 TEST(DataChoiceTest, ARestartReadsTheGivenFilesWhateverWasRead) {
   DataQuestion question = After({"a", "b"}, {0, 5}, {"a", "c"});
@@ -334,7 +350,7 @@ TEST(DataChoiceTest, ARestartHelpsACheckpointWithoutFiles) {
   EXPECT_EQ(Show(*choice), "a from epoch 1 row 0 to 2");
 }
 
-// ---- between the workers ------------------------------------------------------------------------------------------
+// ---- between the workers ------------------------------------------------------------------------
 
 TEST(DataChoiceTest, WorkersAreToldTheWholeChoice) {
   DataChoice choice;
@@ -346,7 +362,8 @@ TEST(DataChoiceTest, WorkersAreToldTheWholeChoice) {
   choice.last_epoch = 8;
   choice.next = Files({"later"});
   choice.nothing_left = true;
-  for (std::vector<FileIdentity>* files : {&choice.history.files, &choice.history.trained, &choice.next}) {
+  for (std::vector<FileIdentity>* files :
+       {&choice.history.files, &choice.history.trained, &choice.next}) {
     for (FileIdentity& file : *files) file.digest = std::string(32, 'd');
   }
   const StatusOr<DataChoice> decoded = DecodeChoice(EncodeChoice(choice));

@@ -27,7 +27,8 @@ TEST(FileIdentityTest, AFileIsItsSizeAndContentWhereverItLies) {
   EXPECT_EQ(file->path, directory.Path("a.csv"));
   EXPECT_EQ(file->digest, copy->digest);
   EXPECT_EQ(file->digest.size(), 32u);
-  EXPECT_THAT(IdentifyFile(directory.Path("none")).status().message(), HasSubstr("none' cannot be read"));
+  EXPECT_THAT(IdentifyFile(directory.Path("none")).status().message(),
+              HasSubstr("none' cannot be read"));
 }
 
 TEST(FileIdentityTest, EveryByteOfASmallFileCounts) {
@@ -49,8 +50,8 @@ TEST(FileIdentityTest, OfALargeFileTheSizeTheEndsAndSamplesCount) {
   EXPECT_EQ(DigestOf(directory, bytes), digest);
   EXPECT_NE(DigestOf(directory, bytes + "x"), digest);
   const size_t distance = (bytes.size() - (128 << 10)) / 8;
-  for (const size_t at :
-       {size_t{0}, size_t{65535}, (64 << 10) + 3 * distance, bytes.size() - 65536, bytes.size() - 1}) {
+  for (const size_t at : {size_t{0}, size_t{65535}, (64 << 10) + 3 * distance, bytes.size() - 65536,
+                          bytes.size() - 1}) {
     std::string other = bytes;
     other[at] = 'y';
     EXPECT_NE(DigestOf(directory, other), digest) << at;
@@ -65,7 +66,9 @@ TEST(FileIdentityTest, TheWholeFooterOfAParquetFileCounts) {
   const TestDirectory directory;
   const uint32_t footer = 200 << 10;
   std::string bytes(3 << 20, 'x');
-  for (int i = 0; i < 4; ++i) bytes[bytes.size() - 8 + static_cast<size_t>(i)] = static_cast<char>(footer >> (8 * i));
+  for (int i = 0; i < 4; ++i) {
+    bytes[bytes.size() - 8 + static_cast<size_t>(i)] = static_cast<char>(footer >> (8 * i));
+  }
   bytes.replace(bytes.size() - 4, 4, "PAR1");
   std::string other = bytes;
   other[bytes.size() - 8 - footer] = 'y';

@@ -41,13 +41,15 @@ JobConfig RowNumberConfig(DatasetType type) {
 std::string ShowBatch(const Batch& batch) {
   std::string text = "rows";
   for (const int64_t id : batch.ids[0].ids) absl::StrAppend(&text, " ", id);
-  absl::StrAppend(&text, " of [", batch.first_row, ",", batch.first_row + batch.rows, ")/", batch.global_rows, " at ",
-                  batch.position_after.epoch, ":", batch.position_after.rows_in_epoch,
-                  batch.last_in_epoch ? " last" : "");
+  absl::StrAppend(&text, " of [", batch.first_row, ",", batch.first_row + batch.rows, ")/",
+                  batch.global_rows, " at ", batch.position_after.epoch, ":",
+                  batch.position_after.rows_in_epoch, batch.last_in_epoch ? " last" : "");
   EXPECT_EQ(static_cast<int64_t>(batch.ids[0].ids.size()), batch.rows);
   if (!batch.labels.empty()) {
     EXPECT_EQ(static_cast<int64_t>(batch.labels[0].values.size()), batch.rows);
-    for (int64_t i = 0; i < batch.rows; ++i) EXPECT_EQ(batch.labels[0].values[i], batch.ids[0].ids[i] % 2);
+    for (int64_t i = 0; i < batch.rows; ++i) {
+      EXPECT_EQ(batch.labels[0].values[i], batch.ids[0].ids[i] % 2);
+    }
   }
   return text;
 }
@@ -63,7 +65,8 @@ std::vector<Batch> ReadAll(BatchLoader* loader, size_t limit = 10'000) {
   return batches;
 }
 
-std::vector<std::string> ShowAll(const JobConfig& config, const LoaderOptions& options, size_t limit = 10'000) {
+std::vector<std::string> ShowAll(const JobConfig& config, const LoaderOptions& options,
+                                 size_t limit = 10'000) {
   auto loader = BatchLoader::Open(config, options);
   EXPECT_OK(loader);
   std::vector<std::string> shown;
@@ -88,7 +91,8 @@ int ReaderThreads() {
   return count;
 }
 
-// Those that stay. The kernel wakes who joins a thread before it takes the thread out of /proc, so a moment passes.
+// Those that stay. The kernel wakes who joins a thread before it takes the thread out of /proc, so
+// a moment passes.
 int ReaderThreadsLeft() {
   const absl::Time end = absl::Now() + absl::Seconds(5);
   while (ReaderThreads() > 0 && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
@@ -116,8 +120,10 @@ class BatchLoaderTest : public ::testing::TestWithParam<DatasetType> {
       if (GetParam() == DatasetType::kCsv) {
         dir_.Write(name, csv);
       } else {
-        WriteParquet(dir_.Path(name),
-                     {{"y", JsonArray(arrow::int8(), y + "]")}, {"x", JsonArray(arrow::int32(), x + "]")}}, 5);
+        WriteParquet(
+            dir_.Path(name),
+            {{"y", JsonArray(arrow::int8(), y + "]")}, {"x", JsonArray(arrow::int32(), x + "]")}},
+            5);
       }
     }
   }
@@ -129,27 +135,31 @@ class BatchLoaderTest : public ::testing::TestWithParam<DatasetType> {
 
 TEST_P(BatchLoaderTest, BatchesFollowTheFilesAndTheLastOneIsShort) {
   WriteFiles({3, 0, 7});
-  EXPECT_THAT(ShowAll(config_, options_),
-              ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4", "rows 4 5 6 7 of [0,4)/4 at 0:8",
-                                     "rows 8 9 of [0,2)/2 at 1:0 last"));
+  EXPECT_THAT(
+      ShowAll(config_, options_),
+      ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4", "rows 4 5 6 7 of [0,4)/4 at 0:8",
+                             "rows 8 9 of [0,2)/2 at 1:0 last"));
   options_.drop_remainder = true;
   EXPECT_THAT(ShowAll(config_, options_),
-              ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4", "rows 4 5 6 7 of [0,4)/4 at 1:0 last"));
+              ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4",
+                                     "rows 4 5 6 7 of [0,4)/4 at 1:0 last"));
 }
 
 TEST_P(BatchLoaderTest, OriginNamesFilesAndRows) {
   WriteFiles({3, 0, 7});
   const auto batches = ReadAll(BatchLoader::Open(config_, options_)->get());
-  EXPECT_EQ(batches[0].origin, absl::StrCat("'", dir_.Path("f00.in"), "' row 1 to '", dir_.Path("f02.in"), "' row 1"));
+  EXPECT_EQ(batches[0].origin,
+            absl::StrCat("'", dir_.Path("f00.in"), "' row 1 to '", dir_.Path("f02.in"), "' row 1"));
   EXPECT_EQ(batches[1].origin, absl::StrCat("'", dir_.Path("f02.in"), "' rows 2-5"));
 }
 
 TEST_P(BatchLoaderTest, EpochsFollowOneAnother) {
   WriteFiles({5});
   options_.max_epochs = 2;
-  EXPECT_THAT(ShowAll(config_, options_),
-              ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4", "rows 4 of [0,1)/1 at 1:0 last",
-                                     "rows 0 1 2 3 of [0,4)/4 at 1:4", "rows 4 of [0,1)/1 at 2:0 last"));
+  EXPECT_THAT(
+      ShowAll(config_, options_),
+      ::testing::ElementsAre("rows 0 1 2 3 of [0,4)/4 at 0:4", "rows 4 of [0,1)/1 at 1:0 last",
+                             "rows 0 1 2 3 of [0,4)/4 at 1:4", "rows 4 of [0,1)/1 at 2:0 last"));
   options_.max_epochs = 0;
   EXPECT_EQ(ShowAll(config_, options_, 7).size(), 7);
   options_.max_epochs = 2;
@@ -162,17 +172,23 @@ TEST_P(BatchLoaderTest, TheLatestEventTimeOfABatchIsReadWhereItIsAskedFor) {
   config_.data.event_time = {.name = "x", .units_per_second = 1, .max_jump_seconds = 100};
   options_.event_times = true;
   std::vector<int64_t> times;
-  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) times.push_back(batch.event_time);
+  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) {
+    times.push_back(batch.event_time);
+  }
   EXPECT_THAT(times, ::testing::ElementsAre(3, 7, 9));
   config_.data.event_time->name = "when";
   EXPECT_THAT(OpenError(config_, options_), HasSubstr("when"));
   options_.event_times = false;  // as in evaluations, whose files need no such column
-  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) EXPECT_EQ(batch.event_time, 0);
+  for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) {
+    EXPECT_EQ(batch.event_time, 0);
+  }
 }
 
-// Law L2: worker w of W takes the w-th slice of what one worker with batch W*b reads, shuffled or not.
+// Law L2: worker w of W takes the w-th slice of what one worker with batch W*b reads, shuffled or
+// not.
 TEST_P(BatchLoaderTest, LawL2SlicesOfAllWorkersAreTheBatchesOfOne) {
-  for (const auto& files : {std::vector<int>{31}, {24}, {1}, {5, 0, 1, 1, 13}, {2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}}) {
+  for (const auto& files :
+       {std::vector<int>{31}, {24}, {1}, {5, 0, 1, 1, 13}, {2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}}) {
     WriteFiles(files);
     for (const bool shuffle : {false, true}) {
       for (const bool drop : {false, true}) {
@@ -183,7 +199,8 @@ TEST_P(BatchLoaderTest, LawL2SlicesOfAllWorkersAreTheBatchesOfOne) {
           one.shuffle_buffer_size = 2;
           one.max_epochs = 2;
           one.seed = 5;
-          one.drop_remainder = drop && std::accumulate(files.begin(), files.end(), 0) >= one.batch_size;
+          one.drop_remainder =
+              drop && std::accumulate(files.begin(), files.end(), 0) >= one.batch_size;
           const auto expected = ReadAll(BatchLoader::Open(config_, one)->get());
           std::vector<std::vector<Batch>> slices;
           for (int w = 0; w < workers; ++w) {
@@ -202,10 +219,12 @@ TEST_P(BatchLoaderTest, LawL2SlicesOfAllWorkersAreTheBatchesOfOne) {
               EXPECT_EQ(batch.global_rows, expected[t].global_rows);
               EXPECT_EQ(batch.last_in_epoch, expected[t].last_in_epoch);
               EXPECT_EQ(batch.position_after.epoch, expected[t].position_after.epoch);
-              EXPECT_EQ(batch.position_after.rows_in_epoch, expected[t].position_after.rows_in_epoch);
+              EXPECT_EQ(batch.position_after.rows_in_epoch,
+                        expected[t].position_after.rows_in_epoch);
               joined.insert(joined.end(), batch.ids[0].ids.begin(), batch.ids[0].ids.end());
             }
-            EXPECT_EQ(joined, expected[t].ids[0].ids) << "batch " << t << " of " << workers << " workers";
+            EXPECT_EQ(joined, expected[t].ids[0].ids)
+                << "batch " << t << " of " << workers << " workers";
           }
         }
       }
@@ -227,14 +246,17 @@ TEST_P(BatchLoaderTest, ShuffleIsAPermutationWithinWindowsAndNewInEveryEpoch) {
     rows.insert(rows.end(), batch.ids[0].ids.begin(), batch.ids[0].ids.end());
   }
   ASSERT_EQ(rows.size(), 74);
-  const std::vector<int64_t> first(rows.begin(), rows.begin() + 37), second(rows.begin() + 37, rows.end());
+  const std::vector<int64_t> first(rows.begin(), rows.begin() + 37),
+      second(rows.begin() + 37, rows.end());
   EXPECT_NE(first, second);
   EXPECT_FALSE(std::is_sorted(first.begin(), first.end()));
   for (const auto& epoch : {first, second}) {
     for (int begin = 0; begin < 37; begin += 12) {
       std::vector<int64_t> window(epoch.begin() + begin, epoch.begin() + std::min(37, begin + 12));
       std::sort(window.begin(), window.end());
-      for (size_t i = 0; i < window.size(); ++i) EXPECT_EQ(window[i], begin + static_cast<int64_t>(i));
+      for (size_t i = 0; i < window.size(); ++i) {
+        EXPECT_EQ(window[i], begin + static_cast<int64_t>(i));
+      }
     }
   }
   options_.seed = 2;
@@ -259,7 +281,8 @@ TEST_P(BatchLoaderTest, LawL4ResumeAtEveryBatchIsTheTailOfTheStream) {
       for (size_t t = 0; t < whole.size(); ++t) {
         options.start = whole[t].position_after;
         const auto tail = ShowAll(config_, options);
-        ASSERT_EQ(tail.size(), whole.size() - t - 1) << "after batch " << t << (shuffle ? " shuffled" : "");
+        ASSERT_EQ(tail.size(), whole.size() - t - 1)
+            << "after batch " << t << (shuffle ? " shuffled" : "");
         for (size_t i = 0; i < tail.size(); ++i) EXPECT_EQ(tail[i], ShowBatch(whole[t + 1 + i]));
       }
     }
@@ -283,7 +306,9 @@ TEST_P(BatchLoaderTest, ResumeWithAnotherBatchSizeReadsEveryRowOnce) {
     options_.batch_size = 3;
     options_.start = {0, 8};
     int64_t rows = 0;
-    for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) rows += batch.rows;
+    for (const Batch& batch : ReadAll(BatchLoader::Open(config_, options_)->get())) {
+      rows += batch.rows;
+    }
     EXPECT_EQ(rows, 17);
   }
 }
@@ -298,8 +323,8 @@ TEST_P(BatchLoaderTest, ResumeBeyondTheEndSaysThatTheInputChanged) {
       options_.max_epochs = 5;
       const auto batch = (*BatchLoader::Open(config_, options_))->Next();
       ASSERT_FALSE(batch.ok());
-      EXPECT_THAT(batch,
-                  IsError(HasSubstr(absl::StrCat("row ", position, " of epoch 3, but the input has only 10 rows"))));
+      EXPECT_THAT(batch, IsError(HasSubstr(absl::StrCat(
+                             "row ", position, " of epoch 3, but the input has only 10 rows"))));
     }
   }
 }
@@ -339,7 +364,9 @@ TEST_P(BatchLoaderTest, ContiguousRangesCoverTheInputInOrder) {
         own += batch.rows;
         EXPECT_EQ(batch.reserved->num_rows(), batch.rows);
         const ColumnView x = *ColumnView::Make(batch.reserved->GetColumnByName("x"));
-        for (int64_t i = 0; i < batch.rows; ++i) EXPECT_EQ(x.ToText(i), absl::StrCat(batch.ids[0].ids[i]));
+        for (int64_t i = 0; i < batch.rows; ++i) {
+          EXPECT_EQ(x.ToText(i), absl::StrCat(batch.ids[0].ids[i]));
+        }
         for (const int64_t id : batch.ids[0].ids) absl::StrAppend(&rows, id, " ");
       }
       EXPECT_EQ(own, loader->rows_per_epoch());
@@ -353,18 +380,21 @@ TEST_P(BatchLoaderTest, ReservedColumnsKeepTheirTypes) {
   options_.reserved_columns = {"y"};
   const auto loader = *BatchLoader::Open(config_, options_);
   const auto type = loader->reserved_schema()->field(0)->type();
-  EXPECT_TRUE(type->Equals(GetParam() == DatasetType::kCsv ? arrow::utf8() : arrow::int8())) << type->ToString();
+  EXPECT_TRUE(type->Equals(GetParam() == DatasetType::kCsv ? arrow::utf8() : arrow::int8()))
+      << type->ToString();
   EXPECT_TRUE((**loader->Next()).reserved->schema()->Equals(*loader->reserved_schema()));
   options_.reserved_columns = {"z"};
   EXPECT_THAT(OpenError(config_, options_), HasSubstr("has no column 'z'; its columns are y, x"));
   options_.reserved_columns = {"x", "ALL_COLUMNS"};
-  EXPECT_THAT(OpenError(config_, options_), HasSubstr("the reserved column 'x' is asked for more than once"));
+  EXPECT_THAT(OpenError(config_, options_),
+              HasSubstr("the reserved column 'x' is asked for more than once"));
 }
 
 TEST_P(BatchLoaderTest, InputWithoutRowsIsAnError) {
   WriteFiles({0, 0});
   options_.max_epochs = 0;
-  EXPECT_EQ(OpenError(config_, options_), absl::StrCat("the input '", options_.input_path, "' has no rows"));
+  EXPECT_EQ(OpenError(config_, options_),
+            absl::StrCat("the input '", options_.input_path, "' has no rows"));
 }
 
 TEST_P(BatchLoaderTest, EndlessStreamOfDroppedBatchesIsAnError) {
@@ -393,8 +423,8 @@ TEST_P(BatchLoaderTest, ErrorComesAfterTheGoodBatchesAndEndsTheStream) {
   for (int i = 0; i < 2; ++i) {
     const auto bad = loader->Next();
     ASSERT_FALSE(bad.ok());
-    EXPECT_THAT(
-        bad, IsError(HasSubstr(absl::StrCat("'", dir_.Path("f00.in"), "' row 10, column 'x': id 9 is out of range"))));
+    EXPECT_THAT(bad, IsError(HasSubstr(absl::StrCat(
+                         "'", dir_.Path("f00.in"), "' row 10, column 'x': id 9 is out of range"))));
   }
 }
 
@@ -439,8 +469,11 @@ TEST_P(BatchLoaderTest, DescriptionAndRowsAreWhatIsKnown) {
   EXPECT_EQ(loader->reserved_schema(), nullptr);
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, BatchLoaderTest, ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
-                         [](const auto& info) { return info.param == DatasetType::kCsv ? "Csv" : "Parquet"; });
+INSTANTIATE_TEST_SUITE_P(Files, BatchLoaderTest,
+                         ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
+                         [](const auto& info) {
+                           return info.param == DatasetType::kCsv ? "Csv" : "Parquet";
+                         });
 
 }  // namespace
 }  // namespace pepnet

@@ -66,7 +66,8 @@ TEST(FdChannelTest, ANameHasOneListener) {
   const StatusOr<FdListener> first = FdListener::Listen(name, 2);
   ASSERT_OK(first);
   const Status second = FdListener::Listen(name, 2).status();
-  EXPECT_EQ(second.message(), "cannot listen for the other workers of this host: Address already in use");
+  EXPECT_EQ(second.message(),
+            "cannot listen for the other workers of this host: Address already in use");
 }
 
 // Number of the next descriptor of this process: higher if one has been left open.
@@ -74,7 +75,8 @@ int NextDescriptor() { return OwnedFd(memfd_create("next", MFD_CLOEXEC)).get(); 
 
 TEST(FdChannelTest, ASecondDescriptorOfAPacketIsNotLeftOpen) {
   Pair pair = Connected();
-  const OwnedFd first(memfd_create("first", MFD_CLOEXEC)), second(memfd_create("second", MFD_CLOEXEC));
+  const OwnedFd first(memfd_create("first", MFD_CLOEXEC)),
+      second(memfd_create("second", MFD_CLOEXEC));
   const int fds[] = {first.get(), second.get()};
   iovec part{const_cast<char*>("packet"), 6};
   msghdr message{};

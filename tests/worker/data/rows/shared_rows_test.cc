@@ -1,5 +1,5 @@
-// SharedRows beside RowStream, and loaders that share beside loaders that read alone: members are threads, which meet over the
-// same sockets and memory files as processes do.
+// SharedRows beside RowStream, and loaders that share beside loaders that read alone: members are
+// threads, which meet over the same sockets and memory files as processes do.
 #include "worker/data/rows/shared_rows.h"
 
 #include <gmock/gmock.h>
@@ -57,7 +57,8 @@ bool Eventually(const std::function<bool()>& condition) {
 
 class SharedRowsTest : public ::testing::TestWithParam<DatasetType> {
  protected:
-  // Column x numbers the rows through, y = x % 2, s is a text, empty in every third row; row groups of 5.
+  // Column x numbers the rows through, y = x % 2, s is a text, empty in every third row; row groups
+  // of 5.
   std::string WriteFile(const std::string& name, int first, int rows) {
     std::string csv = "y,x,s\n", x = "[", y = "[", s = "[";
     for (int i = first; i < first + rows; ++i) {
@@ -67,7 +68,8 @@ class SharedRowsTest : public ::testing::TestWithParam<DatasetType> {
       const char* comma = i == first ? "" : ",";
       absl::StrAppend(&x, comma, i);
       absl::StrAppend(&y, comma, i % 2);
-      absl::StrAppend(&s, comma, text.empty() ? std::string("null") : absl::StrCat("\"", text, "\""));
+      absl::StrAppend(&s, comma,
+                      text.empty() ? std::string("null") : absl::StrCat("\"", text, "\""));
     }
     if (GetParam() == DatasetType::kCsv) return dir_.Write(name, csv);
     WriteParquet(dir_.Path(name),
@@ -82,7 +84,8 @@ class SharedRowsTest : public ::testing::TestWithParam<DatasetType> {
     paths_.clear();
     int first = 0;
     for (size_t file = 0; file < rows.size(); ++file) {
-      paths_.push_back(WriteFile(absl::StrCat("f", file / 10, file % 10, ".in"), first, rows[file]));
+      paths_.push_back(
+          WriteFile(absl::StrCat("f", file / 10, file % 10, ".in"), first, rows[file]));
       first += rows[file];
     }
   }
@@ -91,8 +94,8 @@ class SharedRowsTest : public ::testing::TestWithParam<DatasetType> {
     FileFormat format;
     format.type = GetParam();
     format.with_header = true;
-    auto stream =
-        std::make_unique<RowStream>(InputFiles{paths_, GetParam()}, format, std::vector<std::string>{"x", "s"});
+    auto stream = std::make_unique<RowStream>(InputFiles{paths_, GetParam()}, format,
+                                              std::vector<std::string>{"x", "s"});
     EXPECT_OK(stream->LearnRows());
     return stream;
   }
@@ -133,9 +136,11 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
   std::mt19937 random(seed);
   std::string text;
   const auto show = [&](const RowChunk& chunk, int64_t row) {
-    const ColumnView x = *ColumnView::Make(chunk.rows->column(0)), s = *ColumnView::Make(chunk.rows->column(1));
+    const ColumnView x = *ColumnView::Make(chunk.rows->column(0)),
+                     s = *ColumnView::Make(chunk.rows->column(1));
     const std::string name = chunk.path->substr(chunk.path->size() - 6, 3);
-    absl::StrAppend(&text, " ", name, ":", chunk.Number(row), "=", x.ToText(row), s.IsEmpty(row) ? "-" : s.ToText(row));
+    absl::StrAppend(&text, " ", name, ":", chunk.Number(row), "=", x.ToText(row),
+                    s.IsEmpty(row) ? "-" : s.ToText(row));
   };
   for (const int64_t first : first_rows) {
     const auto found = rows->Begin(first);
@@ -175,7 +180,8 @@ std::string Walk(RowSequence* rows, uint32_t seed, const std::vector<int64_t>& f
 }
 
 TEST_P(SharedRowsTest, EveryMemberWalksTheRowsOfTheFiles) {
-  for (const auto& files : {std::vector<int>{31, 0, 4}, {0, 0, 1}, {5, 5, 10, 0, 3, 1, 1, 24, 0}, {1}}) {
+  for (const auto& files :
+       {std::vector<int>{31, 0, 4}, {0, 0, 1}, {5, 5, 10, 0, 3, 1, 1, 24, 0}, {1}}) {
     WriteFiles(files);
     for (const int count : {1, 2, 3, 4}) {
       const std::string name = NewGroupName();
@@ -201,8 +207,9 @@ std::vector<std::string> ShowBatches(BatchLoader* loader) {
     }
     if (!next->has_value()) return shown;
     const Batch& batch = **next;
-    std::string text = absl::StrCat(batch.origin, " of ", batch.first_row, "/", batch.global_rows, " at ",
-                                    batch.position_after.epoch, ":", batch.position_after.rows_in_epoch, ":");
+    std::string text =
+        absl::StrCat(batch.origin, " of ", batch.first_row, "/", batch.global_rows, " at ",
+                     batch.position_after.epoch, ":", batch.position_after.rows_in_epoch, ":");
     for (const IdColumn& column : batch.ids) {
       for (const int64_t id : column.ids) absl::StrAppend(&text, " ", id);
       for (const int32_t offset : column.offsets) absl::StrAppend(&text, " ", offset);
@@ -228,7 +235,8 @@ TEST_P(SharedRowsTest, LoadersThatShareGiveTheSameBatches) {
       const int workers = count + (round % 2);  // the last one is on another host
       const bool shuffle = round % 4 < 2;
       const std::string name = NewGroupName();
-      const DataPosition start = {round % 3 == 0 ? 0 : 1, round % 3 == 2 && rows >= 3 * workers ? 3 * workers : 0};
+      const DataPosition start = {round % 3 == 0 ? 0 : 1,
+                                  round % 3 == 2 && rows >= 3 * workers ? 3 * workers : 0};
       RunMembers(count, [&](int m) {
         LoaderOptions options = Options(m, workers);
         options.shuffle = shuffle;
@@ -249,8 +257,9 @@ TEST_P(SharedRowsTest, LoadersThatShareGiveTheSameBatches) {
 
 TEST_P(SharedRowsTest, EachRowIsDecodedOnceAHost) {
   // Turns of CSV files hold 65,536 rows: two files end where a turn ends.
-  const std::vector<int> files =
-      GetParam() == DatasetType::kCsv ? std::vector<int>{131072, 0, 65536, 3} : std::vector<int>{200, 0, 300};
+  const std::vector<int> files = GetParam() == DatasetType::kCsv
+                                     ? std::vector<int>{131072, 0, 65536, 3}
+                                     : std::vector<int>{200, 0, 300};
   WriteFiles(files);
   int rows = 0;
   for (const int file : files) rows += file;
@@ -265,10 +274,13 @@ TEST_P(SharedRowsTest, EachRowIsDecodedOnceAHost) {
     int64_t row = 0, next = 0;
     for (const RowChunk& chunk : all.chunks) {
       const ColumnView x = *ColumnView::Make(chunk.rows->column(0));
-      for (row = 0; row < chunk.rows->num_rows(); row += 97) ASSERT_EQ(x.ToText(row), absl::StrCat(next + row));
+      for (row = 0; row < chunk.rows->num_rows(); row += 97) {
+        ASSERT_EQ(x.ToText(row), absl::StrCat(next + row));
+      }
       next += chunk.rows->num_rows();
     }
-    EXPECT_TRUE(Eventually([&] { return shared->counts().decoded_rows + shared->counts().passed_rows == rows; }));
+    EXPECT_TRUE(Eventually(
+        [&] { return shared->counts().decoded_rows + shared->counts().passed_rows == rows; }));
     EXPECT_GT(shared->counts().decoded_rows, 0);
     decoded += shared->counts().decoded_rows;
   });
@@ -297,7 +309,8 @@ TEST_P(SharedRowsTest, AMemberThatDoesNotTakeBoundsWhatTheOthersDecode) {
     auto reading = std::async(std::launch::async, [&] { return *shared->Skip(1000); });
     // Of a CSV file the end is a chunk of its own.
     const int64_t bound = 5 * (GetParam() == DatasetType::kCsv ? 2 : ChunkExchange::kUnclaimed + 1);
-    EXPECT_TRUE(Eventually([&] { return shared->counts().decoded_rows >= bound && shared->WaitingFor() != ""; }));
+    EXPECT_TRUE(Eventually(
+        [&] { return shared->counts().decoded_rows >= bound && shared->WaitingFor() != ""; }));
     EXPECT_EQ(shared->counts().decoded_rows, bound) << "member 1 has claimed none of these";
     EXPECT_LE(other->counts().decoded_rows, bound);
     go_on.set_value();
@@ -318,7 +331,8 @@ TEST_P(SharedRowsTest, AMemberThatHasHadAllItsRowsMayGo) {
       gone.set_value();
       return;
     }
-    // Turns 0 and 2 are of member 0, which may go with two chunks unclaimed; of a CSV file the end is one, too.
+    // Turns 0 and 2 are of member 0, which may go with two chunks unclaimed; of a CSV file the end
+    // is one, too.
     const int taken = GetParam() == DatasetType::kCsv ? 15 : 10;
     EXPECT_EQ(*shared->Skip(taken), taken);
     gone.get_future().wait();
@@ -336,9 +350,10 @@ TEST_P(SharedRowsTest, AMemberThatHasGoneIsNamed) {
     EXPECT_EQ(*shared->Skip(5), 5);
     const auto lost = shared->Skip(5);
     EXPECT_TRUE(absl::IsAborted(lost.status())) << lost.status();  // Prefetcher asks for that
-    EXPECT_THAT(lost, IsError(::testing::MatchesRegex(
-                          "waiting for the rows behind '.*f00.in' row 5 from worker 1, which decodes them "
-                          "for this host \\(turn 1\\): worker 1, on this host, has gone")));
+    EXPECT_THAT(
+        lost, IsError(::testing::MatchesRegex(
+                  "waiting for the rows behind '.*f00.in' row 5 from worker 1, which decodes them "
+                  "for this host \\(turn 1\\): worker 1, on this host, has gone")));
   });
 }
 
@@ -346,9 +361,9 @@ TEST_P(SharedRowsTest, WaitsForAMissingMemberEndAtTheDeadline) {
   WriteFiles({5});
   ReaderGroup group = MemberOf(NewGroupName(), 0, 2);
   group.timeout_s = 0.2;
-  EXPECT_THAT(
-      SharedRows::Join(Stream(), group),
-      IsError(HasSubstr("s for worker 1, on this host, to share the reading of the input files; --share_reader=off")));
+  EXPECT_THAT(SharedRows::Join(Stream(), group),
+              IsError(HasSubstr("s for worker 1, on this host, to share the reading of the input "
+                                "files; --share_reader=off")));
   group.timeout_s = 60;
   group.lost = [] { return absl::UnavailableError("rank 1 is dead"); };
   EXPECT_EQ(SharedRows::Join(Stream(), group).status().message(), "rank 1 is dead");
@@ -370,7 +385,9 @@ TEST_P(SharedRowsTest, ALoaderThatWaitsInVainNamesRowsAndPeer) {
         return;
       }
       if (lost) {
-        options.group.lost = [&] { return joined ? absl::UnavailableError("rank 1 is hung") : absl::OkStatus(); };
+        options.group.lost = [&] {
+          return joined ? absl::UnavailableError("rank 1 is hung") : absl::OkStatus();
+        };
       } else {
         options.group.timeout_s = 2;
       }
@@ -385,7 +402,8 @@ TEST_P(SharedRowsTest, ALoaderThatWaitsInVainNamesRowsAndPeer) {
         EXPECT_THAT(error, HasSubstr("rank 1 is hung"));
       } else {
         EXPECT_THAT(error, ::testing::MatchesRegex(
-                               "waited .* s for the rows behind '.*f00.in' row 5 from worker 1, which decodes them for "
+                               "waited .* s for the rows behind '.*f00.in' row 5 from worker 1, "
+                               "which decodes them for "
                                "this host \\(turn 1\\), nothing came; raise --timeout_s .*"));
       }
     });
@@ -436,9 +454,11 @@ TEST_P(SharedRowsTest, FullMemoryIsOneSentenceOnAllMembers) {
     ASSERT_OK(shared->Begin(0));
     const auto full = shared->Skip(100);
     ASSERT_FALSE(full.ok());
-    EXPECT_THAT(full, IsError(::testing::AllOf(
-                          HasSubstr("cannot put 5 rows into memory shared with the other workers of this host"),
-                          HasSubstr("--share_reader=off"))));
+    EXPECT_THAT(
+        full,
+        IsError(::testing::AllOf(
+            HasSubstr("cannot put 5 rows into memory shared with the other workers of this host"),
+            HasSubstr("--share_reader=off"))));
   });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
@@ -473,7 +493,8 @@ TEST_P(SharedRowsTest, SharingIsChosenWhereItIsCheaper) {
   };
   LoaderOptions options = Options(0, 4);
   options.shuffle = true;
-  EXPECT_EQ(sharing(options), "each worker decodes alone: there is no other worker to share with on this host");
+  EXPECT_EQ(sharing(options),
+            "each worker decodes alone: there is no other worker to share with on this host");
   options.group = MemberOf(NewGroupName(), 0, 4);
   options.group.timeout_s = 0.1;
   EXPECT_THAT(sharing(options), csv ? HasSubstr("of CSV files only its own rows are decoded")
@@ -484,11 +505,15 @@ TEST_P(SharedRowsTest, SharingIsChosenWhereItIsCheaper) {
   options.share = ShareReader::kAuto;
   options.shuffle = false;
   options.batch_size = 100;  // row groups of 5
-  EXPECT_THAT(sharing(options), csv ? HasSubstr("of CSV files only") : HasSubstr("sharing would save too little"));
+  EXPECT_THAT(sharing(options),
+              csv ? HasSubstr("of CSV files only") : HasSubstr("sharing would save too little"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, SharedRowsTest, ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
-                         [](const auto& info) { return info.param == DatasetType::kCsv ? "Csv" : "Parquet"; });
+INSTANTIATE_TEST_SUITE_P(Files, SharedRowsTest,
+                         ::testing::Values(DatasetType::kCsv, DatasetType::kParquet),
+                         [](const auto& info) {
+                           return info.param == DatasetType::kCsv ? "Csv" : "Parquet";
+                         });
 
 TEST(ReaderGroupTest, HoldsTheWorkersOfOneSpace) {
   const std::vector<std::string> spaces = {"a", "b", "a", "", "", "a"};
@@ -511,7 +536,9 @@ TEST(ReaderGroupTest, HoldsTheWorkersOfOneSpace) {
 
 TEST(ReaderGroupTest, DecodedRowsFollowTheFormat) {
   EXPECT_EQ(DecodedPerRowAlone({.row_by_row = true, .shuffle = true, .workers = 32}), 1);
-  EXPECT_EQ(DecodedPerRowAlone({.shuffle = true, .row_group_rows = 10, .batch_size = 1000, .workers = 32}), 32);
+  EXPECT_EQ(DecodedPerRowAlone(
+                {.shuffle = true, .row_group_rows = 10, .batch_size = 1000, .workers = 32}),
+            32);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 32}), 4);
   EXPECT_EQ(DecodedPerRowAlone({.row_group_rows = 3000, .batch_size = 1000, .workers = 2}), 2);
   EXPECT_EQ(DecodedPerRowShared({.workers = 32}, 8), 4);

@@ -1,5 +1,5 @@
-// The fused engine against the reference engine, and both against float64: golden cases, random networks, routing on
-// and off, several threads.
+// The fused engine against the reference engine, and both against float64: golden cases, random
+// networks, routing on and off, several threads.
 #include "worker/model/fused/fused_model.h"
 
 #include <algorithm>
@@ -61,9 +61,11 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
   ASSERT_EQ(step.evaluation.names, reference.evaluation.names);
   for (size_t i = 0; i < step.losses.values.size(); ++i) {
     const double tolerance = 1e-6 + kRelative * std::abs(reference.losses.values[i]);
-    EXPECT_NEAR(step.losses.values[i], reference.losses.values[i], tolerance) << step.losses.names[i];
+    EXPECT_NEAR(step.losses.values[i], reference.losses.values[i], tolerance)
+        << step.losses.names[i];
     if (i >= step.evaluation.values.size()) continue;  // penalties are of training
-    EXPECT_NEAR(step.evaluation.values[i], reference.evaluation.values[i], tolerance) << step.losses.names[i];
+    EXPECT_NEAR(step.evaluation.values[i], reference.evaluation.values[i], tolerance)
+        << step.losses.names[i];
   }
   ASSERT_EQ(step.losses.scores.size(), reference.losses.scores.size());
   for (size_t t = 0; t < step.losses.scores.size(); ++t) {
@@ -74,15 +76,17 @@ void ExpectSameStep(const Step& step, const Step& reference, const JobConfig& co
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     EXPECT_EQ(step.outputs[i].name, reference.outputs[i].name);
     EXPECT_EQ(step.outputs[i].width, reference.outputs[i].width);
-    EXPECT_LE(RelativeDistance(step.outputs[i].values, reference.outputs[i].values), kRelative) << step.outputs[i].name;
+    EXPECT_LE(RelativeDistance(step.outputs[i].values, reference.outputs[i].values), kRelative)
+        << step.outputs[i].name;
   }
-  // A parameter whose gradient is nearly nothing beside the others' may round away; its distance counts against the
-  // whole gradient's norm.
+  // A parameter whose gradient is nearly nothing beside the others' may round away; its distance
+  // counts against the whole gradient's norm.
   double norm = 0;
   for (float g : reference.dense) norm += static_cast<double>(g) * g;
   norm = std::sqrt(norm);
   for (int i = 0; i < static_cast<int>(parameters.specs().size()); ++i) {
-    const std::vector<float> a = Cut(step.dense, parameters, i), b = Cut(reference.dense, parameters, i);
+    const std::vector<float> a = Cut(step.dense, parameters, i),
+                             b = Cut(reference.dense, parameters, i);
     double own = 0;
     for (float g : b) own += static_cast<double>(g) * g;
     own = std::sqrt(own);
@@ -117,23 +121,29 @@ Step TakeStep(PepnetModel* model, DenseParameters* parameters, const ModelInput&
   return step;
 }
 
-// Both engines against float64: every loss, output and gradient within 1e-6 of it, relative to the tensor's norm, plus
-// what rounding explains: how far the float64 result moves when every weight and value moves by up to 1e-6, some units
-// in the last place of a float32. That is next to nothing but for differences of nearly equal numbers, and for a ReLU
-// that stands at zero up to rounding.
+// Both engines against float64: every loss, output and gradient within 1e-6 of it, relative to the
+// tensor's norm, plus what rounding explains: how far the float64 result moves when every weight
+// and value moves by up to 1e-6, some units in the last place of a float32. That is next to nothing
+// but for differences of nearly equal numbers, and for a ReLU that stands at zero up to rounding.
 class PreciseBounds {
  public:
-  PreciseBounds(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed)
-      : exact_(Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale))), moved_(exact_.size(), 0.0) {
+  PreciseBounds(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
+                uint64_t seed)
+      : exact_(Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale))),
+        moved_(exact_.size(), 0.0) {
     for (uint64_t n = 1; n <= kDisturbed; ++n) {
-      const auto other = Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale, kNoise, n));
-      for (size_t t = 0; t < exact_.size(); ++t) moved_[t] = std::max(moved_[t], Distance(other[t], exact_[t]));
+      const auto other =
+          Tensors(TakePreciseStep(config, parameters, input, seed, kGradientScale, kNoise, n));
+      for (size_t t = 0; t < exact_.size(); ++t) {
+        moved_[t] = std::max(moved_[t], Distance(other[t], exact_[t]));
+      }
     }
   }
 
   void Expect(const Step& step, const JobConfig& config, const DenseParameters& parameters) const {
     size_t t = 0;
-    // A parameter that shifts all scores of a softmax alike has no gradient but what rounding leaves of the others'.
+    // A parameter that shifts all scores of a softmax alike has no gradient but what rounding
+    // leaves of the others'.
     double dense = 0;
     for (size_t i = 1; i <= parameters.specs().size(); ++i) {
       dense = std::max(dense, Distance(exact_[i], std::vector<double>(exact_[i].size())));
@@ -143,7 +153,8 @@ class PreciseBounds {
       const std::vector<double> actual(values.begin(), values.end());
       ASSERT_EQ(actual.size(), exact.size()) << name;
       const std::vector<double> zero(exact.size());
-      EXPECT_LE(Distance(actual, exact), kPrecise * Distance(exact, zero) + moved_[t] + floor) << name;
+      EXPECT_LE(Distance(actual, exact), kPrecise * Distance(exact, zero) + moved_[t] + floor)
+          << name;
       ++t;
     };
     expect(step.losses.values, "losses");
@@ -152,8 +163,9 @@ class PreciseBounds {
       const bool shifts = absl::StrContains(name, "encoders") && absl::EndsWith(name, "bias");
       expect(Cut(step.dense, parameters, i), name, shifts ? kPrecise * dense : 0);
     }
-    for (size_t f = 0; f < step.leaves.size(); ++f)
+    for (size_t f = 0; f < step.leaves.size(); ++f) {
       expect(step.leaves[f], config.features[config.leaves[f].feature].name);
+    }
     for (const ModelOutput& output : step.outputs) expect(output.values, output.name);
     EXPECT_EQ(t, exact_.size());
   }
@@ -164,8 +176,9 @@ class PreciseBounds {
 
   static std::vector<std::vector<double>> Tensors(PreciseStep step) {
     std::vector<std::vector<double>> tensors = {std::move(step.losses)};
-    for (auto* list : {&step.dense, &step.leaves, &step.outputs})
+    for (auto* list : {&step.dense, &step.leaves, &step.outputs}) {
       tensors.insert(tensors.end(), list->begin(), list->end());
+    }
     return tensors;
   }
   static double Distance(const std::vector<double>& a, const std::vector<double>& b) {
@@ -174,14 +187,18 @@ class PreciseBounds {
     return std::sqrt(square);
   }
 
-  const std::vector<std::vector<double>> exact_;  // losses, parameters' gradients, features' gradients, outputs
-  std::vector<double> moved_;                     // by tensor
+  // Losses, parameters' gradients, features' gradients, outputs.
+  const std::vector<std::vector<double>> exact_;
+  std::vector<double> moved_;  // by tensor
 };
 
-// The reference engine against the fused one with routing, without, with blocks of few rows and with three threads.
-void CompareEngines(const JobConfig& config, DenseParameters* parameters, const ModelInput& input, uint64_t seed) {
-  const auto reference =
-      MakeModel(&config, parameters, {.engine = DenseEngine::kReference, .seed = seed, .threads = 1}).value();
+// The reference engine against the fused one with routing, without, with blocks of few rows and
+// with three threads.
+void CompareEngines(const JobConfig& config, DenseParameters* parameters, const ModelInput& input,
+                    uint64_t seed) {
+  const auto reference = MakeModel(&config, parameters,
+                                   {.engine = DenseEngine::kReference, .seed = seed, .threads = 1})
+                             .value();
   const Step expected = TakeStep(reference.get(), parameters, input);
   const bool has_rows = input.batch->rows > 0;  // without, there is nothing to differentiate
   std::optional<PreciseBounds> bounds;
@@ -196,15 +213,17 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
     FusedOptions options;
   };
   for (const Variant& variant :
-       {Variant{"routed", 1, {}}, Variant{"unrouted", 1, {false, 512}}, Variant{"small blocks", 1, {true, 3}},
-        Variant{"three threads", 3, {true, 4}}, Variant{"three unrouted threads", 3, {false, 2}}}) {
+       {Variant{"routed", 1, {}}, Variant{"unrouted", 1, {false, 512}},
+        Variant{"small blocks", 1, {true, 3}}, Variant{"three threads", 3, {true, 4}},
+        Variant{"three unrouted threads", 3, {false, 2}}}) {
     SCOPED_TRACE(variant.name);
     const auto fused = MakeFusedModel(&config, parameters, seed, variant.threads, variant.options);
     const Step step = TakeStep(fused.get(), parameters, input);
     ExpectSameStep(step, expected, config, *parameters);
     if (has_rows) bounds->Expect(step, config, *parameters);
     // Used buffers must not show in the next step.
-    const Step once = TakeStep(fused.get(), parameters, input), again = TakeStep(fused.get(), parameters, input);
+    const Step once = TakeStep(fused.get(), parameters, input),
+               again = TakeStep(fused.get(), parameters, input);
     EXPECT_EQ(once.dense, again.dense) << "a repeated step has other bits";
     EXPECT_EQ(once.leaves, again.leaves) << "a repeated step has other bits";
   }
@@ -213,7 +232,9 @@ void CompareEngines(const JobConfig& config, DenseParameters* parameters, const 
 class Dice {
  public:
   explicit Dice(uint64_t seed) : key_(RandomKey(seed, RandomPurpose::kTest, 7)) {}
-  int64_t Below(int64_t limit) { return static_cast<int64_t>(Philox4x32(key_, 0, next_++)[0] % limit); }
+  int64_t Below(int64_t limit) {
+    return static_cast<int64_t>(Philox4x32(key_, 0, next_++)[0] % limit);
+  }
   bool Coin() { return Below(2) == 1; }
 
  private:
@@ -223,22 +244,28 @@ class Dice {
 
 Activation RandomActivation(Dice* dice) {
   constexpr ActivationKind kKinds[] = {
-      ActivationKind::kIdentity, ActivationKind::kRelu,      ActivationKind::kSigmoid,  ActivationKind::kTanh,
-      ActivationKind::kSilu,     ActivationKind::kLeakyRelu, ActivationKind::kGelu,     ActivationKind::kElu,
-      ActivationKind::kPrelu,    ActivationKind::kGeluTanh,  ActivationKind::kMish,     ActivationKind::kSoftplus,
-      ActivationKind::kSelu,     ActivationKind::kCelu,      ActivationKind::kSoftsign, ActivationKind::kLogSigmoid};
+      ActivationKind::kIdentity,  ActivationKind::kRelu, ActivationKind::kSigmoid,
+      ActivationKind::kTanh,      ActivationKind::kSilu, ActivationKind::kLeakyRelu,
+      ActivationKind::kGelu,      ActivationKind::kElu,  ActivationKind::kPrelu,
+      ActivationKind::kGeluTanh,  ActivationKind::kMish, ActivationKind::kSoftplus,
+      ActivationKind::kSelu,      ActivationKind::kCelu, ActivationKind::kSoftsign,
+      ActivationKind::kLogSigmoid};
   return {kKinds[dice->Below(std::size(kKinds))], 0.1 + 0.1 * static_cast<double>(dice->Below(5))};
 }
 
 std::vector<int> RandomWidths(Dice* dice, int64_t least) {
   std::vector<int> widths;
-  for (int64_t i = least + dice->Below(3); i > 0; --i) widths.push_back(static_cast<int>(1 + dice->Below(40)));
+  for (int64_t i = least + dice->Below(3); i > 0; --i) {
+    widths.push_back(static_cast<int>(1 + dice->Below(40)));
+  }
   return widths;
 }
 
 std::vector<double> RandomRatios(Dice* dice, size_t count) {
   std::vector<double> ratios;
-  for (size_t i = 0; i < count; ++i) ratios.push_back(dice->Coin() ? 0 : 0.1 * static_cast<double>(dice->Below(7)));
+  for (size_t i = 0; i < count; ++i) {
+    ratios.push_back(dice->Coin() ? 0 : 0.1 * static_cast<double>(dice->Below(7)));
+  }
   return ratios;
 }
 
@@ -248,7 +275,9 @@ JobConfig RandomConfig(Dice* dice) {
   Model& model = config.model;
   if (dice->Below(4) == 0) model.domain.reset();
   if (dice->Below(4) == 0) model.uia.reset();
-  if (dice->Below(4) == 0) model.main.variational = VariationalDropout{"model.variational", "penalty", 0.3, 2000};
+  if (dice->Below(4) == 0) {
+    model.main.variational = VariationalDropout{"model.variational", "penalty", 0.3, 2000};
+  }
   model.epnet_hidden_unit = static_cast<int>(1 + dice->Below(20));
   model.epnet_gamma = 0.5 + static_cast<double>(dice->Below(4));
   model.ppnet_gamma = 0.5 + static_cast<double>(dice->Below(4));
@@ -300,7 +329,9 @@ TEST(FusedEngineTest, EncodersGiveTheReferencesNumbers) {
   for (uint64_t seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     JobConfig config = SequenceConfig();
-    if (seed > 6) config.model.main.variational = VariationalDropout{"model.variational", "penalty", 0.1, 2000};
+    if (seed > 6) {
+      config.model.main.variational = VariationalDropout{"model.variational", "penalty", 0.1, 2000};
+    }
     TinyModel tiny(config, seed);
     for (size_t i = 0; i < tiny.parameters.specs().size(); ++i) {
       if (tiny.parameters.specs()[i].init == ParameterSpec::Init::kFanIn) continue;
@@ -308,7 +339,8 @@ TEST(FusedEngineTest, EncodersGiveTheReferencesNumbers) {
     }
     constexpr int64_t kRows[] = {0, 1, 7, 33};
     const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
-    const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
+    const auto scales =
+        RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
     CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
     if (testing::Test::HasFailure()) return;
   }
@@ -320,11 +352,13 @@ TEST(FusedEngineTest, DenseEmbeddingsGiveTheReferencesNumbers) {
     JobConfig config = EmbeddingConfig();
     DenseEmbedding& autodis = config.model.embeddings[2];
     autodis.channels = seed % 3 == 0 ? 1 : seed % 3 == 1 ? 17 : 4;
-    autodis.temperature = seed % 2 == 0 ? 0.01 : 1.5;  // the first is nearly a choice of one channel
+    // The first is nearly a choice of one channel.
+    autodis.temperature = seed % 2 == 0 ? 0.01 : 1.5;
     TinyModel tiny(config, seed);
     constexpr int64_t kRows[] = {0, 1, 7, 33};
     const TinyData data = RandomData(tiny.config, kRows[seed % 4], seed);
-    const auto scales = RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
+    const auto scales =
+        RowScales(tiny.config, data.batch, LocalLossNormalizers(tiny.config, data.batch));
     CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales, 5), seed);
     if (testing::Test::HasFailure()) return;
   }
@@ -340,7 +374,8 @@ TEST(FusedEngineTest, TheGateMutantIsTheReferencesMutant) {
   CompareEngines(tiny.config, &tiny.parameters, tiny.Input(data, &scales), 3);
 }
 
-// A task that no row counts for, and an absent domain: exactly zero, whatever the buffers held before.
+// A task that no row counts for, and an absent domain: exactly zero, whatever the buffers held
+// before.
 TEST(FusedEngineTest, WhatNoRowUsesGetsExactlyNoGradient) {
   TinyModel tiny(DomainConfig(), 4);
   TinyData data = RandomData(tiny.config, 20, 4);
@@ -352,9 +387,10 @@ TEST(FusedEngineTest, WhatNoRowUsesGetsExactlyNoGradient) {
   EXPECT_EQ(step.losses.values[0], 0);
   for (int i = 0; i < static_cast<int>(tiny.parameters.specs().size()); ++i) {
     const std::string& name = tiny.parameters.specs()[i].name;
-    const bool unused = name.starts_with("model._task_tower.0.") || name.starts_with("model._task_tower.1.") ||
-                        name.starts_with("model._task_tower.2.") || name.starts_with("model._task_tower.4.") ||
-                        name.starts_with("model.ppnet.linears.0.") || name.starts_with("model.ppnet.gate_nus.1.");
+    const bool unused =
+        name.starts_with("model._task_tower.0.") || name.starts_with("model._task_tower.1.") ||
+        name.starts_with("model._task_tower.2.") || name.starts_with("model._task_tower.4.") ||
+        name.starts_with("model.ppnet.linears.0.") || name.starts_with("model.ppnet.gate_nus.1.");
     if (!unused) continue;
     for (float g : Cut(step.dense, tiny.parameters, i)) EXPECT_EQ(g, 0.0f) << name;
   }
@@ -406,7 +442,8 @@ class FusedGoldenTest : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Cases, FusedGoldenTest, testing::ValuesIn(FusedCases()),
                          [](const auto& info) { return info.param; });
 
-// The case's network and labels on random features; pepnet_model_golden_test.cc holds both engines against its numbers.
+// The case's network and labels on random features; pepnet_model_golden_test.cc holds both engines
+// against its numbers.
 TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
   const JobConfig config = LoadGoldenConfig(GetParam());
   DenseParameters parameters(DenseParameterList(config));
@@ -427,7 +464,9 @@ TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
     }
   }
   batch.ids = GoldenSessions(config, columns, batch.rows);
-  for (size_t w = 0; w < config.data.sample_weights.size(); ++w) batch.sample_weights.emplace_back(batch.rows, 1.5f);
+  for (size_t w = 0; w < config.data.sample_weights.size(); ++w) {
+    batch.sample_weights.emplace_back(batch.rows, 1.5f);
+  }
   const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
   std::vector<AlignedBuffer<float>> features(config.leaves.size());
   ModelInput input;
@@ -437,7 +476,8 @@ TEST_P(FusedGoldenTest, ItsNetworkGivesTheReferencesNumbers) {
   for (size_t f = 0; f < features.size(); ++f) {
     features[f].Resize(static_cast<size_t>(batch.rows * config.leaves[f].dim));
     for (size_t i = 0; i < features[f].size(); ++i) {
-      features[f][i] = 2 * UnitFloat(Philox4x32(RandomKey(8, RandomPurpose::kTest, f), 0, i)[0]) - 1;
+      features[f][i] =
+          2 * UnitFloat(Philox4x32(RandomKey(8, RandomPurpose::kTest, f), 0, i)[0]) - 1;
     }
     input.leaves.push_back(features[f].data());
   }

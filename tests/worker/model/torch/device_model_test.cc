@@ -1,5 +1,5 @@
-// The reference engine on a device, with host memory for the device's: the same bits as in place, and dense gradients that are
-// summed over the workers bucket by bucket.
+// The reference engine on a device, with host memory for the device's: the same bits as in place,
+// and dense gradients that are summed over the workers bucket by bucket.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +21,8 @@ namespace {
 
 using Kind = ComputeDevice::Kind;
 
-ModelOptions On(Kind device, uint64_t seed, DeviceCollective* sums = nullptr, size_t bucket_bytes = 200) {
+ModelOptions On(Kind device, uint64_t seed, DeviceCollective* sums = nullptr,
+                size_t bucket_bytes = 200) {
   return {.engine = DenseEngine::kReference,
           .seed = seed,
           .threads = 1,
@@ -59,15 +60,19 @@ void ExpectSame(const Taken& a, const Taken& b) {
   EXPECT_EQ(a.leaves, b.leaves);
 }
 
-StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossNormalizers& global, int64_t step = 9) {
+StatusOr<Taken> TakeStep(TinyModel* tiny, const TinyData& data, const LossNormalizers& global,
+                         int64_t step = 9) {
   tiny->parameters.ZeroGradients();
   const auto scales = RowScales(tiny->config, data.batch, global);
   std::vector<AlignedBuffer<float>> gradients(1);  // what was in it goes
   gradients[0].ResizeZeroed(5);
   Taken taken;
-  PEPNET_ASSIGN_OR_RETURN(taken.losses, tiny->model->TrainStep(tiny->Input(data, &scales, step), 0.5, &gradients));
+  PEPNET_ASSIGN_OR_RETURN(
+      taken.losses, tiny->model->TrainStep(tiny->Input(data, &scales, step), 0.5, &gradients));
   taken.dense.assign(tiny->parameters.gradients().begin(), tiny->parameters.gradients().end());
-  for (const auto& gradient : gradients) taken.leaves.emplace_back(gradient.begin(), gradient.end());
+  for (const auto& gradient : gradients) {
+    taken.leaves.emplace_back(gradient.begin(), gradient.end());
+  }
   return taken;
 }
 
@@ -79,7 +84,8 @@ Taken TakeLocalStep(TinyModel* tiny, const TinyData& data) {
 
 class DeviceModelTest : public testing::TestWithParam<JobConfig (*)()> {};
 INSTANTIATE_TEST_SUITE_P(Configs, DeviceModelTest,
-                         testing::Values(&DropoutConfig, &NormConfig, &SessionConfig, &VariationalConfig));
+                         testing::Values(&DropoutConfig, &NormConfig, &SessionConfig,
+                                         &VariationalConfig));
 
 TEST_P(DeviceModelTest, StepsOnCopiesHaveTheBitsOfStepsInPlace) {
   const JobConfig config = GetParam()();
@@ -110,9 +116,12 @@ TEST_P(DeviceModelTest, EvaluationOnCopiesHasTheBitsOfEvaluationInPlace) {
     const auto b = copied.model->Forward(copied.Input(data, &scales), &b_losses);
     ASSERT_TRUE(a.ok() && b.ok()) << b.status();
     ASSERT_EQ(a->size(), b->size());
-    for (size_t i = 0; i < a->size(); ++i) EXPECT_EQ((*a)[i].values, (*b)[i].values) << (*a)[i].name;
+    for (size_t i = 0; i < a->size(); ++i) {
+      EXPECT_EQ((*a)[i].values, (*b)[i].values) << (*a)[i].name;
+    }
     EXPECT_EQ(a_losses.values, b_losses.values);
-    const std::vector<ModelOutput> c = in_place.model->intermediates(), d = copied.model->intermediates();
+    const std::vector<ModelOutput> c = in_place.model->intermediates(),
+                                   d = copied.model->intermediates();
     ASSERT_EQ(c.size(), d.size());
     for (size_t i = 0; i < c.size(); ++i) EXPECT_EQ(c[i].values, d[i].values) << c[i].name;
   }
@@ -130,13 +139,16 @@ TEST(DeviceModelGradientTest, DenseGradientsAreAddedToWhatTheHostHas) {
   TinyModel copied(TinyConfig(), On(Kind::kHostCopy, 7));
   const TinyData data = RandomData(copied.config, 6, 32);
   const Taken once = TakeLocalStep(&copied, data);
-  const auto scales = RowScales(copied.config, data.batch, LocalLossNormalizers(copied.config, data.batch));
+  const auto scales =
+      RowScales(copied.config, data.batch, LocalLossNormalizers(copied.config, data.batch));
   std::vector<AlignedBuffer<float>> gradients;
   ASSERT_OK(copied.model->TrainStep(copied.Input(data, &scales, 9), 0.5, &gradients));
-  for (size_t i = 0; i < once.dense.size(); ++i) EXPECT_EQ(copied.parameters.gradients()[i], 2 * once.dense[i]);
+  for (size_t i = 0; i < once.dense.size(); ++i) {
+    EXPECT_EQ(copied.parameters.gradients()[i], 2 * once.dense[i]);
+  }
 }
 
-// ---- sums over the workers ------------------------------------------------------------------------------------------
+// ---- sums over the workers ----------------------------------------------------------------------
 
 constexpr int kWorkers = 4;
 
@@ -144,7 +156,8 @@ constexpr int kWorkers = 4;
 struct Slices {
   explicit Slices(const JobConfig& config) {
     const TinyData whole = RandomData(config, 15, 61);
-    for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 6}, {6, 6}, {6, 14}, {14, 15}}) {
+    for (const auto& [begin, end] :
+         std::vector<std::pair<int64_t, int64_t>>{{0, 6}, {6, 6}, {6, 14}, {14, 15}}) {
       slices.push_back(Slice(config, whole, begin, end));
     }
     global = LocalLossNormalizers(config, whole.batch);
@@ -183,7 +196,8 @@ TEST_P(DeviceModelTest, GradientsAreSummedOverTheWorkersInEveryBucketSize) {
       return absl::OkStatus();
     });
     ASSERT_OK(run);
-    const size_t buckets = CutIntoBuckets(DenseParameters(DenseParameterList(config)), bucket_bytes).size();
+    const size_t buckets =
+        CutIntoBuckets(DenseParameters(DenseParameterList(config)), bucket_bytes).size();
     std::vector<std::string> names;
     for (size_t i = 0; i < 2 * buckets; ++i) {
       names.push_back(absl::StrCat("dense gradients, bucket ", i % buckets + 1, " of ", buckets));
@@ -231,7 +245,8 @@ TEST(DeviceSumsTest, RowsOfOneDomainAloneReachEveryBucket) {
     for (int64_t& domain : data.batch.labels[1].integers) domain = 1;
     const Taken taken = TakeLocalStep(&tiny, data);
     EXPECT_EQ(sums->begun().size(), tiny.parameters.specs().size());
-    for (float g : tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.0.linear.weight")))
+    for (float g :
+         tiny.parameters.gradient(tiny.parameters.Find("model._task_tower.0.linear.weight")))
       EXPECT_EQ(g, 0.0f);
   });
 }
@@ -240,7 +255,9 @@ TEST(DeviceSumsTest, AnErrorOfASumEndsTheStepAndNoLaterOneBegins) {
   WithSums([](DeferredSums* sums) {
     TinyModel tiny(TinyConfig(), On(Kind::kHostCopy, 7, sums, 1));
     sums->on_begin = [&](const DeferredSums::Sum& sum) -> Status {
-      if (absl::StrContains(sum.what, "bucket 3 of")) return absl::UnavailableError("the link is down");
+      if (absl::StrContains(sum.what, "bucket 3 of")) {
+        return absl::UnavailableError("the link is down");
+      }
       return absl::OkStatus();
     };
     const TinyData data = RandomData(tiny.config, 8, 3);
@@ -250,7 +267,7 @@ TEST(DeviceSumsTest, AnErrorOfASumEndsTheStepAndNoLaterOneBegins) {
   });
 }
 
-// ---- a GPU ----------------------------------------------------------------------------------------------------------
+// ---- a GPU --------------------------------------------------------------------------------------
 
 class GpuModelTest : public DeviceModelTest {};
 INSTANTIATE_TEST_SUITE_P(gpu, GpuModelTest, testing::Values(&DropoutConfig, &NormConfig));
@@ -264,7 +281,9 @@ TEST_P(GpuModelTest, StepsOnAGpuAreThoseOfTheCpu) {
     const TinyData data = RandomData(config, rows, 62);
     const Taken a = TakeLocalStep(&cpu, data), b = TakeLocalStep(&gpu, data);
     auto near = [](double x, double y) { EXPECT_NEAR(x, y, 1e-6 + 1e-4 * std::abs(y)); };
-    for (size_t i = 0; i < a.losses.values.size(); ++i) near(b.losses.values[i], a.losses.values[i]);
+    for (size_t i = 0; i < a.losses.values.size(); ++i) {
+      near(b.losses.values[i], a.losses.values[i]);
+    }
     for (size_t i = 0; i < a.dense.size(); ++i) near(b.dense[i], a.dense[i]);
     for (size_t f = 0; f < a.leaves.size(); ++f) {
       ASSERT_EQ(a.leaves[f].size(), b.leaves[f].size());

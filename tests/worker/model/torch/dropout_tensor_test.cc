@@ -18,7 +18,8 @@ std::vector<float> Values(const at::Tensor& mask) {
 // Tensor operations on the CPU stand for those on a GPU: integer arithmetic is the same everywhere.
 TEST(DropoutTensorTest, TheMaskMadeOnADeviceIsTheHostsBitForBit) {
   const int64_t far = (int64_t{1} << 32) - 2;  // rows on both sides of 2^32
-  for (const DropoutRows& rows : {DropoutRows{0, 9, 5}, {far, 5, 64}, {123, 40, 1}, {7, 1, 515}, {0, 0, 3}}) {
+  for (const DropoutRows& rows :
+       {DropoutRows{0, 9, 5}, {far, 5, 64}, {123, 40, 1}, {7, 1, 515}, {0, 0, 3}}) {
     for (const double ratio : {0.1, 0.3, 0.5, 1.0}) {
       for (const uint64_t key : {DropoutKey(11, 2, 7), ~uint64_t{0}, uint64_t{0}}) {
         const at::Tensor mask = DropoutMaskOnDevice(key, ratio, rows, at::kCPU);

@@ -22,14 +22,15 @@ std::vector<double> RandomGram(uint64_t key, size_t count) {
   for (size_t i = 0; i < gradients.size(); ++i) gradients[i] = 2 * Uniform(key, i) - 1;
   for (size_t k = 0; k < count; ++k) {
     for (size_t j = 0; j < count; ++j) {
-      gram[k * count + j] = std::inner_product(&gradients[5 * k], &gradients[5 * k] + 5, &gradients[5 * j], 0.0);
+      gram[k * count + j] =
+          std::inner_product(&gradients[5 * k], &gradients[5 * k] + 5, &gradients[5 * j], 0.0);
     }
   }
   return gram;
 }
 
-// With two losses and no least weight the answer is the point of the line between the gradients that is nearest to 0:
-// the first one's weight is (g2 - g1) g2 / |g1 - g2|^2, cut to [0, 1].
+// With two losses and no least weight the answer is the point of the line between the gradients
+// that is nearest to 0: the first one's weight is (g2 - g1) g2 / |g1 - g2|^2, cut to [0, 1].
 TEST(ParetoWeightsTest, TwoLossesMeetAtTheShortestSum) {
   for (uint64_t key = 1; key <= 20; ++key) {
     const std::vector<double> a = RandomGram(key, 2);

@@ -1,5 +1,6 @@
-// The torch engine computes losses and activations without a libtorch expression from formulas, which are
-// measured here on those that have one: the fused engine's formulas against libtorch's, values and gradients.
+// The torch engine computes losses and activations without a libtorch expression from formulas,
+// which are measured here on those that have one: the fused engine's formulas against libtorch's,
+// values and gradients.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <gtest/gtest.h>
@@ -34,8 +35,12 @@ TEST(RowFormulaTest, EveryLossIsLibtorchsInValueAndGradient) {
     LabelTensors labels;
     labels.integers.push_back(at::arange(kRows, at::kLong).remainder(HasClasses(type) ? 3 : 2));
     labels.values.push_back(labels.integers[0].to(at::kFloat));
-    const at::Tensor z =
-        at::arange(kRows * tower.num_class, at::kFloat).mul(0.7).sub(3).sin().mul(4).view({kRows, tower.num_class});
+    const at::Tensor z = at::arange(kRows * tower.num_class, at::kFloat)
+                             .mul(0.7)
+                             .sub(3)
+                             .sin()
+                             .mul(4)
+                             .view({kRows, tower.num_class});
     const at::Tensor weights = at::arange(kRows, at::kFloat).add(0.5);
 
     at::Tensor ours = z.clone().set_requires_grad(true), theirs = z.clone().set_requires_grad(true);

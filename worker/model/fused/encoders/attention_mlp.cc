@@ -25,7 +25,8 @@ const float* ValueAt(const AttentionMlp::Call& call, int64_t place) {
 
 }  // namespace
 
-AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels, const DenseParameters& parameters)
+AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels,
+                           const DenseParameters& parameters)
     : channels_(channels),
       query_column_(input == Input::kWithDifference ? 0 : 2 * channels),
       own_column_(input == Input::kWithDifference ? channels : 0),
@@ -47,13 +48,17 @@ AttentionMlp::AttentionMlp(const Encoder& encoder, Input input, int64_t channels
 
 // Few hidden units make long tiles and many make short ones; below 64 positions a product is not
 // worth its call.
-int64_t AttentionMlp::tile_positions() const { return std::clamp<int64_t>(kTileFloats / tile_floats_, 64, 1024); }
+int64_t AttentionMlp::tile_positions() const {
+  return std::clamp<int64_t>(kTileFloats / tile_floats_, 64, 1024);
+}
 
 // ---- one layer ----------------------------------------------------------------------------------
 
-AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index, const RowTile& tile) const {
+AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index,
+                                                 const RowTile& tile) const {
   const FusedMlpLayer& layer = layers_[index];
-  const int64_t width = layer.linear.out, size = call.kept_positions * width, first = tile.first_position * width;
+  const int64_t width = layer.linear.out, size = call.kept_positions * width,
+                first = tile.first_position * width;
   const size_t number = kLayerArray + index * kArraysOfLayer;
   // Kept arrays of all tiles lie side by side, each tile at its own place; where nothing is kept,
   // every tile begins at 0.
@@ -64,7 +69,8 @@ AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index,
     if (call.gradients == nullptr) return at;
     // Two scratch arrays take turns: the gradient of layer i is read while that of layer i - 1 is
     // written.
-    at.gradient = call.scratch->Get(index % 2 == 0 ? kEvenGradient : kOddGradient, tile.positions * width);
+    at.gradient =
+        call.scratch->Get(index % 2 == 0 ? kEvenGradient : kOddGradient, tile.positions * width);
     at.out_gradient = at.gradient;
     return at;
   }
@@ -79,9 +85,11 @@ AttentionMlp::LayerArrays AttentionMlp::ArraysOf(const Call& call, size_t index,
   return at;
 }
 
-AttentionMlp::LayerArrays AttentionMlp::From(const LayerArrays& at, int64_t position, int64_t width) {
+AttentionMlp::LayerArrays AttentionMlp::From(const LayerArrays& at, int64_t position,
+                                             int64_t width) {
   LayerArrays from = at;
-  for (float** array : {&from.linear, &from.normalised, &from.out, &from.out_gradient, &from.gradient}) {
+  for (float** array :
+       {&from.linear, &from.normalised, &from.out, &from.out_gradient, &from.gradient}) {
     if (*array != nullptr) *array += position * width;
   }
   if (from.deviation != nullptr) from.deviation += position;
@@ -94,7 +102,8 @@ Activated AttentionMlp::ActivatedOf(const Call& call, const FusedMlpLayer& layer
   Activated activated;
   activated.rows = positions;
   activated.width = layer.linear.out;
-  activated.activation = {function.kind, function.weight >= 0 ? call.values[function.weight] : function.parameter,
+  activated.activation = {function.kind,
+                          function.weight >= 0 ? call.values[function.weight] : function.parameter,
                           function.parameter2};
   activated.u = at.normalised != nullptr ? at.normalised : at.linear;
   activated.out = at.out;
@@ -113,17 +122,21 @@ void AttentionMlp::Activate(const Call& call, const FusedMlpLayer& layer, int64_
 
 void AttentionMlp::ActivateBackward(const Call& call, const FusedMlpLayer& layer, int64_t positions,
                                     float* bias_gradient, const LayerArrays& at) const {
-  if (InPlace(layer)) return ReluBackward(positions, layer.linear.out, at.linear, at.gradient, bias_gradient);
+  if (InPlace(layer)) {
+    return ReluBackward(positions, layer.linear.out, at.linear, at.gradient, bias_gradient);
+  }
   const bool norm = at.normalised != nullptr;
-  ActivatedBackward(ActivatedOf(call, layer, positions, at), at.out_gradient, norm ? nullptr : bias_gradient,
-                    GradientAt(call, layer.activation.weight));
+  ActivatedBackward(ActivatedOf(call, layer, positions, at), at.out_gradient,
+                    norm ? nullptr : bias_gradient, GradientAt(call, layer.activation.weight));
   if (!norm) return;
-  LayerNormBackward(positions, layer.linear.out, ValueAt(call, layer.norm_weight), at.deviation, at.normalised,
-                    at.linear, bias_gradient, GradientAt(call, layer.norm_weight), GradientAt(call, layer.norm_bias));
+  LayerNormBackward(positions, layer.linear.out, ValueAt(call, layer.norm_weight), at.deviation,
+                    at.normalised, at.linear, bias_gradient, GradientAt(call, layer.norm_weight),
+                    GradientAt(call, layer.norm_bias));
 }
 
 // The mask of a row: element e of position i is element i * width + e of the global row.
-void AttentionMlp::Drop(const Call& call, const FusedMlpLayer& layer, const RowTile& tile, float* x) const {
+void AttentionMlp::Drop(const Call& call, const FusedMlpLayer& layer, const RowTile& tile,
+                        float* x) const {
   if (!call.pass.train || layer.dropout.ratio <= 0) return;
   // Forward and backward draw the same mask: it is a function of the row and the element, so it is
   // never kept.
@@ -169,7 +182,8 @@ void AttentionMlp::Finish(const Call& call) const {
   float* const gradient = call.gradients + layers_[0].linear.weight;
   for (int64_t j = 0; j < width; ++j) {
     for (int64_t c = 0; c < channels_; ++c) {
-      const float own = call.own_gradient[c * width + j], query = call.query_gradient[c * width + j];
+      const float own = call.own_gradient[c * width + j],
+                  query = call.query_gradient[c * width + j];
       float* const to = gradient + j * in + c;
       to[own_column_] += own;
       to[product_column_] += call.product_gradient[c * width + j];
@@ -189,7 +203,8 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
   if (layer.linear.bias >= 0) AddBias(tile.rows, width, ValueAt(call, layer.linear.bias), term);
 
   float* const joined = call.scratch->Get(kJoined, channels_ * width);
-  float* const packed = call.scratch->Get(kPacked, (tile.positions - tile.long_positions) * 2 * channels_);
+  float* const packed =
+      call.scratch->Get(kPacked, (tile.positions - tile.long_positions) * 2 * channels_);
   // Long rows stand first in the tile, so the packed short ones are one range after them.
   ForEachRow(tile, [&](const TileRow& row) {
     const int64_t b = row.row - tile.first_row;
@@ -202,24 +217,27 @@ void AttentionMlp::FirstLayer(const Call& call, const RowTile& tile, const Layer
                              packed + (row.start - tile.long_positions) * 2 * channels_);
     }
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
-    GemmNN(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 1, {here.linear, width});
+    GemmNN(row.length, width, channels_, {row.sequence, channels_}, {joined, width}, 1,
+           {here.linear, width});
     Activate(call, layer, row.length, here);
   });
   const LayerArrays rest = From(at, tile.long_positions, width);
   // All short rows share one product [positions, 2 C] x [2 C, h] instead of many small ones.
   const int64_t short_positions = tile.positions - tile.long_positions;
-  GemmNN(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1, {rest.linear, width});
+  GemmNN(short_positions, width, 2 * channels_, {packed, 2 * channels_}, {call.own, width}, 1,
+         {rest.linear, width});
   if (short_positions > 0) Activate(call, layer, short_positions, rest);
 }
 
-void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, const LayerArrays& at, float* d_sequence,
-                                      float* d_query) const {
+void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, const LayerArrays& at,
+                                      float* d_sequence, float* d_query) const {
   const FusedMlpLayer& layer = layers_[0];
   const int64_t width = layer.linear.out, size = channels_ * width;
   const float* const query = tile.block->query + tile.first_row * channels_;
   float* const query_gradient = d_query == nullptr ? nullptr : d_query + tile.first_row * channels_;
   auto gradient_of = [&](const TileRow& row) {
-    return query_gradient == nullptr ? nullptr : query_gradient + (row.row - tile.first_row) * channels_;
+    return query_gradient == nullptr ? nullptr
+                                     : query_gradient + (row.row - tile.first_row) * channels_;
   };
   // The gradient of the query's term is the sum of d over the row's positions, and so is the
   // bias's: the activation's backward leaves it in `term`.
@@ -230,7 +248,8 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
   float* const packed = call.scratch->Get(kPacked, short_positions * 2 * channels_);
   ForEachRow(tile, [&](const TileRow& row) {
     const float* const q = query + (row.row - tile.first_row) * channels_;
-    ActivateBackward(call, layer, row.length, term + (row.row - tile.first_row) * width, From(at, row.start, width));
+    ActivateBackward(call, layer, row.length, term + (row.row - tile.first_row) * width,
+                     From(at, row.start, width));
     if (row.length < kLongRow) {
       return PackWithProduct(row.length, channels_, row.sequence, q,
                              packed + (row.start - tile.long_positions) * 2 * channels_);
@@ -240,10 +259,11 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
     // JoinedWeightBackward() takes dJ apart.
     const ConstMatrix d(at.gradient + row.start * width, width);
     JoinedWeight(channels_, width, call.own, call.product, q, joined);
-    GemmNT(row.length, channels_, width, d, {joined, width}, 1, {d_sequence + row.source, channels_});
+    GemmNT(row.length, channels_, width, d, {joined, width}, 1,
+           {d_sequence + row.source, channels_});
     GemmTN(channels_, width, row.length, {row.sequence, channels_}, d, 0, {joined_gradient, width});
-    JoinedWeightBackward(channels_, width, joined_gradient, call.product, q, call.own_gradient, call.product_gradient,
-                         gradient_of(row));
+    JoinedWeightBackward(channels_, width, joined_gradient, call.product, q, call.own_gradient,
+                         call.product_gradient, gradient_of(row));
   });
   if (short_positions > 0) {
     // For the short rows `packed` is read for the weights' gradient first, and then holds its own
@@ -254,15 +274,20 @@ void AttentionMlp::FirstLayerBackward(const Call& call, const RowTile& tile, con
     GemmNT(short_positions, 2 * channels_, width, d, {call.own, width}, 0, in);
     ForEachRow(tile, [&](const TileRow& row) {
       if (row.length >= kLongRow) return;
-      PackWithProductBackward(row.length, channels_, row.sequence, query + (row.row - tile.first_row) * channels_,
-                              packed + (row.start - tile.long_positions) * 2 * channels_, d_sequence + row.source,
-                              gradient_of(row));
+      PackWithProductBackward(row.length, channels_, row.sequence,
+                              query + (row.row - tile.first_row) * channels_,
+                              packed + (row.start - tile.long_positions) * 2 * channels_,
+                              d_sequence + row.source, gradient_of(row));
     });
   }
-  if (layer.linear.bias >= 0) AddColumnSums(tile.rows, width, term, GradientAt(call, layer.linear.bias));
-  GemmTN(channels_, width, tile.rows, {query, channels_}, {term, width}, 1, {call.query_gradient, width});
+  if (layer.linear.bias >= 0) {
+    AddColumnSums(tile.rows, width, term, GradientAt(call, layer.linear.bias));
+  }
+  GemmTN(channels_, width, tile.rows, {query, channels_}, {term, width}, 1,
+         {call.query_gradient, width});
   if (query_gradient == nullptr) return;
-  GemmNT(tile.rows, channels_, width, {term, width}, {call.query, width}, 1, {query_gradient, channels_});
+  GemmNT(tile.rows, channels_, width, {term, width}, {call.query, width}, 1,
+         {query_gradient, channels_});
 }
 
 // ---- all layers ---------------------------------------------------------------------------------
@@ -277,9 +302,11 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
     const ConstMatrix in(at.out, linear.in);
     at = ArraysOf(call, i, tile);
     // The bias is there before the product, which adds to it: this saves a pass.
-    if (linear.bias >= 0) FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
+    if (linear.bias >= 0) {
+      FillRows(tile.positions, linear.out, call.values + linear.bias, at.linear);
+    }
     GemmNT(tile.positions, linear.out, linear.in, in, {call.values + linear.weight, linear.in},
-                        linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
+           linear.bias >= 0 ? 1 : 0, {at.linear, linear.out});
     Activate(call, layer, tile.positions, at);
     Drop(call, layer, tile, at.out);
   }
@@ -288,8 +315,8 @@ void AttentionMlp::Forward(const Call& call, const RowTile& tile, float* scores)
   for (int64_t i = 0; i < tile.positions; ++i) scores[i] += bias;
 }
 
-void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* d_scores, float* d_sequence,
-                            float* d_query) const {
+void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* d_scores,
+                            float* d_sequence, float* d_query) const {
   if (tile.positions == 0) return;
   LayerArrays at = ArraysOf(call, layers_.size() - 1, tile);
   // The last linear layer has one output: dw += sum of dz_i x_i and dx_i = dz_i w.
@@ -304,14 +331,16 @@ void AttentionMlp::Backward(const Call& call, const RowTile& tile, const float* 
     // From here on `at` is the layer below: its output is this layer's input.
     at = ArraysOf(call, i - 1, tile);
     GemmTN(linear.out, linear.in, tile.positions, d, {at.out, linear.in}, 1,
-                      {call.gradients + linear.weight, linear.in});
+           {call.gradients + linear.weight, linear.in});
     GemmNN(tile.positions, linear.in, linear.out, d, {call.values + linear.weight, linear.in}, 0,
-            {at.out_gradient, linear.in});
+           {at.out_gradient, linear.in});
   }
   Drop(call, layers_[0], tile, at.out_gradient);
   FirstLayerBackward(call, tile, at, d_sequence, d_query);
 }
 
-void AttentionMlp::AddBiasGradient(const Call& call, float gradient) const { call.gradients[linear_.bias] += gradient; }
+void AttentionMlp::AddBiasGradient(const Call& call, float gradient) const {
+  call.gradients[linear_.bias] += gradient;
+}
 
 }  // namespace pepnet

@@ -23,11 +23,13 @@ class ScoredEncoder : public SequenceEncoder {
       : channels_(channels), limit_(limit), mlp_(encoder, input, channels, parameters) {}
 
   size_t SavedBytes(int64_t positions) const override {
-    return static_cast<size_t>(MostPacked(positions, mlp_.tile_positions()) * (mlp_.kept_floats() + 1)) * sizeof(float);
+    return static_cast<size_t>(MostPacked(positions, mlp_.tile_positions()) *
+                               (mlp_.kept_floats() + 1)) *
+           sizeof(float);
   }
 
-  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out, int64_t out_stride,
-               Saved* saved) const override {
+  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out,
+               int64_t out_stride, Saved* saved) const override {
     // Rows without positions are not visited below, and their output is zero.
     for (int64_t b = 0; b < block.rows; ++b) {
       std::fill_n(out + b * out_stride, width(), 0.0f);
@@ -45,9 +47,9 @@ class ScoredEncoder : public SequenceEncoder {
     });
   }
 
-  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass, const float* d_out,
-                int64_t d_out_stride, Saved* saved, float* d_sequence, float* d_query,
-                float* gradients) const override {
+  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass,
+                const float* d_out, int64_t d_out_stride, Saved* saved, float* d_sequence,
+                float* d_query, float* gradients) const override {
     EncoderBuffers own;
     AttentionMlp::Call call = StartCall(values, block, pass, saved, &own, gradients);
     ForEachTile(block, limit_, mlp_.tile_positions(), [&](RowTile tile) {
@@ -57,12 +59,13 @@ class ScoredEncoder : public SequenceEncoder {
       // bits, because tiles are cut in the same way.
       if (saved == nullptr) {
         mlp_.Forward(call, tile, scores);
-        ForEachRow(tile, [&](const TileRow& row) { Weigh(values, row.length, scores + row.start); });
+        ForEachRow(tile,
+                   [&](const TileRow& row) { Weigh(values, row.length, scores + row.start); });
       }
       float* const d_scores = call.scratch->Get(kScoreGradient, tile.positions);
       ForEachRow(tile, [&](const TileRow& row) {
-        RowBackward(values, row, scores + row.start, d_out + row.row * d_out_stride, d_scores + row.start,
-                    d_sequence + row.source, gradients);
+        RowBackward(values, row, scores + row.start, d_out + row.row * d_out_stride,
+                    d_scores + row.start, d_sequence + row.source, gradients);
       });
       AddBiasGradient(call, tile.positions, d_scores);
       mlp_.Backward(call, tile, d_scores, d_sequence, d_query);
@@ -74,19 +77,23 @@ class ScoredEncoder : public SequenceEncoder {
   // Scores become what is kept of them.
   virtual void Weigh(const float* values, int64_t length, float* scores) const = 0;
   // out is zero. weights: what Weigh left.
-  virtual void RowForward(const float* values, const TileRow& row, const float* weights, float* out) const = 0;
+  virtual void RowForward(const float* values, const TileRow& row, const float* weights,
+                          float* out) const = 0;
   // Adds to d_row, the gradient of the row's positions; d_scores is overwritten by the gradient of
   // the scores.
-  virtual void RowBackward(const float* values, const TileRow& row, const float* weights, const float* d_out,
-                           float* d_scores, float* d_row, float* gradients) const = 0;
-  virtual void AddBiasGradient(const AttentionMlp::Call& call, int64_t positions, const float* d_scores) const = 0;
+  virtual void RowBackward(const float* values, const TileRow& row, const float* weights,
+                           const float* d_out, float* d_scores, float* d_row,
+                           float* gradients) const = 0;
+  virtual void AddBiasGradient(const AttentionMlp::Call& call, int64_t positions,
+                               const float* d_scores) const = 0;
 
   const int64_t channels_, limit_;
   const AttentionMlp mlp_;
 
  private:
-  AttentionMlp::Call StartCall(const float* values, const SequenceBlock& block, const EncoderPass& pass, Saved* saved,
-                               EncoderBuffers* own, float* gradients) const {
+  AttentionMlp::Call StartCall(const float* values, const SequenceBlock& block,
+                               const EncoderPass& pass, Saved* saved, EncoderBuffers* own,
+                               float* gradients) const {
     CheckOrDie(block.query != nullptr, "an encoder with an attention MLP, without a query");
     const PackedSize size = PackedSizeOf(block, limit_, mlp_.tile_positions());
     AttentionMlp::Call call;
@@ -111,19 +118,23 @@ class ScoredEncoder : public SequenceEncoder {
 class DinEncoder final : public ScoredEncoder {
  public:
   DinEncoder(const Encoder& encoder, int64_t channels, const DenseParameters& parameters)
-      : ScoredEncoder(encoder, AttentionMlp::Input::kWithDifference, PositionLimit(encoder), channels, parameters) {}
+      : ScoredEncoder(encoder, AttentionMlp::Input::kWithDifference, PositionLimit(encoder),
+                      channels, parameters) {}
 
   int64_t width() const override { return channels_; }
 
  private:
-  void Weigh(const float*, int64_t length, float* scores) const override { Softmax(length, scores); }
+  void Weigh(const float*, int64_t length, float* scores) const override {
+    Softmax(length, scores);
+  }
 
-  void RowForward(const float*, const TileRow& row, const float* weights, float* out) const override {
+  void RowForward(const float*, const TileRow& row, const float* weights,
+                  float* out) const override {
     WeightedSum(row.length, channels_, weights, row.sequence, out);
   }
 
-  void RowBackward(const float*, const TileRow& row, const float* weights, const float* d_out, float* d_scores,
-                   float* d_row, float*) const override {
+  void RowBackward(const float*, const TileRow& row, const float* weights, const float* d_out,
+                   float* d_scores, float* d_row, float*) const override {
     // With w = softmax(z) and out = sum of w_i s_i:
     //   dw_i = d_out . s_i      dz = w (dw - w . dw)      ds_i = w_i d_out
     // The gradient of s_i through z_i follows from the MLP.
@@ -140,25 +151,26 @@ class MultiWindowDin final : public ScoredEncoder {
  public:
   MultiWindowDin(const Encoder& encoder, int64_t channels, const DenseParameters& parameters)
       : ScoredEncoder(encoder, AttentionMlp::Input::kWithoutDifference,
-                      std::accumulate(encoder.windows.begin(), encoder.windows.end(), int64_t{0}), channels,
-                      parameters),
+                      std::accumulate(encoder.windows.begin(), encoder.windows.end(), int64_t{0}),
+                      channels, parameters),
         windows_(encoder.windows),
         slope_(LayerPlacer(&parameters).Required(encoder.module + ".active.weight")) {}
 
   int64_t width() const override { return (static_cast<int64_t>(windows_.size()) + 1) * channels_; }
 
-  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out, int64_t out_stride,
-               Saved* saved) const override {
+  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out,
+               int64_t out_stride, Saved* saved) const override {
     ScoredEncoder::Forward(values, block, pass, out, out_stride, saved);
     for (int64_t b = 0; b < block.rows; ++b) {
       std::copy_n(block.query + b * channels_, channels_, out + b * out_stride + QueryColumn());
     }
   }
 
-  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass, const float* d_out,
-                int64_t d_out_stride, Saved* saved, float* d_sequence, float* d_query,
-                float* gradients) const override {
-    ScoredEncoder::Backward(values, block, pass, d_out, d_out_stride, saved, d_sequence, d_query, gradients);
+  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass,
+                const float* d_out, int64_t d_out_stride, Saved* saved, float* d_sequence,
+                float* d_query, float* gradients) const override {
+    ScoredEncoder::Backward(values, block, pass, d_out, d_out_stride, saved, d_sequence, d_query,
+                            gradients);
     if (d_query == nullptr) return;
     for (int64_t b = 0; b < block.rows; ++b) {
       AddTo(channels_, d_out + b * d_out_stride + QueryColumn(), d_query + b * channels_);
@@ -185,25 +197,27 @@ class MultiWindowDin final : public ScoredEncoder {
   // The scores themselves are kept: PReLU's gradient needs them.
   void Weigh(const float*, int64_t, float*) const override {}
 
-  void RowForward(const float* values, const TileRow& row, const float* scores, float* out) const override {
+  void RowForward(const float* values, const TileRow& row, const float* scores,
+                  float* out) const override {
     ForEachWindow(row.length, [&](int64_t window, int64_t first, int64_t count) {
-      PreluWeightedMean(count, channels_, values[slope_], scores + first, row.sequence + first * channels_,
-                        out + window * channels_);
+      PreluWeightedMean(count, channels_, values[slope_], scores + first,
+                        row.sequence + first * channels_, out + window * channels_);
     });
   }
 
-  void RowBackward(const float* values, const TileRow& row, const float* scores, const float* d_out, float* d_scores,
-                   float* d_row, float* gradients) const override {
+  void RowBackward(const float* values, const TileRow& row, const float* scores, const float* d_out,
+                   float* d_scores, float* d_row, float* gradients) const override {
     float slope_gradient = 0;
     ForEachWindow(row.length, [&](int64_t window, int64_t first, int64_t count) {
-      slope_gradient +=
-          PreluWeightedMeanBackward(count, channels_, values[slope_], scores + first, row.sequence + first * channels_,
-                                    d_out + window * channels_, d_scores + first, d_row + first * channels_);
+      slope_gradient += PreluWeightedMeanBackward(
+          count, channels_, values[slope_], scores + first, row.sequence + first * channels_,
+          d_out + window * channels_, d_scores + first, d_row + first * channels_);
     });
     gradients[slope_] += slope_gradient;
   }
 
-  void AddBiasGradient(const AttentionMlp::Call& call, int64_t positions, const float* d_scores) const override {
+  void AddBiasGradient(const AttentionMlp::Call& call, int64_t positions,
+                       const float* d_scores) const override {
     mlp_.AddBiasGradient(call, Sum(positions, d_scores));
   }
 
@@ -215,7 +229,9 @@ class MultiWindowDin final : public ScoredEncoder {
 
 std::unique_ptr<SequenceEncoder> MakeDinEncoder(const Encoder& encoder, int64_t channels,
                                                 const DenseParameters& parameters) {
-  if (encoder.kind == EncoderKind::kDin) return std::make_unique<DinEncoder>(encoder, channels, parameters);
+  if (encoder.kind == EncoderKind::kDin) {
+    return std::make_unique<DinEncoder>(encoder, channels, parameters);
+  }
   return std::make_unique<MultiWindowDin>(encoder, channels, parameters);
 }
 

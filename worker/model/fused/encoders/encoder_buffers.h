@@ -1,5 +1,5 @@
-// EncoderBuffers: numbered arrays of floats that grow to the largest size asked for and are kept, so that no step
-// allocates. What lies in which is the business of the encoder that uses them.
+// EncoderBuffers: numbered arrays of floats that grow to the largest size asked for and are kept,
+// so that no step allocates. What lies in which is the business of the encoder that uses them.
 //
 // Threads:   one at a time.
 #pragma once
@@ -15,8 +15,9 @@ namespace pepnet {
 
 class EncoderBuffers {
  public:
-  // Array `number` with room for `size` floats. A call that asks for no more than an earlier one leaves its contents as
-  // they are; one that asks for more leaves them undefined, and ends the pointers to them.
+  // Array `number` with room for `size` floats. A call that asks for no more than an earlier one
+  // leaves its contents as they are; one that asks for more leaves them undefined, and ends the
+  // pointers to them.
   float* Get(size_t number, int64_t size) {
     if (arrays_.size() <= number) arrays_.resize(number + 1);
     return Sized(&arrays_[number], size);

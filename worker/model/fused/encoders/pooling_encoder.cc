@@ -15,8 +15,8 @@ class PoolingEncoder final : public SequenceEncoder {
   int64_t width() const override { return channels_; }
   size_t SavedBytes(int64_t) const override { return 0; }
 
-  void Forward(const float*, const SequenceBlock& block, const EncoderPass&, float* out, int64_t out_stride,
-               Saved*) const override {
+  void Forward(const float*, const SequenceBlock& block, const EncoderPass&, float* out,
+               int64_t out_stride, Saved*) const override {
     // An empty row is a sum of nothing: ScaledSum() still writes its zeros.
     for (int64_t b = 0; b < block.rows; ++b) {
       const int64_t length = RowLength(block, b, limit_);
@@ -25,8 +25,8 @@ class PoolingEncoder final : public SequenceEncoder {
     }
   }
 
-  void Backward(const float*, const SequenceBlock& block, const EncoderPass&, const float* d_out, int64_t d_out_stride,
-                Saved*, float* d_sequence, float*, float*) const override {
+  void Backward(const float*, const SequenceBlock& block, const EncoderPass&, const float* d_out,
+                int64_t d_out_stride, Saved*, float* d_sequence, float*, float*) const override {
     for (int64_t b = 0; b < block.rows; ++b) {
       const int64_t length = RowLength(block, b, limit_);
       AddScaledToEach(length, channels_, FactorOf(length), d_out + b * d_out_stride,

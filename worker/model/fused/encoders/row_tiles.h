@@ -1,5 +1,6 @@
-// The rows of a block in tiles: consecutive rows whose positions together fit into a cache, with the arrays that belong
-// to a position packed, whether or not the rows use all of their sequence. Internal to this folder.
+// The rows of a block in tiles: consecutive rows whose positions together fit into a cache, with
+// the arrays that belong to a position packed, whether or not the rows use all of their sequence.
+// Internal to this folder.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +11,8 @@
 
 namespace pepnet {
 
-// Rows of at least so many positions multiply their own joined weight (row_kernels.h). Below, building it costs more
-// than the half of the product that it saves.
+// Rows of at least so many positions multiply their own joined weight (row_kernels.h). Below,
+// building it costs more than the half of the product that it saves.
 inline constexpr int64_t kLongRow = 12;
 
 // Encoder::max_length as RowLength() wants it.
@@ -28,8 +29,9 @@ struct RowTile {
   const SequenceBlock* block = nullptr;
   int64_t limit = 0;  // as RowLength() wants it
   int64_t first_row = 0, rows = 0;
-  int64_t first_position = 0, positions = 0;  // within the block's packed arrays, where a tile begins on a cache line
-  int64_t long_positions = 0;                 // of long rows: these stand first in the tile
+  // Within the block's packed arrays, where a tile begins on a cache line.
+  int64_t first_position = 0, positions = 0;
+  int64_t long_positions = 0;  // of long rows: these stand first in the tile
 };
 
 // One row that is not empty.
@@ -40,7 +42,8 @@ struct TileRow {
   const float* sequence = nullptr;  // [length, C]
 };
 
-// Calls body(TileRow) for each row of the tile that is not empty, in the order of the packed arrays.
+// Calls body(TileRow) for each row of the tile that is not empty, in the order of the packed
+// arrays.
 template <typename Body>
 void ForEachRow(const RowTile& tile, const Body& body) {
   int64_t start = 0;
@@ -55,11 +58,12 @@ void ForEachRow(const RowTile& tile, const Body& body) {
   }
 }
 
-// Matrix products may round differently on another alignment, and a tile must give the same bits wherever it lies: 16
-// positions of any width are a whole number of cache lines.
+// Matrix products may round differently on another alignment, and a tile must give the same bits
+// wherever it lies: 16 positions of any width are a whole number of cache lines.
 inline int64_t RoundedPositions(int64_t positions) { return (positions + 15) / 16 * 16; }
 
-// Calls body(RowTile) for tiles of at most `most` positions each, or of one row. All rows are in one, empty ones too.
+// Calls body(RowTile) for tiles of at most `most` positions each, or of one row. All rows are in
+// one, empty ones too.
 template <typename Body>
 void ForEachTile(const SequenceBlock& block, int64_t limit, int64_t most, const Body& body) {
   RowTile tile;
@@ -92,7 +96,10 @@ inline PackedSize PackedSizeOf(const SequenceBlock& block, int64_t limit, int64_
   });
   return size;
 }
-// The most that PackedSize::block is for a block of `positions`: two consecutive tiles hold more than `most`.
-inline int64_t MostPacked(int64_t positions, int64_t most) { return positions + 15 * (2 * positions / most + 1); }
+// The most that PackedSize::block is for a block of `positions`: two consecutive tiles hold more
+// than `most`.
+inline int64_t MostPacked(int64_t positions, int64_t most) {
+  return positions + 15 * (2 * positions / most + 1);
+}
 
 }  // namespace pepnet

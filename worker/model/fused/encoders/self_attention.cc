@@ -57,10 +57,11 @@ class SelfAttention final : public SequenceEncoder {
 
   int64_t width() const override { return width_; }
   size_t SavedBytes(int64_t) const override { return 0; }
-  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out, int64_t out_stride,
-               Saved* saved) const override;
-  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass, const float* d_out,
-                int64_t d_out_stride, Saved* saved, float* d_sequence, float* d_query, float* gradients) const override;
+  void Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out,
+               int64_t out_stride, Saved* saved) const override;
+  void Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass,
+                const float* d_out, int64_t d_out_stride, Saved* saved, float* d_sequence,
+                float* d_query, float* gradients) const override;
 
  private:
   // The composed weights, or their gradients. [E, C] or [E] each, but left [H r, C] and left_shift
@@ -80,13 +81,16 @@ class SelfAttention final : public SequenceEncoder {
 
   bool HasRight() const { return rank_ != channels_; }
   Composed Carve(float* arrays) const;
-  int64_t ComposedFloats() const { return 3 * width_ * channels_ + 2 * width_ + heads_ * rank_ * (channels_ + 1); }
+  int64_t ComposedFloats() const {
+    return 3 * width_ * channels_ + 2 * width_ + heads_ * rank_ * (channels_ + 1);
+  }
   void Compose(Call* call) const;
   void ComposeBackward(const Call& call) const;
   // weight [E, C] and shift [E] (null: none) of part `index` of in_proj behind `linear`.
-  void ComposePart(const Call& call, int64_t index, const FusedLinear& linear, float* weight, float* shift) const;
-  void ComposePartBackward(const Call& call, int64_t index, const FusedLinear& linear, const float* weight,
-                           const float* shift) const;
+  void ComposePart(const Call& call, int64_t index, const FusedLinear& linear, float* weight,
+                   float* shift) const;
+  void ComposePartBackward(const Call& call, int64_t index, const FusedLinear& linear,
+                           const float* weight, const float* shift) const;
 
   // left [n, H r] and right [n, stride], of one row.
   struct Factors {
@@ -96,14 +100,16 @@ class SelfAttention final : public SequenceEncoder {
   };
   Factors FactorsOf(const Call& call, const TileRow& row) const;
   // The head's weights [n, n] before dropout. mask: gets the dropout mask; null without dropout.
-  float* WeightsOf(const Call& call, const TileRow& row, const Factors& factors, int64_t head, float** mask) const;
+  float* WeightsOf(const Call& call, const TileRow& row, const Factors& factors, int64_t head,
+                   float** mask) const;
   // columns[h, j] = w_hj;  mixed [H, C] and sums [H], weight_h, follow.
-  void Mix(const Call& call, const TileRow& row, const Factors& factors, float* columns, float* mixed,
-           float* sums) const;
-  void MixBackward(const Call& call, const TileRow& row, const float* d_mixed, const float* d_sums, float* mixed,
-                   float* sums, float* d_sequence) const;
+  void Mix(const Call& call, const TileRow& row, const Factors& factors, float* columns,
+           float* mixed, float* sums) const;
+  void MixBackward(const Call& call, const TileRow& row, const float* d_mixed, const float* d_sums,
+                   float* mixed, float* sums, float* d_sequence) const;
   // context [rows, E] of a tile from mixed [rows, H, C] and sums [rows, H].
-  void Contexts(const Call& call, int64_t rows, const float* mixed, const float* sums, float* context) const;
+  void Contexts(const Call& call, int64_t rows, const float* mixed, const float* sums,
+                float* context) const;
 
   // 1 / L of a row that is not empty, and n / L, 0 of an empty row. L counts positions beyond the
   // limit too.
@@ -123,7 +129,8 @@ class SelfAttention final : public SequenceEncoder {
   int64_t in_weight_, in_bias_;
 };
 
-SelfAttention::SelfAttention(const Encoder& encoder, int64_t channels, const DenseParameters& parameters)
+SelfAttention::SelfAttention(const Encoder& encoder, int64_t channels,
+                             const DenseParameters& parameters)
     : channels_(channels),
       limit_(PositionLimit(encoder)),
       width_(encoder.attention_width),
@@ -142,7 +149,8 @@ SelfAttention::SelfAttention(const Encoder& encoder, int64_t channels, const Den
   in_bias_ = place.Required(attention + "in_proj_bias");
   out_ = place.Linear(attention + "out_proj");
   for (const FusedLinear* linear : {&query_, &key_, &value_}) {
-    CheckOrDie(linear->in == channels && linear->out == width_, encoder.module + " has layers of another width");
+    CheckOrDie(linear->in == channels && linear->out == width_,
+               encoder.module + " has layers of another width");
   }
 }
 
@@ -161,12 +169,13 @@ SelfAttention::Composed SelfAttention::Carve(float* arrays) const {
   return composed;
 }
 
-void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLinear& linear, float* weight,
-                                float* shift) const {
+void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLinear& linear,
+                                float* weight, float* shift) const {
   // V = P W [E, C] and v = P b + p [E] are products of weights alone, made once a block instead of
   // once a position.
   const float* const outer = call.values + in_weight_ + index * width_ * width_;
-  GemmNN(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0, {weight, channels_});
+  GemmNN(width_, channels_, width_, {outer, width_}, {call.values + linear.weight, channels_}, 0,
+         {weight, channels_});
   if (shift == nullptr) return;
   Dots(width_, width_, outer, call.values + linear.bias, shift);
   AddTo(width_, call.values + in_bias_ + index * width_, shift);
@@ -174,15 +183,15 @@ void SelfAttention::ComposePart(const Call& call, int64_t index, const FusedLine
 
 // With dW the gradient of P W and dw that of P b + p:
 //   dP += dW W^T + dw b^T      dW' += P^T dW      db += P^T dw      dp += dw
-void SelfAttention::ComposePartBackward(const Call& call, int64_t index, const FusedLinear& linear, const float* weight,
-                                        const float* shift) const {
+void SelfAttention::ComposePartBackward(const Call& call, int64_t index, const FusedLinear& linear,
+                                        const float* weight, const float* shift) const {
   const int64_t place = in_weight_ + index * width_ * width_;
   const float* const outer = call.values + place;
   float* const outer_gradient = call.gradients + place;
-  GemmNT(width_, width_, channels_, {weight, channels_}, {call.values + linear.weight, channels_}, 1,
-                      {outer_gradient, width_});
+  GemmNT(width_, width_, channels_, {weight, channels_}, {call.values + linear.weight, channels_},
+         1, {outer_gradient, width_});
   GemmTN(width_, channels_, width_, {outer, width_}, {weight, channels_}, 1,
-                    {call.gradients + linear.weight, channels_});
+         {call.gradients + linear.weight, channels_});
   if (shift == nullptr) return;
   AddOuter(width_, width_, shift, call.values + linear.bias, outer_gradient);
   AddWeightedSum(width_, width_, shift, outer, call.gradients + linear.bias);
@@ -204,8 +213,9 @@ void SelfAttention::Compose(Call* call) const {
       const int64_t first = head * head_width_;
       const ConstMatrix key(to.key + first * channels_, channels_);
       GemmTN(channels_, channels_, head_width_, key, {to.query + first * channels_, channels_}, 0,
-                        {to.left + head * channels_ * channels_, channels_});
-      WeightedSum(head_width_, channels_, to.query_shift + first, key.data, to.left_shift + head * channels_);
+             {to.left + head * channels_ * channels_, channels_});
+      WeightedSum(head_width_, channels_, to.query_shift + first, key.data,
+                  to.left_shift + head * channels_);
     }
   }
   // The factor 1 / sqrt(d) goes into the left factors, once a block, and not into n x n scores for
@@ -228,12 +238,15 @@ void SelfAttention::ComposeBackward(const Call& call) const {
   } else {
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
-      const float *const key = at.key + first * channels_, *const query = at.query + first * channels_;
-      const float *const left = d.left + head * channels_ * channels_, *const shift = d.left_shift + head * channels_;
+      const float *const key = at.key + first * channels_, *const query =
+                                                               at.query + first * channels_;
+      const float *const left = d.left + head * channels_ * channels_, *const shift =
+                                                                           d.left_shift +
+                                                                           head * channels_;
       GemmNN(head_width_, channels_, channels_, {key, channels_}, {left, channels_}, 1,
-              {d.query + first * channels_, channels_});
+             {d.query + first * channels_, channels_});
       GemmNT(head_width_, channels_, channels_, {query, channels_}, {left, channels_}, 1,
-                          {d.key + first * channels_, channels_});
+             {d.key + first * channels_, channels_});
       AddOuter(head_width_, channels_, at.query_shift + first, shift, d.key + first * channels_);
       Dots(head_width_, channels_, key, shift, d.query_shift + first);
     }
@@ -248,22 +261,22 @@ void SelfAttention::ComposeBackward(const Call& call) const {
 SelfAttention::Factors SelfAttention::FactorsOf(const Call& call, const TileRow& row) const {
   const int64_t columns = heads_ * rank_;
   float* const left = call.scratch->Get(kLeft, row.length * columns);
-  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.left, channels_}, 0,
-                      {left, columns});
+  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.left, channels_},
+         0, {left, columns});
   AddBias(row.length, columns, call.composed.left_shift, left);
   if (!HasRight()) return {left, {row.sequence, channels_}, 0};
   float* const right = call.scratch->Get(kRight, row.length * columns);
-  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.key, channels_}, 0,
-                      {right, columns});
+  GemmNT(row.length, columns, channels_, {row.sequence, channels_}, {call.composed.key, channels_},
+         0, {right, columns});
   return {left, {right, columns}, rank_};
 }
 
-float* SelfAttention::WeightsOf(const Call& call, const TileRow& row, const Factors& factors, int64_t head,
-                                float** mask) const {
+float* SelfAttention::WeightsOf(const Call& call, const TileRow& row, const Factors& factors,
+                                int64_t head, float** mask) const {
   const int64_t n = row.length, size = n * n;
   float* const weights = call.scratch->Get(kWeights, size);
   GemmNT(n, n, rank_, {factors.left + head * rank_, heads_ * rank_},
-                      {factors.right.data + head * factors.right_step, factors.right.stride}, 0, {weights, n});
+         {factors.right.data + head * factors.right_step, factors.right.stride}, 0, {weights, n});
   SoftmaxRows(n, n, weights);
   *mask = nullptr;
   // Weights are kept without the mask: softmax's backward needs them so.
@@ -275,8 +288,8 @@ float* SelfAttention::WeightsOf(const Call& call, const TileRow& row, const Fact
   return weights;
 }
 
-void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& factors, float* columns, float* mixed,
-                        float* sums) const {
+void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& factors,
+                        float* columns, float* mixed, float* sums) const {
   const int64_t n = row.length;
   const float share = InverseLength(*call.block, row.row);
   for (int64_t head = 0; head < heads_; ++head) {
@@ -292,8 +305,9 @@ void SelfAttention::Mix(const Call& call, const TileRow& row, const Factors& fac
 
 // With dw_hj = (d_mixed_h . s_j + d_sums_h) / L and the dropout mask m:
 //   dz_hij = a_hij (m_hij dw_hj - sum over k of a_hik m_hik dw_hk)
-void SelfAttention::MixBackward(const Call& call, const TileRow& row, const float* d_mixed, const float* d_sums,
-                                float* mixed, float* sums, float* d_sequence) const {
+void SelfAttention::MixBackward(const Call& call, const TileRow& row, const float* d_mixed,
+                                const float* d_sums, float* mixed, float* sums,
+                                float* d_sequence) const {
   const int64_t n = row.length, columns = heads_ * rank_;
   const float share = InverseLength(*call.block, row.row);
   // The factors and weights are computed again, row by row: keeping them would take n x n floats
@@ -317,9 +331,10 @@ void SelfAttention::MixBackward(const Call& call, const TileRow& row, const floa
     MaskedSoftmaxBackward(n, d_mean, mask, weights);
     // Without right factors right_j is s_j, and its gradient is added there.
     const float* const right = factors.right.data + head * factors.right_step;
-    GemmNN(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0, {d_left + head * rank_, columns});
+    GemmNN(n, rank_, n, {weights, n}, {right, factors.right.stride}, 0,
+           {d_left + head * rank_, columns});
     GemmTN(n, rank_, n, {weights, n}, {factors.left + head * rank_, columns}, HasRight() ? 0 : 1,
-                      HasRight() ? Matrix{d_right + head * rank_, columns} : d_row);
+           HasRight() ? Matrix{d_right + head * rank_, columns} : d_row);
   }
   GemmNN(heads_, channels_, n, {means, n}, sequence, 0, {mixed, channels_});
   GemmTN(n, channels_, heads_, {means, n}, {d_mixed, channels_}, 1, d_row);
@@ -340,18 +355,19 @@ void SelfAttention::Contexts(const Call& call, int64_t rows, const float* mixed,
   for (int64_t head = 0; head < heads_; ++head) {
     const int64_t first = head * head_width_;
     GemmNT(rows, head_width_, channels_, {mixed + head * channels_, heads_ * channels_},
-                        {call.composed.value + first * channels_, channels_}, 0, {context + first, width_});
+           {call.composed.value + first * channels_, channels_}, 0, {context + first, width_});
   }
   for (int64_t b = 0; b < rows; ++b) {
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
-      AddScaled(head_width_, sums[b * heads_ + head], call.composed.value_shift + first, context + b * width_ + first);
+      AddScaled(head_width_, sums[b * heads_ + head], call.composed.value_shift + first,
+                context + b * width_ + first);
     }
   }
 }
 
-void SelfAttention::Forward(const float* values, const SequenceBlock& block, const EncoderPass& pass, float* out,
-                            int64_t out_stride, Saved*) const {
+void SelfAttention::Forward(const float* values, const SequenceBlock& block,
+                            const EncoderPass& pass, float* out, int64_t out_stride, Saved*) const {
   EncoderBuffers own;
   Call call;
   call.values = values;
@@ -373,16 +389,17 @@ void SelfAttention::Forward(const float* values, const SequenceBlock& block, con
     Contexts(call, tile.rows, mixed, sums, context);
     float* const tile_out = out + tile.first_row * out_stride;
     GemmNT(tile.rows, width_, width_, {context, width_}, {values + out_.weight, width_}, 0,
-                        {tile_out, out_stride});
+           {tile_out, out_stride});
     for (int64_t b = 0; b < tile.rows; ++b) {
-      AddScaled(width_, Share(block, tile.first_row + b), values + out_.bias, tile_out + b * out_stride);
+      AddScaled(width_, Share(block, tile.first_row + b), values + out_.bias,
+                tile_out + b * out_stride);
     }
   });
 }
 
-void SelfAttention::Backward(const float* values, const SequenceBlock& block, const EncoderPass& pass,
-                             const float* d_out, int64_t d_out_stride, Saved*, float* d_sequence, float*,
-                             float* gradients) const {
+void SelfAttention::Backward(const float* values, const SequenceBlock& block,
+                             const EncoderPass& pass, const float* d_out, int64_t d_out_stride,
+                             Saved*, float* d_sequence, float*, float* gradients) const {
   EncoderBuffers own;
   Call call;
   call.values = values;
@@ -408,15 +425,16 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
       const int64_t first = head * head_width_;
       const ConstMatrix d_head(d_context + first, width_);
       GemmNN(rows, channels_, head_width_, d_head, {at.value + first * channels_, channels_}, 0,
-              {d_mixed + head * channels_, mixed_width});
+             {d_mixed + head * channels_, mixed_width});
       for (int64_t b = 0; b < rows; ++b) {
-        Dots(1, head_width_, d_context + b * width_ + first, at.value_shift + first, d_sums + b * heads_ + head);
+        Dots(1, head_width_, d_context + b * width_ + first, at.value_shift + first,
+             d_sums + b * heads_ + head);
       }
     }
     ForEachRow(tile, [&](const TileRow& row) {
       const int64_t b = row.row - tile.first_row;
-      MixBackward(call, row, d_mixed + b * mixed_width, d_sums + b * heads_, mixed + b * mixed_width, sums + b * heads_,
-                  d_sequence);
+      MixBackward(call, row, d_mixed + b * mixed_width, d_sums + b * heads_,
+                  mixed + b * mixed_width, sums + b * heads_, d_sequence);
     });
     float* const context = call.scratch->Get(kContext, rows * width_);
     Contexts(call, rows, mixed, sums, context);
@@ -424,11 +442,12 @@ void SelfAttention::Backward(const float* values, const SequenceBlock& block, co
     for (int64_t head = 0; head < heads_; ++head) {
       const int64_t first = head * head_width_;
       GemmTN(head_width_, channels_, rows, {d_context + first, width_},
-                        {mixed + head * channels_, mixed_width}, 1,
-                        {call.gradient.value + first * channels_, channels_});
+             {mixed + head * channels_, mixed_width}, 1,
+             {call.gradient.value + first * channels_, channels_});
     }
     for (int64_t b = 0; b < rows; ++b) {
-      AddScaled(width_, Share(block, tile.first_row + b), d_tile.data + b * d_out_stride, gradients + out_.bias);
+      AddScaled(width_, Share(block, tile.first_row + b), d_tile.data + b * d_out_stride,
+                gradients + out_.bias);
       for (int64_t head = 0; head < heads_; ++head) {
         const int64_t first = head * head_width_;
         AddScaled(head_width_, sums[b * heads_ + head], d_context + b * width_ + first,

@@ -13,13 +13,16 @@ namespace {
 
 class SimpleAttention final : public SequenceEncoder {
  public:
-  SimpleAttention(const Encoder& encoder, int64_t channels) : channels_(channels), limit_(PositionLimit(encoder)) {}
+  SimpleAttention(const Encoder& encoder, int64_t channels)
+      : channels_(channels), limit_(PositionLimit(encoder)) {}
 
   int64_t width() const override { return channels_; }
-  size_t SavedBytes(int64_t positions) const override { return static_cast<size_t>(positions) * sizeof(float); }
+  size_t SavedBytes(int64_t positions) const override {
+    return static_cast<size_t>(positions) * sizeof(float);
+  }
 
-  void Forward(const float*, const SequenceBlock& block, const EncoderPass& pass, float* out, int64_t out_stride,
-               Saved* saved) const override {
+  void Forward(const float*, const SequenceBlock& block, const EncoderPass& pass, float* out,
+               int64_t out_stride, Saved* saved) const override {
     CheckOrDie(block.query != nullptr, "simple attention without a query");
     EncoderBuffers own;
     float* const weights = Weights(block, pass, saved, &own);
@@ -30,13 +33,15 @@ class SimpleAttention final : public SequenceEncoder {
       const int64_t length = RowLength(block, b, limit_);
       float* const w = weights + (saved != nullptr ? first : 0);
       if (length > 0) RowWeights(block, b, length, w);
-      WeightedSum(length, channels_, w, block.sequence + block.offsets[b] * channels_, out + b * out_stride);
+      WeightedSum(length, channels_, w, block.sequence + block.offsets[b] * channels_,
+                  out + b * out_stride);
       first += length;
     }
   }
 
-  void Backward(const float*, const SequenceBlock& block, const EncoderPass& pass, const float* d_out,
-                int64_t d_out_stride, Saved* saved, float* d_sequence, float* d_query, float*) const override {
+  void Backward(const float*, const SequenceBlock& block, const EncoderPass& pass,
+                const float* d_out, int64_t d_out_stride, Saved* saved, float* d_sequence,
+                float* d_query, float*) const override {
     EncoderBuffers own;
     EncoderBuffers* const scratch = pass.scratch != nullptr ? pass.scratch : &own;
     float* const weights = Weights(block, pass, saved, &own);
@@ -66,19 +71,23 @@ class SimpleAttention final : public SequenceEncoder {
   enum Array : size_t { kWeights, kGradient };
 
   // Of all positions if they are kept, else of one row.
-  float* Weights(const SequenceBlock& block, const EncoderPass& pass, Saved* saved, EncoderBuffers* own) const {
+  float* Weights(const SequenceBlock& block, const EncoderPass& pass, Saved* saved,
+                 EncoderBuffers* own) const {
     if (saved != nullptr) return saved->Get(kWeights, block.offsets[block.rows] - block.offsets[0]);
     return (pass.scratch != nullptr ? pass.scratch : own)->Get(kWeights, LongestRow(block));
   }
 
   int64_t LongestRow(const SequenceBlock& block) const {
     int64_t longest = 0;
-    for (int64_t b = 0; b < block.rows; ++b) longest = std::max(longest, RowLength(block, b, limit_));
+    for (int64_t b = 0; b < block.rows; ++b) {
+      longest = std::max(longest, RowLength(block, b, limit_));
+    }
     return longest;
   }
 
   void RowWeights(const SequenceBlock& block, int64_t b, int64_t length, float* w) const {
-    Dots(length, channels_, block.sequence + block.offsets[b] * channels_, block.query + b * channels_, w);
+    Dots(length, channels_, block.sequence + block.offsets[b] * channels_,
+         block.query + b * channels_, w);
     Softmax(length, w);
   }
 

@@ -1,7 +1,8 @@
-// Matrix products on row-major arrays with row strides, on libtorch's BLAS and without its tensors. Internal to
-// worker/model/fused.
+// Matrix products on row-major arrays with row strides, on libtorch's BLAS and without its tensors.
+// Internal to worker/model/fused.
 //
-// Threads: a product runs on the calling thread alone while an OwnThreadScope of that thread lives, else on libtorch's.
+// Threads: a product runs on the calling thread alone while an OwnThreadScope of that thread lives,
+// else on libtorch's.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ struct ConstMatrix {
   int64_t stride;
 };
 
-// For a thread that shares its rows' work with nobody: libtorch tells MKL to use all threads even inside a parallel region.
+// For a thread that shares its rows' work with nobody: libtorch tells MKL to use all threads even
+// inside a parallel region.
 class OwnThreadScope {
  public:
   OwnThreadScope();

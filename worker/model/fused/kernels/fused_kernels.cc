@@ -51,12 +51,18 @@ struct ClampFunction {  // ReLU6 and Hardtanh
   PEPNET_SIMD_INLINE float Derivative(float x) const { return x > w && x < v ? 1.0f : 0.0f; }
 };
 struct HardsigmoidFunction {
-  PEPNET_SIMD_INLINE float Value(float x) const { return (x < -3 ? 0.0f : x > 3 ? 6.0f : x + 3) / 6.0f; }
-  PEPNET_SIMD_INLINE float Derivative(float x) const { return x > -3 && x < 3 ? 1.0f / 6.0f : 0.0f; }
+  PEPNET_SIMD_INLINE float Value(float x) const {
+    return (x < -3 ? 0.0f : x > 3 ? 6.0f : x + 3) / 6.0f;
+  }
+  PEPNET_SIMD_INLINE float Derivative(float x) const {
+    return x > -3 && x < 3 ? 1.0f / 6.0f : 0.0f;
+  }
 };
 struct HardswishFunction {
   PEPNET_SIMD_INLINE float Value(float x) const { return x * HardsigmoidFunction().Value(x); }
-  PEPNET_SIMD_INLINE float Derivative(float x) const { return x <= -3 ? 0.0f : x < 3 ? x / 3.0f + 0.5f : 1.0f; }
+  PEPNET_SIMD_INLINE float Derivative(float x) const {
+    return x <= -3 ? 0.0f : x < 3 ? x / 3.0f + 0.5f : 1.0f;
+  }
 };
 struct SoftsignFunction {
   PEPNET_SIMD_INLINE float Value(float x) const { return x / (1.0f + std::fabs(x)); }
@@ -67,7 +73,9 @@ struct SoftsignFunction {
 };
 struct SoftshrinkFunction {
   float w;
-  PEPNET_SIMD_INLINE float Value(float x) const { return std::fabs(x) <= w ? 0.0f : x > 0 ? x - w : x + w; }
+  PEPNET_SIMD_INLINE float Value(float x) const {
+    return std::fabs(x) <= w ? 0.0f : x > 0 ? x - w : x + w;
+  }
   PEPNET_SIMD_INLINE float Derivative(float x) const { return std::fabs(x) <= w ? 0.0f : 1.0f; }
 };
 struct HardshrinkFunction {
@@ -101,7 +109,8 @@ struct GeluTanhFunction {
   float Value(float x) const { return 0.5f * x * (1.0f + Inner(x)); }
   float Derivative(float x) const {
     const float t = Inner(x);
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3.0f * kCubic * x * x);
+    return 0.5f * (1.0f + t) +
+           0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3.0f * kCubic * x * x);
   }
 };
 struct EluFunction {
@@ -218,9 +227,11 @@ void FillMaskRow(const KernelDropout& dropout, int64_t row, int64_t width) {
 // backward pass needs, and nothing else: a gate that is 0 of itself has derivatives 0 as well, so
 // no mask has to be kept beside it.
 template <typename Function>
-PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float scale, const float* __restrict a_bias,
+PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float scale,
+                                       const float* __restrict a_bias,
                                        const float* __restrict s_bias, const float* __restrict mask,
-                                       float* __restrict a, float* __restrict s, float* __restrict out) {
+                                       float* __restrict a, float* __restrict s,
+                                       float* __restrict out) {
   for (int64_t c = 0; c < width; ++c) {
     // The bias of both linear layers is added here: the products before it write to uninitialised
     // memory and need no pass to fill it.
@@ -238,8 +249,9 @@ PEPNET_SIMD_INLINE void GateProductRow(const Function f, int64_t width, float sc
 //   s = d gamma f(a) gate (1 - gate)  by the value before the sigmoid
 // A dropped element has gate 0, so both are 0 without a branch.
 template <typename Function>
-PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, float scale, const float* __restrict d,
-                                               float* __restrict a, float* __restrict s, float* __restrict a_sum,
+PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, float scale,
+                                               const float* __restrict d, float* __restrict a,
+                                               float* __restrict s, float* __restrict a_sum,
                                                float* __restrict s_sum) {
   for (int64_t c = 0; c < width; ++c) {
     const float gate = s[c], pre = a[c];
@@ -255,18 +267,22 @@ PEPNET_SIMD_INLINE void GateProductBackwardRow(const Function f, int64_t width, 
 }
 
 template <typename Function>
-PEPNET_SIMD_INLINE void ActivatedRow(const Function f, int64_t width, float* __restrict u, float* __restrict out) {
+PEPNET_SIMD_INLINE void ActivatedRow(const Function f, int64_t width, float* __restrict u,
+                                     float* __restrict out) {
   for (int64_t c = 0; c < width; ++c) out[c] = f.Value(u[c]);
 }
 
 // Gradient of PReLU's weight from one row, given the gradient of the activation's value: sum of d x
 // over x <= 0.
-double PreluWeightGradient(int64_t width, const float* x, const float* d, float scale, const float* factor) {
+double PreluWeightGradient(int64_t width, const float* x, const float* d, float scale,
+                           const float* factor) {
   // One weight gathers all elements of a block; in float the sum of so many terms would lose its
   // low bits.
   double sum = 0;
   for (int64_t c = 0; c < width; ++c) {
-    if (x[c] <= 0) sum += static_cast<double>(d[c]) * scale * (factor == nullptr ? 1.0f : factor[c]) * x[c];
+    if (x[c] <= 0) {
+      sum += static_cast<double>(d[c]) * scale * (factor == nullptr ? 1.0f : factor[c]) * x[c];
+    }
   }
   return sum;
 }
@@ -287,7 +303,8 @@ PEPNET_SIMD_CLONES void BiasRelu(int64_t rows, int64_t width, const float* bias,
   }
 }
 
-PEPNET_SIMD_CLONES void BiasReluBackward(int64_t rows, int64_t width, const float* x, float* d, float* bias_gradient) {
+PEPNET_SIMD_CLONES void BiasReluBackward(int64_t rows, int64_t width, const float* x, float* d,
+                                         float* bias_gradient) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* __restrict y = x + row * width;
     float* __restrict g = d + row * width;
@@ -300,8 +317,9 @@ PEPNET_SIMD_CLONES void BiasReluBackward(int64_t rows, int64_t width, const floa
   }
 }
 
-PEPNET_SIMD_CLONES void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x,
-                                    int64_t x_stride, float* s, float* out, int64_t out_stride) {
+PEPNET_SIMD_CLONES void GateForward(int64_t rows, int64_t width, const float* bias, float gamma,
+                                    const float* x, int64_t x_stride, float* s, float* out,
+                                    int64_t out_stride) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* __restrict b = bias;
     const float* __restrict m = x + row * x_stride;
@@ -315,8 +333,9 @@ PEPNET_SIMD_CLONES void GateForward(int64_t rows, int64_t width, const float* bi
   }
 }
 
-PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride,
-                                     float* s, float* d, int64_t d_stride, float* bias_gradient) {
+PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, const float* x,
+                                     int64_t x_stride, float* s, float* d, int64_t d_stride,
+                                     float* bias_gradient) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* __restrict m = x + row * x_stride;
     float* __restrict gate = s + row * width;
@@ -357,11 +376,12 @@ PEPNET_SIMD_CLONES void GateProductForward(const GateProduct& layer) {
       });
 }
 
-PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const float* d, int64_t d_stride,
-                                            float* a_bias_gradient, float* s_bias_gradient,
-                                            float* activation_gradient) {
+PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const float* d,
+                                            int64_t d_stride, float* a_bias_gradient,
+                                            float* s_bias_gradient, float* activation_gradient) {
   const int64_t width = layer.width;
-  const float scale = layer.gamma * (layer.dropout.ratio > 0 ? KeptScale(layer.dropout.ratio) : 1.0f);
+  const float scale =
+      layer.gamma * (layer.dropout.ratio > 0 ? KeptScale(layer.dropout.ratio) : 1.0f);
   double prelu = 0;
   WithFunction(
       layer.activation, [&](const auto f) __attribute__((always_inline)) {
@@ -372,10 +392,13 @@ PEPNET_SIMD_CLONES void GateProductBackward(const GateProduct& layer, const floa
           if (layer.activation.kind == ActivationKind::kPrelu) {
             prelu += PreluWeightGradient(width, a, d + row * d_stride, scale, s);
           }
-          GateProductBackwardRow(f, width, scale, d + row * d_stride, a, s, a_bias_gradient, s_bias_gradient);
+          GateProductBackwardRow(f, width, scale, d + row * d_stride, a, s, a_bias_gradient,
+                                 s_bias_gradient);
         }
       });
-  if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
+  if (layer.activation.kind == ActivationKind::kPrelu) {
+    *activation_gradient += static_cast<float>(prelu);
+  }
 }
 
 PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
@@ -398,8 +421,8 @@ PEPNET_SIMD_CLONES void ActivatedForward(const Activated& layer) {
       });
 }
 
-PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient,
-                                          float* activation_gradient) {
+PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d,
+                                          float* bias_gradient, float* activation_gradient) {
   const int64_t width = layer.width;
   const bool dropout = layer.dropout.ratio > 0;
   const float scale = dropout ? KeptScale(layer.dropout.ratio) : 1.0f;
@@ -414,13 +437,15 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
             for (int64_t c = 0; c < width; ++c) {
               const float through = kept[c] != 0 ? g[c] * scale : 0.0f;
               // PReLU's weight gradient reads u, and so comes before u is overwritten.
-              if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0)
+              if (layer.activation.kind == ActivationKind::kPrelu && u[c] <= 0) {
                 prelu += static_cast<double>(through) * u[c];
+              }
               u[c] = through * f.Derivative(u[c]);
             }
           } else {
-            if (layer.activation.kind == ActivationKind::kPrelu)
+            if (layer.activation.kind == ActivationKind::kPrelu) {
               prelu += PreluWeightGradient(width, u, g, 1.0f, nullptr);
+            }
             for (int64_t c = 0; c < width; ++c) u[c] = g[c] * f.Derivative(u[c]);
           }
         }
@@ -428,11 +453,13 @@ PEPNET_SIMD_CLONES void ActivatedBackward(const Activated& layer, const float* d
   // The bias has a pass of its own, row after row: the order of a column's sum is that of the rows,
   // with dropout and without.
   if (bias_gradient != nullptr) AddColumnSums(layer.rows, width, layer.u, bias_gradient);
-  if (layer.activation.kind == ActivationKind::kPrelu) *activation_gradient += static_cast<float>(prelu);
+  if (layer.activation.kind == ActivationKind::kPrelu) {
+    *activation_gradient += static_cast<float>(prelu);
+  }
 }
 
-void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* beta, float* x,
-                      float* rstd, float* out) {
+void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight,
+                      const float* beta, float* x, float* rstd, float* out) {
   if (bias != nullptr) AddBias(rows, width, bias, x);
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
@@ -455,8 +482,9 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
 }
 
 // With x the normalised row and g = d * weight:  dx = (g - mean(g) - x mean(g x)) / deviation
-void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd, const float* d,
-                       float* x, float* bias_gradient, float* weight_gradient, float* shift_gradient) {
+void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd,
+                       const float* d, float* x, float* bias_gradient, float* weight_gradient,
+                       float* shift_gradient) {
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;

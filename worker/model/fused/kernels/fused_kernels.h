@@ -1,7 +1,8 @@
-// Elementwise parts of the fused engine, without torch: each function is one pass over its arrays, forward or backward.
+// Elementwise parts of the fused engine, without torch: each function is one pass over its arrays,
+// forward or backward.
 //
-// Arrays:  [rows, width]; those without a stride of their own are dense. Sums (bias gradients, ...) are *added to*, row
-//          after row, so that their order depends on the shape alone.
+// Arrays:  [rows, width]; those without a stride of their own are dense. Sums (bias gradients, ...)
+//          are *added to*, row after row, so that their order depends on the shape alone.
 // Threads: none; functions of their arguments.
 // NaN:     goes through, so that a run that diverges shows it in its loss.
 #pragma once
@@ -18,7 +19,8 @@ struct KernelActivation {
   float parameter = 0, parameter2 = 0;
 };
 
-// Dropout of a block of rows: row i is global row rows[i]. ratio 0: none. mask_row: scratch of one row.
+// Dropout of a block of rows: row i is global row rows[i]. ratio 0: none. mask_row: scratch of one
+// row.
 struct KernelDropout {
   double ratio = 0;
   uint64_t key = 0;
@@ -32,15 +34,18 @@ void BiasRelu(int64_t rows, int64_t width, const float* bias, float* x);
 void BiasReluBackward(int64_t rows, int64_t width, const float* x, float* d, float* bias_gradient);
 
 // s = sigmoid(s + bias);  out = gamma * s * x
-void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x, int64_t x_stride,
-                 float* s, float* out, int64_t out_stride);
-// d is the gradient of out and becomes that of x by the product; s becomes the gradient of s's linear layer.
-void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride, float* s, float* d,
-                  int64_t d_stride, float* bias_gradient);
+void GateForward(int64_t rows, int64_t width, const float* bias, float gamma, const float* x,
+                 int64_t x_stride, float* s, float* out, int64_t out_stride);
+// d is the gradient of out and becomes that of x by the product; s becomes the gradient of s's
+// linear layer.
+void GateBackward(int64_t rows, int64_t width, float gamma, const float* x, int64_t x_stride,
+                  float* s, float* d, int64_t d_stride, float* bias_gradient);
 
 // One PPNet layer behind its matrix products:
-//   a = a + a_bias;  s = sigmoid(s + s_bias), 0 where dropped;  out = act(a) * gamma * s / (1 - ratio)
-// A dropped element's gradients are products with s, so the zero in s is all that backward needs of the mask.
+//   a = a + a_bias;  s = sigmoid(s + s_bias), 0 where dropped;
+//   out = act(a) * gamma * s / (1 - ratio)
+// A dropped element's gradients are products with s, so the zero in s is all that backward needs of
+// the mask.
 struct GateProduct {
   int64_t rows = 0, width = 0;
   KernelActivation activation;
@@ -50,13 +55,14 @@ struct GateProduct {
   float *a = nullptr, *s = nullptr, *out = nullptr;
 };
 void GateProductForward(const GateProduct& layer);
-// `d`, the gradient of out (rows d_stride apart), is read; a and s become the gradients of the two linear layers.
-// activation_gradient: of PReLU's weight, else unused.
-void GateProductBackward(const GateProduct& layer, const float* d, int64_t d_stride, float* a_bias_gradient,
-                         float* s_bias_gradient, float* activation_gradient);
+// `d`, the gradient of out (rows d_stride apart), is read; a and s become the gradients of the two
+// linear layers. activation_gradient: of PReLU's weight, else unused.
+void GateProductBackward(const GateProduct& layer, const float* d, int64_t d_stride,
+                         float* a_bias_gradient, float* s_bias_gradient,
+                         float* activation_gradient);
 
-// One MLP layer behind its matrix product: u = u + bias (bias null: none);  out = act(u), then dropout. With dropout,
-// `kept` gets 1 for every kept element.
+// One MLP layer behind its matrix product: u = u + bias (bias null: none);  out = act(u), then
+// dropout. With dropout, `kept` gets 1 for every kept element.
 struct Activated {
   int64_t rows = 0, width = 0;
   KernelActivation activation;
@@ -67,14 +73,18 @@ struct Activated {
 };
 void ActivatedForward(const Activated& layer);
 // `d`, the gradient of out, is read; u becomes its own gradient. bias_gradient may be null.
-void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient, float* activation_gradient);
+void ActivatedBackward(const Activated& layer, const float* d, float* bias_gradient,
+                       float* activation_gradient);
 
-// x = (x - mean) / sqrt(var + 1e-5) per row, after adding bias (null: none);  out = weight * x + beta
-void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight, const float* beta, float* x,
-                      float* rstd, float* out);
-// `d`, the gradient of out, is read; x (normalised) becomes the gradient of LayerNormForward's input.
-void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd, const float* d,
-                       float* x, float* bias_gradient, float* weight_gradient, float* shift_gradient);
+// x = (x - mean) / sqrt(var + 1e-5) per row, after adding bias (null: none);
+// out = weight * x + beta
+void LayerNormForward(int64_t rows, int64_t width, const float* bias, const float* weight,
+                      const float* beta, float* x, float* rstd, float* out);
+// `d`, the gradient of out, is read; x (normalised) becomes the gradient of LayerNormForward's
+// input.
+void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd,
+                       const float* d, float* x, float* bias_gradient, float* weight_gradient,
+                       float* shift_gradient);
 
 // sums[c] += sum over rows of d[row, c]; x[row, c] += bias[c].
 void AddColumnSums(int64_t rows, int64_t width, const float* d, float* sums);

@@ -27,9 +27,11 @@ FusedLinear LayerPlacer::Linear(const std::string& module) const {
   return {place, Optional(module + ".bias"), shape[1], shape[0]};
 }
 
-FusedActivation LayerPlacer::Function(const std::string& module, const Activation& activation) const {
+FusedActivation LayerPlacer::Function(const std::string& module,
+                                      const Activation& activation) const {
   const char* const weight = TypeOf(activation.kind).weight;
-  return {activation.kind, static_cast<float>(activation.parameter), static_cast<float>(activation.parameter2),
+  return {activation.kind, static_cast<float>(activation.parameter),
+          static_cast<float>(activation.parameter2),
           weight != nullptr ? Required(absl::StrCat(module, ".", weight)) : -1};
 }
 
@@ -38,11 +40,12 @@ std::vector<FusedMlpLayer> LayerPlacer::HiddenLayers(const std::string& module, 
   std::vector<FusedMlpLayer> layers;
   for (size_t layer = 0; layer < mlp.hidden_units.size(); ++layer) {
     const std::string perceptron = module + ".mlp." + std::to_string(layer) + ".perceptron.";
-    layers.push_back({Linear(perceptron + "0"),
-                      mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".weight")) : -1,
-                      mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".bias")) : -1,
-                      Function(perceptron + ActivationName(mlp), mlp.activation),
-                      {mlp.dropout_ratio[layer], first_number + static_cast<int64_t>(layer)}});
+    layers.push_back(
+        {Linear(perceptron + "0"),
+         mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".weight")) : -1,
+         mlp.use_ln ? Required(absl::StrCat(perceptron, NormName(mlp), ".bias")) : -1,
+         Function(perceptron + ActivationName(mlp), mlp.activation),
+         {mlp.dropout_ratio[layer], first_number + static_cast<int64_t>(layer)}});
   }
   return layers;
 }

@@ -34,8 +34,8 @@ struct FusedMlpLayer {
   FusedDropout dropout;
 };
 
-// Finds layers by the reference's names. A name that is required and missing is a bug of the caller and ends the
-// process.
+// Finds layers by the reference's names. A name that is required and missing is a bug of the caller
+// and ends the process.
 class LayerPlacer {
  public:
   // Borrows both. widest: grows to the outputs of the layers found; null: nobody asks.
@@ -47,7 +47,8 @@ class LayerPlacer {
   FusedLinear Linear(const std::string& module) const;
   FusedActivation Function(const std::string& module, const Activation& activation) const;
   // The layers of `module`.mlp; the first one's dropout layer has the number first_number.
-  std::vector<FusedMlpLayer> HiddenLayers(const std::string& module, const Mlp& mlp, int64_t first_number) const;
+  std::vector<FusedMlpLayer> HiddenLayers(const std::string& module, const Mlp& mlp,
+                                          int64_t first_number) const;
 
  private:
   const DenseParameters& parameters_;

@@ -38,7 +38,8 @@ PEPNET_SIMD_INLINE float Dot(int64_t width, const float* x, const float* y) {
 }
 
 // sum of x m y
-PEPNET_SIMD_INLINE float MaskedDot(int64_t width, const float* x, const float* mask, const float* y) {
+PEPNET_SIMD_INLINE float MaskedDot(int64_t width, const float* x, const float* mask,
+                                   const float* y) {
   Lanes lanes = {};
   int64_t c = 0;
   for (; c + kLanes <= width; c += kLanes) {
@@ -67,11 +68,13 @@ PEPNET_SIMD_INLINE float SumOfAll(int64_t count, const float* x) {
 }
 
 // y += weight * x
-PEPNET_SIMD_INLINE void AddTimes(int64_t width, float weight, const float* __restrict x, float* __restrict y) {
+PEPNET_SIMD_INLINE void AddTimes(int64_t width, float weight, const float* __restrict x,
+                                 float* __restrict y) {
   for (int64_t c = 0; c < width; ++c) y[c] += weight * x[c];
 }
 
-PEPNET_SIMD_INLINE void AddWeighted(int64_t positions, int64_t width, const float* weights, const float* x, float* y) {
+PEPNET_SIMD_INLINE void AddWeighted(int64_t positions, int64_t width, const float* weights,
+                                    const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, weights[i], x + i * width, y);
 }
 
@@ -111,21 +114,24 @@ PEPNET_SIMD_INLINE void SoftmaxOf(int64_t count, float* z) {
 
 }  // namespace
 
-PEPNET_SIMD_CLONES void Dots(int64_t positions, int64_t width, const float* x, const float* w, float* y) {
+PEPNET_SIMD_CLONES void Dots(int64_t positions, int64_t width, const float* x, const float* w,
+                             float* y) {
   for (int64_t i = 0; i < positions; ++i) y[i] = Dot(width, x + i * width, w);
 }
 
-PEPNET_SIMD_CLONES void WeightedSum(int64_t positions, int64_t width, const float* weights, const float* x, float* y) {
+PEPNET_SIMD_CLONES void WeightedSum(int64_t positions, int64_t width, const float* weights,
+                                    const float* x, float* y) {
   Clear(width, y);
   AddWeighted(positions, width, weights, x, y);
 }
 
-PEPNET_SIMD_CLONES void AddWeightedSum(int64_t positions, int64_t width, const float* weights, const float* x,
-                                       float* y) {
+PEPNET_SIMD_CLONES void AddWeightedSum(int64_t positions, int64_t width, const float* weights,
+                                       const float* x, float* y) {
   AddWeighted(positions, width, weights, x, y);
 }
 
-PEPNET_SIMD_CLONES void ScaledSum(int64_t positions, int64_t width, float scale, const float* x, float* y) {
+PEPNET_SIMD_CLONES void ScaledSum(int64_t positions, int64_t width, float scale, const float* x,
+                                  float* y) {
   Clear(width, y);
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, 1.0f, x + i * width, y);
   ScaleBy(width, scale, y);
@@ -139,11 +145,13 @@ PEPNET_SIMD_CLONES void FillRows(int64_t positions, int64_t width, const float* 
   }
 }
 
-PEPNET_SIMD_CLONES void AddOuter(int64_t positions, int64_t width, const float* weights, const float* x, float* y) {
+PEPNET_SIMD_CLONES void AddOuter(int64_t positions, int64_t width, const float* weights,
+                                 const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, weights[i], x, y + i * width);
 }
 
-PEPNET_SIMD_CLONES void Outer(int64_t positions, int64_t width, const float* weights, const float* x, float* y) {
+PEPNET_SIMD_CLONES void Outer(int64_t positions, int64_t width, const float* weights,
+                              const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) {
     const float weight = weights[i];
     const float* __restrict from = x;
@@ -152,7 +160,8 @@ PEPNET_SIMD_CLONES void Outer(int64_t positions, int64_t width, const float* wei
   }
 }
 
-PEPNET_SIMD_CLONES void AddScaledToEach(int64_t positions, int64_t width, float scale, const float* x, float* y) {
+PEPNET_SIMD_CLONES void AddScaledToEach(int64_t positions, int64_t width, float scale,
+                                        const float* x, float* y) {
   for (int64_t i = 0; i < positions; ++i) AddTimes(width, scale, x, y + i * width);
 }
 
@@ -161,7 +170,8 @@ PEPNET_SIMD_CLONES void Relu(int64_t count, float* x) {
   for (int64_t i = 0; i < count; ++i) y[i] = y[i] < 0 ? 0.0f : y[i];
 }
 
-PEPNET_SIMD_CLONES void ReluBackward(int64_t positions, int64_t width, const float* x, float* d, float* sums) {
+PEPNET_SIMD_CLONES void ReluBackward(int64_t positions, int64_t width, const float* x, float* d,
+                                     float* sums) {
   for (int64_t i = 0; i < positions; ++i) {
     const float* __restrict y = x + i * width;
     float* __restrict gradient = d + i * width;
@@ -186,7 +196,8 @@ PEPNET_SIMD_CLONES void SoftmaxBackward(int64_t positions, const float* w, float
   for (int64_t i = 0; i < positions; ++i) gradient[i] = weight[i] * (gradient[i] - mean);
 }
 
-PEPNET_SIMD_CLONES void MaskedColumnMeans(int64_t n, float share, const float* w, const float* mask, float* mean) {
+PEPNET_SIMD_CLONES void MaskedColumnMeans(int64_t n, float share, const float* w, const float* mask,
+                                          float* mean) {
   Clear(n, mean);
   for (int64_t i = 0; i < n; ++i) {
     const float* __restrict weight = w + i * n;
@@ -201,7 +212,8 @@ PEPNET_SIMD_CLONES void MaskedColumnMeans(int64_t n, float share, const float* w
   ScaleBy(n, share, mean);
 }
 
-PEPNET_SIMD_CLONES void MaskedSoftmaxBackward(int64_t n, const float* d, const float* mask, float* w) {
+PEPNET_SIMD_CLONES void MaskedSoftmaxBackward(int64_t n, const float* d, const float* mask,
+                                              float* w) {
   const float* __restrict gradient = d;
   for (int64_t i = 0; i < n; ++i) {
     float* __restrict weight = w + i * n;
@@ -232,8 +244,8 @@ PEPNET_SIMD_CLONES void AddScaled(int64_t count, float scale, const float* x, fl
 
 PEPNET_SIMD_CLONES float Sum(int64_t count, const float* x) { return SumOfAll(count, x); }
 
-PEPNET_SIMD_CLONES void JoinedWeight(int64_t channels, int64_t width, const float* a, const float* b, const float* q,
-                                     float* w) {
+PEPNET_SIMD_CLONES void JoinedWeight(int64_t channels, int64_t width, const float* a,
+                                     const float* b, const float* q, float* w) {
   for (int64_t c = 0; c < channels; ++c) {
     const float factor = q[c];
     const float* __restrict first = a + c * width;
@@ -243,8 +255,9 @@ PEPNET_SIMD_CLONES void JoinedWeight(int64_t channels, int64_t width, const floa
   }
 }
 
-PEPNET_SIMD_CLONES void JoinedWeightBackward(int64_t channels, int64_t width, const float* d, const float* b,
-                                             const float* q, float* da, float* db, float* dq) {
+PEPNET_SIMD_CLONES void JoinedWeightBackward(int64_t channels, int64_t width, const float* d,
+                                             const float* b, const float* q, float* da, float* db,
+                                             float* dq) {
   for (int64_t c = 0; c < channels; ++c) {
     const float factor = q[c];
     const float* __restrict gradient = d + c * width;
@@ -258,7 +271,8 @@ PEPNET_SIMD_CLONES void JoinedWeightBackward(int64_t channels, int64_t width, co
   }
 }
 
-PEPNET_SIMD_CLONES void PackWithProduct(int64_t positions, int64_t channels, const float* s, const float* q, float* y) {
+PEPNET_SIMD_CLONES void PackWithProduct(int64_t positions, int64_t channels, const float* s,
+                                        const float* q, float* y) {
   for (int64_t i = 0; i < positions; ++i) {
     const float* __restrict position = s + i * channels;
     const float* __restrict query = q;
@@ -270,8 +284,9 @@ PEPNET_SIMD_CLONES void PackWithProduct(int64_t positions, int64_t channels, con
   }
 }
 
-PEPNET_SIMD_CLONES void PackWithProductBackward(int64_t positions, int64_t channels, const float* s, const float* q,
-                                                const float* d, float* ds, float* dq) {
+PEPNET_SIMD_CLONES void PackWithProductBackward(int64_t positions, int64_t channels, const float* s,
+                                                const float* q, const float* d, float* ds,
+                                                float* dq) {
   for (int64_t i = 0; i < positions; ++i) {
     const float* __restrict query = q;
     const float* __restrict gradient = d + i * 2 * channels;
@@ -285,16 +300,19 @@ PEPNET_SIMD_CLONES void PackWithProductBackward(int64_t positions, int64_t chann
   }
 }
 
-PEPNET_SIMD_CLONES void PreluWeightedMean(int64_t positions, int64_t width, float slope, const float* z, const float* x,
-                                          float* y) {
+PEPNET_SIMD_CLONES void PreluWeightedMean(int64_t positions, int64_t width, float slope,
+                                          const float* z, const float* x, float* y) {
   const float share = 1.0f / static_cast<float>(positions);
   Clear(width, y);
-  for (int64_t i = 0; i < positions; ++i) AddTimes(width, z[i] > 0 ? z[i] : z[i] * slope, x + i * width, y);
+  for (int64_t i = 0; i < positions; ++i) {
+    AddTimes(width, z[i] > 0 ? z[i] : z[i] * slope, x + i * width, y);
+  }
   ScaleBy(width, share, y);
 }
 
-PEPNET_SIMD_CLONES float PreluWeightedMeanBackward(int64_t positions, int64_t width, float slope, const float* z,
-                                                   const float* x, const float* d, float* dz, float* dx) {
+PEPNET_SIMD_CLONES float PreluWeightedMeanBackward(int64_t positions, int64_t width, float slope,
+                                                   const float* z, const float* x, const float* d,
+                                                   float* dz, float* dx) {
   const float share = 1.0f / static_cast<float>(positions);
   // All positions share the slope, whose gradient is summed in double.
   double slope_gradient = 0;

@@ -8,12 +8,14 @@
 
 namespace pepnet {
 
-// e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (coefficients of the Cephes library),
-// within 2 units in the last place; without branches, so that loops over it become vector instructions.
+// e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 7 in r (coefficients of the
+// Cephes library), within 2 units in the last place; without branches, so that loops over it become
+// vector instructions.
 PEPNET_SIMD_INLINE float Exp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
-  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  constexpr float kRounder = 12582912.0f;
   const float shifted = x * 1.44269504f + kRounder;
   const float n = shifted - kRounder;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;

@@ -7,7 +7,8 @@
 
 namespace pepnet {
 
-// The buffer with room for `size` floats, contents undefined unless an earlier call asked for as much.
+// The buffer with room for `size` floats, contents undefined unless an earlier call asked for as
+// much.
 inline float* Sized(AlignedBuffer<float>* buffer, int64_t size) {
   if (static_cast<int64_t>(buffer->size()) < size) {
     buffer->Resize(0);  // nothing to keep

@@ -19,14 +19,16 @@ TorchGpus FindTorchGpus() {
   if (!c10::impl::hasDeviceGuardImpl(at::kCUDA)) return {0, "this libtorch has no CUDA"};
   const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
   if (count > 0) return {count, ""};
-  return {0, "libtorch finds no GPU here (there is none, no driver, or CUDA_VISIBLE_DEVICES hides it)"};
+  return {
+      0, "libtorch finds no GPU here (there is none, no driver, or CUDA_VISIBLE_DEVICES hides it)"};
 }
 
 double DeviceMatrixPeak(const ComputeDevice& device, int64_t n, bool bf16) {
   const at::NoGradGuard no_grad;
   const at::Device where = TorchDevice(device);
   const c10::DeviceGuard guard(where);
-  const at::TensorOptions options = at::TensorOptions(bf16 ? at::kBFloat16 : at::kFloat).device(where);
+  const at::TensorOptions options =
+      at::TensorOptions(bf16 ? at::kBFloat16 : at::kFloat).device(where);
   const at::Tensor a = at::full({n, n}, 0.1, options), b = at::full({n, n}, 0.2, options);
   double best = 0;
   constexpr int kTries = 4, kProducts = 5;  // the first try warms up
@@ -36,7 +38,8 @@ double DeviceMatrixPeak(const ComputeDevice& device, int64_t n, bool bf16) {
     const auto start = std::chrono::steady_clock::now();
     for (int k = 0; k < kProducts; ++k) at::mm(a, b);
     SynchronizeDevice(where);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     best = std::max(best, 2e-9 * kProducts * static_cast<double>(n) * n * n / seconds);
   }
   return best;

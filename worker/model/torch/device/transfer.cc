@@ -6,7 +6,8 @@ namespace pepnet {
 
 at::Tensor TensorOver(void* data, at::IntArrayRef shape, at::ScalarType type, at::Device device) {
   const at::TensorOptions options = at::TensorOptions(type).device(device);
-  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return at::empty(shape, options);  // data may be null
+  // Data may be null.
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return at::empty(shape, options);
   return at::for_blob(data, shape).options(options).target_device(device).make_tensor();
 }
 
@@ -23,7 +24,8 @@ void Transfer::Allocate() {
   pinned_ = PinnedMemory();  // page-locked memory must not be freed
   block_ = AlignedBuffer<std::byte>(bytes_);
   pinned_ = PinnedMemory(block_.data(), block_.bytes());
-  device_block_ = at::empty({static_cast<int64_t>(bytes_)}, at::TensorOptions(at::kByte).device(device_));
+  device_block_ =
+      at::empty({static_cast<int64_t>(bytes_)}, at::TensorOptions(at::kByte).device(device_));
 }
 
 at::Tensor Transfer::on_device(size_t place, at::IntArrayRef shape, at::ScalarType type) {
@@ -32,7 +34,9 @@ at::Tensor Transfer::on_device(size_t place, at::IntArrayRef shape, at::ScalarTy
   return TensorOver(begin + place, shape, type, device_);
 }
 
-at::Tensor Transfer::DeviceBlock() { return device_block_.narrow(0, 0, static_cast<int64_t>(bytes_)); }
+at::Tensor Transfer::DeviceBlock() {
+  return device_block_.narrow(0, 0, static_cast<int64_t>(bytes_));
+}
 
 at::Tensor Transfer::HostBlock() {
   return TensorOver(block_.data(), {static_cast<int64_t>(bytes_)}, at::kByte, at::kCPU);

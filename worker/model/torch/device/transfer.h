@@ -1,10 +1,11 @@
-// Transfer: arrays that cross between the host and a device together, in one asynchronous copy. Internal to this folder: includes
-// torch.
+// Transfer: arrays that cross between the host and a device together, in one asynchronous copy.
+// Internal to this folder: includes torch.
 //
-// Memory:    one page-locked block of the host and one of the device, of the same layout: array after array, each on a
-//            64-byte boundary. Both are kept from one use to the next and grow as needed.
-// Order:     copies are queued on the device's current stream. The host's block must not be written before an upload, or read
-//            before a download, is done; the caller synchronises.
+// Memory:    one page-locked block of the host and one of the device, of the same layout: array
+//            after array, each on a 64-byte boundary. Both are kept from one use to the next and
+//            grow as needed.
+// Order:     copies are queued on the device's current stream. The host's block must not be written
+//            before an upload, or read before a download, is done; the caller synchronises.
 // Device:    may be the CPU (a second block of the host), for tests.
 #pragma once
 
@@ -39,7 +40,8 @@ class Transfer {
   void Clear() { bytes_ = 0; }
   // Adds an array and returns its place.
   size_t Add(size_t bytes);
-  // After the last Add(): both blocks are as large as needed. Pointers and tensors are valid until the next Allocate().
+  // After the last Add(): both blocks are as large as needed. Pointers and tensors are valid until
+  // the next Allocate().
   void Allocate();
 
   std::byte* host(size_t place) { return block_.data() + place; }

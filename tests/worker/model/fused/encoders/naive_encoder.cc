@@ -36,7 +36,9 @@ Padded Pad(const Encoder& encoder, const NaiveInput& input) {
     padded.sequence.push_back(positions);
     padded.valid.push_back(valid);
   }
-  if (encoder.max_length > 0) padded.longest = std::min<int64_t>(padded.longest, encoder.max_length);
+  if (encoder.max_length > 0) {
+    padded.longest = std::min<int64_t>(padded.longest, encoder.max_length);
+  }
   return padded;
 }
 
@@ -53,7 +55,9 @@ class Naive {
         Vector scores;
         for (int64_t t = 0; t < padded_.longest; ++t) {
           double score = 0;
-          for (int c = 0; c < encoder_.channels; ++c) score += padded_.sequence[b][t][c] * in_.query[b][c];
+          for (int c = 0; c < encoder_.channels; ++c) {
+            score += padded_.sequence[b][t][c] * in_.query[b][c];
+          }
           scores.push_back(score);
         }
         return Weighted(b, Softmax(scores, padded_.valid[b]));
@@ -79,7 +83,9 @@ class Naive {
   }
 
  private:
-  const Vector& Parameter(const std::string& name) const { return parameters_.at(encoder_.module + name); }
+  const Vector& Parameter(const std::string& name) const {
+    return parameters_.at(encoder_.module + name);
+  }
 
   // x W^T + b, the bias if there is one.
   Vector Linear(const std::string& module, const Vector& x) const {
@@ -94,12 +100,13 @@ class Naive {
     return y;
   }
 
-  // Mask of a row of `width` elements of one of the encoder's dropout layers; ones where nothing is dropped.
+  // Mask of a row of `width` elements of one of the encoder's dropout layers; ones where nothing is
+  // dropped.
   Vector Mask(int64_t b, int64_t layer, double ratio, int64_t width) const {
     std::vector<float> mask(width, 1.0f);
     if (in_.train && ratio > 0) {
-      FillDropoutMask(DropoutKey(in_.seed, encoder_.dropout_layer + layer, in_.step), ratio, in_.global_rows[b], 1,
-                      width, mask.data());
+      FillDropoutMask(DropoutKey(in_.seed, encoder_.dropout_layer + layer, in_.step), ratio,
+                      in_.global_rows[b], 1, width, mask.data());
     }
     return Vector(mask.begin(), mask.end());
   }
@@ -116,16 +123,21 @@ class Naive {
         for (double v : x) mean += v / static_cast<double>(width);
         for (double v : x) variance += (v - mean) * (v - mean) / static_cast<double>(width);
         for (size_t c = 0; c < width; ++c) {
-          x[c] = (x[c] - mean) / std::sqrt(variance + 1e-5) * Parameter(perceptron + "1.weight")[c] +
-                 Parameter(perceptron + "1.bias")[c];
+          x[c] =
+              (x[c] - mean) / std::sqrt(variance + 1e-5) * Parameter(perceptron + "1.weight")[c] +
+              Parameter(perceptron + "1.bias")[c];
         }
       }
       const std::string function = perceptron + (mlp.use_ln ? "2" : "1") + ".weight";
-      const double weight = mlp.activation.kind == ActivationKind::kPrelu ? Parameter(function)[0] : 0;
+      const double weight =
+          mlp.activation.kind == ActivationKind::kPrelu ? Parameter(function)[0] : 0;
       const int64_t length = std::count(padded_.valid[b].begin(), padded_.valid[b].end(), true);
       if (t >= length) continue;  // padding: its score is masked
-      const Vector mask = Mask(b, static_cast<int64_t>(layer), mlp.dropout_ratio[layer], length * width);
-      for (size_t c = 0; c < width; ++c) x[c] = ReferenceActivation(mlp.activation, x[c], weight) * mask[t * width + c];
+      const Vector mask =
+          Mask(b, static_cast<int64_t>(layer), mlp.dropout_ratio[layer], length * width);
+      for (size_t c = 0; c < width; ++c) {
+        x[c] = ReferenceActivation(mlp.activation, x[c], weight) * mask[t * width + c];
+      }
     }
     return Linear(".linear", x)[0];
   }
@@ -153,8 +165,8 @@ class Naive {
     double divisor = 1;
     if (encoder_.mean) {
       const int64_t length = padded_.length[b];
-      divisor = static_cast<double>(
-          std::max<int64_t>(encoder_.max_length > 0 ? std::min<int64_t>(length, encoder_.max_length) : length, 1));
+      divisor = static_cast<double>(std::max<int64_t>(
+          encoder_.max_length > 0 ? std::min<int64_t>(length, encoder_.max_length) : length, 1));
     }
     for (double& value : out) value /= divisor;
     return out;
@@ -238,10 +250,13 @@ class Naive {
 
 }  // namespace
 
-std::vector<Vector> NaiveEncode(const Encoder& encoder, const NaiveInput& input, const NaiveParameters& parameters) {
+std::vector<Vector> NaiveEncode(const Encoder& encoder, const NaiveInput& input,
+                                const NaiveParameters& parameters) {
   const Naive naive(encoder, input, parameters);
   std::vector<Vector> out;
-  for (size_t b = 0; b < input.sequence.size(); ++b) out.push_back(naive.Row(static_cast<int64_t>(b)));
+  for (size_t b = 0; b < input.sequence.size(); ++b) {
+    out.push_back(naive.Row(static_cast<int64_t>(b)));
+  }
   return out;
 }
 

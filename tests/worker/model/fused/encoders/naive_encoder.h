@@ -1,5 +1,5 @@
-// The sequence encoders of spec 3.10 in plain double, written as the text has them: rows padded with zeros to the
-// longest one, a mask over the padding, one loop per index.
+// The sequence encoders of spec 3.10 in plain double, written as the text has them: rows padded
+// with zeros to the longest one, a mask over the padding, one loop per index.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,7 @@ struct NaiveInput {
 using NaiveParameters = std::map<std::string, Vector>;
 
 // [row][channel of the output]
-std::vector<Vector> NaiveEncode(const Encoder& encoder, const NaiveInput& input, const NaiveParameters& parameters);
+std::vector<Vector> NaiveEncode(const Encoder& encoder, const NaiveInput& input,
+                                const NaiveParameters& parameters);
 
 }  // namespace pepnet

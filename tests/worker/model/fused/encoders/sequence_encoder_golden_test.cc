@@ -1,5 +1,5 @@
-// The encoders alone on the golden cases with sequences: tables and layers from init.safetensors, rows from train.csv,
-// outputs from inter_f64.safetensors.
+// The encoders alone on the golden cases with sequences: tables and layers from init.safetensors,
+// rows from train.csv, outputs from inter_f64.safetensors.
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
@@ -50,8 +50,8 @@ class GoldenEncoderTest : public testing::TestWithParam<GoldenCase> {
         values.push_back(std::strtof(element.c_str(), nullptr));
         continue;
       }
-      const std::string tensor =
-          absl::StrCat("model.embedding_group.seq_emb_impls.__BASE__.ec_dict.", column.table, ".weight");
+      const std::string tensor = absl::StrCat(
+          "model.embedding_group.seq_emb_impls.__BASE__.ec_dict.", column.table, ".weight");
       const std::vector<float> table = GoldenFloats(*init_, tensor);
       const int64_t dim = init_->tensors().at(tensor).shape[1], id = std::atoll(element.c_str());
       values.insert(values.end(), table.begin() + id * dim, table.begin() + (id + 1) * dim);
@@ -83,8 +83,8 @@ TEST_P(GoldenEncoderTest, OutputsAreThoseOfTheReference) {
       std::copy(values.begin(), values.end(), query.data() + at);
       at += Width(column);
     }
-    const int64_t length =
-        static_cast<int64_t>(Lookup(GetParam().sequence[0], row).size()) / Width(GetParam().sequence[0]);
+    const int64_t length = static_cast<int64_t>(Lookup(GetParam().sequence[0], row).size()) /
+                           Width(GetParam().sequence[0]);
     offsets.push_back(offsets.back() + static_cast<int32_t>(length));
     sequence.Resize(offsets.back() * channels);
     int64_t first = 0;
@@ -92,7 +92,8 @@ TEST_P(GoldenEncoderTest, OutputsAreThoseOfTheReference) {
       const std::vector<float> values = Lookup(column, row);
       const int64_t width = Width(column);
       for (int64_t i = 0; i < length; ++i) {
-        std::copy_n(values.data() + i * width, width, sequence.data() + (offsets[row] + i) * channels + first);
+        std::copy_n(values.data() + i * width, width,
+                    sequence.data() + (offsets[row] + i) * channels + first);
       }
       first += width;
     }
@@ -112,7 +113,8 @@ TEST_P(GoldenEncoderTest, OutputsAreThoseOfTheReference) {
     }
     const std::unique_ptr<SequenceEncoder> net = MakeSequenceEncoder(encoder, channels, parameters);
     std::vector<float> out(rows * net->width());
-    const SequenceBlock block = {rows, channels, offsets.data(), sequence.data(), query.data(), nullptr};
+    const SequenceBlock block = {rows,         channels, offsets.data(), sequence.data(),
+                                 query.data(), nullptr};
     net->Forward(parameters.values().data(), block, {}, out.data(), net->width(), nullptr);
     const std::string tensor = absl::StrCat("encoder_all_", e);
     EXPECT_EQ(Difference(tensor, out, GoldenDoubles(*inter, tensor), kValueTolerance), "");
@@ -142,17 +144,20 @@ TEST(PoolingEncoderTest, TheMutantPaddingIsAttendedIsNoticed) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, GoldenEncoderTest,
-    testing::Values(
-        GoldenCase{
-            "seq_din",
-            {{"item", "4.embeddings.item_emb"}, {"cate", "4.embeddings.cate_emb"}},
-            {{"click__item", "4.embeddings.item_emb"}, {"click__cate", "4.embeddings.cate_emb"}, {"click__ts", ""}}},
-        GoldenCase{"seq_pooling",
-                   {},
-                   {{"click__item", "4.embeddings.item_emb"},
-                    {"click__cate", "8.embeddings.click__cate_emb"},
-                    {"click__price", ""}}},
-        GoldenCase{"seq_attention", {{"item", "8.embeddings.item_emb"}}, {{"click__item", "8.embeddings.item_emb"}}}),
+    testing::Values(GoldenCase{"seq_din",
+                               {{"item", "4.embeddings.item_emb"},
+                                {"cate", "4.embeddings.cate_emb"}},
+                               {{"click__item", "4.embeddings.item_emb"},
+                                {"click__cate", "4.embeddings.cate_emb"},
+                                {"click__ts", ""}}},
+                    GoldenCase{"seq_pooling",
+                               {},
+                               {{"click__item", "4.embeddings.item_emb"},
+                                {"click__cate", "8.embeddings.click__cate_emb"},
+                                {"click__price", ""}}},
+                    GoldenCase{"seq_attention",
+                               {{"item", "8.embeddings.item_emb"}},
+                               {{"click__item", "8.embeddings.item_emb"}}}),
     [](const testing::TestParamInfo<GoldenCase>& info) { return info.param.name; });
 
 }  // namespace

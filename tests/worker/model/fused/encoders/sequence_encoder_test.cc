@@ -26,7 +26,8 @@ struct EncoderCase {
 
 void PrintTo(const EncoderCase& c, std::ostream* out) { *out << c.name; }
 
-EncoderCase Case(const std::string& name, EncoderKind kind, const std::function<void(Encoder*)>& change = nullptr) {
+EncoderCase Case(const std::string& name, EncoderKind kind,
+                 const std::function<void(Encoder*)>& change = nullptr) {
   EncoderCase c;
   c.name = name;
   c.encoder.kind = kind;
@@ -121,12 +122,15 @@ std::vector<EncoderCase> Cases() {
 
 // A block of random rows with its encoder; the arrays begin in the middle of larger ones.
 struct Block {
-  Block(const Encoder& encoder, const std::vector<int>& lengths) : encoder(encoder), parameters(Specs(encoder)) {
+  Block(const Encoder& encoder, const std::vector<int>& lengths)
+      : encoder(encoder), parameters(Specs(encoder)) {
     std::mt19937_64 random(kSeed);
     std::normal_distribution<float> normal;
     parameters.Initialize(kSeed);
     for (size_t i = 0; i < parameters.specs().size(); ++i) {
-      for (float& value : parameters.value(static_cast<int>(i))) value = 1.5f * value + 0.2f * normal(random);
+      for (float& value : parameters.value(static_cast<int>(i))) {
+        value = 1.5f * value + 0.2f * normal(random);
+      }
     }
     offsets.push_back(3);
     for (const int length : lengths) offsets.push_back(offsets.back() + length);
@@ -202,8 +206,9 @@ struct Gradients {
   std::vector<float> sequence, query, parameters;
 };
 
-void Backward(const SequenceEncoder& encoder, Block& block, int64_t first, int64_t count, SequenceEncoder::Saved* saved,
-              Gradients* gradients, EncoderBuffers* scratch = nullptr) {
+void Backward(const SequenceEncoder& encoder, Block& block, int64_t first, int64_t count,
+              SequenceEncoder::Saved* saved, Gradients* gradients,
+              EncoderBuffers* scratch = nullptr) {
   const int64_t stride = encoder.width() + 2;
   encoder.Backward(block.parameters.values().data(), block.View(first, count), block.Pass(scratch),
                    block.d_out.data() + first * stride, stride, saved, gradients->sequence.data(),
@@ -211,16 +216,18 @@ void Backward(const SequenceEncoder& encoder, Block& block, int64_t first, int64
                    gradients->parameters.data());
 }
 
-std::vector<float> Forward(const SequenceEncoder& encoder, Block& block, int64_t first, int64_t count,
-                           SequenceEncoder::Saved* saved = nullptr, EncoderBuffers* scratch = nullptr) {
+std::vector<float> Forward(const SequenceEncoder& encoder, Block& block, int64_t first,
+                           int64_t count, SequenceEncoder::Saved* saved = nullptr,
+                           EncoderBuffers* scratch = nullptr) {
   // Whatever was there is overwritten.
   std::vector<float> out(count * encoder.width(), std::numeric_limits<float>::quiet_NaN());
-  encoder.Forward(block.parameters.values().data(), block.View(first, count), block.Pass(scratch), out.data(),
-                  encoder.width(), saved);
+  encoder.Forward(block.parameters.values().data(), block.View(first, count), block.Pass(scratch),
+                  out.data(), encoder.width(), saved);
   return out;
 }
 
-// Empty rows, single positions, rows around the length from which on a row joins its weights, lengths above max_length.
+// Empty rows, single positions, rows around the length from which on a row joins its weights,
+// lengths above max_length.
 const std::vector<int> kLengths = {0, 1, 5, 13, 3, 0, 20, 2, 12, 11, 17, 1, 0};
 // For self attention, whose formula takes long.
 const std::vector<int> kFewLengths = {0, 1, 5, 3, 0, 2, 8};
@@ -256,10 +263,12 @@ class SequenceEncoderTest : public testing::TestWithParam<EncoderCase> {
 TEST_P(SequenceEncoderTest, ForwardIsTheFormulaOfThePaddedBatch) {
   ASSERT_EQ(encoder_->width(), block_.encoder.width);
   const std::vector<float> out = Forward(*encoder_, block_, 0, block_.rows());
-  const std::vector<Vector> expected = NaiveEncode(block_.encoder, block_.Naive(), block_.NaiveValues());
+  const std::vector<Vector> expected =
+      NaiveEncode(block_.encoder, block_.Naive(), block_.NaiveValues());
   for (int64_t b = 0; b < block_.rows(); ++b) {
     for (int64_t c = 0; c < encoder_->width(); ++c) {
-      ExpectNear(out[b * encoder_->width() + c], expected[b][c], 1e-5, absl::StrCat("row ", b, " channel ", c));
+      ExpectNear(out[b * encoder_->width() + c], expected[b][c], 1e-5,
+                 absl::StrCat("row ", b, " channel ", c));
       if (lengths_[b] == 0 && c < encoder_->width() - kChannels) {
         EXPECT_EQ(out[b * encoder_->width() + c], 0.0f);
       }
@@ -315,8 +324,10 @@ TEST_P(SequenceEncoderTest, BackwardAddsTheDerivativeOfEverything) {
       }
     }
     for (int c = 0; c < kChannels; ++c) {
-      const double expected = block_.has_query() ? derivative([&](double step) { in.query[b][c] += step; }, b) : 0;
-      ExpectNear(gradients.query[b * kChannels + c] - 0.5, expected, tolerance, absl::StrCat("query of row ", b));
+      const double expected =
+          block_.has_query() ? derivative([&](double step) { in.query[b][c] += step; }, b) : 0;
+      ExpectNear(gradients.query[b * kChannels + c] - 0.5, expected, tolerance,
+                 absl::StrCat("query of row ", b));
     }
   }
   // Some elements of each parameter, and all of them along a direction.
@@ -324,11 +335,12 @@ TEST_P(SequenceEncoderTest, BackwardAddsTheDerivativeOfEverything) {
   std::normal_distribution<double> normal;
   for (size_t i = 0; i < block_.parameters.specs().size(); ++i) {
     const ParameterSpec& spec = block_.parameters.specs()[i];
-    const float* const gradient = gradients.parameters.data() + block_.parameters.offset(static_cast<int>(i));
+    const float* const gradient =
+        gradients.parameters.data() + block_.parameters.offset(static_cast<int>(i));
     Vector& value = values[spec.name];
     for (size_t e = 0; e < value.size(); e += value.size() / 4 + 1) {
-      ExpectNear(gradient[e] - 0.5, derivative([&](double step) { value[e] += step; }, -1), tolerance,
-                 absl::StrCat(spec.name, " element ", e));
+      ExpectNear(gradient[e] - 0.5, derivative([&](double step) { value[e] += step; }, -1),
+                 tolerance, absl::StrCat(spec.name, " element ", e));
     }
     Vector direction(value.size());
     double along = 0;
@@ -378,17 +390,22 @@ TEST_P(SequenceEncoderTest, RowDependsOnItsBlockByRoundingAlone) {
     if (GetParam().bitwise_rows) {
       EXPECT_TRUE(SameBits(row, part)) << "row " << b;
     }
-    for (size_t c = 0; c < row.size(); ++c) ExpectNear(row[c], part[c], 1e-5, absl::StrCat("row ", b));
+    for (size_t c = 0; c < row.size(); ++c) {
+      ExpectNear(row[c], part[c], 1e-5, absl::StrCat("row ", b));
+    }
     Backward(*encoder_, block, b, 1, nullptr, &alone);
   }
   if (GetParam().bitwise_rows) {
     EXPECT_TRUE(SameBits(whole.sequence, alone.sequence));
     EXPECT_TRUE(SameBits(whole.query, alone.query));
   }
-  auto compare = [](const std::vector<float>& a, const std::vector<float>& b, double tolerance, const char* what) {
+  auto compare = [](const std::vector<float>& a, const std::vector<float>& b, double tolerance,
+                    const char* what) {
     double largest = 0;
     for (const float value : b) largest = std::max<double>(largest, std::abs(value));
-    for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], tolerance * largest) << what << " " << i;
+    for (size_t i = 0; i < a.size(); ++i) {
+      ASSERT_NEAR(a[i], b[i], tolerance * largest) << what << " " << i;
+    }
   };
   compare(whole.sequence, alone.sequence, 1e-5, "sequence");
   compare(whole.query, alone.query, 1e-5, "query");
@@ -400,7 +417,9 @@ TEST_P(SequenceEncoderTest, NaNOfAPositionReachesItsRowAndNoOther) {
   const std::vector<float> out = Forward(*encoder_, block_, 0, block_.rows());
   for (int64_t b = 0; b < block_.rows(); ++b) {
     bool nan = false;
-    for (int64_t c = 0; c < encoder_->width(); ++c) nan |= std::isnan(out[b * encoder_->width() + c]);
+    for (int64_t c = 0; c < encoder_->width(); ++c) {
+      nan |= std::isnan(out[b * encoder_->width() + c]);
+    }
     EXPECT_EQ(nan, b == 6) << "row " << b;
   }
 }
@@ -409,7 +428,9 @@ TEST_P(SequenceEncoderTest, BlocksOfEmptyRowsAndOfNoRows) {
   Block block(GetParam().encoder, {0, 0, 0});
   for (const int64_t rows : {int64_t{0}, int64_t{3}}) {
     SequenceEncoder::Saved saved;
-    for (const float value : Forward(*encoder_, block, 0, rows, &saved)) EXPECT_TRUE(std::isfinite(value));
+    for (const float value : Forward(*encoder_, block, 0, rows, &saved)) {
+      EXPECT_TRUE(std::isfinite(value));
+    }
     Gradients gradients(block);
     Backward(*encoder_, block, 0, rows, &saved, &gradients);
     for (const float value : gradients.parameters) EXPECT_EQ(value, 0.0f);
@@ -420,16 +441,20 @@ TEST_P(SequenceEncoderTest, NothingIsDroppedInEvaluation) {
   Encoder without = block_.encoder;
   without.dropout = 0;
   without.attn_mlp.dropout_ratio.assign(without.attn_mlp.hidden_units.size(), 0);
-  const std::unique_ptr<SequenceEncoder> other = MakeSequenceEncoder(without, kChannels, block_.parameters);
+  const std::unique_ptr<SequenceEncoder> other =
+      MakeSequenceEncoder(without, kChannels, block_.parameters);
   std::vector<float> evaluated(block_.rows() * encoder_->width());
   SequenceBlock view = block_.View();
   view.global_rows = nullptr;
-  encoder_->Forward(block_.parameters.values().data(), view, {}, evaluated.data(), encoder_->width(), nullptr);
+  encoder_->Forward(block_.parameters.values().data(), view, {}, evaluated.data(),
+                    encoder_->width(), nullptr);
   EXPECT_TRUE(SameBits(evaluated, Forward(*other, block_, 0, block_.rows())));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SequenceEncoderTest, testing::ValuesIn(Cases()),
-                         [](const testing::TestParamInfo<EncoderCase>& info) { return info.param.name; });
+                         [](const testing::TestParamInfo<EncoderCase>& info) {
+                           return info.param.name;
+                         });
 
 }  // namespace
 }  // namespace pepnet
