@@ -318,23 +318,23 @@ Status NcclCollective::WaitUntil(const std::function<StatusOr<bool>()>& is_done,
   };
   WatchedWait wait(options_.status, options_.peers, {}, deadline, what);
   Clock::duration pause = kFirstPause;
-  Deadline look = wait.NextLook();
+  Deadline probe = wait.NextProbe();
   while (true) {
     const StatusOr<bool> done = is_done();
     if (done.ok() && *done) return absl::OkStatus();
     Status ended;
     if (!done.ok()) {
       ended = wait.Fail(Annotate(done.status(), absl::StrCat("waiting for ", what)));
-    } else if (Clock::now() >= look) {
-      ended = wait.Look(words);
-      look = wait.NextLook();
+    } else if (Clock::now() >= probe) {
+      ended = wait.Probe(words);
+      probe = wait.NextProbe();
     }
     if (!ended.ok()) {
       // While the wait still stands in the table: an abort that hangs ends by the watchdog.
       Abort();
       return ended;
     }
-    std::this_thread::sleep_until(std::min(look, Clock::now() + pause));
+    std::this_thread::sleep_until(std::min(probe, Clock::now() + pause));
     pause = std::min<Clock::duration>(2 * pause, kLongestPause);
   }
 }

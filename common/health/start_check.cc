@@ -245,8 +245,8 @@ StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, con
                           all->Allgather(Encode(mine), "check of all ranks before the start"));
   std::vector<RankInfo> info;
   for (size_t rank = 0; rank < texts.size(); ++rank) {
-    PEPNET_ASSIGN_OR_RETURN(RankInfo info, Decode(texts[rank], static_cast<int>(rank)));
-    info.push_back(std::move(info));
+    PEPNET_ASSIGN_OR_RETURN(RankInfo one, Decode(texts[rank], static_cast<int>(rank)));
+    info.push_back(std::move(one));
   }
   return CheckStart(info, layout);
 }
