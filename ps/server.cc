@@ -82,7 +82,8 @@ struct Server::State {
 
   Status CheckWorker(const Request& request) const;
   StatusOr<PullBody> CheckPull(const Request& request) const;
-  // Puts a request that needs `steps` applied steps into the line, or serves it.
+  // Serves a request for the rows after `steps` steps: now, or in line until so many are applied.
+  // Refuses it if more are.
   Status ServeAfter(int64_t steps, Request request);
   Status ServeWaiting();
   Status AnswerPull(Request request);
@@ -113,11 +114,12 @@ struct Server::State {
   Transport* const transport;
   JobWatch* const watch;  // may be null
   std::optional<ThreadTeam> team;
-  // Set by kConfigure; nothing below is used before.
+  // Set by kConfigure. Before it any other request but kShutdown is refused.
   std::optional<ServerPlan> plan;
   std::vector<TableShard> tables;
   std::optional<OpenStep> step;
-  // The last checkpoint, perhaps still being written; goes before the tables.
+  // The last checkpoint, perhaps still being written. It borrows the tables and stands behind them,
+  // so that it is destroyed first.
   std::unique_ptr<Snapshot> snapshot;
   std::multimap<int64_t, Request> waiting;  // by the number of applied steps they need
   bool stopped = false;

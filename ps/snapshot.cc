@@ -151,6 +151,8 @@ void Snapshot::LetChangesIn() {
     changed_.NotifyAll();
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
+  // The count falls as soon as the change has the lock, so this thread spins for that moment alone;
+  // it sleeps through the change itself, in Lock().
   while (changes_waiting_ > 0) std::this_thread::yield();
   mutex_.Lock();
 }
@@ -267,8 +269,8 @@ StatusOr<FilterEntry> Snapshot::SaveFilter(const FilterImage& image) const {
 }
 
 StatusOr<SavedParts> Snapshot::SaveAll() {
-  // Never made here: where worker 0's directory is not seen, this host writes to another file
-  // system.
+  // The directory is not made here: a host that does not see the one of worker 0 would write the
+  // rows to a file system of its own.
   if (!IsDirectory(directory_)) {
     return absl::NotFoundError(absl::StrCat(
         "the checkpoint directory ", directory_,
@@ -295,7 +297,7 @@ StatusOr<SavedParts> Snapshot::SaveAll() {
   return saved;
 }
 
-// Also where a table failed half-way: nothing waits for memory any more.
+// Called after a failure, too: no change may wait for memory that nobody gives back any more.
 void Snapshot::Close() {
   std::vector<std::vector<AlignedBuffer<uint8_t>>> copies;
   {

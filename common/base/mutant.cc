@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 
 namespace pepnet {
 namespace {
@@ -10,45 +11,44 @@ namespace {
 Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
 #endif
 
-constexpr const char* kNames[] = {
-    "gate_sees_gradient",
-    "padding_is_attended",
-    "sequence_by_row",
-    "operator_by_column",
-    "divide_by_workers",
-    "local_loss_normalizer",
-    "dropout_by_local_row",
-    "statistics_of_slice",
-    "session_ends_at_slice",
-    "explain_deals_by_worker",
-    "bootstrap_by_local_row",
-    "slice_of_own_values",
-    "sum_in_arrival_order",
-    "init_by_server",
-    "pull_creates_row",
-    "rounding_by_slot",
-    "resume_forgets_position",
-    "resume_forgets_dense_state",
-    "resume_forgets_averages",
-    "resume_forgets_evaluations",
-    "resume_forgets_train_slices",
-    "budget_by_server",
-    "count_by_worker",
-    "clicks_by_worker",
-    "event_time_by_worker",
-    "resume_forgets_candidates",
-    "resume_forgets_event_times",
-    "snapshot_without_copy",
-    "snapshot_takes_later_rows",
-    "inference_forgets_seed",
-    "export_forgets_initial_rows",
-    "manifest_first",
-    "silence_is_health",
-    "clamp_to_row_zero",
-    "resume_trusts_files",
+constexpr MutantName kNames[] = {
+    {"gate_sees_gradient", 1},
+    {"padding_is_attended", 1},
+    {"sequence_by_row", 1},
+    {"operator_by_column", 1},
+    {"divide_by_workers", 2},
+    {"local_loss_normalizer", 2},
+    {"dropout_by_local_row", 2},
+    {"statistics_of_slice", 2},
+    {"session_ends_at_slice", 2},
+    {"explain_deals_by_worker", 2},
+    {"bootstrap_by_local_row", 2},
+    {"slice_of_own_values", 2},
+    {"sum_in_arrival_order", 3},
+    {"init_by_server", 3},
+    {"pull_creates_row", 3},
+    {"rounding_by_slot", 3},
+    {"resume_forgets_position", 4},
+    {"resume_forgets_dense_state", 4},
+    {"resume_forgets_averages", 4},
+    {"resume_forgets_evaluations", 4},
+    {"resume_forgets_train_slices", 4},
+    {"budget_by_server", 3},
+    {"count_by_worker", 2},
+    {"clicks_by_worker", 2},
+    {"event_time_by_worker", 2},
+    {"resume_forgets_candidates", 4},
+    {"resume_forgets_event_times", 4},
+    {"snapshot_without_copy", 4},
+    {"snapshot_takes_later_rows", 4},
+    {"inference_forgets_seed", 5},
+    {"export_forgets_initial_rows", 5},
+    {"manifest_first", 6},
+    {"silence_is_health", 6},
+    {"clamp_to_row_zero", 7},
+    {"resume_trusts_files", 7},
 };
-constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
-static_assert(kNameCount == static_cast<int>(Mutant::kResumeTrustsFiles),
+static_assert(std::size(kNames) == static_cast<int>(Mutant::kResumeTrustsFiles),
               "one name per mutant, in order");
 
 }  // namespace
@@ -69,15 +69,12 @@ void SetMutantForTest(Mutant mutant) {
 #endif
 
 Mutant MutantByName(std::string_view name) {
-  for (int i = 0; i < kNameCount; ++i) {
-    if (name == kNames[i]) return static_cast<Mutant>(i + 1);
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if (name == kNames[i].name) return static_cast<Mutant>(i + 1);
   }
   return Mutant::kNone;
 }
 
-const char* const* MutantNames(int* count) {
-  *count = kNameCount;
-  return kNames;
-}
+std::span<const MutantName> MutantNames() { return kNames; }
 
 }  // namespace pepnet

@@ -6,6 +6,7 @@
 // Threads: SetMutantForTest() before any thread that might ask is started.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 // Generated, so that only includers of this header differ between builds.
@@ -71,7 +72,11 @@ constexpr bool MutantActive(Mutant) { return false; }
 void SetMutantForTest(Mutant mutant);
 // "sum_in_arrival_order" -> the enumerator; kNone for an unknown name.
 Mutant MutantByName(std::string_view name);
-// All names, in order, without "none".
-const char* const* MutantNames(int* count);
+struct MutantName {
+  const char* name;
+  int law;  // the number of the law whose test it turns red
+};
+// All of them, in the order of their enumerators, without kNone.
+std::span<const MutantName> MutantNames();
 
 }  // namespace pepnet

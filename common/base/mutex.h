@@ -10,8 +10,8 @@
 //     while (queue_.empty()) changed_.Wait(&mutex_);
 //
 // absl::Mutex was considered. It spins before it sleeps, which takes the core from the computing
-// threads; its timed waits take the wall clock, which jumps; and Debian builds it without the hooks
-// by which the thread sanitizer sees its order.
+// threads; its waits until a deadline take the wall clock, which jumps; and Debian builds it
+// without the hooks by which the thread sanitizer sees its order.
 #pragma once
 
 #include <chrono>

@@ -23,7 +23,8 @@ Status InvalidInput(const Args&... args) {
   return absl::InvalidArgumentError(absl::StrCat(args...));
 }
 
-// `status` with "context: " in front of its message; an OK status stays OK.
+// `status` with "context: " in front of its message; an OK status stays OK. Payloads are lost, so
+// StoppedOnRequest() (common/process/stop_signal.h) goes up without it.
 inline Status Annotate(const Status& status, const std::string& context) {
   if (status.ok()) return status;
   return Status(status.code(), absl::StrCat(context, ": ", status.message()));

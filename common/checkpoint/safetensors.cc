@@ -264,7 +264,8 @@ template <typename Wanted>
 StatusOr<std::vector<Wanted>> SafetensorsReader::ReadAll(const std::string& name) const {
   PEPNET_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name));
   std::vector<Wanted> result;
-  // As many as the file has.
+  // The shape of an unknown dtype was not compared with the size of the file, so nothing is
+  // reserved for it.
   if (ElementBytes(info->dtype) > 0) result.reserve(static_cast<size_t>(info->elements()));
   PEPNET_RETURN_IF_ERROR(Visit<Wanted>(name, [&](std::span<const Wanted> values) {
     result.insert(result.end(), values.begin(), values.end());

@@ -1,15 +1,18 @@
-// safetensors files: 8-byte little-endian header length, JSON header {"name": {"dtype", "shape",
-// "data_offsets"}}, data.
+// safetensors files, the format of Hugging Face's library of that name:
 //
-// The tensors follow each other without gap or overlap and end with the file; a file for which that
-// does not hold is refused, as the Python library does. We pad the header with spaces, so that the
-// data start at a multiple of 8.
+//   file   | length u64, little-endian | header, `length` bytes of JSON | data |
+//   header | {"<name>": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} |
 //
-// Threads: Reader is immutable after Open(). Ownership: the reader keeps the file open; spans die
-// with it.
-// Failure: a file that is cut while it is read is DataLoss; only ViewFloats(), for files of our
-// own, maps it.
-// Dtypes: F32, F64, I64. Other dtypes are listed but cannot be read.
+// Offsets count from the beginning of the data. The tensors follow each other without gap or
+// overlap and end with the file; a file for which that does not hold is refused, as the Python
+// library does. We pad the header with spaces, so that the data begin at a multiple of 8 of the
+// file. The format has no checksum: the manifest of a checkpoint has those of its files.
+//
+// Threads:   a reader is immutable after Open().
+// Ownership: the reader keeps the file open; spans die with it.
+// Failure:   a file that is cut while it is read is DataLoss, except under ViewFloats(), which is
+//            for files of our own and reads through a mapping.
+// Dtypes:    F32, F64, I64. Other dtypes are listed but cannot be read.
 #pragma once
 
 #include <cstdint>

@@ -58,7 +58,7 @@ int WriteFully(int fd, std::string_view data) {
       if (error == EINTR) continue;
       // O_DIRECT takes whole, aligned pages. The last write of a file seldom is that, and the same
       // descriptor goes on through the page cache.
-      if (error == EINVAL && StopBypassingCache(fd)) continue;  // not whole, aligned pages
+      if (error == EINVAL && StopBypassingCache(fd)) continue;
       return error;
     }
     data.remove_prefix(static_cast<size_t>(written));
@@ -384,8 +384,9 @@ void FileWriter::BypassCache() {
   const auto type = static_cast<uint64_t>(info.f_type);
   if (type != EXT4_SUPER_MAGIC && type != XFS_SUPER_MAGIC) return;
   const int flags = ::fcntl(fd_.get(), F_GETFL);
-  // Then through the cache.
-  if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) != 0) return;
+  // A file system that refuses O_DIRECT leaves the flags as they were: the writes then go through
+  // the cache.
+  if (flags >= 0) ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT);
 }
 
 Status FileWriter::Flush() {
@@ -416,10 +417,14 @@ Status FileWriter::WriteOut(const char* data, size_t bytes) {
 Status FileWriter::Finish() {
   if (!fd_.valid()) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "cannot finish ", path_, ": it is closed (finished, or an earlier write failed)"));
+        "cannot finish ", path_, ": it is closed (finished, or an earlier write or fsync failed)"));
   }
   PEPNET_RETURN_IF_ERROR(Flush());
-  PEPNET_RETURN_IF_ERROR(SyncFile(fd_.get(), path_));
+  if (const Status status = SyncFile(fd_.get(), path_); !status.ok()) {
+    // Linux reports a page that it could not write once: a second fsync would claim success.
+    (void)fd_.Close();
+    return status;
+  }
   return CloseFile(&fd_, path_);
 }
 

@@ -18,8 +18,8 @@ constexpr int64_t kMaxReadBytes = int64_t{4} << 30;
 // Errors name the path and errno's text. Only regular files of at most `max_bytes` are read: a pipe
 // would be waited for, and a device has no end.
 StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = kMaxReadBytes);
-// Temporary file beside `path` (TemporaryName(), made anew), write, fsync, rename, fsync of the
-// directory.
+// Writes a new file beside `path` (TemporaryName()), syncs it, renames it to `path` and syncs the
+// directory. After an error `path` is the old file or the new one, never a part of it.
 Status WriteFileAtomically(const std::string& path, const std::string& contents);
 // OK if nothing stands at `path`, or an empty file, or a file that begins with one of `beginnings`,
 // which is how this program's own files of that kind begin. `flag` names the path in the error.

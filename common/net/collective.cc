@@ -15,10 +15,10 @@
 //           | what, padded with zeros to a multiple of 64 bytes from the start of the message
 //           | payload
 //
-// A sum runs in two rounds. Worker j owns block j of the elements (cut by their number and the
-// number of workers only): it receives the others' pieces, forms ((x0 + x1) + x2) + ..., and sends
-// the sum to all. Short sums take one round in which everybody sends everything and adds for
-// himself: the same additions in the same order, half the latency.
+// A sum of the arrays x_i of W workers is ((x0 + x1) + x2) + ... for every element. Arrays of up to
+// kOneRoundBytes take one round: each worker sends its array to all and adds up alone. That is half
+// the latency of two rounds for W / 2 times their bytes. Longer arrays take two rounds, in which
+// worker j adds up block j for all (SumInTwoRounds()): the same additions in the same order.
 namespace pepnet {
 namespace {
 

@@ -76,7 +76,7 @@ class Backoff {
 
   // The system may wake a sleeper 50 us late, to save wake-ups, unless its thread asks for less.
   static void SleepPrecisely() {
-    // Ns; a system that refuses costs time alone.
+    // In nanoseconds. A system that refuses wakes the thread later, which costs time alone.
     thread_local const int asked = prctl(PR_SET_TIMERSLACK, 1000UL);
     static_cast<void>(asked);
   }
@@ -423,8 +423,8 @@ void MpiTransport::MoveSendsOn() {
     before = now;
     if (failed) {
       MutexLock lock(&sender_mutex_);
-      // The channel has failed for good, so there is nothing left to move; the thread waits to be
-      // joined.
+      // The channel has failed for good and this thread has ended its work: it waits to be joined.
+      // Sends of the other channels now move on only in Send(), Receive() and Flush().
       while (!stopping_) sender_wakes_.Wait(&sender_mutex_);
       return;
     }

@@ -6,7 +6,8 @@
 //            when there is none.
 // Waiting:   polls for up to 500 us as long as no other thread wants the core, then sleeps an
 //            eighth of the time waited so far, 20 to 500 us. No lock is held while sleeping.
-// Failure:   an MPI error is returned by the call that meets it and by every later one.
+// Failure:   the first error of a channel (MPI's or a malformed message, not a timeout) is returned
+//            by the call that meets it and by every later one on that channel.
 #pragma once
 
 #include <mpi.h>

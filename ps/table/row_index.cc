@@ -13,7 +13,8 @@ constexpr size_t kGrowPercent = 70;  // full: then growth begins
 constexpr size_t kMovedPerInsert = 12;
 constexpr size_t kWrittenAtOnce = 1024;
 
-// Runs of 300 entries are rare among ten million rows.
+// Runs that begin before the last home may end behind it. Among ten million rows runs of 300
+// entries are rare; where the room is too small, Insert() and Move() double it.
 size_t SpillOf(size_t capacity) { return std::clamp<size_t>(capacity / 16, 16, 1024); }
 
 size_t CapacityFor(int64_t count) { return static_cast<size_t>(count) * 100 / kGrowPercent + 1; }
@@ -132,7 +133,8 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
     return;
   }
   moved_ = at;
-  // The homes of hashes before moved_, where a probe may end at once.
+  // Ids whose old homes lie before moved_ are looked up in grown_ from now on. The entries at which
+  // their probes start must be set, since a probe may end there at once.
   WriteTo(static_cast<size_t>(static_cast<unsigned __int128>(moved_) * grown_.capacity /
                               places_.capacity) +
               1,

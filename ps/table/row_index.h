@@ -8,7 +8,9 @@
 //                          |        |
 //                     id mod 2^32   +--> row store: slot -> id, row, state, last step, updates
 //
-// A probe starts at home and ends at an empty entry.
+// A probe starts at home and ends at an empty entry. At 70 % full it reads 2.2 entries on average
+// for an id that is there and 6.1 for one that is not (linear probing, TAOCP 6.4); a cache line
+// holds eight. Erase() leaves no marks, so probes stay that short.
 //
 // Size:    at most 70 % full, 79 % at the end of growth, 52 % behind it: 10 to 16 bytes per row,
 //          and both arrays while it grows. It grows by half, not to double.

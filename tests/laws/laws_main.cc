@@ -1,5 +1,5 @@
 // The law tests' main: --mutant=NAME runs them under a deliberate fault (they must turn red),
-// --list_mutants lists the names.
+// --list_mutants lists them as "L<law> NAME".
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -14,9 +14,9 @@ int main(int argc, char** argv) {
   FLAGS_minloglevel = google::GLOG_WARNING;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--list_mutants") == 0) {
-      int count = 0;
-      const char* const* names = pepnet::MutantNames(&count);
-      for (int m = 0; m < count; ++m) std::puts(names[m]);
+      for (const pepnet::MutantName& mutant : pepnet::MutantNames()) {
+        std::printf("L%d %s\n", mutant.law, mutant.name);
+      }
       return 0;
     }
     if (std::strncmp(argv[i], "--mutant=", 9) == 0) {

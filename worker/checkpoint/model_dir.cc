@@ -93,8 +93,8 @@ Status WriteEffectiveConfig(const std::string& model_dir, const std::string& eff
   const std::string path = absl::StrCat(model_dir, "/", kConfigName);
   if (!CheckReplaceable(kConfigName, path, {kConfigBeginning}).ok()) {
     std::string kept;
-    // Numbers that are taken are skipped; a rename that never replaces leaves no moment between
-    // look and move.
+    // Numbers that are taken are skipped. RenameToNewName() looks and then moves; between the two
+    // the ModelDirLock of the caller keeps other jobs out.
     Status renamed = absl::AlreadyExistsError("");
     for (int number = 1; absl::IsAlreadyExists(renamed); ++number) {
       kept = absl::StrCat(path, ".", number);

@@ -51,8 +51,8 @@ void StepAdagrad(size_t n, float* __restrict w, const float* __restrict gradient
 
 // adam:  g' = g + weight_decay w.   adamw:  w *= 1 - lr weight_decay, g' = g.
 // m += (1 - beta1) (g' - m);  v = beta2 v + (1 - beta2) g'^2
-// v^ = max(v^, v) with amsgrad, else v
-// w -= lr / (1 - beta1^t) m / (sqrt(v^) / sqrt(1 - beta2^t) + eps)
+// bound = the largest v so far with amsgrad, else v
+// w -= lr / (1 - beta1^t) m / (sqrt(bound) / sqrt(1 - beta2^t) + eps)
 template <bool kAmsgrad>
 void StepAdam(size_t n, float* __restrict w, const float* __restrict gradient,
               float* __restrict exp_avg, float* __restrict exp_avg_sq,

@@ -8,17 +8,18 @@ namespace pepnet {
 namespace {
 
 TEST(MutantTest, NoneIsActiveByDefault) {
-  int count = 0;
-  MutantNames(&count);
-  for (int i = 1; i <= count; ++i) EXPECT_FALSE(MutantActive(static_cast<Mutant>(i)));
+  for (size_t i = 1; i <= MutantNames().size(); ++i) {
+    EXPECT_FALSE(MutantActive(static_cast<Mutant>(i)));
+  }
 }
 
 TEST(MutantTest, NamesFindTheirMutants) {
-  int count = 0;
-  const char* const* names = MutantNames(&count);
-  ASSERT_EQ(count, static_cast<int>(Mutant::kResumeTrustsFiles));
-  for (int i = 0; i < count; ++i) {
-    EXPECT_EQ(MutantByName(names[i]), static_cast<Mutant>(i + 1)) << names[i];
+  const std::span<const MutantName> names = MutantNames();
+  ASSERT_EQ(names.size(), static_cast<size_t>(Mutant::kResumeTrustsFiles));
+  for (size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(MutantByName(names[i].name), static_cast<Mutant>(i + 1)) << names[i].name;
+    EXPECT_GE(names[i].law, 1) << names[i].name;
+    EXPECT_LE(names[i].law, 7) << names[i].name;
   }
   EXPECT_EQ(MutantByName("sum_in_arrival_order"), Mutant::kSumInArrivalOrder);
   EXPECT_EQ(MutantByName("clamp_to_row_zero"), Mutant::kClampToRowZero);

@@ -23,6 +23,15 @@ class FileFaultsTest : public testing::Test {
   const std::string directory_ = temporary_.path();
 };
 
+// Linux reports a page that it could not write to one fsync only: the next would claim success.
+TEST_F(FileFaultsTest, AFileWhoseFsyncFailedIsNeverFinished) {
+  ASSERT_OK_AND_ASSIGN(const auto writer, FileWriter::Create(Path("a")));
+  ASSERT_OK(writer->Append("text", 4));
+  const FileFaults faults(Plan("fail-fsync:nth=1"), 0);
+  EXPECT_THAT(writer->Finish(), IsError(HasSubstr("sync")));
+  EXPECT_THAT(writer->Finish(), IsError(HasSubstr("fsync failed")));
+}
+
 // An atomic write is one write, two fsyncs (file, directory) and one rename: each of them can fail,
 // and the old contents stay until the rename.
 TEST_F(FileFaultsTest, AFailedStepOfAnAtomicWriteLeavesTheOldContents) {

@@ -124,12 +124,13 @@ class RecordScanner {
       while (closing + 1 < end_ && buffer_[closing + 1] == '"') {
         closing = Find('"', closing + 2, end_);
       }
-      // A quote at the very end of the buffer may be half of a doubled one: no line end is found
-      // after it, so more is read, and the search begins anew.
+      // No closing quote is here yet: more is read, or the file ends inside the field.
       if (closing >= end_) {
         in_quotes_ = true;
         return false;
       }
+      // A quote at the very end of the buffer may be half of a doubled one: no line end is found
+      // behind it, so more is read, and the search begins anew.
       at = closing + 1;
       if (line < at) line = Find('\n', at, end_);
     }
@@ -488,8 +489,7 @@ Status CheckFormat(const FileFormat& format) {
   if (format.with_header || !format.field_names.empty()) return absl::OkStatus();
   return InvalidInput(
       "the columns of the CSV files have no names: set data_config.with_header to true, or list "
-      "all "
-      "columns in data_config.input_fields");
+      "all columns in data_config.input_fields");
 }
 
 }  // namespace

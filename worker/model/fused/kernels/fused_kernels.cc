@@ -342,7 +342,8 @@ PEPNET_SIMD_CLONES void GateBackward(int64_t rows, int64_t width, float gamma, c
     float* __restrict g = d + row * d_stride;
     float* __restrict sum = bias_gradient;
     for (int64_t c = 0; c < width; ++c) {
-      // With v = sigmoid(s):  dL/dm = d gamma v;  dL/ds = d gamma m v (1 - v).
+      // With v = sigmoid(s) and g the gradient of out = gamma v m:
+      //   dL/dm = g gamma v;  dL/ds = g gamma v m (1 - v)
       const float v = gate[c];
       const float through = g[c] * gamma * v;
       const float ds = through * m[c] * (1.0f - v);
@@ -481,23 +482,24 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
   }
 }
 
-// With x the normalised row and g = d * weight:  dx = (g - mean(g) - x mean(g x)) / deviation
+// With v the normalised row, dv = g * weight the gradient by it, and means over the row:
+//   gradient by the row before it was normalised = (dv - mean(dv) - v mean(dv v)) * rstd
 void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd,
                        const float* d, float* x, float* bias_gradient, float* weight_gradient,
-                       float* shift_gradient) {
+                       float* beta_gradient) {
   const double n = static_cast<double>(width);
   for (int64_t row = 0; row < rows; ++row) {
     float* const v = x + row * width;
     const float* const g = d + row * width;
-    // The first pass takes both means over the row and the gradients of gamma and beta (weight and
-    // beta); the second one overwrites x and so must come after it.
+    // The first pass sums up for both means and adds to the gradients of weight and beta; the
+    // second one overwrites x and so must come after it.
     double sum = 0, product = 0;
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];
       sum += dv;
       product += dv * v[c];
       weight_gradient[c] += g[c] * v[c];
-      shift_gradient[c] += g[c];
+      beta_gradient[c] += g[c];
     }
     for (int64_t c = 0; c < width; ++c) {
       const double dv = static_cast<double>(g[c]) * weight[c];

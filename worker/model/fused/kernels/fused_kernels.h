@@ -84,7 +84,7 @@ void LayerNormForward(int64_t rows, int64_t width, const float* bias, const floa
 // input.
 void LayerNormBackward(int64_t rows, int64_t width, const float* weight, const float* rstd,
                        const float* d, float* x, float* bias_gradient, float* weight_gradient,
-                       float* shift_gradient);
+                       float* beta_gradient);
 
 // sums[c] += sum over rows of d[row, c]; x[row, c] += bias[c].
 void AddColumnSums(int64_t rows, int64_t width, const float* d, float* sums);
