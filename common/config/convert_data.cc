@@ -23,6 +23,8 @@ ColumnType ColumnTypeOf(config::FieldType type) {
 // "name:TYPE;name:TYPE;"
 Status ParseInputFields(const config::DataConfig& data, const ConfigSource& source,
                         std::vector<InputField>* out) {
+  // BIGINT and INT are MaxCompute's words for INT64 and INT32. A name may hold a colon, so the type
+  // stands behind the last one.
   for (const auto& part : absl::StrSplit(data.input_fields_str(), ';')) {
     const std::string piece(absl::StripAsciiWhitespace(part));
     if (piece.empty()) continue;
@@ -43,6 +45,8 @@ Status ParseInputFields(const config::DataConfig& data, const ConfigSource& sour
   return absl::OkStatus();
 }
 
+// A label or a weight that is listed twice would be two columns of a batch with the same values,
+// and towers could name only the first.
 Status CheckNoDuplicates(const config::DataConfig& data, const std::string& field,
                          const google::protobuf::RepeatedPtrField<std::string>& names,
                          const ConfigSource& source) {
@@ -56,6 +60,8 @@ Status CheckNoDuplicates(const config::DataConfig& data, const std::string& fiel
   return absl::OkStatus();
 }
 
+// The columns of the files in their order, by one of two fields, and the types that they are to be
+// read as.
 Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& source,
                           DataConfig* out) {
   if (data.input_fields_size() > 0 && data.has_input_fields_str()) {
@@ -80,6 +86,8 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
                           "column \"", field.name, "\" is listed twice");
     }
   }
+  // Columns are found by name, never by position alone. A format without names in its files (CSV
+  // without a header) needs the list.
   if (out->dataset_type.has_value() && !TypeOf(*out->dataset_type).names_columns &&
       !out->with_header && out->input_fields.empty()) {
     return source.Error(
@@ -92,6 +100,7 @@ Status ConvertInputFields(const config::DataConfig& data, const ConfigSource& so
 
 Status ConvertEventTime(const config::EventTime& from, const ConfigSource& source,
                         DataConfig* out) {
+  // Servers count whole seconds; a column of a finer unit is divided by units_per_second.
   constexpr std::pair<const char*, int64_t> kUnits[] = {
       {"SECONDS", 1}, {"MILLISECONDS", 1000}, {"MICROSECONDS", 1'000'000}};
   constexpr uint64_t kMostSeconds = 100'000'000'000;  // beyond any event time
@@ -129,6 +138,8 @@ Status ConvertEventTime(const config::EventTime& from, const ConfigSource& sourc
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out) {
   out->dataset_type_name = config::DatasetType_Name(data.dataset_type());
+  // A dataset_type that is not read is no error: many configs leave its default, OdpsDataset, and
+  // are run on files all the same. The ending of the paths decides then.
   out->dataset_type = FindKind<DatasetType>(&FileFormatType::dataset, out->dataset_type_name);
   if (!out->dataset_type.has_value()) {
     source->Note(data, "dataset_type",
@@ -156,6 +167,7 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
     return source->Error(data, "eval_batch_size",
                          "0; expected at least 1 row, or remove it to use batch_size");
   }
+  // 0 means "not set" from here on.
   out->eval_batch_size = data.eval_batch_size();
   PEPNET_RETURN_IF_ERROR(CheckNoDuplicates(data, "label_fields", data.label_fields(), *source));
   PEPNET_RETURN_IF_ERROR(
@@ -173,6 +185,7 @@ Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataCon
   if (data.has_event_time()) {
     PEPNET_RETURN_IF_ERROR(ConvertEventTime(data.event_time(), *source, out));
   }
+  // Each reader is a thread with buffers of its own.
   if (data.num_workers() > 1024) {
     return source->Error(data, "num_workers", data.num_workers(),
                          " reader threads; expected at most 1024");

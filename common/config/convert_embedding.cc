@@ -27,6 +27,9 @@ Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& sourc
     return source.Error(raw, "mlp", "autodis is set as well; expected one of them");
   }
   DenseEmbedding& embedding = feature->embedding.emplace();
+  // The dense parameters have the names of the reference's modules, which hold all their settings
+  // (docs/spec.md section 7). Checkpoints and exports are exchanged by these names, so every
+  // character counts, also the twelve blanks behind "feature_name#".
   embedding.values = feature->value_dim;
   PEPNET_ASSIGN_OR_RETURN(embedding.width,
                           ReadEmbeddingDim(raw,
@@ -59,6 +62,8 @@ Status ConvertEmbedding(const config::RawFeature& raw, const ConfigSource& sourc
   if (!std::isfinite(embedding.keep_prob)) {
     return source.Error(autodis, "keep_prob", embedding.keep_prob, "; expected a number");
   }
+  // autodis mixes `channels` learnt vectors by one number; several numbers of a cell would need
+  // several mixtures.
   if (embedding.values != 1) {
     return source.Error(raw, "autodis", "reads one value, but value_dim is ", embedding.values,
                         "; set mlp instead");

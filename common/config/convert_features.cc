@@ -55,6 +55,8 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
     return source.Error(from, "feature_name", "is missing; expected a name");
   }
   feature->name = from.feature_name();
+  // Two sets of fields for the same things: fg_encoded_* are of columns with finished ids, the
+  // others of raw values.
   if (data.fg_mode == FgMode::kNone) {
     feature->separator = data.fg_encoded_multival_sep;
     if (from.has_fg_encoded_default_value() && !from.fg_encoded_default_value().empty()) {
@@ -67,6 +69,7 @@ Status ConvertCommon(const ProtoFeature& from, const DataConfig& data, const Con
   if (feature->separator.empty()) {
     return source.Error(from, "separator", "is empty; expected the text between two values");
   }
+  // The column of a computed feature is made by its operator; the name stands in messages only.
   if (feature->op.has_value()) {
     feature->column = feature->name;
   } else {
@@ -93,6 +96,8 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   feature->value_dim = static_cast<int>(id.value_dim());
   feature->weighted = id.weighted();
 
+  // Some of the fields are repeated, and a oneof holds no such fields; so the schema leaves it to
+  // this loop that exactly one of them is set.
   std::string chosen;
   for (const char* name : kIdBucketizers) {
     if (!HasField(id, name)) continue;
@@ -120,6 +125,7 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
                           ReadGrowingTable(id, writable));
   if (growing.has_value()) {
     feature->bucketizer = Bucketizer::kHash;
+    // Ids of a table that grows may be any; rows exist for those that occur.
     feature->rows = kAnyId;
   } else if (by_vocabulary) {
     feature->bucketizer = Bucketizer::kVocabulary;
@@ -140,6 +146,7 @@ Status ConvertId(const config::IdFeature& id, const DataConfig& data, ConfigSour
   return absl::OkStatus();
 }
 
+// n boundaries cut the numbers into n + 1 intervals, each of which has a row.
 Status ConvertBoundaries(const config::RawFeature& raw, const ConfigSource& source,
                          Feature* feature) {
   for (const float boundary : raw.boundaries()) {
@@ -167,6 +174,8 @@ Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataCon
   }
   feature->value_dim = static_cast<int>(raw.value_dim());
   const char* const embedding = raw.has_mlp() ? "mlp" : "autodis";
+  // A dense embedding makes one vector of a cell; the reference gives sequences of numbers to their
+  // encoders as they are, which the note says.
   const bool is_embedded = (raw.has_autodis() || raw.has_mlp()) && !is_sequence;
   if ((raw.has_autodis() || raw.has_mlp()) && is_sequence) {
     source->Note(raw, embedding, "without effect: a sequence of numbers is read as it is");
@@ -185,6 +194,7 @@ Status ConvertRaw(const config::RawFeature& raw, bool is_sequence, const DataCon
     feature->bucketizer = Bucketizer::kNone;
     feature->dim = feature->value_dim;
     if (is_embedded) PEPNET_RETURN_IF_ERROR(ConvertEmbedding(raw, *source, feature));
+    // These fields speak of a table. Without boundaries there is none, so they change no number.
     for (const char* field : {"embedding_dim", "embedding_name", "init_fn"}) {
       if (is_embedded && std::string_view(field) == "embedding_dim") continue;
       if (!HasField(raw, field)) continue;
@@ -220,6 +230,8 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
   if (out->weighted) {
     return source.Error(feature, "weighted", "true; a sequence cannot be weighted, remove it");
   }
+  // sequence_fields name the inputs that hold sequences. A plain feature has one input, so they can
+  // only name that.
   for (const std::string& field : feature.sequence_fields()) {
     if (from.group == nullptr) {
       return source.Error(feature, "sequence_fields",
@@ -257,6 +269,7 @@ Status MakeSequence(const FeatureMessage& from, const ProtoFeature& feature, con
     return source.Error(from.group != nullptr ? static_cast<const Message&>(*from.group) : feature,
                         "sequence_delim", "is empty; expected the text between two elements");
   }
+  // A cell would be split at both at once: elements could not be told from values.
   if (sequence.delimiter == out->separator) {
     return source.Error(
         feature, "separator", "\"", out->separator,
@@ -305,6 +318,7 @@ void NoteOtherColumn(const FeatureMessage& from, const ProtoFeature& feature,
                             "; set data_config.fg_mode: FG_DAG if the columns hold raw values"));
 }
 
+// One overload per kind of feature: std::visit in ConvertDerived() chooses between them, too.
 Status ConvertWhole(const FeatureMessage& from, const config::IdFeature& id, const DataConfig& data,
                     ConfigSource* source, Feature* out) {
   out->kind = FeatureKind::kId;
@@ -328,6 +342,8 @@ Status SetVocabulary(TokenizerFile file, Feature* out) {
   out->unknown_id = file.unknown_id;
   out->op->tokenizer = std::move(file.tokenizer);
   if (!out->default_value.has_value()) return absl::OkStatus();
+  // The default value is a text like any cell, so it is tokenized now, once; the encoder then
+  // splits it at a character that no word holds.
   std::vector<std::string> tokens;
   PEPNET_RETURN_IF_ERROR(
       WordTokenizer(out->op->tokenizer, &out->vocabulary).Append(*out->default_value, &tokens));
@@ -339,6 +355,7 @@ Status SetVocabulary(TokenizerFile file, Feature* out) {
 // A computed feature is an operator, and an id or raw feature that reads what it computes.
 Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source,
                       Feature* out) {
+  // In FG_NONE the column holds what the operator would have computed.
   if (data.fg_mode != FgMode::kNone) {
     PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, data, *source));
   }
@@ -371,6 +388,7 @@ Status ConvertFeature(const FeatureMessage& from, const DataConfig& data, Config
     return source->Error(*from.group, "sequence_name", "is missing; expected a name");
   }
   if (from.op.has_value()) return ConvertDerived(from, data, source, out);
+  // The list of what could stand here comes from the descriptions, so a new kind is in it.
   if (!from.kind.has_value()) {
     std::vector<std::string> fields;
     for (const FeatureKind known : AllKinds<FeatureKind>()) {
@@ -416,6 +434,7 @@ FeatureMessage MessageIn(const Message& holder, const std::string& prefix) {
   return found;
 }
 
+// The names in a sequence_feature have no prefix, since all of its features are sequences.
 FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
   FeatureMessage message = MessageIn(group.features(feature), "");
   message.group = &group;
@@ -423,6 +442,7 @@ FeatureMessage MessageOf(const config::SequenceFeature& group, int feature) {
   return message;
 }
 
+// Converts one feature for its faults alone; the result is thrown away.
 Status CheckMessage(const FeatureMessage& message, const DataConfig& data, ConfigSource* source) {
   Feature converted;
   PEPNET_RETURN_IF_ERROR(ConvertFeature(message, data, source, &converted));
@@ -444,6 +464,8 @@ std::vector<FeatureMessage> FeatureMessages(const config::FeatureConfig& config)
     }
     return messages;
   }
+  // "sequence_combo_feature" and "combo_feature" are two fields of one type: the prefix tells
+  // whether cells hold elements.
   const FeatureMessage plain = MessageIn(config, "");
   messages.push_back(
       plain.kind.has_value() || plain.op.has_value() ? plain : MessageIn(config, "sequence_"));
@@ -486,6 +508,8 @@ void FillSequenceDefaults(const DataConfig& data, config::EasyRecConfig* config)
     Message* const feature = holder->GetReflection()->MutableMessage(holder, member);
     const auto* const reflection = feature->GetReflection();
     const Descriptor* const type = feature->GetDescriptor();
+    // The three types limit the ids of a cell. In a sequence an element has one id unless the
+    // config says otherwise, whereas a plain cell may have any number.
     const bool gives_one_id = type == config::IdFeature::descriptor() ||
                               type == config::ComboFeature::descriptor() ||
                               type == config::BoolMaskFeature::descriptor();
@@ -532,6 +556,7 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
       all.push_back(message);
     }
   }
+  // Only here do all features have their numbers.
   return ResolveInputs(all, *source, out);
 }
 

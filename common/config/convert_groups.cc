@@ -24,6 +24,8 @@ struct FirstUse {
 }  // namespace
 
 LeafKey LeafPlan::Add(LeafKey key) {
+  // A leaf is a feature as read from one table. Values have no table, so all groups share one leaf
+  // of them, and the parts of the key that choose a table are dropped.
   if (features_[key.feature].bucketizer == Bucketizer::kNone) {  // values are the same everywhere
     key.of_sequence_group = false;
     key.suffix.clear();
@@ -37,6 +39,8 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
   for (const config::FeatureConfig& feature : config.feature_configs()) {
     for (const FeatureMessage& one : FeatureMessages(feature)) messages.push_back(one.message);
   }
+  // Tables are read for all features first, read by a group or not: a wrong field is an error
+  // either way (law L7).
   std::vector<TableFields> fields;
   for (size_t f = 0; f < messages.size(); ++f) {
     PEPNET_ASSIGN_OR_RETURN(fields.emplace_back(),
@@ -49,11 +53,16 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
     Feature& feature = out->features[key.feature];
     feature.is_read = true;
     place = static_cast<int>(out->leaves.size());
+    // A sequence of ids that a plain group reads is pooled over the whole row; in a sequence group
+    // each element keeps its own vector.
     const bool by_element = feature.sequence.has_value() &&
                             (key.of_sequence_group || feature.bucketizer == Bucketizer::kNone);
     Leaf& leaf = out->leaves.emplace_back(Leaf{key.feature, -1, feature.dim, by_element});
     if (feature.bucketizer == Bucketizer::kNone) continue;
     const TableFields& wanted = fields[key.feature];
+    // The names of tables are those of the reference: they are parts of the parameters' names in
+    // checkpoints (docs/spec.md section 7) and are hashed into the bucket of every row. `called` is
+    // what the config calls the table, for messages.
     std::string name =
         wanted.embedding_name.empty() ? absl::StrCat(feature.name, "_emb") : wanted.embedding_name;
     if (!key.suffix.empty()) absl::StrAppend(&name, "_", key.suffix);
@@ -97,12 +106,15 @@ Status LeafPlan::Build(const config::EasyRecConfig& config, ConfigSource* source
 
 namespace {
 
+// Bounds that only wrong configs reach: the sizes of buffers are products of these numbers.
 constexpr int kMaxPositions = 1 << 24;
 constexpr int kMaxAttentionWidth = 1 << 16;
 // Dropout layers of encoders are numbered from here, behind any network's
 // (worker/model/dropout_mask.h).
 constexpr int64_t kFirstEncoderLayer = 1 << 20;
 
+// A sequence_group of the config. `query`: leaves of its features that are no sequences;
+// `sequence`: of the others. `is_read`: an encoder names it.
 struct PlannedSequenceGroup {
   const config::SeqGroupConfig* from = nullptr;
   std::string name;
@@ -110,13 +122,15 @@ struct PlannedSequenceGroup {
   bool is_read = false;
 };
 
+// A group of the config while the leaves have no numbers yet.
 struct PlannedGroup {
   const config::FeatureGroupConfig* from = nullptr;
   std::vector<LeafKey> leaves;
   std::vector<PlannedSequenceGroup> sequence_groups;
 };
 
-// Groups in two passes: Plan() all of them, so that the leaves are known; then Build() each.
+// Groups in two passes: Plan() all of them, so that the leaves are known; then Build() each. A
+// leaf's number depends on all groups together, because leaves are ordered by key.
 class GroupConverter {
  public:
   GroupConverter(ConfigSource* source, JobConfig* job)
@@ -124,6 +138,7 @@ class GroupConverter {
     for (const Feature& feature : job->features) feature_names_.push_back(feature.name);
   }
 
+  // Collects what the group reads. The message must live until Build().
   Status Plan(const config::FeatureGroupConfig& from) {
     if (from.group_type() != config::DEEP) {
       return source_->Error(from, "group_type", config::FeatureGroupType_Name(from.group_type()),
@@ -162,12 +177,16 @@ class GroupConverter {
     return plan_.Build(config, source_, job_);
   }
 
+  // Makes group `number` in the order of Plan() calls: its width is that of its leaves, then of its
+  // encoders' outputs, side by side in this order (docs/spec.md 3.10).
   Status Build(size_t number, FeatureGroup* out) {
     PlannedGroup& group = groups_[number];
     const config::FeatureGroupConfig& from = *group.from;
     out->name = from.group_name();
     out->leaves = Places(group.leaves);
     for (const int leaf : out->leaves) out->width += WidthInGroup(leaf);
+    // Encoders number the sequence groups of their own group; the model numbers those of all
+    // groups.
     const int first_group = static_cast<int>(job_->model.sequence_groups.size());
     for (const PlannedSequenceGroup& planned : group.sequence_groups) {
       SequenceGroup& made = job_->model.sequence_groups.emplace_back();
@@ -192,6 +211,7 @@ class GroupConverter {
       job_->model.encoders.push_back(std::move(encoder));
     }
     for (const PlannedSequenceGroup& planned : group.sequence_groups) {
+      // A sequence group that no encoder reads would have tables that are pulled for nothing.
       if (planned.is_read) continue;
       return source_->Error(*planned.from, "", "no encoder reads the sequence group \"",
                             planned.name, "\"; name it as the input of one, or remove it");
@@ -221,6 +241,8 @@ class GroupConverter {
     return features;
   }
 
+  // Sorts the features of a sequence group into query and sequence. A single sequence group may go
+  // without a name; it has that of its group.
   Status PlanSequenceGroup(const config::SeqGroupConfig& from, PlannedGroup* group) {
     PlannedSequenceGroup& planned = group->sequence_groups.emplace_back();
     planned.from = &from;
@@ -274,6 +296,7 @@ class GroupConverter {
     return embedding->width;
   }
 
+  // Sequence groups read plain values, without a dense embedding, hence not WidthInGroup().
   int Width(const std::vector<int>& leaves) const {
     int width = 0;
     for (const int leaf : leaves) width += job_->leaves[leaf].dim;
@@ -318,6 +341,8 @@ class GroupConverter {
                             TypeOf(feature.embedding->kind).name,
                             "; expected ids, or numbers without it");
     }
+    // simple_attention multiplies query and positions element by element; the other encoders pad a
+    // narrower query with zeros (docs/spec.md 3.10).
     const bool same = encoder.kind == EncoderKind::kSimpleAttention;
     if (same ? group.query_width == group.width : group.query_width <= group.width) {
       return absl::OkStatus();
@@ -341,6 +366,8 @@ class GroupConverter {
     if (!from.has_attn_mlp()) {
       return source_->Error(from, "attn_mlp", "is missing; expected the layers of the weights");
     }
+    // The MLP is applied to every position of every row, so its activation sees three axes, and
+    // masks and norms count positions.
     out->attn_mlp.of_positions = true;
     return ConvertMlp(from.attn_mlp(), *source_, &out->attn_mlp);
   }
@@ -379,6 +406,7 @@ class GroupConverter {
       return source_->Error(from, "multihead_attn_dim", width, "; expected 1 to ",
                             kMaxAttentionWidth);
     }
+    // Each head has width / heads channels.
     if (heads < 1 || width % heads != 0) {
       return source_->Error(from, "num_heads", heads, "; expected a divisor of multihead_attn_dim ",
                             width);
@@ -386,6 +414,7 @@ class GroupConverter {
     out->attention_width = width;
     out->heads = heads;
     PEPNET_RETURN_IF_ERROR(ConvertMaxLength(from, from.max_seq_length(), out));
+    // The one ratio goes through the check of a list of ratios, so that its range is written once.
     google::protobuf::RepeatedField<float> ratio;
     ratio.Add(from.dropout());
     std::vector<double> ratios;
@@ -413,6 +442,8 @@ class GroupConverter {
     return absl::OkStatus();
   }
 
+  // The order matters: the input gives the channels, the kind gives the settings, and only both
+  // together give the width of the output.
   Status ConvertEncoder(const config::SeqEncoderConfig& from, PlannedGroup* group, int first_group,
                         Encoder* out) {
     const google::protobuf::FieldDescriptor* const member = SetMember(from, "seq_module");

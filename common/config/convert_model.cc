@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint32_t kMaxWidth = 1 << 24;
 
+// gamma is the upper bound of a Gate NU's factors, gamma * sigma(...) (docs/spec.md 1.2). With
+// gamma 2 an untrained gate, whose sigma is near 1/2, changes little.
 Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, float value,
                     const ConfigSource& source, double* out) {
   *out = ShortestDecimal(value);
@@ -19,6 +21,8 @@ Status ConvertGamma(const config::PEPNet& pepnet, const std::string& field, floa
   return absl::OkStatus();
 }
 
+// The width of the gate's hidden layer follows the main input where it is not set, hence behind
+// ConvertGroups().
 Status ConvertEpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
   PEPNET_RETURN_IF_ERROR(
       ConvertGamma(pepnet, "epnet_gamma", pepnet.epnet_gamma(), *source, &model->epnet_gamma));
@@ -37,6 +41,8 @@ Status ConvertEpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* m
   return absl::OkStatus();
 }
 
+// Activation and gamma are checked even without a uia group, since a typing error is one either
+// way.
 Status ConvertPpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* model) {
   const auto activation = ParseActivation(pepnet.ppnet_activation());
   if (!activation.ok()) {
@@ -65,6 +71,7 @@ Status ConvertPpnet(const config::PEPNet& pepnet, ConfigSource* source, Model* m
                         model->ppnet_hidden_units.size(), *source, &model->ppnet_dropout_ratio);
 }
 
+// The bound on domains limits the towers: each domain has one per task.
 Status ConvertDomain(const config::PEPNet& pepnet, const DataConfig& data, ConfigSource* source,
                      Model* model) {
   if (pepnet.task_domain_num() == 0 || pepnet.task_domain_num() > 4096) {
@@ -104,6 +111,8 @@ Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* 
   for (FeatureGroup* group : {&model->main, model->domain ? &*model->domain : nullptr,
                               model->uia ? &*model->uia : nullptr}) {
     ++layer;
+    // The layer counts on for absent groups, too: the numbers of `uia` must not depend on whether
+    // there is a domain group.
     if (group == nullptr || group->sources() < 2) continue;
     any = true;
     group->variational = VariationalDropout{
@@ -118,6 +127,8 @@ Status ConvertVariationalDropout(const config::ModelConfig& from, ConfigSource* 
 
 // The least weights of all losses leave something to divide.
 Status ConvertPareto(const config::ModelConfig& from, ConfigSource* source, Model* model) {
+  // The weights of all losses add up to 1 (docs/spec.md 2.3): least weights that reach 1 would
+  // leave the solver no freedom.
   model->pareto_weights = from.use_pareto_loss_weight();
   double least = 0;
   for (int task = 0; task < from.pepnet().task_towers_size(); ++task) {
@@ -173,6 +184,7 @@ Status ConvertDropout(const google::protobuf::Message& message, const std::strin
     return source.Error(message, field, "has ", ratios.size(), " values for ", layers,
                         " layers; expected none, one for all layers, or one per layer");
   }
+  // A ratio of 1 would drop everything and divide by 1 - ratio = 0.
   for (const float ratio : ratios) {
     if (!(ratio >= 0 && ratio < 1)) {
       return source.Error(message, field, ratio, "; expected 0 <= ratio < 1");
@@ -184,6 +196,8 @@ Status ConvertDropout(const google::protobuf::Message& message, const std::strin
   return absl::OkStatus();
 }
 
+// The order follows what a part needs from those before it: groups give widths, domains give the
+// names of towers' outputs, and Pareto weights count the towers' losses.
 Status ConvertModel(const config::EasyRecConfig& config, ConfigSource* source, JobConfig* out) {
   const config::ModelConfig& from = config.model_config();
   if (!from.has_pepnet()) {

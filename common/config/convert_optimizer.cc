@@ -10,7 +10,8 @@ namespace {
 
 using google::protobuf::Message;
 
-// Reads float fields of one message and keeps the first range error.
+// Reads float fields of one message and keeps the first range error. A caller reads all its fields
+// first and asks for status() once, so conversions read like assignments.
 class FloatReader {
  public:
   FloatReader(const Message& message, const ConfigSource& source)
@@ -23,6 +24,8 @@ class FloatReader {
   const Status& status() const { return status_; }
 
  private:
+  // The value is the decimal that the user wrote, not the float that protobuf keeps: 0.1f is
+  // 0.100000001490116.
   double In(const ValueRange& range, const std::string& field, float value) {
     const double decimal = ShortestDecimal(value);
     if (!range.Contains(decimal) && status_.ok()) {
@@ -54,6 +57,7 @@ Status ConvertManualStep(const config::ManualStepLR& from, const ConfigSource& s
     }
     out->schedule_sizes.push_back(size);
   }
+  // The warm-up rises over the first size, by which it divides.
   if (from.warmup() && out->schedule_sizes.front() == 0) {
     return source.Error(from, "schedule_sizes",
                         "starts with 0; with warmup, expected a first size > 0");
@@ -78,6 +82,7 @@ Status ConvertWarmup(const ProtoSchedule& from, const ConfigSource& source, Sche
   return read.status();
 }
 
+// Schedules divide by these fields, and what is not set is 0.
 Status CheckSize(const Message& message, const std::string& field, uint32_t value,
                  const ConfigSource& source) {
   if (value > 0) return absl::OkStatus();
@@ -153,6 +158,8 @@ template <typename Owner>
 void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters,
                   ConfigSource* source) {
   for (const Parameter<Owner>& parameter : parameters) {
+    // Only parameters that are marked as `told` are noted: the learning rate, say, not every
+    // epsilon.
     if (!parameter.told || HasField(from, parameter.name)) continue;
     const auto* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
     std::string value;
@@ -180,6 +187,8 @@ Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& exam
   const Message& from = optimizer.GetReflection()->GetMessage(optimizer, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(from, type.parameters, *source, out));
   NoteDefaults(from, type.parameters, source);
+  // Single fields are checked by their ranges; this check sees combinations, of which some are an
+  // error and some only worth a note.
   if (type.check != nullptr) {
     if (const std::optional<Finding> finding = type.check(*out); finding.has_value()) {
       if (finding->is_error) return source->Error(from, finding->field, finding->text);
@@ -203,6 +212,8 @@ Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSour
                                               source, out);
 }
 
+// Part optimizers are converted after the main one, whose schedule they take where they have none.
+// Patterns are only parsed here; the trainer matches them once the parameters have names.
 Status ConvertPartOptimizers(const config::DenseOptimizer& optimizer, ConfigSource* source,
                              TrainConfig* out) {
   for (const config::PartOptimizer& part : optimizer.part_optimizers()) {

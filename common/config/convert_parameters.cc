@@ -12,6 +12,7 @@ const FieldDescriptor* SetMember(const Message& message, const std::string& oneo
       message, message.GetDescriptor()->FindOneofByName(oneof));
 }
 
+// Presence goes by name, so that one function serves every kind of feature, optimizer and metric.
 bool HasField(const Message& message, const std::string& name) {
   const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name);
   if (field == nullptr) return false;
@@ -20,6 +21,8 @@ bool HasField(const Message& message, const std::string& name) {
                               : reflection->HasField(message, field);
 }
 
+// Every parameter is a double on the way, which holds floats, 32-bit numbers, switches and the
+// places of choices exactly. An unknown word becomes -1, which no parameter accepts.
 Status ReadParameter(const Message& from, const ParameterInfo& parameter,
                      const ConfigSource& source, double* out) {
   const FieldDescriptor* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
@@ -28,6 +31,7 @@ Status ReadParameter(const Message& from, const ParameterInfo& parameter,
         absl::StrCat(from.GetDescriptor()->name(), " has no field ", parameter.name));
   }
   const auto* const reflection = from.GetReflection();
+  // The value as the user wrote it, for the message; a switch is always accepted.
   std::string shown;
   switch (parameter.form) {
     case ParameterInfo::Form::kReal:

@@ -30,14 +30,19 @@ Status PolicyError(const Message& table, const std::string& fault, const ConfigS
   return source.Error(table, fault.substr(0, colon), fault.substr(colon + 2));
 }
 
+// The row counts of the config are unsigned 64-bit numbers, ids are signed: kMaxRows also keeps a
+// counted table apart from one that takes any id (kAnyId).
 Status CheckRows(const Message& table, const char* field, uint64_t rows,
                  const ConfigSource& source) {
   if (rows > 0 && rows <= kMaxRows) return absl::OkStatus();
   return source.Error(table, field, rows, "; expected 1 to ", kMaxRows, " rows");
 }
 
+// The filter counts candidates in memory of a fixed size. Without halving its counters only grow,
+// and in the end every id would pass, so 0 is refused instead of being read as "never".
 Status ReadFilter(const config::AdmissionFilter& from, const ConfigSource& source,
                   RowPolicy* policy) {
+  // 1 TiB, so that the shift by 20 below cannot overflow.
   constexpr uint64_t kMostMib = uint64_t{1} << 20;
   if (from.memory_mb() == 0 || from.memory_mb() > kMostMib) {
     return source.Error(from, "memory_mb", from.memory_mb(), "; expected 1 to ", kMostMib,
@@ -56,6 +61,8 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from,
                                         const ConfigSource& source) {
   GrowingTable table;
   table.initializer = {InitKind::kUniform, -kDynamicBound, kDynamicBound};
+  // All counts are compared before any is cast: the policy holds signed numbers, of which the sum
+  // of two must still fit. The budget is in MiB, so its bound is smaller by that unit.
   const std::pair<const char*, uint64_t> counts[] = {
       {"admit_after_steps", from.admit_after_steps()},
       {"ttl_steps", from.ttl_steps()},
@@ -89,6 +96,8 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from,
   policy.show_weight = from.show_weight();
   policy.click_weight = from.click_weight();
   policy.click_label = from.click_label();
+  // A weight without a label would count nothing, and a label without a weight would be counted for
+  // nothing; neither is silent (law L7).
   if (policy.counts_clicks() != !policy.click_label.empty()) {
     return source.Error(from, policy.click_label.empty() ? "click_weight" : "click_label",
                         policy.click_label.empty()
@@ -96,6 +105,8 @@ StatusOr<GrowingTable> ReadDynamicTable(const config::DynamicTable& from,
                             : absl::StrCat("\"", from.click_label(),
                                            "\"; expected a click_weight above 0 with it"));
   }
+  // The expected rows are planned with, not enforced: they give fan_out to init_fn and a share of
+  // the common budget. A limit is the best guess where the config gives no number.
   table.expected_rows =
       static_cast<int64_t>(from.has_expected_rows() ? from.expected_rows() : from.max_rows());
   if (table.expected_rows == 0) {
@@ -110,6 +121,9 @@ int64_t LimitOf(uint64_t rows) {
   return std::max<int64_t>(static_cast<int64_t>(rows), kBucketCount);
 }
 
+// A zch maps ids to a fixed number of rows without collisions and gives the rows of evicted ids to
+// new ones. A dynamic_table with max_rows does the same; of the eviction policies only the order
+// (LRU or LFU) is kept.
 StatusOr<GrowingTable> ReadZch(const config::ZeroCollisionHash& zch, const ConfigSource& source) {
   PEPNET_RETURN_IF_ERROR(CheckRows(zch, "zch_size", zch.zch_size(), source));
   GrowingTable table;
@@ -123,6 +137,9 @@ StatusOr<GrowingTable> ReadZch(const config::ZeroCollisionHash& zch, const Confi
   return table;
 }
 
+// The distribution by which a dynamicemb table begins its rows. `bound`: half of the uniform range
+// where the config gives none, sqrt(1/rows). `width`: of a row, for the default deviation
+// sqrt(1/width).
 StatusOr<Initializer> ReadInitializer(const config::DynamicEmbInitializerArgs& args, double bound,
                                       double width, const ConfigSource& source) {
   Initializer initializer;
@@ -138,6 +155,8 @@ StatusOr<Initializer> ReadInitializer(const config::DynamicEmbInitializerArgs& a
     return source.Error(args, "mode", "\"", args.mode(),
                         "\"; expected UNIFORM, NORMAL or CONSTANT");
   }
+  // The check of init_fn, too, so that a range or a deviation is refused here and not by a server,
+  // which would only name its plan.
   const auto& check = TypeOf(initializer.kind).check;
   const std::string fault = check != nullptr ? check(initializer) : "";
   if (!fault.empty()) return source.Error(args, "", fault);
@@ -156,6 +175,7 @@ StatusOr<GrowingTable> ReadDynamicEmbedding(const config::DynamicEmbedding& from
     return source.Error(from.frequency_admission_strategy(), "threshold", threshold,
                         "; expected at most ", kMaxRows);
   }
+  // A threshold of 0, which is also what is not set, admits at once; a policy says 1 for that.
   table.policy.admit_after_steps = std::max<int64_t>(1, static_cast<int64_t>(threshold));
   const double bound = std::sqrt(1.0 / static_cast<double>(from.max_capacity()));
   PEPNET_ASSIGN_OR_RETURN(table.initializer,
@@ -163,6 +183,8 @@ StatusOr<GrowingTable> ReadDynamicEmbedding(const config::DynamicEmbedding& from
   return table;
 }
 
+// Features of kinds without data_type have no such field at all, hence the look through the
+// descriptor.
 StatusOr<ValueKind> ReadValueKind(const Message& feature, const Feature& converted,
                                   ConfigSource* source) {
   const auto* const field = feature.GetDescriptor()->FindFieldByName("data_type");
@@ -207,7 +229,8 @@ StatusOr<std::optional<GrowingTable>> ReadGrowingTable(const Message& feature,
     return std::nullopt;
   }
   if (!table.ok()) return table.status();
-  // The size of a row, which a budget depends on, is not known yet.
+  // The size of a row, which a budget depends on, is not known yet; CheckPolicies() in load.cc
+  // checks the budget.
   RowPolicy without_budget = table->policy;
   without_budget.memory_budget_bytes = 0;
   if (const std::string fault = RowPolicyFault(without_budget, sizeof(float)); !fault.empty()) {
@@ -239,6 +262,9 @@ StatusOr<TableFields> ReadTableFields(const Message& feature, const Feature& con
   const std::string init_fn =
       reflection->GetString(feature, descriptor->FindFieldByName("init_fn"));
   if (init_fn.empty()) return fields;
+  // init_fn comes last and wins over the initial values that zch, dynamicemb and dynamic_table
+  // bring along. fan_out is the number of rows that will exist; the `rows` of a table that grows
+  // are the range of its ids, 2^62, with which every deviation would be near 0.
   const auto parsed = ParseInitializer(
       init_fn, fields.expected_rows > 0 ? fields.expected_rows : converted.rows, converted.dim);
   if (!parsed.ok()) return Annotate(parsed.status(), source->Where(feature, "init_fn"));

@@ -9,6 +9,8 @@
 
 namespace pepnet {
 
+// PReLU has one weight or one per channel. One activation serves all layers of an MLP, so a weight
+// per channel asks for layers of one width.
 Status CheckWeights(const google::protobuf::Message& from, const std::string& field,
                     const Activation& activation, const std::vector<int>& widths,
                     const ConfigSource& source) {
@@ -28,6 +30,7 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
   if (from.activation().empty()) {
     out->activation = {ActivationKind::kIdentity, 0};
   } else {
+    // The MLPs of attentions work on [rows, positions, channels], where an axis has another number.
     const auto activation = ParseActivation(from.activation(), out->of_positions ? 3 : 2);
     if (!activation.ok()) return Annotate(activation.status(), source.Where(from, "activation"));
     out->activation = *activation;
@@ -37,6 +40,8 @@ Status ConvertMlp(const config::MLP& from, const ConfigSource& source, Mlp* out)
   }
   out->use_ln = from.use_ln();
   out->use_bn = from.use_bn();
+  // Batch norm subtracts the mean, which would cancel a bias in front of it; the reference leaves
+  // it out, so its checkpoints have no such parameter.
   out->bias = from.bias() && !from.use_bn();
   return CheckWeights(from, "activation", out->activation, out->hidden_units, source);
 }
@@ -81,6 +86,8 @@ std::string ClassesOf(const LossType& type) {
 
 Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& tower,
                    const std::vector<Feature>& features, const ConfigSource& source, Loss* out) {
+  // The name of the oneof's member is the name of the loss: descriptions.cc proves at start that
+  // both lists are the same.
   const google::protobuf::FieldDescriptor* const member = SetMember(from, "loss");
   const std::optional<LossKind> kind =
       member == nullptr ? std::nullopt : FindKind<LossKind>(&LossType::name, member->name());
@@ -92,6 +99,7 @@ Status ConvertLoss(const config::LossConfig& from, const config::TaskTower& towe
   const LossType& type = TypeOf(*kind);
   const google::protobuf::Message& settings = from.GetReflection()->GetMessage(from, member);
   PEPNET_RETURN_IF_ERROR(ConvertParameters(settings, type.parameters, source, out));
+  // A loss either fixes the number of outputs (jrc_loss: 2), or wants several, or one.
   const int num_class = static_cast<int>(tower.num_class());
   if (type.num_class > 0 ? num_class != type.num_class : (num_class > 1) != HasClasses(type)) {
     return source.Error(tower, "num_class", num_class, " does not fit ", type.name, "; expected ",
@@ -162,6 +170,8 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
     return source.Error(settings, "top_k", out->top_k, "; expected at most num_class of tower ",
                         tower.tower_name(), ", ", tower.num_class());
   }
+  // Every class has counts of its own at every threshold, which the workers sum after an
+  // evaluation; the bound keeps that sum in memory.
   constexpr uint64_t kMostCounts = uint64_t{1} << 24;
   if (type.input == MetricInput::kClasses &&
       out->thresholds * uint64_t{tower.num_class()} > kMostCounts) {
@@ -172,6 +182,8 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
   return absl::OkStatus();
 }
 
+// The metrics of the batches that are trained on, each with its own decay. A name may stand once:
+// it is the key in logs and files.
 Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilities, bool has_value,
                            const std::vector<Feature>& features, const ConfigSource& source,
                            Tower* out) {
@@ -197,6 +209,9 @@ Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilitie
   return absl::OkStatus();
 }
 
+// The weights of a row's loss (docs/spec.md section 2). Presence alone makes a task weighted,
+// whatever the values: its loss is then normalised by the sum of the weights instead of the number
+// of rows.
 Status ConvertWeights(const config::TaskTower& from, const DataConfig& data,
                       const ConfigSource& source, Tower* out) {
   out->weighted =
@@ -246,6 +261,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
                         "\" is not in data_config.label_fields; add it there",
                         Suggestion(from.label_name(), job.data.labels));
   }
+  // The upper bound only catches typing errors and keeps later products in range.
   if (from.num_class() == 0 || from.num_class() > (1u << 20)) {
     return source.Error(from, "num_class", from.num_class(), "; expected 1 or more");
   }
@@ -260,6 +276,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
     return source.Error(from, "losses", "tower ", out->name, " has no loss; expected at least one");
   }
   std::set<std::string> names;
+  // A tower has one output, which its losses share: it cannot be a logit and a value at once.
   bool has_probabilities = false, has_value = false;
   for (const config::LossConfig& loss : from.losses()) {
     PEPNET_RETURN_IF_ERROR(
@@ -296,6 +313,8 @@ Status ConvertTowers(const config::PEPNet& pepnet, const ConfigSource& source, J
   for (const config::TaskTower& from : pepnet.task_towers()) {
     Tower tower;
     PEPNET_RETURN_IF_ERROR(ConvertTower(from, source, *out, &tower));
+    // A tower with domains writes one output per domain, named <tower>_<domain>: a tower "ctr" with
+    // two domains and another one called "ctr_1" would write the same column.
     for (int d = 0; d < out->model.domain_count; ++d) {
       const std::string suffix =
           out->model.domain_label < 0 ? tower.name : absl::StrCat(tower.name, "_", d);

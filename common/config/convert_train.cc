@@ -21,6 +21,8 @@ Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& so
                         TrainConfig* out) {
   const std::string& path = train.fine_tune_ckpt_param_map();
   if (path.empty()) return absl::OkStatus();
+  // Names are those of docs/spec.md section 7. Names that stand in no line are the same on both
+  // sides.
   const std::string where = source.Where(train, "fine_tune_ckpt_param_map");
   const auto contents = ReadFile(path);
   if (!contents.ok()) return Annotate(contents.status(), where);
@@ -28,6 +30,7 @@ Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& so
   for (const auto& view : absl::StrSplit(*contents, '\n')) {
     ++number;
     std::string line(view);
+    // Files written on Windows end their lines with \r\n.
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (line.empty()) continue;
     const std::vector<std::string> names = absl::StrSplit(line, '\t');
@@ -43,6 +46,7 @@ Status ReadParameterMap(const config::TrainConfig& train, const ConfigSource& so
   return absl::OkStatus();
 }
 
+// norm_type may be infinity (the largest absolute gradient), max_gradient may not.
 Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource& source,
                            TrainConfig* out) {
   const std::string& type = from.clipping_type();
@@ -63,6 +67,7 @@ Status ConvertGradClipping(const config::GradClipping& from, const ConfigSource&
   return absl::OkStatus();
 }
 
+// A list replaces the defaults, loss and learning rate, as a whole.
 Status ConvertSummaries(const config::TrainConfig& train, ConfigSource* source, TrainConfig* out) {
   out->use_tensorboard = train.use_tensorboard();
   if (train.tensorboard_summaries_size() == 0) return absl::OkStatus();
@@ -108,6 +113,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
       ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
   PEPNET_RETURN_IF_ERROR(ConvertPartOptimizers(train.dense_optimizer(), source, out));
   PEPNET_RETURN_IF_ERROR(ConvertEma(train.dense_optimizer(), *source, out));
+  // Both at once would need a rule for which one wins, and neither would train forever.
   if ((train.num_steps() > 0) == (train.num_epochs() > 0)) {
     return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ",
                          train.num_steps(), " and num_epochs is ", train.num_epochs(),
@@ -129,6 +135,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
   }
   out->log_step_count_steps = train.log_step_count_steps();
   PEPNET_RETURN_IF_ERROR(ConvertSummaries(train, source, out));
+  // 0 and 1 both mean an optimizer step behind every micro-batch.
   out->gradient_accumulation_steps =
       train.gradient_accumulation_steps() == 0 ? 1 : train.gradient_accumulation_steps();
   if (train.has_grad_clipping()) {
@@ -140,6 +147,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
                          "\"; expected BF16 or FP16, or remove it");
   }
   if (!precision.empty()) {
+    // FP16 needs loss scaling against overflow; bfloat16 has the exponent of float32 and does not.
     out->mixed_precision = "BF16";
     source->Note(
         train, "mixed_precision",
@@ -191,6 +199,7 @@ Status ConvertSlices(const config::EvalConfig& eval, const ConfigSource& source,
     job->eval.slice_by.push_back(std::move(column));
   }
   const std::vector<Tower>& towers = job->model.towers;
+  // The measures of slices (AUC, PCOC and the like) are of a probability per row.
   if (!job->eval.slice_by.empty() && std::none_of(towers.begin(), towers.end(), HasScore)) {
     return source.Error(
         eval, "slice_by",
@@ -215,6 +224,7 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
     return source->Error(from, "exporter_type", "\"", from.exporter_type(),
                          "\"; expected latest or best");
   }
+  // TORCHSCRIPT is the schema's default, so it says nothing; other formats were asked for.
   if (from.export_format() != config::TORCHSCRIPT) {
     return source->Error(from, "export_format", config::ExportFormat_Name(from.export_format()),
                          " is not supported; remove it and choose with pepnet export --format");
@@ -230,6 +240,8 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
 namespace {
 
 template <typename Section>
+// Whether a section, eval_config or export_config, reads the averages of `ema`: what it says, else
+// whenever they are kept.
 StatusOr<bool> UsesAverages(const Section& section, bool kept, const ConfigSource& source) {
   if (!section.has_use_dense_ema()) return kept;
   if (section.use_dense_ema() && !kept) {
@@ -262,6 +274,7 @@ struct Candidate {
   bool larger_is_better;
 };
 
+// The numbers of an evaluation over all rows: every metric and every loss.
 std::vector<Candidate> WholeEvaluation(const Model& model) {
   std::vector<Candidate> candidates;
   for (const EvaluationMetric& metric : EvaluationMetrics(model)) {
@@ -270,6 +283,8 @@ std::vector<Candidate> WholeEvaluation(const Model& model) {
   return candidates;
 }
 
+// The measures of slices that have a better direction. Grouped AUCs exist only for tasks with a
+// grouped_auc metric, which names the groups.
 std::vector<Candidate> OfSlices(const Model& model) {
   std::vector<Candidate> candidates;
   for (const Tower& tower : model.towers) {
@@ -307,6 +322,7 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
     return source.Error(from, "metric", "is missing; expected one of ",
                         absl::StrJoin(NamesOf(WholeEvaluation(job.model)), ", "));
   }
+  // slice_value has presence, since "" is a value that rows may have.
   if (from.slice_by().empty() != !from.has_slice_value()) {
     return source.Error(from, from.slice_by().empty() ? "slice_value" : "slice_by",
                         "slice_by and slice_value go together: a column of eval_config.slice_by "
@@ -323,6 +339,7 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
                                          Suggestion(from.slice_by(), columns)));
     }
   }
+  // Of a slice only the measures of slices exist; the metrics of the towers are of all rows.
   const std::vector<Candidate> candidates =
       from.slice_by().empty() ? WholeEvaluation(job.model) : OfSlices(job.model);
   const Candidate* const found = Find(candidates, from.metric());
@@ -351,6 +368,7 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
   bool mixed = false;
   for (const config::BestMetric& from : train.keep_best()) {
     PEPNET_ASSIGN_OR_RETURN(const Candidate candidate, ConvertBestMetric(from, *source, job));
+    // The same number twice would be one with the sum of the weights, which is what to write.
     for (const BestMetric& known : rule->metrics) {
       if (known.name == candidate.metric.name && known.slice_by == candidate.metric.slice_by &&
           known.slice_value == candidate.metric.slice_value) {
@@ -365,6 +383,7 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
     rule->metrics.push_back(candidate.metric);
   }
   if (train.has_metric_larger_is_better()) {
+    // Of a mixed sum no direction is the expected one, so none is worth a note.
     if (!mixed && *larger != train.metric_larger_is_better()) {
       source->Note(
           train, "metric_larger_is_better",
@@ -404,6 +423,7 @@ void ConvertBestExporter(const config::ExportConfig& from, ConfigSource* source,
                      absl::StrJoin(names, ", "), Suggestion(name, names)));
     return;
   }
+  // One metric of weight 1 is the rule that the reference has.
   job->train.best.metrics = {found->metric};
   job->train.best.larger_is_better = from.metric_larger_is_better();
   if (from.metric_larger_is_better() != found->larger_is_better) {
@@ -445,6 +465,8 @@ int64_t EvaluationsBeforeTheEnd(const TrainConfig& train) {
   return train.num_steps > 0 ? (train.num_steps - 1) / train.save_checkpoints_steps : -1;
 }
 
+// Patience that can never run out is refused or noted now, since the training itself would say
+// nothing about it.
 Status ConvertPatience(const config::TrainConfig& train, ConfigSource* source, const JobConfig& job,
                        BestRule* rule) {
   const bool unused = train.patience() == 0;
@@ -500,7 +522,9 @@ Status ConvertBest(const config::EasyRecConfig& config, bool for_training, Confi
     }
     if (job->export_config.best) ConvertBestExporter(config.export_config(), source, job);
   }
+  // Patience follows the rule, wherever that came from.
   PEPNET_RETURN_IF_ERROR(ConvertPatience(train, source, *job, rule));
+  // Other commands read the same config without evaluating during training, so they need no path.
   if (for_training && job->eval_input_path.empty() &&
       (train.keep_best_size() > 0 || rule->patience > 0)) {
     return source->Error(train, rule->patience > 0 ? "patience" : "keep_best",

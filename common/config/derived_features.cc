@@ -24,11 +24,14 @@ constexpr char kAll[] = "ALL";
 constexpr int kMaxDepth = 100;   // of features that are computed from features
 constexpr int kUnresolved = -2;  // OperatorInput::feature before ResolveInputs()
 
+// True if one field says how tokens become ids: the feature then reads tokens, else numbers.
 bool HasIdBucketizer(const Message& message) {
   return std::any_of(std::begin(kIdBucketizers), std::end(kIdBucketizers),
                      [&](const char* field) { return HasField(message, field); });
 }
 
+// Some operators give tokens always and some never; of the others, which can give either, the
+// config decides by whether it says how tokens become ids.
 bool GivesTokens(const FeatureMessage& from) {
   switch (*from.op) {
     case OperatorKind::kCombo:
@@ -84,6 +87,8 @@ class Inputs {
 
   Status Add(const std::string& field, const std::string& text, int index = 0) {
     const std::optional<NamedInput> input = SplitInput(text);
+    // InvalidInput() instead of source_.Error(), which would show the line of the first element of
+    // a repeated field.
     if (!input.has_value()) {
       return InvalidInput(
           source_.Where(*from_.message, field, index), ": \"", text,
@@ -153,6 +158,8 @@ class Inputs {
             *from_.message, "sequence_fields", "\"", input.column,
             "\" is a feature; only columns can be the sequences of a computed feature");
       }
+      // The columns of a sequence_feature are called <sequence_name><joint><column>, like its
+      // features.
       if (from_.group != nullptr) input.column = WholeName(input.column);
     }
     if (any) return std::move(inputs_);
@@ -184,6 +191,7 @@ Status ReadCombiner(const Message& from, const std::string& text, bool may_be_em
                     const ConfigSource& source, std::optional<Combiner>* combiner) {
   const std::string name = absl::AsciiStrToLower(text);
   if (name.empty() && may_be_empty) return absl::OkStatus();
+  // "avg" is the reference's other word for mean.
   *combiner = name == "avg" ? Combiner::kMean : FindKind<Combiner>(&CombinerType::name, name);
   if (combiner->has_value()) return absl::OkStatus();
   return source.Error(from, "combiner", "\"", text, "\"; expected ",
@@ -191,6 +199,8 @@ Status ReadCombiner(const Message& from, const std::string& text, bool may_be_em
                       may_be_empty ? " or \"\"" : "");
 }
 
+// Fields such as need_key ask for tokens. Where nothing says how tokens become ids, the feature
+// reads numbers and could not obey.
 Status CheckDiscrete(const Message& from, const char* field, bool is_set, bool gives_tokens,
                      const ConfigSource& source) {
   if (!is_set || gives_tokens) return absl::OkStatus();
@@ -241,6 +251,8 @@ Status ReadMatch(const config::MatchFeature& from, const ConfigSource& source, I
   PEPNET_RETURN_IF_ERROR(
       CheckDiscrete(from, "show_skey", from.show_skey(), out->gives_tokens, source));
   out->shows_key = {from.show_pkey(), from.show_skey()};
+  // The reference puts the feature's name before hashed tokens, so the prefix decides which row a
+  // token has (docs/spec.md 3.11). Vocabularies list the bare values.
   if (from.has_hash_bucket_size() || from.show_pkey() || from.show_skey()) {
     out->prefix = from.feature_name() + "_";
   }
@@ -284,6 +296,7 @@ Status ReadOverlap(const config::OverlapFeature& from, const ConfigSource& sourc
 
 Status ReadKvDotProduct(const config::KvDotProduct& from, const ConfigSource& source,
                         Inputs* inputs) {
+  // The field is refused instead of ignored: another delimiter would give other products.
   if (from.has_kv_delimiter()) {
     return source.Error(from, "kv_delimiter", from.kv_delimiter(),
                         "; keys and weights are joined by \":\", remove it");
@@ -296,6 +309,7 @@ Status ReadCombine(const config::CombineFeature& from, const ConfigSource& sourc
                    FeatureOperator* out) {
   PEPNET_RETURN_IF_ERROR(inputs->AddRequired("expression", from.expression()));
   PEPNET_RETURN_IF_ERROR(ReadCombiner(from, from.combiner(), false, source, &out->combiner));
+  // With num_buckets the combined number becomes an id, which has no fraction.
   out->to_integer = out->gives_tokens;
   for (const config::ValueMapEntry& entry : from.value_map()) {
     if (!entry.has_key() || !entry.has_value()) {
@@ -344,6 +358,8 @@ Status ReadSeqExpr(const config::CustomFeature& from, const ConfigSource& source
     names = {"lng1", "lat1", "lng2", "lat2"};
     text = "haversine(lng1, lat1, lng2, lat2)";
   }
+  // A formula names its inputs in one of the two ways throughout. The message that is shown is that
+  // about the bare columns, as `expression` lists them.
   StatusOr<Expression> formula = Expression::Parse(text, names);
   if (!formula.ok()) {
     for (std::string& name : names) name = inputs->WholeName(name);
@@ -359,6 +375,8 @@ Status ReadSeqExpr(const config::CustomFeature& from, const ConfigSource& source
 
 Status ReadCustom(const config::CustomFeature& from, const ConfigSource& source, Inputs* inputs,
                   FeatureOperator* out) {
+  // The params are a map in the reference; the schema here has a list, so that a key that is given
+  // twice is found.
   std::set<std::string> keys;
   for (const config::OperatorParam& param : from.operator_params().fields()) {
     if (!keys.insert(param.key()).second) {
@@ -454,6 +472,7 @@ std::optional<NamedInput> SplitInput(const std::string& text) {
   return NamedInput{side, text.substr(colon + 1)};
 }
 
+// The file is read while the config is converted, because its vocabulary gives the table its rows.
 StatusOr<TokenizerFile> ReadTokenizer(const config::TokenizeFeature& from, ConfigSource* source) {
   constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
   if (from.tokenizer_type() != "bpe") {
@@ -486,6 +505,8 @@ StatusOr<TokenizerFile> ReadTokenizer(const config::TokenizeFeature& from, Confi
   return file;
 }
 
+// The message of an id or a raw feature is made up, so that tables, sequences, defaults and checks
+// are those of plain features and exist once.
 ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& data,
                                 int64_t token_rows) {
   const bool computes = data.fg_mode != FgMode::kNone;
@@ -493,6 +514,7 @@ ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& da
     config::IdFeature id;
     CopySameFields(*from.message, &id);
     if (*from.op == OperatorKind::kTokenize) {
+      // The vocabulary is the tokenizer's: its words are ids from 0 to token_rows - 1 already.
       id.clear_vocab_file();
       id.clear_asset_dir();
       id.set_num_buckets(static_cast<uint64_t>(token_rows));
@@ -505,12 +527,17 @@ ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& da
   }
   config::RawFeature raw;
   CopySameFields(*from.message, &raw);
+  // Id features say 0 for "any number of ids"; a raw feature has a fixed number, by default 1.
   if (raw.value_dim() == 0) raw.clear_value_dim();
+  // In the modes that compute, an empty result is 0 where a value is needed (docs/spec.md 3.11):
+  // without boundaries always, and for kv_dot_product with them, too.
   const bool needs_value = raw.boundaries_size() == 0 || *from.op == OperatorKind::kKvDotProduct;
   if (computes && needs_value && raw.default_value().empty()) raw.set_default_value("0");
   return raw;
 }
 
+// The casts below are safe: an operator kind was found by the name of the field that holds the
+// message, and each field has one type.
 StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const DataConfig& data,
                                        const ConfigSource& source) {
   FeatureOperator out;
@@ -572,6 +599,8 @@ StatusOr<FeatureOperator> ReadOperator(const FeatureMessage& from, const DataCon
 
 Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSource& source,
                      JobConfig* out) {
+  // Names are resolved only when all features are converted, since a feature may read one that
+  // stands behind it in the file.
   const size_t features = out->features.size();
   std::map<std::string, int> numbers;
   for (size_t f = 0; f < features; ++f) numbers.emplace(out->features[f].name, static_cast<int>(f));
@@ -591,6 +620,8 @@ Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSo
       if (found == numbers.end()) return error("is no feature; expected the name of one");
       input.feature = found->second;
       const Feature& read = out->features[input.feature];
+      // An operator sees the text of a cell. What a feature does to that text afterwards (elements,
+      // weights, a normalizer) would be lost on the way, so such features are no inputs.
       if (read.sequence.has_value())
         return error("is a sequence; expected a feature with one cell a row");
       if (read.weighted) return error("is weighted; expected a feature without weights");
@@ -622,6 +653,7 @@ Status ResolveInputs(const std::vector<FeatureMessage>& messages, const ConfigSo
           *messages[f].message, "", "feature ", out->features[f].name,
           " reads itself through features that are inputs; expected an order without circles");
     }
+    // FeatureEncoder::ReadCells() recurses over inputs; the bound keeps its stack small.
     if (depth[f] > kMaxDepth) {
       return source.Error(*messages[f].message, "", "feature ", out->features[f].name,
                           " is computed from features ", depth[f], " deep; expected at most ",

@@ -14,6 +14,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 
+// ReadParameter() reads by form with exactly these getters; another type would abort in protobuf.
 FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
   switch (form) {
     case ParameterInfo::Form::kReal:
@@ -31,6 +32,7 @@ FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
 }
 
 template <typename... Args>
+// A disagreement is a bug of this program, never of a config, hence an internal error.
 Status Disagreement(const Args&... text) {
   return absl::InternalError(absl::StrCat("descriptions and schema disagree: ", text...));
 }
@@ -43,6 +45,7 @@ Status CheckParameter(const Descriptor& message, const ParameterInfo& parameter)
                         " has another type than its parameter");
   }
   if (parameter.form != ParameterInfo::Form::kChoice) return absl::OkStatus();
+  // Choices are read by name, so the numbers of the enumeration do not matter, but all must occur.
   if (field->enum_type()->value_count() != static_cast<int>(parameter.choices.size())) {
     return Disagreement(field->enum_type()->name(), " has ", field->enum_type()->value_count(),
                         " values, ", parameter.name, " ", parameter.choices.size(), " choices");
@@ -111,6 +114,7 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof,
   return absl::OkStatus();
 }
 
+// Every oneof of the schema that is read by descriptions, one after the other.
 Status CheckAll() {
   const auto parameters = [](const auto& type, const Descriptor& message) {
     return CheckParameters(message, type.parameters);
@@ -154,6 +158,8 @@ Status CheckAll() {
     }
     return absl::OkStatus();
   };
+  // Features and operators share one oneof, so each check needs the members of the other as known;
+  // kinds and operators occur a second time behind "sequence_".
   std::set<std::string> kinds = {"sequence_feature"}, operators = kinds;
   for (const FeatureKind kind : AllKinds<FeatureKind>()) {
     operators.insert({TypeOf(kind).field, absl::StrCat("sequence_", TypeOf(kind).field)});

@@ -35,6 +35,7 @@ bool SpeaksBySet(const FieldDescriptor& field) {
   return std::find(std::begin(kSpeakBySet), std::end(kSpeakBySet), name) != std::end(kSpeakBySet);
 }
 
+// Reflection has one setter per type and none that takes any.
 void SetToDefault(const FieldDescriptor* field, Message* message) {
   const Reflection* const reflection = message->GetReflection();
   switch (field->cpp_type()) {
@@ -61,6 +62,8 @@ void SetToDefault(const FieldDescriptor* field, Message* message) {
   }
 }
 
+// Descends into messages that are set, and not into absent ones: an absent message often means
+// "none" (no clipping, no averages), and its defaults would bring it into being.
 void FillDefaults(Message* message) {
   const Reflection* const reflection = message->GetReflection();
   const google::protobuf::Descriptor* const type = message->GetDescriptor();
@@ -93,6 +96,7 @@ std::string EffectiveText(const config::EasyRecConfig& config) {
   effective.mutable_export_config();
   FillDefaults(&effective);
   google::protobuf::TextFormat::Printer printer;
+  // Names in other scripts stay readable; the parser takes both ways.
   printer.SetUseUtf8StringEscaping(true);
   std::string text;
   printer.PrintToString(effective, &text);

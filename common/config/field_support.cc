@@ -12,8 +12,12 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// kRejected: set to anything but its default it would change numbers, so the config is refused.
+// kWithoutEffect: it changes no number here, so it is accepted with a note (decision 0018).
 enum class Support { kRejected, kWithoutEffect };
 
+// One line of the table. `message`: the type that has the field, kEvery for all types; `text`: the
+// end of the sentence for the user.
 struct Rule {
   const char* message;
   const char* field;
@@ -106,6 +110,7 @@ constexpr Rule kRules[] = {
     {"AdamOptimizer", "fused", Support::kWithoutEffect, kOneKernel},
 };
 
+// The search is linear, which is fast enough for a few searches per field of a config.
 const Rule* FindRule(const FieldDescriptor& field) {
   for (const Rule& rule : kRules) {
     if (field.name() != rule.field) continue;
@@ -114,6 +119,8 @@ const Rule* FindRule(const FieldDescriptor& field) {
   return nullptr;
 }
 
+// True if a set field says what its absence says. Types that no rejected field has count as
+// different.
 bool HasDefaultValue(const Message& message, const FieldDescriptor& field) {
   if (field.is_repeated() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return false;
   const auto* reflection = message.GetReflection();
@@ -133,6 +140,7 @@ bool HasDefaultValue(const Message& message, const FieldDescriptor& field) {
   }
 }
 
+// The value for a message, with a blank behind it; "" for lists and messages, which are too long.
 std::string ShownValue(const Message& message, const FieldDescriptor& field) {
   if (field.is_repeated() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return "";
   std::string text;
@@ -158,6 +166,8 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
   return "is not supported; remove it";
 }
 
+// Looks at every field that is set, at any depth. A rule wins over Unsupported, so an unsupported
+// message may be accepted without effect.
 void Check(const Message& message, ConfigSource* source, std::vector<Status>* faults) {
   const auto* reflection = message.GetReflection();
   std::vector<const FieldDescriptor*> fields;

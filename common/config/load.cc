@@ -25,8 +25,10 @@ namespace pepnet {
 namespace {
 
 constexpr int64_t kMaxConfigBytes = int64_t{64} << 20;
+// The limit of Linux file systems for one component of a path.
 constexpr size_t kMaxFileNameBytes = 255;
 
+// An empty flag leaves the file's value: none of these fields has a meaning for "".
 void ApplyOverride(const std::string& flag, const std::string& value,
                    google::protobuf::Message* message, const std::string& field,
                    ConfigSource* source) {
@@ -84,7 +86,9 @@ class Faults {
     return !all_ && !faults_.empty();
   }
   bool empty() const { return faults_.empty(); }
-  // True if a fault is in a section of the config, by its path or the type of its message.
+  // True if a fault is in a section of the config, by its path or the type of its message. Faults
+  // are sentences by now, so sections are found in their text: a path for a field that was set, the
+  // message type for an unknown one.
   bool Names(const char* section, const char* type) const {
     return std::any_of(faults_.begin(), faults_.end(), [&](const std::string& fault) {
       return fault.find(section) != std::string::npos || fault.find(type) != std::string::npos;
@@ -180,6 +184,7 @@ Status ShareBudget(const config::TrainConfig& train, ConfigSource* source, JobCo
   for (const auto& [table, wants] : sharing) {
     table->policy.memory_budget_bytes =
         static_cast<int64_t>(wants / wanted * static_cast<double>(left));
+    // 0 would mean "no limit", the opposite of what is left.
     if (table->policy.memory_budget_bytes == 0) {
       return source->Error(train, kField, mib, ", of which nothing is left for table \"",
                            table->name, "\" beside the limits of others; raise it");
@@ -235,6 +240,7 @@ StatusOr<JobConfig> LoadJobConfig(const std::string& path, const ConfigOverrides
 StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& source_name,
                                    const ConfigOverrides& overrides,
                                    std::vector<std::string>* all) {
+  // A type that is half added must not start a job; the comparison is made once per process.
   PEPNET_RETURN_IF_ERROR(CheckDescriptions());
   ConfigSource source(source_name);
   config::EasyRecConfig config;
@@ -249,6 +255,7 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   if (const Status parsed = parse(text, overrides.ignore_unknown_fields, &source, &config,
                                   all != nullptr ? &faults.list() : nullptr);
       !parsed.ok()) {
+    // The parser has filled the list itself.
     if (all != nullptr && !faults.empty()) {
       *all = faults.list();
       return parsed;
@@ -281,6 +288,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
   }
   // Unused features go before unsupported fields are looked for, since they may have such fields.
   DropUnusedFeatures(&source, &config);
+  // Unsupported fields are looked for before conversion, whose code does not know them and would
+  // read on without a word (law L7).
   if (faults.Add(FindUnsupportedFields(config, &source))) return faults.First();
   if (faults.Add(FindMissingSections(config, source))) return faults.First();
 
@@ -305,6 +314,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
         "Jobs of that kind hash with --hash=farm"));
   }
   if (whole_data && whole_features) {
+    // Defaults of sequences are written into the message itself, so that the effective config,
+    // printed from it at the end, shows them.
     FillSequenceDefaults(job.data, &config);
     const Status features = ConvertFeatures(config, &source, &job);
     if (faults.Add(features)) return faults.First();
@@ -337,6 +348,8 @@ StatusOr<JobConfig> ParseJobConfig(const std::string& text, const std::string& s
     if (all != nullptr) *all = faults.list();
     return faults.First();
   }
+  // The text is printed from the message, behind edits, flags and rewriting, and not from the
+  // structs: read again, it gives the same job.
   job.effective_text = EffectiveText(config);
   job.notes = source.notes();
   return job;

@@ -49,7 +49,9 @@ std::string TextField(const Message& message, const std::string& name) {
   return field == nullptr ? "" : message.GetReflection()->GetString(message, field);
 }
 
-// Adds the features that other features read: "feature:<name>".
+// Adds the features that other features read: "feature:<name>". Inputs of unused features count as
+// used, too: the order in which features would become unused is not worth following, and keeping
+// one more feature changes no number.
 void CollectInputs(const config::EasyRecConfig& config, std::set<std::string>* texts) {
   constexpr char kSide[] = "feature:";
   std::set<std::string> inputs;
@@ -81,11 +83,16 @@ bool IsUsed(const Message& feature, const std::string& joint, const std::set<std
 }  // namespace
 
 void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
+  // A feature counts as used if its name stands anywhere in model_config, whatever the field (those
+  // without effect aside). That may keep a feature too many, but never drops one that a field
+  // unknown here would read.
   std::set<std::string> texts;
   // A model that cannot be read may use any feature, so then nothing is dropped.
   if (!config->model_config().has_pepnet() || !CollectTexts(config->model_config(), &texts)) return;
   CollectInputs(*config, &texts);
   texts.insert(config->eval_config().slice_by().begin(), config->eval_config().slice_by().end());
+  // Each unused feature is converted on trial. One without a fault stays, since it does no harm,
+  // and the notes of the trial go with `trial`.
   ConfigSource trial = *source;  // takes the notes on what is left out
   DataConfig data;
   const bool has_data = ConvertData(config->data_config(), &trial, &data).ok();
@@ -105,6 +112,8 @@ void DropUnusedFeatures(ConfigSource* source, config::EasyRecConfig* config) {
     if (feature.has_sequence_feature()) {
       config::SequenceFeature* const group =
           config->mutable_feature_configs(i)->mutable_sequence_feature();
+      // The loop runs from the end, since removing an element moves those behind it. It is empty
+      // where no feature of the sequence is used: the whole entry is then looked at below.
       for (int f = NamesOneOf(group->sequence_name(), data.sequence_joint, texts)
                        ? group->features_size() - 1
                        : -1;

@@ -30,6 +30,8 @@ void ForEachChild(const Message& message,
 
 }  // namespace
 
+// A message does not know its parent, so the whole config is searched for it. That is slow, but
+// runs only for errors and notes.
 bool ConfigSource::FindPath(const Message& from, const Message* target,
                             std::vector<const Message*>* messages, std::string* path) const {
   messages->push_back(&from);
@@ -52,6 +54,9 @@ bool ConfigSource::FindPath(const Message& from, const Message* target,
   return found;
 }
 
+// Lines are kept by the address of their message: it is the only identity that conversions, which
+// get single messages, can give back. Whoever moves or frees a message must say so (MarkEdited(),
+// CopyLines()), or a later message at its address would have its lines.
 void ConfigSource::Record(const Message& root,
                           const google::protobuf::TextFormat::ParseInfoTree& tree) {
   Record(root);
@@ -92,6 +97,7 @@ void ConfigSource::RecordMessage(const Message& message,
   });
 }
 
+// The entries of one message are neighbours in the map, from the empty field name on.
 void ConfigSource::MarkEdited(const Message& message, const std::string& origin) {
   for (auto it = field_lines_.lower_bound({&message, ""});
        it != field_lines_.end() && it->first.first == &message;) {
@@ -130,11 +136,13 @@ void ConfigSource::CopyLines(const Message& from, const Message& to) {
   ForEachChild(to, [&](const FieldDescriptor&, int, const Message& child) {
     to_children.push_back(&child);
   });
+  // Equal content means equal children in equal order; the smaller count is only for safety.
   for (size_t i = 0; i < std::min(from_children.size(), to_children.size()); ++i) {
     CopyLines(*from_children[i], *to_children[i]);
   }
 }
 
+// The old name keeps its line, too: nothing asks for it once the field is cleared.
 void ConfigSource::RenameField(const Message& message, const std::string& from,
                                const std::string& to) {
   if (auto it = field_lines_.find({&message, from}); it != field_lines_.end()) {
@@ -152,6 +160,8 @@ ConfigSource::StandIn::~StandIn() {
   for (const Message* copy : copies_) source_.originals_.erase(copy);
 }
 
+// Walks copy and original side by side, by field names. A message that only the copy has is in no
+// config, so messages about it have no path.
 void ConfigSource::StandIn::Add(const Message& copy, const Message& original) {
   source_.originals_[&copy] = &original;
   copies_.push_back(&copy);
@@ -178,6 +188,7 @@ int ConfigSource::Line(const Message& of, const std::string& field, int index) c
   if (origins_.count({&message, field}) != 0) return 0;
   if (auto it = field_lines_.find({&message, field});
       !field.empty() && it != field_lines_.end() && !it->second.empty()) {
+    // An edit may have added elements; they have the line of the last one.
     return it->second[std::min<size_t>(index, it->second.size() - 1)];
   }
   if (auto it = message_lines_.find(&message); it != message_lines_.end()) return it->second;
@@ -208,6 +219,7 @@ void ConfigSource::Note(const Message& message, const std::string& field, const 
   AddNote(absl::StrCat(Where(message, field), ": ", text));
 }
 
+// Trial conversions (unused_features.cc) make the same notes as the real ones.
 void ConfigSource::AddNote(std::string note) {
   if (std::find(notes_.begin(), notes_.end(), note) == notes_.end()) {
     notes_.push_back(std::move(note));

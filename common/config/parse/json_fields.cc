@@ -26,6 +26,7 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using Json = nlohmann::ordered_json;
 
+// The one sentence for every value of a wrong type.
 Status Mismatch(const FieldDescriptor& field, const Json& value) {
   const std::string expected =
       field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ? "object" : field.cpp_type_name();
@@ -52,6 +53,8 @@ std::string Stripped(const Json& value) {
   return std::string(absl::StripAsciiWhitespace(value.get_ref<const std::string&>()));
 }
 
+// BoolOf(), WholeNumberOf() and RealOf() give nothing for a value of another type. Texts are taken,
+// too: values from a shell arrive as texts, and Python writes True.
 std::optional<bool> BoolOf(const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (!value.is_string()) return std::nullopt;
@@ -75,6 +78,7 @@ std::optional<double> RealOf(const Json& value) {
   return std::nullopt;
 }
 
+// The value by name or by number, which protobuf's JSON allows both.
 const google::protobuf::EnumValueDescriptor* EnumValueOf(const Json& value,
                                                          const FieldDescriptor& field) {
   const google::protobuf::EnumValueDescriptor* found = nullptr;
@@ -85,6 +89,7 @@ const google::protobuf::EnumValueDescriptor* EnumValueOf(const Json& value,
   return field.enum_type()->FindValueByNumber(static_cast<int>(*number));
 }
 
+// Keeps the parser's first complaint and keeps the others off the log.
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
   void AddError(int, google::protobuf::io::ColumnNumber, const std::string& message) override {
@@ -107,6 +112,7 @@ Status MergeText(const std::string& text, const FieldDescriptor& field, Message*
                       Printable(error.text(), 200));
 }
 
+// vocab_dict is a map in the reference and a list of entries here, which have lines.
 bool IsMapEntry(const FieldDescriptor& field) {
   return field.is_repeated() && field.message_type() == config::VocabularyEntry::descriptor();
 }
@@ -152,6 +158,8 @@ Status JsonFields::SetMessage(const Json& value, const FieldDescriptor& field, i
   if (!origin_.empty()) source_->MarkEdited(*child, origin_);
   child->Clear();
   if (value.is_object()) return SetAll(value, child);
+  // Text format has no braces around a whole message; who copies one from a config brings them
+  // along.
   std::string text = Stripped(value);
   if (text.size() >= 2 && text.front() == '{' && text.back() == '}') {
     text = text.substr(1, text.size() - 2);
@@ -230,12 +238,14 @@ Status JsonFields::Set(const Json& value, const FieldDescriptor& field, Message*
       source_->MarkEdited(reflection->GetRepeatedMessage(*message, &field, i), origin_);
     }
   }
+  // null unsets, as in protobuf's JSON.
   if (value.is_null()) {
     reflection->ClearField(message, &field);
     return absl::OkStatus();
   }
   if (!field.is_repeated()) return SetOne(value, field, -1, message);
   reflection->ClearField(message, &field);
+  // A whole list in text format, such as "[{...}, {...}]", is left to protobuf's parser.
   if (value.is_string() && !Stripped(value).empty() && Stripped(value).front() == '[') {
     return MergeText(absl::StrCat(field.name(), ": ", Stripped(value)), field, message);
   }
@@ -256,6 +266,7 @@ Status JsonFields::SetAll(const Json& object, Message* message) const {
       PEPNET_RETURN_IF_ERROR(Annotate(Set(value, *field, message), field->name()));
       continue;
     }
+    // The message itself is refused later, by name; what stands in it is of no interest.
     if (IsUnsupported(*message->GetDescriptor())) continue;
     if (!ignore_unknown_fields_) return FindField(*message, name).status();
     source_->AddNote(absl::StrCat(source_->name(), ": unknown field \"", Printable(name, 200),
@@ -270,6 +281,8 @@ StatusOr<Json> ParseJsonObject(const std::string& text, const std::string& where
   if (const Status flat = CheckJsonDepth(text); !flat.ok()) {
     return InvalidInput(where, ": ", flat.message());
   }
+  // The depth is checked before the parser runs, since it recurses; names that occur twice are seen
+  // only while it runs, since the object keeps one of them.
   NameWatch<Json> watch;
   std::string reason = "it is no object";
   try {

@@ -14,6 +14,7 @@ struct Role {
 constexpr Role kRoles[] = {
     {"main_group_name", "all"}, {"domain_group_name", "domain"}, {"uia_group_name", "uia"}};
 
+// Both spellings side by side are fine while they agree.
 Status RewriteWideDeep(ConfigSource* source, config::FeatureGroupConfig* group) {
   if (!group->has_wide_deep()) return absl::OkStatus();
   if (group->has_group_type() && group->group_type() != group->wide_deep()) {
@@ -28,6 +29,7 @@ Status RewriteWideDeep(ConfigSource* source, config::FeatureGroupConfig* group) 
   return absl::OkStatus();
 }
 
+// fg_encoded wins over fg_mode where both stand, as in the reference (docs/spec.md 3.1).
 void RewriteFgEncoded(ConfigSource* source, config::DataConfig* data) {
   if (!data->has_fg_encoded()) return;
   const config::FgMode mode = data->fg_encoded() ? config::FG_NONE : config::FG_DAG;
@@ -47,6 +49,8 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
   for (const Role& role : kRoles) {
     any |= reflection->HasField(*pepnet, type->FindFieldByName(role.field));
   }
+  // One role that is named decides for all three: the groups' names then have no meaning of their
+  // own, not even "domain" (docs/spec.md section 4).
   if (!any) return absl::OkStatus();
   if (!pepnet->has_main_group_name()) {
     return source->Error(
@@ -73,6 +77,7 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
                            Suggestion(name, names));
     }
     used.insert(name);
+    // A group may have two roles, so it is copied and not moved.
     config::FeatureGroupConfig* group = model->add_feature_groups();
     *group = *found;
     source->CopyLines(*found, *group);
@@ -94,6 +99,7 @@ Status RewriteGroupNames(ConfigSource* source, config::ModelConfig* model) {
   return absl::OkStatus();
 }
 
+// A group that the model does not read changes no number, so a note is enough (decision 0018).
 void DropGroupsWithoutRole(ConfigSource* source, config::ModelConfig* model) {
   // The loop runs from the end, so that removing a group does not move those still to be looked at.
   for (int i = model->feature_groups_size() - 1; i >= 0; --i) {
@@ -110,6 +116,7 @@ void DropGroupsWithoutRole(ConfigSource* source, config::ModelConfig* model) {
 
 }  // namespace
 
+// Names are checked first, since roles are found by them.
 Status RewriteLegacyDialect(ConfigSource* source, config::EasyRecConfig* config) {
   if (config->has_data_config()) RewriteFgEncoded(source, config->mutable_data_config());
   if (!config->has_model_config()) return absl::OkStatus();
@@ -125,6 +132,7 @@ Status RewriteLegacyDialect(ConfigSource* source, config::EasyRecConfig* config)
     }
     PEPNET_RETURN_IF_ERROR(RewriteWideDeep(source, &group));
   }
+  // Without pepnet the model is refused later, by name.
   if (!model->has_pepnet()) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(RewriteGroupNames(source, model));
   DropGroupsWithoutRole(source, model);

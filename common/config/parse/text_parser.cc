@@ -18,6 +18,8 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::TextFormat;
 
+// The same limit holds for the scan of separators and for protobuf's parser, so that the first of
+// them reports it with a line.
 constexpr int kMaxConfigDepth = 100;
 
 // The text between the n-th pair of double quotes of `message` (from 0), "" if there is none.
@@ -33,7 +35,9 @@ std::string Quoted(const std::string& message, int n) {
   }
 }
 
-// The enumeration that a field of this name has, anywhere below `type`; null if there is none.
+// The enumeration that a field of this name has, anywhere below `type`; null if there is none. The
+// parser names the field but not its message, so all messages of the schema are searched; `seen`
+// ends circles.
 const google::protobuf::EnumDescriptor* FindEnum(const Descriptor& type, const std::string& field,
                                                  std::set<const Descriptor*>* seen) {
   if (!seen->insert(&type).second) return nullptr;
@@ -113,6 +117,7 @@ class Collector : public google::protobuf::io::ErrorCollector {
       }
       return;
     }
+    // Other warnings (a deprecated field, say) change nothing and become notes.
     if (type == nullptr || message.find("has no field named") == std::string::npos) {
       source_->AddNote(absl::StrCat(source_->name(), ":", line + 1, ": ", message));
       return;
@@ -251,6 +256,7 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
                         "tzrec.tools.convert_easyrec_config_to_tzrec_config of TorchEasyRec (",
                         faults[0], ", and ", faults.size() - 1, " more)");
   }
+  // With `all`, unknown fields alone do not end the work: the rest of the config is checked, too.
   if (!faults.empty() && (all == nullptr || !parsed)) {
     if (faults.size() == 1) return InvalidInput(faults[0]);
     return InvalidInput(faults[0], " (and ", faults.size() - 1, " more)");

@@ -26,6 +26,7 @@ const Json* Member(const Json& object, const char* name) {
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
+// A part of the file for a message, in ASCII and short.
 std::string Shown(const Json& value) {
   return Printable(value.dump(-1, ' ', true, Json::error_handler_t::replace), 100);
 }
@@ -36,6 +37,7 @@ std::string TypeIn(const Json& part) {
   return type != nullptr && type->is_string() ? type->get<std::string>() : "";
 }
 
+// Reads one file into a TokenizerFile, part by part; the first fault ends it.
 class Reader {
  public:
   Reader(const Json& file, const std::string& path) : file_(file), path_(path) {}
@@ -58,6 +60,8 @@ class Reader {
           "\" is set, but of a text all words are read and none are added; set it to null, or ",
           kRemedy);
     }
+    // Added tokens are read behind the model, whose words they may repeat, and behind the
+    // normalizer, on which one of their flags depends; ids are checked when all words are there.
     PEPNET_RETURN_IF_ERROR(ReadModel());
     PEPNET_RETURN_IF_ERROR(ReadNormalizer());
     PEPNET_RETURN_IF_ERROR(ReadPreTokenizer());
@@ -72,6 +76,7 @@ class Reader {
     return InvalidInput(path_, ": ", text...);
   }
 
+  // A JSON number with a fraction or a sign is no id; nlohmann keeps whole numbers from 0 apart.
   StatusOr<int64_t> Id(const Json& value, const std::string& word) const {
     const bool is_id =
         value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX);
@@ -112,6 +117,8 @@ class Reader {
   Status ReadNormalizer() {
     const Json* const normalizer = Member(file_, "normalizer");
     if (normalizer == nullptr) return absl::OkStatus();
+    // A Sequence of normalizers applies them one after the other; lower case twice is lower case
+    // once.
     std::vector<const Json*> parts = {normalizer};
     if (TypeIn(*normalizer) == "Sequence") {
       const Json* const listed = Member(*normalizer, "normalizers");

@@ -51,6 +51,8 @@ Status TakeNumber(const std::string& name, Arguments* arguments, double* value) 
   return absl::OkStatus();
 }
 
+// Functions take the arguments that they know out of the map; the rest is unknown to them and must
+// not be ignored (law L7).
 Status NothingLeft(const Arguments& arguments, const std::string& of) {
   if (arguments.empty()) return absl::OkStatus();
   return InvalidInput("argument ", arguments.begin()->first, " is not supported for ", of);
@@ -113,6 +115,7 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
   const std::string trimmed(absl::StripAsciiWhitespace(text));
   const size_t open = trimmed.find('(');
   std::string name(absl::StripAsciiWhitespace(trimmed.substr(0, open)));
+  // The reference evaluates the text in Python, where both names are imported.
   if (name.starts_with("torch.nn.")) name = name.substr(std::string("torch.").size());
   Arguments arguments;
   if (open != std::string::npos) {
@@ -142,6 +145,7 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
   const ActivationType& type = TypeOf(kind);
   Activation activation = DefaultActivation(kind);
   const bool axis_given = arguments.count("dim") > 0;
+  // The arguments of a type stand in the order of the two numbers.
   double* const values[] = {&activation.parameter, &activation.parameter2};
   for (size_t i = 0; i < type.arguments.size(); ++i) {
     const ActivationArgument& argument = type.arguments[i];
@@ -150,6 +154,7 @@ StatusOr<Activation> ParseActivation(const std::string& text, int axes) {
     }
     PEPNET_RETURN_IF_ERROR(TakeNumber(argument.name, &arguments, values[i]));
   }
+  // Whether num_parameters fits the layers is CheckWeights()' business, which knows their widths.
   if (kind == ActivationKind::kPrelu) {
     double parameters = 1;
     PEPNET_RETURN_IF_ERROR(TakeNumber("num_parameters", &arguments, &parameters));
@@ -264,6 +269,7 @@ StatusOr<Initializer> ParseInitializer(const std::string& text, int64_t rows, in
     PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
     return init;
   }
+  // Two names for a constant, which need no kind of their own in plans and checkpoints.
   if (name == "nn.init.zeros_" || name == "nn.init.ones_") {
     PEPNET_RETURN_IF_ERROR(NothingLeft(arguments, name));
     return Initializer{InitKind::kConstant, name == "nn.init.ones_" ? 1.0 : 0.0, 0};
@@ -312,6 +318,7 @@ std::optional<std::string> FormulaIn(const std::string& text) {
 }  // namespace
 
 StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
+  // Formulas go first: their commas and equal signs would confuse ParseArguments().
   if (const std::optional<std::string> formula = FormulaIn(text); formula.has_value()) {
     Normalizer normalizer;
     normalizer.kind = NormalizerKind::kExpression;
@@ -322,6 +329,7 @@ StatusOr<Normalizer> ParseNormalizer(const std::string& text) {
         "\" holds a function of whole cells; a normalizer computes one value at a time");
   }
   PEPNET_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments(text));
+  // A missing method is "", which is no normalizer and is refused below with the list of all.
   const std::string method = arguments["method"];
   arguments.erase("method");
   const std::optional<NormalizerKind> kind =

@@ -30,11 +30,13 @@ std::vector<std::string> DefaultTokens(const config::IdFeature& id) {
   return tokens;
 }
 
+// vocab_dict: rows as given. Two words may share a row; a row number may be left out.
 Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feature* feature) {
   for (const config::VocabularyEntry& entry : id.vocab_dict()) {
     if (!entry.has_key() || !entry.has_value()) {
       return source.Error(entry, "", "an entry needs both key and value");
     }
+    // The largest row plus one must still be an int64.
     if (entry.value() >= (uint64_t{1} << 62)) {
       return source.Error(entry, "value", entry.value(), " is not a row number");
     }
@@ -54,7 +56,9 @@ StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& 
     return InvalidInput(path, ": it is UTF-16; save it as UTF-8");
   }
   for (const auto& line : absl::StrSplit(contents, '\n')) lines.emplace_back(line);
+  // Editors on Windows write the mark; it is no part of the first word.
   if (lines[0].rfind(kByteOrderMark, 0) == 0) lines[0].erase(0, std::strlen(kByteOrderMark));
+  // The line feed at the end of the file ends the last line and begins none.
   if (!lines.empty() && lines.back().empty()) lines.pop_back();
   std::map<std::string, int64_t> vocabulary;
   bool with_rows = false;
@@ -113,6 +117,8 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
     PEPNET_RETURN_IF_ERROR(ReadEntries(id, source, feature));
     feature->rows = LargestRow(feature->vocabulary) + 1;
     if (!with_default) {
+      // In a vocab_dict the default value's row is 0 even where the dict gives it another one, in a
+      // vocab_list a listed word keeps its row: both as the reference does (table in the header).
       for (const std::string& token : DefaultTokens(id)) feature->vocabulary[token] = 0;
     }
   } else {
@@ -137,6 +143,7 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
                         " is outside the table of ", feature->rows, " rows; expected a row of ",
                         field);
   }
+  // Only a vocab_dict can get here: one whose largest row is 0.
   if (feature->unknown_id >= feature->rows) {
     return source.Error(id, field, "unknown words go to row 1, but the table has ", feature->rows,
                         " row; set default_bucketize_value");
