@@ -30,6 +30,7 @@ double StepOf(double low, double high, int most) {
 }  // namespace
 
 double Axis::At(double value) const {
+  // The halves keep to - from finite for ends near the largest doubles.
   const double share = log ? (std::log(std::clamp(value, from, to)) - std::log(from)) /
                                  (std::log(to) - std::log(from))
                            : (value / 2 - from / 2) / (to / 2 - from / 2);
@@ -53,6 +54,8 @@ Axis RoundAxis(double low, double high, bool log, double start, double end) {
     high += room;
   }
   const double step = StepOf(low, high, 5);
+  // 1e-9 of a step of tolerance: an end that is round already must not gain another step by
+  // rounding.
   axis.from = std::floor(low / step + 1e-9) * step;
   axis.to = std::ceil(high / step - 1e-9) * step;
   return axis;
@@ -70,6 +73,8 @@ std::vector<double> Ticks(const Axis& axis, int most) {
   }
   const int first = static_cast<int>(std::floor(std::log10(axis.from)));
   const int last = static_cast<int>(std::floor(std::log10(axis.to)));
+  // Ticks at 1, 2 and 5 of each decade where they fit, else at the powers of ten alone; over many
+  // decades powers are left out, too.
   const int every = 1 + (last - first) / most;  // powers of ten
   for (const bool fine : {true, false}) {
     ticks.clear();
@@ -90,6 +95,7 @@ std::string TickText(double value, double step) {
   if (step >= 100 && std::fabs(value) >= 1000) {
     return absl::StrCat(absl::StrFormat("%g", value / 1000), "k");
   }
+  // As many decimals as the step has, so that neighbours differ and all are equally long.
   const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
   return absl::StrFormat("%.*f", digits, value);
 }

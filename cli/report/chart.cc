@@ -18,6 +18,8 @@ constexpr double kWidth = 420, kHeight = 250, kSide = 330;
 constexpr double kLeft = 50, kRight = 14, kTop = 24, kBottom = 36;
 constexpr double kRowHeight = 24;  // of dot and bar charts
 
+// Line() and Text() place one element; colours and strokes are those of the page's style sheet, so
+// that a dark screen changes them.
 std::string Line(double x1, double y1, double x2, double y2, const std::string& style) {
   return absl::StrFormat("<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",
                          style, x1, y1, x2, y2);
@@ -30,6 +32,7 @@ std::string Text(double x, double y, const std::string& anchor, const std::strin
                          HtmlText(text));
 }
 
+// Opens the <figure>; the functions that call it close it.
 std::string Caption(const std::string& title, const std::string& subtitle) {
   return absl::StrCat(
       "<figure><figcaption>", HtmlText(title),
@@ -42,6 +45,8 @@ std::string LegendItem(int colour, bool dashed, const std::string& label) {
                          dashed ? " dashed" : "", HtmlText(label));
 }
 
+// The data-* attributes make a drawing checkable: a test turns every point back into the value of
+// the file (decision 0011). Ranges have 17 digits, with which a double reads back exactly.
 std::string OpenSvg(double width, double height, const std::string& title, const Axis& x,
                     const Axis& y) {
   return absl::StrFormat(
@@ -58,6 +63,7 @@ double StepBetween(const std::vector<double>& ticks) {
   return ticks.size() > 1 ? ticks[1] - ticks[0] : 1;
 }
 
+// Grid lines, numbers below them, and the name at the right end, clear of the numbers.
 std::string XAxis(const Axis& axis, double top, double bottom, const std::string& name) {
   std::string svg;
   const std::vector<double> ticks = Ticks(axis, 5);
@@ -70,6 +76,7 @@ std::string XAxis(const Axis& axis, double top, double bottom, const std::string
                       Text(axis.end, bottom + 30, "end", name), "\n");
 }
 
+// The name stands above the axis and not along it: turned text is slow to read.
 std::string YAxis(const Axis& axis, double left, double right, const std::string& name) {
   std::string svg;
   const std::vector<double> ticks = Ticks(axis, 5);
@@ -80,6 +87,8 @@ std::string YAxis(const Axis& axis, double left, double right, const std::string
   return absl::StrCat(svg, Text(4, 13, "start", name), "\n");
 }
 
+// One curve as a polyline, with a circle for each point if it has dots; a <title> inside an element
+// is its tooltip, without a script.
 std::string Shape(const Curve& curve, const Axis& x, const Axis& y) {
   std::string style = absl::StrCat("series c", curve.colour % kColours);
   if (curve.thin) style += " thin";
@@ -106,6 +115,8 @@ std::string Shape(const Curve& curve, const Axis& x, const Axis& y) {
 
 std::vector<size_t> KeptLines(size_t count) {
   std::vector<size_t> kept;
+  // Rounded up, so that there are never more than kMostPoints and the last one. Lines are left out
+  // rather than averaged: every point that is drawn stands in the file.
   const size_t every = (count + kMostPoints - 1) / kMostPoints;
   for (size_t i = 0; i < count; i += every) kept.push_back(i);
   if (!kept.empty() && kept.back() != count - 1) kept.push_back(count - 1);
@@ -125,6 +136,8 @@ std::string CurvesFigure(const ChartLayout& layout, const std::vector<Curve>& cu
     }
   }
   if (!any) return "";
+  // A square chart compares two rates, so both axes have one scale and the diagonal is "as
+  // predicted".
   const double width = layout.square ? kSide : kWidth, height = layout.square ? kSide : kHeight;
   const double bottom = height - kBottom;
   if (layout.from_zero || layout.square) x_low = std::min(x_low, 0.0), y_low = std::min(y_low, 0.0);
@@ -137,6 +150,7 @@ std::string CurvesFigure(const ChartLayout& layout, const std::vector<Curve>& cu
                   XAxis(x, kTop, bottom, layout.x_name));
   if (layout.square) svg += Line(x.At(0), y.At(0), x.At(x.to), y.At(y.to), "guide");
   std::string legend;
+  // Training and evaluation curves of a run share a label and a colour: the legend says it once.
   std::set<std::string> told;
   for (const Curve& curve : curves) {
     if (curve.points.empty()) continue;
@@ -152,6 +166,7 @@ std::string CurvesFigure(const ChartLayout& layout, const std::vector<Curve>& cu
 std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
                        const std::vector<std::string>& run_names) {
   bool any = layout.target.has_value();
+  // The axis holds the target, the guides and all dots.
   double low = layout.target.value_or(0), high = low;
   const auto widen = [&](double value) {
     low = any ? std::min(low, value) : value;
@@ -170,6 +185,7 @@ std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
   constexpr double kNames = 128;  // room for the rows' names
   const double bottom = kTop + kRowHeight * static_cast<double>(rows.size());
   const Axis x = RoundAxis(low, high, layout.log_x, kNames, kWidth - 2 * kRight);
+  // The y axis has no numbers: rows are placed by hand. It is there for the data-* attributes.
   const Axis y{0, static_cast<double>(rows.size()), bottom, kTop, false};
   std::string svg = OpenSvg(kWidth, bottom + kBottom, layout.title, x, y);
   svg += XAxis(x, kTop, bottom, layout.x_name);
@@ -218,6 +234,7 @@ std::string DotsFigure(const DotLayout& layout, const std::vector<DotRow>& rows,
 
 std::string BarsFigure(const std::string& title, const std::string& unit,
                        const std::vector<std::string>& names, const std::vector<BarRow>& rows) {
+  // The longest bar in all decides the scale, so that bars of different runs compare.
   double high = 0;
   for (const BarRow& row : rows) {
     double sum = 0;
@@ -238,6 +255,7 @@ std::string BarsFigure(const std::string& title, const std::string& unit,
     double sum = 0;
     for (size_t k = 0; k < rows[i].parts.size(); ++k) {
       const double part = rows[i].parts[k];
+      // A part of nothing would be an element without width that nobody can point at.
       if (part <= 0) continue;
       absl::StrAppendFormat(&svg,
                             "<rect class=\"f%d\" data-run=\"%d\" data-name=\"%s\" x=\"%.2f\" "

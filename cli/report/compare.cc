@@ -21,10 +21,12 @@ namespace {
 constexpr size_t kLeastCell = 12, kMostCell = 60;
 constexpr size_t kMostSlices = 8;  // values of a table of slices, those with most rows
 
+// A block of the text before its columns have widths.
 struct TextTable {
   std::vector<std::vector<std::string>> rows;  // the first one is the heading; all as long
 };
 
+// In columns of a terminal, of which a Chinese character takes two, whatever its bytes.
 size_t Width(const std::string& text) { return static_cast<size_t>(DisplayWidth(text)); }
 
 // The widest cell of a run, so that a table of `columns` columns fits.
@@ -32,6 +34,8 @@ size_t MostCell(size_t first, size_t columns, int width) {
   if (width <= 0 || columns < 2) return kMostCell;
   const auto room = static_cast<size_t>(width);
   const size_t share = room > first ? (room - first) / (columns - 1) : 0;
+  // 2 columns are the gap. A cell below kLeastCell could not hold a number with its step, so a
+  // table of many runs is wider than the terminal rather than unreadable.
   return std::clamp(share > 2 ? share - 2 : 0, kLeastCell, kMostCell);
 }
 
@@ -58,12 +62,14 @@ std::string Format(const TextTable& table, int width) {
   return text;
 }
 
+// The first line of a block: its title and the names of the runs.
 std::vector<std::string> Heading(const std::string& title, const std::vector<RunRecord>& runs) {
   std::vector<std::string> row = {title};
   for (const RunRecord& run : runs) row.push_back(Printable(run.name, 200));
   return row;
 }
 
+// The same facts as the summary of the page (page.cc), as far as a terminal has room.
 TextTable HowFar(const std::vector<RunRecord>& runs) {
   TextTable table{{Heading("run", runs)}};
   const auto add = [&](const std::string& name, const auto& text) {
@@ -122,6 +128,8 @@ TextTable Results(const std::vector<RunRecord>& runs, const std::vector<FigureNa
   return table;
 }
 
+// AUC, grouped AUC where there are groups, and PCOC in fixed widths, so that cells of a column line
+// up.
 std::string SliceCell(const Slice& slice) {
   const auto number = [](const std::optional<double>& value, int digits) {
     return value.has_value() ? absl::StrFormat("%.*f", digits, *value) : std::string("-");
@@ -156,6 +164,8 @@ std::vector<TextTable> SliceTables(const std::vector<RunRecord>& runs) {
         if (slice.column != column || slice.task != task || slice.kind == Slice::Kind::kRest) {
           continue;
         }
+        // Runs may have different values with most rows; one that only a later run has is added as
+        // long as there is room.
         const std::string name = Printable(SliceName(slice), 40);
         auto found = cells.find(name);
         if (found == cells.end()) {
@@ -196,6 +206,7 @@ TextTable ConfigTable(const std::vector<RunRecord>& runs) {
 
 }  // namespace
 
+// A block that has only its heading is left out; how far the runs got is always there.
 std::string CompareText(const std::vector<RunRecord>& runs, int width) {
   const std::vector<FigureName> figures = FigureNames(runs);
   std::string text = Format(HowFar(runs), width);

@@ -14,6 +14,7 @@
 namespace pepnet {
 namespace {
 
+// The fields by which authors of configs tell messages of one kind apart, in order of precedence.
 constexpr const char* kIdentities[] = {"feature_name", "group_name", "tower_name", "embedding_name",
                                        "metric"};
 
@@ -24,6 +25,7 @@ struct Node {
   std::vector<std::unique_ptr<Node>> fields;
 };
 
+// A text without its quotes; escapes in it stay, since it is only shown and compared.
 std::string Unquoted(const std::string& value) {
   const bool quoted = value.size() > 1 && value.front() == '"' && value.back() == '"';
   return quoted ? value.substr(1, value.size() - 2) : value;
@@ -53,6 +55,7 @@ void Flatten(const Node& node, const std::string& prefix, const std::string& out
   for (const auto& field : node.fields) {
     const std::string path = prefix + field->name;
     if (!field->message) {
+      // The values of a repeated field are collected at the place of the first.
       const auto [found, is_new] = place.emplace(field->name, fields->size());
       if (is_new) fields->push_back({path, {}});
       (*fields)[found->second].values.push_back(field->value);
@@ -67,7 +70,9 @@ void Flatten(const Node& node, const std::string& prefix, const std::string& out
     if (label.empty() && count[field->name] > 1) label = absl::StrCat(number);
     const std::string identity = label;
     if (!label.empty()) label = absl::StrCat("[", label, "]");
+    // Two messages may still have one label, such as two groups that are both called "all".
     if (!used.insert(field->name + label).second) absl::StrAppend(&label, "#", number);
+    // An empty message says something by being there ("ema {}").
     if (field->fields.empty()) fields->push_back({path + label, {"{}"}});
     Flatten(*field, absl::StrCat(path, label, "."), identity, fields);
   }
@@ -130,6 +135,8 @@ std::vector<std::string> WithoutCommon(const std::vector<std::vector<std::string
 }  // namespace
 
 StatusOr<std::vector<ConfigField>> FieldsOfConfig(const std::string& text) {
+  // The text is that of protobuf's printer: one field or bracket a line, names without quotes. This
+  // reader needs no schema, so configs of other versions can be compared, too.
   Node root;
   std::vector<Node*> open = {&root};
   int64_t number = 0;
@@ -137,6 +144,7 @@ StatusOr<std::vector<ConfigField>> FieldsOfConfig(const std::string& text) {
     ++number;
     const absl::string_view line = absl::StripAsciiWhitespace(raw);
     if (line.empty() || line[0] == '#') continue;
+    // The first colon ends the name; later ones belong to the value.
     const size_t colon = line.find(": ");
     if (line == "}" && open.size() > 1) {
       open.pop_back();
@@ -179,6 +187,8 @@ std::vector<ConfigDifference> DifferencesOf(const std::vector<RunRecord>& runs) 
     }
   }
   std::vector<ConfigDifference> differences;
+  // A feature that only one run has would be a dozen differences; it is one line with the number of
+  // its fields.
   std::map<std::string, size_t> whole;  // message that a run lacks -> its line
   for (const FieldOfRuns& field : all) {
     const bool differs =

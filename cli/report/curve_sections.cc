@@ -11,6 +11,7 @@
 namespace pepnet {
 namespace {
 
+// The sources of curves, as the data-source of a drawing names them.
 constexpr char kSteps[] = "metrics.jsonl", kEvaluations[] = "train_eval_result.txt";
 constexpr char kRule[] = "train_eval_result.txt by keep_best";
 // The figure's name, before the number of the part optimizer.
@@ -42,6 +43,7 @@ Curve CurveOfSteps(const RunRecord& run, size_t number, const std::string& name)
   return curve;
 }
 
+// Every evaluation is drawn: there are far fewer of them than of logged steps.
 Curve CurveOfEvaluations(const RunRecord& run, size_t number, const FigureName& figure) {
   Curve curve = EmptyCurve(run, number, figure.name, figure.rule ? kRule : kEvaluations);
   curve.dots = true;
@@ -71,6 +73,7 @@ std::set<std::string> RatesOfParts(const std::vector<RunRecord>& runs) {
   return names;
 }
 
+// Training curves are drawn first, so that evaluations lie on top of them.
 std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figure) {
   std::vector<Curve> curves;
   bool trained = false, evaluated = false;
@@ -99,6 +102,8 @@ std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figur
 std::string WindowsFigure(const std::vector<RunRecord>& runs, const FigureName& figure) {
   std::vector<Curve> curves;
   for (size_t i = 0; i < runs.size(); ++i) {
+    // train_metrics are logged under three names: decayed (the metric's own), window_ and lifetime_
+    // (decision 0026). The decayed one stands in FigureOf().
     Curve window = CurveOfSteps(runs[i], i, "window_" + figure.name);
     window.thin = true;
     curves.push_back(std::move(window));
@@ -115,6 +120,8 @@ std::string WindowsFigure(const std::vector<RunRecord>& runs, const FigureName& 
   return CurvesFigure(layout, curves);
 }
 
+// Milliseconds of worker 0 per step and stage. Each run has a chart of its own, since colours are
+// the stages here.
 std::string StagesFigure(const RunRecord& run, size_t number) {
   std::vector<Curve> curves;
   const std::vector<std::pair<int64_t, Figures>> times = StageTimesPerStep(run);
@@ -148,10 +155,13 @@ std::vector<std::string> RunNames(const std::vector<RunRecord>& runs) {
   return names;
 }
 
+// A block for each task, with a chart for each of its figures, and one block for what belongs to no
+// task.
 std::string CurvesSection(const std::vector<RunRecord>& runs) {
   std::string html, task;
   bool open = false;
   for (const FigureName& figure : FigureNames(runs)) {
+    // FigureNames() sorts by task, so a new task opens a new block.
     const std::string drawn = FigureOf(runs, figure) + WindowsFigure(runs, figure);
     if (drawn.empty()) continue;
     if (!open || figure.task != task) {
@@ -165,6 +175,7 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
     html += drawn;
   }
   if (open) html += "</div>\n";
+  // The figures that belong to no task: the total loss, the rates and the norm of the gradient.
   std::string whole;
   ChartLayout layout;
   layout.title = "total_loss";
@@ -194,6 +205,7 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
     absl::StrAppend(&html, "<h3>all tasks</h3>\n<div class=\"charts\">\n", whole, "</div>\n");
   }
   for (const RunRecord& run : runs) {
+    // Lines that are not drawn are said (law L7).
     if (run.steps.size() <= kMostPoints) continue;
     absl::StrAppend(&html, "<p class=\"soft\">", HtmlText(run.name), " has ",
                     CountText(run.steps.size()), " logged steps; ",
@@ -203,6 +215,7 @@ std::string CurvesSection(const std::vector<RunRecord>& runs) {
   return html.empty() ? "" : Heading("curves", "Losses and metrics") + html;
 }
 
+// Speed over the steps, then the sums of the stages, and the same sums as a table.
 std::string SpeedSection(const std::vector<RunRecord>& runs) {
   ChartLayout layout;
   layout.title = "throughput";
@@ -210,6 +223,7 @@ std::string SpeedSection(const std::vector<RunRecord>& runs) {
   layout.y_name = "samples/s";
   layout.from_zero = true;
   std::string charts = StepsFigure(runs, "samples_per_second", layout);
+  // Seconds are those of worker 0, the one that logs.
   const std::vector<std::string> names(std::begin(kStageNames), std::end(kStageNames));
   std::vector<BarRow> bars;
   HtmlTable table;

@@ -17,6 +17,7 @@ constexpr size_t kMostBars = 20;    // features of a chart
 // Share of gates that are dead or saturated, from which it is marked.
 constexpr double kMost = 0.9;
 
+// With its sign, and "-" where there is none: an AUC of one class, for example.
 std::string ChangeText(const std::optional<double>& change) {
   return change.has_value() ? absl::StrFormat("%+.4f", *change) : "-";
 }
@@ -36,6 +37,8 @@ std::string FeatureBars(const RunRecord& run) {
     if (bars.size() == kMostBars) break;
     BarRow bar{feature.name, {}};
     for (const size_t place : places) {
+      // A feature whose loss raises the AUC is noise or harm; a bar cannot point backwards, and the
+      // table has the number.
       bar.parts.push_back(std::max(0.0, feature.tasks[place].auc_drop.value_or(0)));
     }
     bars.push_back(std::move(bar));
@@ -48,6 +51,8 @@ std::string FeatureBars(const RunRecord& run) {
 std::string FeatureTables(const RunRecord& run) {
   const ExplainRecord& record = *run.explained;
   std::string html;
+  // The file lists the rows of all domains of a task and then each domain, most rows first; `all`
+  // is the place of the former.
   for (size_t all = 0; all < record.base.size(); ++all) {
     if (record.base[all].domain.has_value()) continue;
     const std::string& task = record.base[all].task;
@@ -61,6 +66,7 @@ std::string FeatureTables(const RunRecord& run) {
       table.head.push_back(
           HtmlText(absl::StrCat(record.domain_column, " ", *record.base[columns[c]].domain)));
     }
+    // Absolute AUCs of the unchanged model head the columns, whose other cells are changes.
     table.rows.push_back({"(as it is)", ""});
     for (const size_t column : columns) {
       const std::optional<double>& auc = record.base[column].auc;
@@ -71,6 +77,7 @@ std::string FeatureTables(const RunRecord& run) {
       for (const size_t column : columns) {
         const std::optional<double>& drop = feature.tasks[column].auc_drop;
         table.rows.back().push_back(
+            // The file has drops; here both columns are changes, so a worse AUC is negative.
             ChangeText(drop.has_value() ? std::optional<double>(-*drop) : std::nullopt));
       }
     }
@@ -80,6 +87,8 @@ std::string FeatureTables(const RunRecord& run) {
   return html;
 }
 
+// One line per gate and layer. Gates that are nearly all off or full tell domains or users apart no
+// longer, and their gradient is near 0: such shares are marked.
 std::string GateTable(const RunRecord& run) {
   const ExplainRecord& record = *run.explained;
   if (record.gates.empty()) return "";
@@ -103,6 +112,7 @@ std::string GateTable(const RunRecord& run) {
                       "move any more.</p>\n", TableHtml(table));
 }
 
+// The hottest id of each table with its nearest rows: a plain check that embeddings mean something.
 std::string LearntTable(const RunRecord& run) {
   if (run.learnt.empty()) return "";
   HtmlTable table;

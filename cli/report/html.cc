@@ -57,6 +57,7 @@ constexpr char kHead[] =
     "initial-scale=1\">"
     "<link rel=\"icon\" href=\"data:,\"><title>";
 
+// Classes c0 to c9 (lines) and f0 to f9 (areas), one per colour of the style sheet.
 std::string Colours() {
   std::string css;
   for (int i = 0; i < 10; ++i) {
@@ -69,12 +70,15 @@ std::string Colours() {
 
 }  // namespace
 
+// Quotes are escaped, too, since texts stand in attributes. Printable() has written out what
+// browsers hide or reorder, such as marks of right-to-left text.
 std::string HtmlText(std::string_view text) {
   return absl::StrReplaceAll(
       Printable(text, 100000),
       {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 
+// Style and all else stand in the page itself: it is sent by mail and opened from disk.
 std::string PageHead(const std::string& title) {
   return absl::StrCat(kPageBeginning, kHead, HtmlText(title), "</title>\n<style>", kStyle,
                       Colours(), "</style></head>\n<body><main>\n<h1>", HtmlText(title), "</h1>\n");
@@ -105,6 +109,7 @@ std::string Heading(const std::string& id, const std::string& text) {
 std::string Shortened(std::string text, size_t columns) {
   const auto width = [&text] { return static_cast<size_t>(DisplayWidth(text)); };
   if (width() <= columns) return text;
+  // Bytes 10xxxxxx continue a character of UTF-8; they go together with its first byte.
   while (!text.empty() && width() + 3 > columns) {
     while (text.size() > 1 && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) {
       text.pop_back();
@@ -117,6 +122,7 @@ std::string Shortened(std::string text, size_t columns) {
 std::string BytesText(double bytes) {
   const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
   int unit = 0;
+  // 999.5 and 9.95 are where rounding would show one digit more ("1000 kB", "10.0 MB").
   for (; bytes >= 999.5 && unit < 4; ++unit) bytes /= 1000;
   return absl::StrFormat("%.*f %s", bytes < 9.95 && unit > 0 ? 1 : 0, bytes, units[unit]);
 }
@@ -130,6 +136,7 @@ std::string CountText(int64_t count) {
 }
 
 std::string RoundedText(double number) {
+  // Beyond 1e15 a double has no units; NaN takes this way, too.
   if (!(std::fabs(number) < 1e15)) return absl::StrFormat("%.3g", number);
   return CountText(static_cast<int64_t>(std::round(number)));
 }

@@ -12,6 +12,7 @@
 namespace pepnet {
 namespace {
 
+// The values of a config field as they stand in the file; "" where the run has none.
 std::string ValueOfField(const RunRecord& run, const std::string& path) {
   for (const ConfigField& field : run.config_fields) {
     if (field.path == path) return absl::StrJoin(field.values, ", ");
@@ -25,6 +26,8 @@ std::string OptimizerText(const RunRecord& run, const std::string& prefix) {
     if (field.path.rfind(prefix, 0) != 0) continue;
     const std::string rest = field.path.substr(prefix.size());
     const size_t end = rest.find("_optimizer.");
+    // The first field that is an optimizer's names the kind: "adagrad_optimizer.lr" gives
+    // "adagrad".
     if (end == std::string::npos) continue;
     const std::string rate =
         ValueOfField(run, absl::StrCat(prefix, rest.substr(0, end), "_optimizer.lr"));
@@ -33,6 +36,8 @@ std::string OptimizerText(const RunRecord& run, const std::string& prefix) {
   return "";
 }
 
+// A cell with a figure and, softer, its step. A star marks the best besides the colour, for prints
+// and for readers who do not tell colours apart.
 std::string Result(const std::optional<ResultAt>& result, bool best, bool with_step) {
   if (!result.has_value()) return "-";
   std::string text = MetricText(result->value);
@@ -45,6 +50,7 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
   HtmlTable table;
   table.head = {""};
   for (const RunRecord& run : runs) table.head.push_back(HtmlText(run.name));
+  // A row that no run has anything for is left out.
   const auto add = [&](const std::string& name, const auto& text) {
     std::vector<std::string> row = {name};
     bool any = false;
@@ -81,6 +87,8 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
     const std::optional<double> speed = MedianSpeed(run);
     return speed.has_value() ? RoundedText(*speed) : std::string();
   });
+  // Best and last stand in one cell: a last value far from the best one is the sign of overfitting
+  // that a reader looks for.
   for (const FigureName& figure : FigureNames(runs)) {
     std::vector<std::optional<ResultAt>> best, last;
     bool any = false;
@@ -104,6 +112,7 @@ std::string SummaryTable(const std::vector<RunRecord>& runs) {
       runs.size() > 1 ? "; * best of the runs" : "", ".</p>\n");
 }
 
+// "Nothing stands out" is said, so that an empty section is not taken for a missing one.
 std::string RemarksSection(const std::vector<RunRecord>& runs) {
   std::string html;
   for (const RunRecord& run : runs) {
@@ -134,6 +143,8 @@ std::string ReportPage(const std::vector<RunRecord>& runs) {
     const char* link;
     std::string html;
   };
+  // From the question that is asked first to the one that is asked last. Sections without content
+  // have no link either.
   const Section sections[] = {{"remarks", "What stands out", RemarksSection(runs)},
                               {"domains", "Domains", SlicesSection(runs)},
                               {"curves", "Losses and metrics", CurvesSection(runs)},

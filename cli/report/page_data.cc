@@ -11,12 +11,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Figures are sorted by name, as a map gives them.
 Json JsonOf(const Figures& figures) {
   Json json = Json::object();
   for (const auto& [name, value] : figures) json[name] = value;
   return json;
 }
 
+// The same lines as the curves are drawn from (KeptLines()), so that page and data agree point by
+// point and the page stays small.
 Json StepsJson(const RunRecord& run) {
   Json list = Json::array();
   for (const size_t i : KeptLines(run.steps.size())) {
@@ -29,6 +32,8 @@ Json StepsJson(const RunRecord& run) {
   return list;
 }
 
+// Calibration intervals are lists [rows, mean prediction, mean label]: names would be most of the
+// page.
 Json SlicesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const SlicedEvaluation& evaluation : run.slices) {
@@ -55,6 +60,7 @@ Json SlicesJson(const RunRecord& run) {
 
 Json WindowJson(const WindowValue& window) { return {window.rows, JsonNumber(window.value)}; }
 
+// As StepsJson(): the steps that are drawn.
 Json TrainSlicesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const size_t i : KeptLines(run.train_slices.size())) {
@@ -71,6 +77,7 @@ Json TrainSlicesJson(const RunRecord& run) {
   return list;
 }
 
+// Tables of the checkpoint tables_step, with numbers where the page has rounded texts.
 Json TablesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const TableRecord& table : run.tables) {
@@ -90,6 +97,7 @@ Json TablesJson(const RunRecord& run) {
   return list;
 }
 
+// Empty lists and nulls are written as well: a reader need not ask whether a member exists.
 Json RunJson(const RunRecord& run) {
   Json json = {{"name", run.name},
                {"directory", run.directory},

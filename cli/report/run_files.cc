@@ -20,10 +20,13 @@
 namespace pepnet {
 namespace {
 
+// Files beyond these sizes are not what a training writes, and are not loaded into memory.
 constexpr int64_t kMostReportBytes = int64_t{16} << 20;
 constexpr int64_t kNearestShown = 5;
 constexpr int64_t kMostConfigBytes = int64_t{64} << 20;
 
+// The text gives the fields as they stand there, the parsed config gives tasks, tables and
+// vocabularies; a config of a newer version may have fields that are unknown here.
 Status ReadConfig(RunRecord* run) {
   const std::string path = run->directory + "/pipeline.config";
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMostConfigBytes));
@@ -36,6 +39,8 @@ Status ReadConfig(RunRecord* run) {
   return absl::OkStatus();
 }
 
+// TextAt() and IntegerAt() give "" and 0 for what is absent or of another type: the report of a job
+// is only shown.
 std::string TextAt(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
@@ -90,6 +95,8 @@ std::optional<double> FiniteAt(const nlohmann::json& json, const char* name) {
   return found->get<double>();
 }
 
+// The qualities of a feature stand in the order of `base`, by which they are found later, hence the
+// check of their number in ExplainedFromJson().
 StatusOr<std::vector<ExplainRecord::Quality>> QualitiesAt(const nlohmann::json& json) {
   std::vector<ExplainRecord::Quality> qualities;
   const auto list = json.find("tasks");
@@ -170,6 +177,7 @@ int PartNumber(const std::string& file) {
   return number;
 }
 
+// A part file is one server's part of one table, so its number tells the server.
 StatusOr<CheckpointRecord> ReadCheckpoint(const std::string& directory) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   CheckpointRecord record;
@@ -202,6 +210,8 @@ std::string WordOf(const JobConfig& config, int table, int64_t id) {
   for (const Leaf& leaf : config.leaves) {
     if (leaf.table != table || leaf.feature < 0) continue;
     const Feature& feature = config.features[leaf.feature];
+    // The first feature that reads the table decides: features that share a table by name may have
+    // different vocabularies, and then a word is a hint only.
     if (feature.bucketizer == Bucketizer::kVocabulary) {
       if (const std::string* const word = VocabularyWord(feature, id); word != nullptr) {
         return word->empty() ? "(empty)" : *word;
@@ -219,6 +229,7 @@ std::string WordOf(const JobConfig& config, int table, int64_t id) {
   return "";
 }
 
+// Place of a table in the config; -1 where the config is missing or has no such table (any more).
 int TableIndex(const RunRecord& run, const std::string& name) {
   if (!run.config.has_value()) return -1;
   for (size_t i = 0; i < run.config->tables.size(); ++i) {
@@ -254,6 +265,7 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
       const auto found = checkpoint.table_rows.find(name);
       return found == checkpoint.table_rows.end() ? int64_t{0} : found->second;
     };
+    // Older checkpoints are removed while training goes on, so this is no growth since the start.
     table.grown = rows_in(run->checkpoints.back()) - rows_in(run->checkpoints.front());
     run->tables.push_back(std::move(table));
   }
@@ -274,6 +286,8 @@ void AddLearntId(const std::string& directory, const TableRecord& table, RunReco
   run->learnt.push_back(std::move(learnt));
 }
 
+// The checkpoint is that of the best evaluation if it is still there, else the newest, as
+// ShownSlices() chooses, so that tables and slices are of one state where possible.
 Status ReadTables(bool rows, RunRecord* run) {
   if (run->checkpoints.empty()) return absl::OkStatus();
   int64_t step = run->checkpoints.back().step;
@@ -285,6 +299,7 @@ Status ReadTables(bool rows, RunRecord* run) {
   run->tables_step = step;
   DescribeTables(manifest, run);
   if (!rows) return absl::OkStatus();
+  // Contents are verified before rows are believed: a damaged part would give wrong hot ids.
   PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
   PEPNET_ASSIGN_OR_RETURN(const CheckpointSummary summary, SummarizeCheckpoint(directory));
   for (TableRecord& table : run->tables) {
@@ -305,6 +320,8 @@ Status ReadTables(bool rows, RunRecord* run) {
 
 }  // namespace
 
+// Each part is read on its own; the order matters only where a part uses another: WordOf() needs
+// the config, ReadTables() the best and the checkpoints.
 void ReadRunFiles(bool rows, RunRecord* run) {
   const auto note = [run](const Status& status, const std::string& missing) {
     if (!status.ok()) run->notices.push_back(absl::StrCat(status.message(), "; ", missing));

@@ -33,6 +33,8 @@ int64_t TakeFigures(const nlohmann::json& json, const std::set<std::string>& ski
   return nulls;
 }
 
+// The logs are read strictly (a wrong line is an error), because every figure of the report comes
+// from them; unknown members are let through, since later versions may write more.
 Status ReadSteps(const std::string& directory, std::vector<LoggedStep>* steps) {
   return ReadJsonLines(directory + "/metrics.jsonl", [steps](const nlohmann::json& json) -> Status {
     LoggedStep step;
@@ -63,12 +65,15 @@ Status ReadEvaluationFigures(const std::string& directory,
       });
 }
 
+// A number that may be null or absent, such as the AUC of one class.
 std::optional<double> NumberAt(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
   if (found == json.end() || !found->is_number()) return std::nullopt;
   return found->get<double>();
 }
 
+// Only intervals with rows are in the file, each by its lower end; the number of the interval is
+// computed back.
 StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
   std::vector<CalibrationBin> bins;
   const auto list = json.find("calibration");
@@ -131,12 +136,14 @@ StatusOr<Slice> SliceFromJson(const nlohmann::json& json) {
   quality.grouped_auc = NumberAt(json, "grouped_auc");
   quality.grouped_auc_by_impressions = NumberAt(json, "grouped_auc_by_impressions");
   PEPNET_ASSIGN_OR_RETURN(quality.calibration, BinsFromJson(json));
+  // The file has no sum of predictions; PCOC = predicted / observed gives it back.
   if (quality.pcoc.has_value()) {
     quality.predicted = *quality.pcoc * static_cast<double>(quality.positives);
   }
   return slice;
 }
 
+// A line is a slice; the lines of one evaluation follow each other.
 Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluation>* slices) {
   return ReadJsonLines(directory + "/train_eval_slices.jsonl",
                        [slices](const nlohmann::json& json) -> Status {
@@ -151,6 +158,7 @@ Status ReadSliceFigures(const std::string& directory, std::vector<SlicedEvaluati
                        });
 }
 
+// A window without a value must say why: the page shows the reason in its place.
 StatusOr<WindowValue> WindowFromJson(const nlohmann::json& json, const char* name) {
   const auto found = json.find(name);
   if (found == json.end() || !found->is_object()) {
@@ -180,6 +188,7 @@ Status ReadTrainSlices(const std::string& directory, std::vector<SlicedStep>* st
       });
 }
 
+// Warnings are read in the order in which they were given, which is that of the file.
 Status ReadWarnings(const std::string& directory, std::vector<LoggedWarning>* warnings) {
   return ReadJsonLines(
       directory + "/warnings.jsonl", [warnings](const nlohmann::json& json) -> Status {
@@ -217,6 +226,7 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
   PEPNET_RETURN_IF_ERROR(ReadTrainSlices(directory, &run.train_slices));
   PEPNET_RETURN_IF_ERROR(ReadWarnings(directory, &run.warnings));
   PEPNET_ASSIGN_OR_RETURN(const std::vector<int64_t> checkpoints, ListCheckpoints(directory));
+  // Any of the three makes a run: an import has only a checkpoint, a short run only a log.
   if (run.steps.empty() && run.evaluations.empty() && checkpoints.empty()) {
     return absl::NotFoundError(absl::StrCat(
         Printable(directory, 500),
@@ -227,6 +237,7 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
   if (run.config.has_value()) {
     const BestRule& rule = run.config->train.best;
     const bool is_member =
+        // Such a rule is a figure of the evaluation itself, which has its curve already.
         rule.metrics.size() == 1 && rule.metrics[0].weight == 1 && rule.metrics[0].slice_by.empty();
     if (rule.enabled() && !is_member) run.ruled = ReadValuedSteps(directory, rule);
   }
@@ -235,6 +246,8 @@ StatusOr<RunRecord> ReadRun(const std::string& directory, const RunReadOptions& 
 
 StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& directories,
                                           const RunReadOptions& options) {
+  // Two ways to one directory would compare a run with itself, so paths are compared as the file
+  // system knows them.
   std::map<std::string, std::string> real_paths;
   for (const std::string& directory : directories) {
     std::error_code error;
@@ -252,6 +265,7 @@ StatusOr<std::vector<RunRecord>> ReadRuns(const std::vector<std::string>& direct
     PEPNET_ASSIGN_OR_RETURN(RunRecord run, ReadRun(directory, options));
     runs.push_back(std::move(run));
   }
+  // Names stand in legends and headings; where two runs have the same, their whole paths do.
   std::map<std::string, int> names;
   for (const RunRecord& run : runs) ++names[run.name];
   for (RunRecord& run : runs) {

@@ -21,6 +21,7 @@ constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
 // A column of eval_config.slice_by and a task.
 using ColumnTask = std::pair<std::string, std::string>;
 
+// In the order in which they are first met, run by run: the order of slice_by and of the towers.
 std::vector<ColumnTask> ColumnTasks(const std::vector<RunRecord>& runs) {
   std::vector<ColumnTask> list;
   for (const RunRecord& run : runs) {
@@ -45,6 +46,7 @@ std::vector<const Slice*> SlicesOf(const SlicedEvaluation* evaluation, const Col
   return slices;
 }
 
+// The slice of all rows, with which the others are compared; null if the file lacks it.
 const Slice* AllRows(const std::vector<const Slice*>& slices) {
   for (const Slice* slice : slices) {
     if (slice->kind == Slice::Kind::kAll) return slice;
@@ -52,10 +54,12 @@ const Slice* AllRows(const std::vector<const Slice*>& slices) {
   return nullptr;
 }
 
+// True for slices that a chart must not leave out, however few rows they have.
 bool StandsOut(const Slice& slice, const Slice* all) {
   return IsSuspicious(slice) || (all != nullptr && RanksFarBelow(slice, *all));
 }
 
+// The figure with the counts behind it, by which a reader judges whether it is chance.
 std::string TooltipOf(const RunRecord& run, const Slice& slice, const std::string& what,
                       double value) {
   return absl::StrFormat("%s, %s is %s: %s %s of %s rows, %s positives", run.name, slice.column,
@@ -82,6 +86,7 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
                           const Measure& measure) {
   DotLayout layout;
   std::vector<DotRow> rows;
+  // By kind and value: a value may be called "(rest)", too.
   std::map<std::pair<Slice::Kind, std::string>, size_t> place;
   std::vector<std::string> steps;
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -89,6 +94,8 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
     const std::vector<const Slice*> slices = SlicesOf(shown, which);
     const Slice* const all = AllRows(slices);
     if (shown != nullptr) steps.push_back(absl::StrCat(shown->step));
+    // PCOC has a right value, 1, for which the target line stands; other measures are compared with
+    // that of all rows.
     if (measure != kPcoc && all != nullptr && measure.Of(*all).has_value()) {
       layout.guides.emplace_back(i, *measure.Of(*all));
     }
@@ -146,6 +153,8 @@ std::vector<const Slice*> ChosenSlices(const std::vector<const Slice*>& slices) 
 std::string SliceCurves(const RunRecord& run, size_t number, const ColumnTask& which,
                         const Measure& measure) {
   std::vector<Curve> curves;
+  // The slices are chosen once, by the evaluation that is shown, and then followed through all
+  // evaluations, in some of which they may be missing.
   for (const Slice* chosen : ChosenSlices(SlicesOf(ShownSlices(run), which))) {
     Curve curve;
     curve.bold = chosen->kind == Slice::Kind::kAll;
@@ -178,6 +187,7 @@ std::string Soft(const std::string& text) {
   return absl::StrCat("<span class=\"soft\">", HtmlText(text), "</span>");
 }
 
+// The cell of a figure without a value says why it has none (one class, no positives).
 std::string SliceTable(const RunRecord& run, const ColumnTask& which) {
   const std::vector<const Slice*> slices = SlicesOf(ShownSlices(run), which);
   const Slice* const all = AllRows(slices);
@@ -225,6 +235,8 @@ std::string ReliabilityFigure(const RunRecord& run, size_t number, const ColumnT
         absl::StrCat("calibration ", which.second, " ", which.first, " ", SliceName(*slice));
     curve.source = kSlicesFile;
     for (const CalibrationBin& bin : slice->quality.calibration) {
+      // The x of a point is the mean prediction of its rows and not the middle of the interval:
+      // within the interval near 0, where most predictions lie, the two differ by far.
       if (bin.rows >= kLeastBinRows) curve.points.emplace_back(bin.mean_prediction, bin.mean_label);
     }
     curves.push_back(std::move(curve));
@@ -255,6 +267,7 @@ std::string ShownSteps(const std::vector<RunRecord>& runs) {
 constexpr size_t kMostTrainCurves = 8;  // slices of a chart, those with most rows
 constexpr char kTrainSlicesFile[] = "train_slices.jsonl";
 
+// The metric's name holds the task, so the task needs no comparison.
 bool SamePlace(const TrainSlice& a, const TrainSlice& b) {
   return a.column == b.column && a.kind == b.kind && a.value == b.value &&
          a.windows.metric == b.windows.metric;
@@ -295,6 +308,8 @@ std::string CellOf(const WindowValue& window) {
   return window.value.has_value() ? MetricText(*window.value) : Soft(window.why_none);
 }
 
+// The last window and all rows side by side: a window that is far from the lifetime is a change in
+// the data.
 std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
   HtmlTable table;
   table.head = {HtmlText(slices[0]->column), "rows of the last window",

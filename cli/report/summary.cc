@@ -18,11 +18,15 @@
 namespace pepnet {
 namespace {
 
+// RanksFarBelow(): the least difference of AUCs, the least rows of a slice, and the standard
+// deviations beyond which chance is no explanation. All three must hold: of many small slices some
+// are far below by chance, and of huge ones a tiny difference is beyond it.
 constexpr double kFarBelow = 0.05;
 constexpr int64_t kLeastRows = 1000;
 constexpr char kLearningRate[] = "lr_";  // lr_sparse, lr_dense, lr_part_0, ...
 constexpr double kDeviations = 4;
 
+// A guess by name, for runs whose config cannot be read; the config knows better.
 bool LooksLikeLoss(const std::string& name) {
   return absl::StrContains(name, "cross_entropy") || absl::StrContains(name, "loss");
 }
@@ -41,7 +45,9 @@ bool IsWindow(const std::string& name, const Figures& values) {
   return false;
 }
 
-// The task whose name ends the figure's; "" if none does.
+// The task whose name ends the figure's; "" if none does. The longest name wins, since a task's
+// name may end in another's: of the tasks "ctr" and "long_ctr", "auc_long_ctr" belongs to the
+// latter.
 std::string TaskIn(const std::string& name, const std::vector<std::string>& tasks) {
   std::string longest;
   for (const std::string& task : tasks) {
@@ -53,6 +59,9 @@ std::string TaskIn(const std::string& name, const std::vector<std::string>& task
 Remark RemarkOfWarning(std::string text) { return {true, std::move(text)}; }
 Remark Note(std::string text) { return {false, std::move(text)}; }
 
+// The warnings are computed from the slices that are shown and not taken from warnings.jsonl, which
+// keeps each subject once, from the evaluation that first gave it: a slice that is fine by now
+// would still be warned of.
 void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   const SlicedEvaluation* const shown = ShownSlices(run);
   if (shown == nullptr) return;
@@ -75,6 +84,8 @@ void AddSliceRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   }
 }
 
+// A best checkpoint that is missing, what keep_best would have kept where it is not set, and the
+// steps at which the tasks were best.
 void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
   if (run.best.has_value()) {
     bool is_there = false;
@@ -87,6 +98,8 @@ void AddBestRemarks(const RunRecord& run, std::vector<Remark>* remarks) {
     }
   }
   if (!run.config.has_value() || run.evaluations.empty()) return;
+  // The lines are written again as JSON, because the rules of best checkpoints read them in that
+  // form.
   std::vector<EvaluationLine> lines;
   for (const LoggedEvaluation& evaluation : run.evaluations) {
     lines.push_back({evaluation.step, nlohmann::json(evaluation.values).dump()});
@@ -115,6 +128,7 @@ Figures StageSecondsSince(const LoggedStep& before, const LoggedStep& step) {
 std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
   std::vector<FigureName> figures;
   std::vector<std::string> tasks;
+  // The config comes first, since it knows tasks and directions.
   std::set<std::string> known;
   for (const RunRecord& run : runs) {
     if (!run.config.has_value()) continue;
@@ -152,6 +166,8 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
       std::remove_if(figures.begin(), figures.end(),
                      [&seen](const FigureName& figure) { return seen.count(figure.name) == 0; }),
       figures.end());
+  // Figures are grouped by task in the order of the towers; those of no task stand behind, since
+  // find() gives the end for them. Within a task the order is that in which figures were met.
   if (tasks.empty()) tasks.push_back("");
   std::stable_sort(figures.begin(), figures.end(),
                    [&tasks](const FigureName& a, const FigureName& b) {
@@ -171,6 +187,7 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
 
 std::vector<ValuedStep> EvaluatedValues(const RunRecord& run, const FigureName& figure) {
   if (figure.rule) {
+    // Two runs with different rules have two figures, each with the values of one run.
     const bool same = run.config.has_value() && NameOf(run.config->train.best) == figure.name;
     return same ? run.ruled : std::vector<ValuedStep>();
   }
@@ -184,6 +201,8 @@ std::vector<ValuedStep> EvaluatedValues(const RunRecord& run, const FigureName& 
 
 std::optional<ResultAt> BestResult(const RunRecord& run, const FigureName& figure) {
   std::optional<ResultAt> best;
+  // A later evaluation must be better, not as good: of equal ones the first is the best
+  // (docs/spec.md 6.1).
   for (const auto& [step, value] : EvaluatedValues(run, figure)) {
     if (!best.has_value() ||
         (figure.larger_is_better ? value > best->value : value < best->value)) {
@@ -212,11 +231,14 @@ std::vector<bool> BestOf(const std::vector<std::optional<ResultAt>>& results,
     }
   }
   for (size_t i = 0; values > 1 && i < results.size(); ++i) {
+    // Equal values are all marked. They are compared exactly, since they come from files and not
+    // from arithmetic here.
     is_best[i] = results[i].has_value() && results[i]->value == *best;
   }
   return is_best;
 }
 
+// Steps are logged only now and then, so an evaluation or a checkpoint may be further.
 int64_t LastStep(const RunRecord& run) {
   int64_t last = 0;
   if (!run.steps.empty()) last = std::max(last, run.steps.back().step);
@@ -227,6 +249,7 @@ int64_t LastStep(const RunRecord& run) {
 
 int64_t LastEpoch(const RunRecord& run) { return run.steps.empty() ? 0 : run.steps.back().epoch; }
 
+// The median, because the first steps of a run are slow and would pull a mean down.
 std::optional<double> MedianSpeed(const RunRecord& run) {
   std::vector<double> speeds;
   for (const LoggedStep& step : run.steps) {
@@ -239,6 +262,8 @@ std::optional<double> MedianSpeed(const RunRecord& run) {
   return *middle;
 }
 
+// Logs have running sums of seconds, so each line less the one before is the time of the steps
+// between them; the first counts from step 0. A line that repeats a step has no time per step.
 std::vector<std::pair<int64_t, Figures>> StageTimesPerStep(const RunRecord& run) {
   std::vector<std::pair<int64_t, Figures>> times;
   const LoggedStep first;
@@ -257,6 +282,7 @@ std::vector<std::pair<int64_t, Figures>> StageTimesPerStep(const RunRecord& run)
 
 Figures StageTotals(const RunRecord& run) {
   Figures totals;
+  // The sums over all starts of a run that was continued.
   const LoggedStep first;
   const LoggedStep* before = &first;
   for (const LoggedStep& step : run.steps) {
@@ -286,6 +312,8 @@ std::vector<Remark> RemarksOf(const RunRecord& run) {
   if (run.job.has_value() && run.job->status == "failed") {
     remarks.push_back(RemarkOfWarning(absl::StrCat("the job failed: ", run.job->message)));
   }
+  // The order is that of urgency; remarks that are no warnings go behind all warnings at the end,
+  // and otherwise keep their order.
   int64_t not_finite = 0;
   for (const LoggedStep& step : run.steps) not_finite += step.not_finite;
   if (not_finite > 0) {

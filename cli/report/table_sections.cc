@@ -18,6 +18,7 @@ constexpr size_t kHottestShown = 5;
 constexpr size_t kMostServerBars = 32;
 constexpr size_t kMostFigures = 6;  // of a checkpoint: the first of each task
 
+// Ids with most updates: the word where a vocabulary has one, and the steps that named the id.
 std::string HottestText(const TableRecord& table) {
   std::string text;
   for (size_t i = 0; i < std::min(kHottestShown, table.hottest.size()); ++i) {
@@ -29,14 +30,18 @@ std::string HottestText(const TableRecord& table) {
   return text.empty() ? "-" : text;
 }
 
+// Rows gained between the oldest and the newest checkpoint, with a sign: tables with a policy also
+// shrink.
 std::string GrowthText(const TableRecord& table, bool several) {
   if (!several) return "-";
   return absl::StrCat(table.grown < 0 ? "" : "+", CountText(table.grown));
 }
 
+// Sums are doubles, since counts of a damaged manifest may add up to more than an int64.
 std::string TablesOf(const RunRecord& run) {
   HtmlTable table;
   table.text_tail = true;
+  // With one checkpoint there is nothing to count growth from.
   const bool several = run.checkpoints.size() > 1;
   table.head = {
       "table", "rows", "of ids", "grown",         "width",
@@ -103,6 +108,7 @@ std::string TablesSection(const std::vector<RunRecord>& runs) {
                       grows ? CurvesFigure(layout, growth) : "", "</div>\n", tables);
 }
 
+// The checkpoints that are there, with the figures of the evaluations at their steps.
 std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
   std::string html;
   for (const RunRecord& run : runs) {
@@ -111,6 +117,7 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
     const std::string metric = run.best.has_value() ? run.best->metric : "";
     table.head = {"checkpoint", "", "rows", "files", "servers", "workers", "batch of a worker"};
     std::vector<FigureName> figures;
+    // One figure per task is enough to tell checkpoints apart; the curves have them all.
     for (const FigureName& figure : FigureNames({run})) {
       const bool same_task =
           !figures.empty() && figures.back().task == figure.task && !figure.task.empty();
@@ -139,6 +146,8 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
         std::string cell = "-";
         for (const LoggedEvaluation& evaluation : run.evaluations) {
           const auto found = evaluation.values.find(figure.name);
+          // Of two evaluations of one step (a job that had finished evaluates once more) the later
+          // counts.
           if (evaluation.step == checkpoint.step && found != evaluation.values.end()) {
             cell = MetricText(found->second);
           }
@@ -155,6 +164,8 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
   return html.empty() ? "" : Heading("checkpoints", "Checkpoints") + html;
 }
 
+// The newest checkpoint says who wrote it, also for a run in progress; the ranks come from the
+// report of a failed job.
 std::string ClusterSection(const std::vector<RunRecord>& runs) {
   HtmlTable table;
   table.head = {"run",          "servers", "workers",    "batch of a worker",
@@ -174,6 +185,8 @@ std::string ClusterSection(const std::vector<RunRecord>& runs) {
     }
     const auto [least, most] =
         std::minmax_element(last.server_rows.begin(), last.server_rows.end());
+    // Buckets are dealt out by hash, so servers hold nearly equal parts; the chart shows when they
+    // do not.
     if (bars.size() > kMostServerBars) {
       absl::StrAppend(&ranks, "<p>", HtmlText(run.name), ": the servers hold ", CountText(*least),
                       " to ", CountText(*most), " rows each.</p>\n");
@@ -202,6 +215,7 @@ std::string ClusterSection(const std::vector<RunRecord>& runs) {
                       ranks);
 }
 
+// Differences come first and open; the whole configs are long and folded.
 std::string ConfigSection(const std::vector<RunRecord>& runs) {
   std::string html;
   if (runs.size() > 1) {
