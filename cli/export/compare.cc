@@ -14,6 +14,8 @@
 namespace pepnet {
 namespace {
 
+// The rows that are compared: read and predicted once, as eval does, and looked up a second time in
+// the exported tensors.
 struct Sample {
   std::vector<PreparedBatch> batches;
   std::vector<FloatBuffers> exported_rows;        // by batch, table
@@ -112,6 +114,8 @@ StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSour
 StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path,
                                            DenseParameters* parameters) {
   PEPNET_ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
+  // The parameters are overwritten by what the file holds, so that nothing of the checkpoint is
+  // left in the comparison.
   for (size_t i = 0; i < parameters->specs().size(); ++i) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values,
                             reader->ReadFloats(parameters->specs()[i].name));

@@ -17,6 +17,7 @@
 namespace pepnet {
 namespace {
 
+// Inputs are of three types; bool and float occur within the graph alone.
 const char* TypeName(OnnxGraph::Type type) {
   switch (type) {
     case OnnxGraph::Type::kInt64:
@@ -74,6 +75,7 @@ StatusOr<std::vector<ModelOutput>> Outputs(const ExportSource& source) {
 
 }  // namespace
 
+// The checksums are those of the files on disk, taken after they were read back.
 StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& directory,
                                  const CardInfo& info) {
   const JobConfig& config = *source.config;
@@ -101,6 +103,8 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
                               {"weighted", feature.weighted},
                               {"bucketizer", TypeOf(feature.bucketizer).card_name},
                               {"rows", feature.rows}});
+    // model.onnx takes the cells that an operator computes: the program that serves must compute
+    // them from these columns.
     if (feature.op.has_value()) json["inputs"].back()["computed_from"] = ColumnsOf(feature);
     if (TypeOf(feature.bucketizer).onnx == OnnxTokens::kValues) {
       json["inputs"].back()["values"] = feature.dim;
@@ -128,6 +132,7 @@ StatusOr<std::string> ExportJson(const ExportSource& source, const std::string& 
   return text + "\n";
 }
 
+// Paths, names and values come from outside and could hold Markdown, hence MarkdownText().
 StatusOr<std::string> ModelCard(const ExportSource& source, const CardInfo& info) {
   const JobConfig& config = *source.config;
   PEPNET_ASSIGN_OR_RETURN(const std::vector<ModelOutput> outputs, Outputs(source));

@@ -12,11 +12,13 @@
 namespace pepnet {
 namespace {
 
+// Arrow fails on what the disk does, which may be better the next time: Unavailable.
 Status FromArrow(const arrow::Status& status, const std::string& path) {
   if (status.ok()) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat(path, ": ", status.message()));
 }
 
+// The columns of docs/formats.md. The metadata tell a reader without the config what the rows are.
 std::shared_ptr<arrow::Schema> TableSchema(const Table& table, int64_t step) {
   return arrow::schema(
       {arrow::field("id", arrow::int64(), false),
@@ -28,6 +30,7 @@ std::shared_ptr<arrow::Schema> TableSchema(const Table& table, int64_t step) {
           {table.name, absl::StrCat(table.rows), absl::StrCat(table.dim), absl::StrCat(step)}));
 }
 
+// Borrows `values`: the writer has copied them when Append() returns.
 std::shared_ptr<arrow::Array> Integers(std::span<const int64_t> values) {
   return std::make_shared<arrow::Int64Array>(static_cast<int64_t>(values.size()),
                                              arrow::Buffer::Wrap(values.data(), values.size()));
@@ -43,6 +46,8 @@ std::shared_ptr<arrow::Array> Lists(const std::shared_ptr<arrow::DataType>& type
                                             arrow::Buffer::Wrap(offsets), floats);
 }
 
+// One file that is written batch by batch and synced at the end. Not atomic: it lies in a directory
+// under construction.
 class ParquetFile {
  public:
   ParquetFile(std::string path, std::shared_ptr<arrow::Schema> schema)
@@ -56,6 +61,7 @@ class ParquetFile {
   }
   Status Close() {
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
+    // Before the file is closed, since the descriptor is Arrow's.
     if (fsync(file_->file_descriptor()) != 0) {
       return absl::UnavailableError(absl::StrCat(path_, ": fsync failed"));
     }
@@ -91,6 +97,7 @@ struct RowSum {
   }
 };
 
+// Adds the rows of a file to `sum`, batch by batch.
 arrow::Status SumRows(const std::string& path, int dim, RowSum* sum) {
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::io::ReadableFile> file,
                         arrow::io::ReadableFile::Open(path));
@@ -129,6 +136,8 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
                             TablePartReader::Open(source.checkpoint, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       const int64_t count = static_cast<int64_t>(rows.ids.size());
+      // Rows have one width, so offsets are its multiples. A batch has at most kRowsPerRecordBatch
+      // (65,536) rows, whose floats an int32 counts up to a width of 32,767.
       offsets.resize(count + 1);
       for (int64_t i = 0; i <= count; ++i) offsets[i] = static_cast<int32_t>(i * table.dim);
       std::span<const float> values = rows.values;
@@ -159,6 +168,8 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
   return absl::OkStatus();
 }
 
+// Dense parameters as one row each: their shapes differ, so values are a flat list beside the
+// shape.
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> DenseRows(const DenseParameters& parameters) {
   arrow::StringBuilder names;
   auto sizes = std::make_shared<arrow::Int64Builder>();

@@ -17,6 +17,9 @@ struct GroupValues {
   Value lengths;   // [batch] int64
 };
 
+// The formulas are those of docs/spec.md 3.10. A graph has no loops over rows of different lengths:
+// sequences are padded to the longest of the batch, and masks of the row's length take the padding
+// out.
 class EncoderGraph {
  public:
   EncoderGraph(const JobConfig& config, OnnxLayers* layers)
@@ -26,6 +29,8 @@ class EncoderGraph {
     GroupValues values;
     const OnnxLeaf& first = leaves[group.sequence[0]];
     values.lengths = first.lengths;
+    // The sequence that is listed first gives the number of positions; zeros stand behind, for the
+    // rows of the others that are shorter.
     const Value count = PositionCount(first.values);
     const Value exists = layers_.Unsqueeze(Below(first.values, values.lengths), 2);
     std::vector<Value> channels;
@@ -40,6 +45,7 @@ class EncoderGraph {
     values.sequence = layers_.Concat(channels, 2);
     std::vector<Value> query;
     for (const int leaf : group.query) query.push_back(leaves[leaf].values);
+    // A pooling encoder needs no query, and a wider one has been refused for all others.
     if (query.empty() || group.query_width > group.width) return values;
     if (group.query_width < group.width) {
       query.push_back(
@@ -65,6 +71,7 @@ class EncoderGraph {
       case EncoderKind::kDin: {
         const Value& s = group.sequence;
         const Value q = Expanded(group);
+        // [q ; s_i ; q - s_i ; q * s_i] for every position.
         const Value input =
             layers_.Concat({q, s, graph_.Apply("Sub", {q, s}), graph_.Apply("Mul", {q, s})}, 2);
         PEPNET_ASSIGN_OR_RETURN(const Value scores, Scores(encoder, input));
@@ -90,11 +97,13 @@ class EncoderGraph {
     return graph_.Apply("Less", {layers_.Positions(x, 1), layers_.Unsqueeze(lengths, 1)});
   }
 
+  // [batch] int64: positions that take part; max_length 0 means all.
   Value Lengths(const GroupValues& group, int max_length) {
     if (max_length == 0) return group.lengths;
     return graph_.Apply("Min", {group.lengths, layers_.Scalar(max_length)});
   }
 
+  // [batch, T] bool: the position exists and is among the first max_length.
   Value Valid(const GroupValues& group, int max_length) {
     return Below(group.sequence, Lengths(group, max_length));
   }
@@ -107,6 +116,7 @@ class EncoderGraph {
         graph_.Apply("Max", {graph_.Cast(lengths, Type::kFloat), layers_.Number(1)}), 1);
   }
 
+  // [batch, T] from [batch, T, 1].
   Value Flat(const Value& scores) {
     return graph_.Apply("Squeeze", {scores, layers_.Integers({2})});
   }
@@ -187,12 +197,15 @@ class EncoderGraph {
       parts.push_back(
           graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
     }
+    // As torch does, the queries are scaled and not the scores.
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
     const Value keys =
         graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
     const Value scores =
         graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
     const Value valid = Valid(group, encoder.max_length);
+    // Only keys are masked. Queries at positions that do not exist give rows that the sum at the
+    // end leaves out.
     const Value of_keys = layers_.Unsqueeze(layers_.Unsqueeze(valid, 1), 2);  // [batch, 1, 1, T]
     const Value masked = graph_.Apply(
         "Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});
@@ -204,6 +217,8 @@ class EncoderGraph {
         const Value out,
         layers_.Linear(attention + "out_proj",
                        graph_.Apply("Reshape", {mixed, layers_.Integers({0, 0, width})}), 3));
+    // The divisor is the whole length T, also where max_seq_length cuts the sum (docs/spec.md
+    // 3.10).
     return graph_.Apply("Div", {WeightedSum(AsFactor(valid), out), Divisor(group.lengths)});
   }
 

@@ -19,6 +19,9 @@ class FormulaGraph {
 
   Value Number(double x) { return graph_.Doubles({}, {&x, 1}); }
 
+  // Most functions are one ONNX operator, named by their description; the others are built here
+  // from operators that runtimes compute in double. Truth is 1.0 or 0.0, as in the evaluator, so
+  // comparisons are cast back.
   StatusOr<Value> Call(const ExpressionFunction& function, const std::vector<Value>& in) {
     const std::string_view name = function.name;
     if (function.onnx != nullptr) {
@@ -44,6 +47,7 @@ class FormulaGraph {
     if (name == "tan") {
       return graph_.Apply("Div", {graph_.Apply("Sin", in), graph_.Apply("Cos", in)});
     }
+    // Toward zero: the floor of the size, with the sign put back.
     if (name == "trunc") return Signed(in[0], graph_.Apply("Floor", {graph_.Apply("Abs", in)}));
     if (name == "round") {  // |x| + 0.5 would round itself
       const Value size = graph_.Apply("Abs", in), below = graph_.Apply("Floor", {size});
@@ -74,6 +78,7 @@ class FormulaGraph {
 StatusOr<Value> AddExpression(const Expression& expression, std::span<const Value> variables,
                               OnnxGraph* graph) {
   FormulaGraph formula(graph);
+  // Nodes stand behind their arguments, so one pass makes them all and the last one is the result.
   std::vector<Value> values;
   for (const Expression::Node& node : expression.nodes()) {
     switch (node.kind) {

@@ -49,7 +49,8 @@ std::string InputKind(const Feature& feature) {
       feature.separator, feature.sequence ? absl::StrCat(" ", feature.sequence->delimiter) : "");
 }
 
-// Doubles in order as integers in order.
+// Doubles in order as integers in order. Negative doubles are ordered by their size, against the
+// order of their bits; the subtraction turns them around. -0 and 0 become the same integer.
 int64_t Ordered(double x) {
   const int64_t bits = std::bit_cast<int64_t>(x);
   return bits >= 0 ? bits : std::numeric_limits<int64_t>::min() - bits;
@@ -88,11 +89,14 @@ struct GraphTable {
 constexpr int64_t kNoKey = std::numeric_limits<int64_t>::min();
 constexpr int64_t kMostKeys = 50'000'000;  // which stand in the model file, of 2 GiB at most
 
+// Adds inputs first, then one leaf after the other. Leaves that read the same column share its
+// input and mask.
 class FeatureGraph {
  public:
   FeatureGraph(const JobConfig& config, const FeatureEncoder& encoder, OnnxGraph* graph)
       : config_(config), encoder_(encoder), graph_(*graph), ops_(graph) {}
 
+  // One set of tensors per input name; see the header for their shapes.
   void DeclareInputs() {
     for (const OnnxInput& input : OnnxInputs(config_)) {
       const Feature& feature = config_.features[input.feature];
@@ -119,6 +123,8 @@ class FeatureGraph {
       }
       const int64_t last = is_sequence ? 2 : 1;
       const Value limit = ops_.Unsqueeze(is_sequence ? cells.counts : lengths, last);
+      // Cells are padded at the end with anything, so whatever is read there is multiplied by 0 or
+      // replaced.
       cells.mask = graph_.Apply("Less", {ops_.Positions(cells.values, last), limit});
       if (input.type == Type::kString) {  // an empty token is skipped
         const Value named = graph_.Apply("LabelEncoder", {cells.values},
@@ -144,10 +150,13 @@ class FeatureGraph {
     const int f = leaf.feature;
     const Feature& feature = config_.features[f];
     const Cells& cells = cells_.at(inputs_.at(f));
+    // Normalizers compute in double and the result is cast once, as in training.
     PEPNET_ASSIGN_OR_RETURN(const Value normalized, Normalized(feature, cells.values));
     const Value normal = graph_.Cast(normalized, Type::kFloat);
     const EmptyCell& empty = encoder_.empty_cell(f);
     std::vector<float> values = empty.values;
+    // predict refuses an empty cell without a default; a graph cannot refuse, and NaN is seen by
+    // whoever looks at the output, unlike a 0.
     if (!empty.has_default) values.assign(feature.dim, std::numeric_limits<float>::quiet_NaN());
     if (feature.sequence) return Elements(feature, cells, normal, values, 1, empty.has_default);
     PEPNET_ASSIGN_OR_RETURN(const Value fallback, graph_.Floats("", {1, feature.dim}, values));
@@ -164,12 +173,14 @@ class FeatureGraph {
       PEPNET_ASSIGN_OR_RETURN(found, FindRows(table, cells));
     } else {
       PEPNET_ASSIGN_OR_RETURN(Value ids, Ids(feature, cells));
+      // Padding reads row 0, which exists in every table and is multiplied by 0 below.
       ids = graph_.Apply("Where", {cells.mask, ids, ops_.Scalar(0)});
       found = graph_.Apply("Gather", {table.constant, ids});
     }
     if (feature.sequence) return LookupSequence(leaf, cells, found, table.finder);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
     if (feature.weighted) {
+      // Where and not a product: a weight behind the end may be NaN.
       factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
     }
     if (feature.pooling == Pooling::kMean) {
@@ -178,6 +189,8 @@ class FeatureGraph {
     const Value scaled = graph_.Apply("Mul", {found, ops_.Unsqueeze(factor, 2)});
     const Value pooled = ops_.Sum(scaled, 1);
     const EmptyCell& empty = encoder_.empty_cell(f);
+    // The vector of an empty cell is a constant of the model: default_value does not change after
+    // export.
     if (empty.ids.empty()) return OnnxLeaf{pooled, ""};
     const std::vector<float> fallback = DefaultVector(feature, empty, table.finder);
     PEPNET_ASSIGN_OR_RETURN(const Value constant, graph_.Floats("", {1, feature.dim}, fallback));
@@ -275,6 +288,7 @@ class FeatureGraph {
 
   Value Real(double x) { return graph_.Doubles({}, {&x, 1}); }
 
+  // The normalizer of a raw feature, in double as in training.
   StatusOr<Value> Normalized(const Feature& feature, const Value& x) {
     const Normalizer& normalizer = feature.normalizer;
     switch (normalizer.kind) {
@@ -345,6 +359,7 @@ class FeatureGraph {
     } else {
       PEPNET_ASSIGN_OR_RETURN(thresholds, RawThresholds(feature));
     }
+    // x is compared with all boundaries at once; the sum of what it has reached is its bucket.
     const Value limits = graph_.Doubles({static_cast<int64_t>(thresholds.size())}, thresholds);
     const int64_t last = feature.sequence ? 3 : 2;
     const Value reached = graph_.Apply("GreaterOrEqual", {ops_.Unsqueeze(compared, last), limits});
@@ -368,6 +383,8 @@ class FeatureGraph {
 }  // namespace
 
 std::vector<OnnxInput> OnnxInputs(const JobConfig& config) {
+  // Features share the input of a column only if all features of that column read it in one way;
+  // else each has an input of its own, so that no name means two things.
   std::map<std::string, std::string> kinds;  // by column; "" if features disagree
   for (const Feature& feature : config.features) {
     if (!feature.is_read) continue;
@@ -389,6 +406,8 @@ StatusOr<std::vector<double>> RawThresholds(const Feature& feature) {
   const Normalizer& g = feature.normalizer;
   const bool decreasing = (g.kind == NormalizerKind::kZscore && g.b < 0) ||
                           (g.kind == NormalizerKind::kMinmax && g.b < g.a);
+  // The search needs a function that grows. log10 of a negative number is NaN, which no order
+  // holds.
   if (decreasing || (g.kind == NormalizerKind::kLog10 && g.a < 0)) {
     return InvalidInput("feature '", feature.name, "': boundaries behind a normalizer that ",
                         decreasing ? "decreases" : "takes logarithms of negative numbers",
@@ -462,6 +481,8 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
     graph->BeginPart(config.features[config.leaves[l].feature].name);
     PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Raw(config.leaves[l]));
   }
+  // By table and not by leaf: a table is read once, made into a constant, and freed before the next
+  // one is read.
   for (size_t t = 0; t < config.tables.size(); ++t) {
     PEPNET_ASSIGN_OR_RETURN(TableRows rows, tables.read(config.tables[t]));
     PEPNET_ASSIGN_OR_RETURN(const GraphTable table,

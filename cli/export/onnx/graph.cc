@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kOpset = 17, kMlOpset = 2, kIrVersion = 8;
 constexpr int64_t kAlignment = 4096;  // of external data: runtimes map the file
+// protobuf's limit of 2 GiB, less some room for what wraps the graph.
 constexpr int64_t kLargestModel = (int64_t{1} << 31) - (1 << 20);
 
 int ElementType(OnnxGraph::Type type) {
@@ -53,6 +54,8 @@ std::string BaseName(const std::string& path) { return path.substr(path.rfind('/
 
 }  // namespace
 
+// Hidden in the .cc file so that the header needs neither protobuf nor ONNX's schema, which takes
+// long to compile.
 struct OnnxGraph::State {
   std::string path;
   int64_t external_bytes;
@@ -71,6 +74,8 @@ struct OnnxGraph::State {
     return node;
   }
 
+  // The checksum is of the caller's bytes, before any copy: ReadBack() then covers the whole way to
+  // disk.
   onnx::TensorProto* AddConstant(const std::string& name, onnx::TensorProto::DataType type,
                                  const std::vector<int64_t>& dims, const void* data, size_t bytes) {
     onnx::TensorProto* const tensor = model.mutable_graph()->add_initializer();
@@ -81,6 +86,9 @@ struct OnnxGraph::State {
     return tensor;
   }
 
+  // The file is made at the first tensor that is too large, so small models are one file. Offsets
+  // are multiples of a page, and the location is relative, so that both files can be moved
+  // together.
   Status AppendExternal(onnx::TensorProto* tensor, const void* data, size_t bytes) {
     if (external == nullptr) {
       PEPNET_ASSIGN_OR_RETURN(external, FileWriter::Create(path + ".data"));
@@ -157,6 +165,7 @@ OnnxGraph::Value OnnxGraph::Input(const std::string& name, Type type, const Shap
 }
 
 void OnnxGraph::Output(const Value& value, const std::string& name, Type type, const Shape& shape) {
+  // An output has a name of its own: the value may be an output twice, or an input of others.
   onnx::NodeProto* const node = state_->AddNode("Identity");
   node->add_input(value);
   node->add_output(name);
@@ -228,6 +237,7 @@ OnnxGraph::Value OnnxGraph::Cast(const Value& value, Type to) {
 
 void OnnxGraph::BeginPart(std::string part) { state_->part = std::move(part); }
 
+// The opset is only raised where it must be: older runtimes read the models that do not need it.
 void OnnxGraph::RequireOpset(int version) {
   onnx::OperatorSetIdProto* const opset = state_->model.mutable_opset_import(0);
   opset->set_version(std::max<int64_t>(opset->version(), version));
@@ -245,6 +255,7 @@ StatusOr<std::vector<std::string>> OnnxGraph::Write() {
     PEPNET_RETURN_IF_ERROR(state_->external->Finish());
     files.push_back(BaseName(state_->path) + ".data");
   }
+  // protobuf would abort in place of an error.
   if (static_cast<int64_t>(state_->model.ByteSizeLong()) > kLargestModel) {
     return InvalidInput(state_->path, " would have ", state_->model.ByteSizeLong(),
                         " bytes, and an ONNX file has at most 2 GiB; pass a smaller "

@@ -17,6 +17,9 @@ using Type = OnnxGraph::Type;
 
 constexpr int64_t kLow16 = 0xffff, kLow32 = 0xffffffff, kTo16 = 0x10000;
 
+// Counter-based random numbers are a function of key and counter alone, so a graph can compute them
+// for any id; a server makes the same numbers (common/base/random.h). ONNX has integers of 64 bits
+// with sign, in which everything here stays below 2^63.
 class InitialRows {
  public:
   InitialRows(const Table& table, uint64_t seed, OnnxOps* ops)
@@ -72,6 +75,7 @@ class InitialRows {
         " grows and has rows of INT8, whose initial values the graph "
         "does not make; expected another data_type, or --format parquet,safetensors");
   }
+  // `bits` is the length of the type's mantissa with its leading 1.
   Value ToBits(int bits, const Value& x) {
     const Value c = graph_.Apply("Mul", {x, ops_.Number(std::ldexp(1.0f, 24 - bits) + 1)});
     return graph_.Apply("Sub", {c, graph_.Apply("Sub", {c, x})});
@@ -116,6 +120,8 @@ class InitialRows {
         kLow32);
     std::array<Value, 4> c = {ops_.Integers(numbers), ops_.Scalar(0), lower, upper};
     uint32_t k0 = static_cast<uint32_t>(key_), k1 = static_cast<uint32_t>(key_ >> 32);
+    // The constants are those of Philox4x32-10 (Salmon et al., 2011). The key's schedule is
+    // computed now; only counters are values of the graph.
     for (int round = 0; round < 10; ++round) {
       const auto [high0, low0] = Product(0xD2511F53, c[0]);
       const auto [high1, low1] = Product(0xCD9E8D57, c[2]);
@@ -138,7 +144,8 @@ class InitialRows {
                : ops_.Slice(flat, ops_.Integers({0}), ops_.Integers({table_.dim}), 1);
   }
 
-  // k * 2^-24 in [0, 1), exact in float and in double.
+  // k * 2^-24 in [0, 1), exact in float and in double. The upper 24 of the 32 bits, as many as a
+  // float's mantissa holds.
   Value Unit(const Value& word, Type type) {
     const Value upper = graph_.Cast(graph_.Apply("Div", {word, ops_.Scalar(256)}), type);
     const double scale = 0x1.0p-24;
@@ -146,6 +153,7 @@ class InitialRows {
                                                             : graph_.Doubles({}, {&scale, 1})});
   }
 
+  // low + span * u in float, the operations of RowInitializer in its order, hence the same bits.
   Value Uniform(const Value& ids, const FloatRange& range) {
     std::array<Value, 4> words = Words(ids);
     for (Value& word : words) word = Unit(word, Type::kFloat);
@@ -159,6 +167,7 @@ class InitialRows {
     const std::array<Value, 4> words = Words(ids);
     std::array<Value, 4> values;
     for (size_t pair = 0; pair < 4; pair += 2) {
+      // 1 - u is in (0, 1], where the logarithm is finite.
       const Value u1 = graph_.Apply("Sub", {number(1), Unit(words[pair], Type::kDouble)});
       const Value angle =
           graph_.Apply("Mul", {number(2 * std::numbers::pi), Unit(words[pair + 1], Type::kDouble)});

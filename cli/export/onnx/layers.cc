@@ -9,6 +9,7 @@ using Value = OnnxGraph::Value;
 StatusOr<Value> OnnxLayers::Parameter(const std::string& name) {
   const int i = parameters_.Find(name);
   if (i < 0) return absl::InternalError(absl::StrCat("there is no parameter ", name));
+  // A parameter that several parts read (one of encoders, for example) stands in the model once.
   Value& value = made_[name];
   if (value.empty()) {
     PEPNET_ASSIGN_OR_RETURN(
@@ -23,6 +24,7 @@ StatusOr<Value> OnnxLayers::Linear(const std::string& module, const Value& x, in
   if (parameters_.Find(module + ".bias") >= 0) {
     PEPNET_ASSIGN_OR_RETURN(inputs.emplace_back(), Parameter(module + ".bias"));
   }
+  // Gemm takes matrices only; x with positions goes the longer way.
   if (rank == 2) return graph().Apply("Gemm", inputs, {{"transB", int64_t{1}}});
   const Value product = graph().Apply("MatMul", {x, graph().Apply("Transpose", {inputs[1]})});
   return inputs.size() == 2 ? product : graph().Apply("Add", {product, inputs[2]});
@@ -34,6 +36,9 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
   if (type.normalises) return Dice(module, x);
   std::vector<Value> constants, made;
   for (const float constant : type.onnx_constants) constants.push_back(Number(constant));
+  // The description of an activation lists its operators; the letters of `inputs` say what each
+  // reads: x the input, w the weight, p and q the two parameters, A, B, ... constants, 0, 1, ...
+  // earlier results.
   for (const OnnxNode& node : type.onnx) {
     std::vector<Value> inputs;
     for (const char* input = node.inputs; *input != '\0'; ++input) {
@@ -59,6 +64,8 @@ StatusOr<Value> OnnxLayers::Activate(const std::string& module, const Activation
   return made.empty() ? x : made.back();
 }
 
+// Operators instead of BatchNormalization, which wants the channels on axis 1 and not on the last
+// one. 1e-5 is torch's epsilon.
 StatusOr<Value> OnnxLayers::BatchNorm(const std::string& module, const Value& x) {
   PEPNET_ASSIGN_OR_RETURN(const Value mean, Parameter(module + ".running_mean"));
   PEPNET_ASSIGN_OR_RETURN(const Value variance, Parameter(module + ".running_var"));

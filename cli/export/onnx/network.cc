@@ -13,6 +13,8 @@ namespace {
 
 using Value = OnnxGraph::Value;
 
+// The formulas are those of docs/spec.md section 1, for one batch. Dropout is left out: it does
+// nothing when a model serves.
 class NetworkGraph {
  public:
   NetworkGraph(const JobConfig& config, OnnxLayers* layers)
@@ -65,6 +67,7 @@ class NetworkGraph {
   }
 
   StatusOr<Value> Ppnet(size_t task, const Value& shared, const Value& gate_input) {
+    // The reference numbers the layers of all tasks in one list: k = task * layers + layer.
     const size_t layers = model_.ppnet_hidden_units.size();
     Value x = shared;
     for (size_t layer = 0; layer < layers; ++layer) {
@@ -153,12 +156,16 @@ Status AddNetwork(const JobConfig& config, const DenseParameters& parameters,
   OnnxLayers layers(parameters, graph);
   PEPNET_ASSIGN_OR_RETURN(const std::vector<Value> encoded, AddEncoders(config, leaves, &layers));
   NetworkGraph network(config, &layers);
+  // Sequence encoders read the leaves themselves, groups the dense embeddings of raw features;
+  // hence two lists.
   std::vector<OnnxLeaf> listed = leaves;  // as groups read them
   for (const DenseEmbedding& embedding : model.embeddings) {
     graph->BeginPart(config.features[config.leaves[embedding.leaf].feature].name);
     PEPNET_ASSIGN_OR_RETURN(listed[embedding.leaf].values,
                             network.Embedding(embedding, leaves[embedding.leaf].values));
   }
+  // sg() of the spec concerns gradients only and leaves no trace here: `shared` is M first, and E
+  // behind EPNet.
   graph->BeginPart("embedding");
   PEPNET_ASSIGN_OR_RETURN(Value shared, network.Group(model.main, listed, encoded));
   if (model.domain.has_value()) {

@@ -4,6 +4,7 @@ namespace pepnet {
 
 using Value = OnnxGraph::Value;
 
+// Constants are kept by value: a model of hundreds of small ones is slow to load and hard to read.
 Value OnnxOps::Number(float x) {
   Value& value = numbers_[x];
   // Too small to go to another file, so it cannot fail.
@@ -39,6 +40,7 @@ Value OnnxOps::Slice(const Value& x, const Value& begin, const Value& end, int64
   return graph_.Apply("Slice", {x, begin, end, Integers({axis})});
 }
 
+// The batch size is known when the model runs, so shapes are computed in the graph.
 Value OnnxOps::Zeros(const Value& like, const std::vector<Value>& dims) {
   std::vector<Value> shape = {
       Slice(graph_.Apply("Shape", {like}), Integers({0}), Integers({1}), 0)};

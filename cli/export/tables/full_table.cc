@@ -24,8 +24,10 @@ Status Resize(const Table& table, int64_t rows, AlignedBuffer<float>* values) {
                                      " MiB), which --format parquet does not need"));
 }
 
-// The initial value of every row.
+// The initial value of every row. An id that training never met has its initial value in eval, so
+// it must have it in a dense tensor as well (law L5).
 StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
+  // 4 TiB of floats; the bound keeps the products below from overflowing.
   if (table.rows > (int64_t{1} << 40) / table.dim) {
     return InvalidInput("table ", table.name, " of ", table.rows, " x ", table.dim,
                         " is too large for a dense tensor; export it with --format parquet");
@@ -83,6 +85,8 @@ StatusOr<TableRows> ReadTable(const std::string& checkpoint, const Manifest& man
         // the order of the parts, by (bucket, id), which RowFinder searches.
         const int64_t place = table.grows() ? static_cast<int64_t>(result.ids.size()) : id;
         std::memcpy(result.values.data() + place * table.dim, row.data(), row.size_bytes());
+        // Checkpoints hold float32. A config that has changed data_type since reads rounded values
+        // in eval, and so does the export.
         RoundToNearest(table.value_kind, {result.values.data() + place * table.dim, row.size()});
         if (table.grows()) result.ids.push_back(id);
       }
