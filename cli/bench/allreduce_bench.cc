@@ -10,6 +10,7 @@
 namespace pepnet {
 namespace {
 
+// A deadline far beyond any sum: a benchmark must end when a peer is lost (law L6).
 constexpr double kTimeoutS = 300;
 
 // Whole numbers, so that the sum is exact: worker w gives (i + w) % 64 in element i.
@@ -31,6 +32,7 @@ Status CheckSum(const AlignedBuffer<float>& data, int workers) {
 Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth,
               BenchReport* report) {
   std::vector<int> ranks(transport->size());
+  // All ranks are workers here; the collective needs no server.
   std::iota(ranks.begin(), ranks.end(), 0);
   const auto collective = MakeCollective(transport, Channel::kDense, ranks, kTimeoutS);
   const int workers = collective->count();
@@ -41,6 +43,7 @@ Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth,
       for (int64_t i = 0; i < floats; ++i) {
         data[i] = static_cast<float>((i + collective->index()) % 64);
       }
+      // Workers start together, so that nobody's time holds the filling of another's array.
       PEPNET_RETURN_IF_ERROR(collective->Barrier("start of a round"));
       const double start = SecondsNow();
       PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(data.span(), "bench"));
@@ -67,6 +70,7 @@ Status Reduce(Transport* transport, const BenchFlags& flags, double bandwidth,
 StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* session) {
   BenchReport report;
   report.name = flags.what;
+  // One rank measures the limit while the others wait for it in the first barrier.
   const bool speaks = session == nullptr || session->transport()->rank() == 0;
   double bandwidth = 0;
   if (speaks) {

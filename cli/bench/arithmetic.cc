@@ -9,7 +9,9 @@ double StepMultiplications(const JobConfig& config, double rows,
   const Model& model = config.model;
   const double main = model.main.width;
   double total = 0;
-  // A gate of `out` outputs on [own ; detached x].
+  // A gate of `out` outputs on [own ; detached x]. Layer 1 is in x hidden: forward and weight
+  // gradient of all columns, input gradient of the `own` columns alone, because the rest is
+  // detached (sg() in docs/spec.md 1.3). Layer 2 has all three.
   auto gate = [](double own, double in, double hidden, double out) {
     return 2 * in * hidden + own * hidden + 3 * hidden * out;
   };
@@ -21,6 +23,8 @@ double StepMultiplications(const JobConfig& config, double rows,
     double in = main, row = 0;
     if (model.uia) {
       for (int width : model.ppnet_hidden_units) {
+        // A product of [rows, in] x [in, width] costs in * width multiplications a row, three
+        // times: forward, weight gradient, input gradient.
         row += 3 * in * width + gate(model.uia->width, model.uia->width + main, width, width);
         in = width;
       }

@@ -14,6 +14,7 @@ namespace {
 
 const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
 
+// A subcommand with the flags that all of them have.
 CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name,
               const std::string& description) {
   CLI::App* what = bench->add_subcommand(name, description);
@@ -25,6 +26,7 @@ CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name,
   return what;
 }
 
+// `data`: the benchmark reads training files, whose paths may be given in place of the config's.
 void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
   AddConfigFlags(what, &flags->config);
   what->add_option("--batch_sizes", flags->batch_sizes,
@@ -43,6 +45,8 @@ void AddThreads(CLI::App* what, BenchFlags* flags) {
       ->check(kCount);
 }
 
+// Sizes of the table: one row of the report for each, from those that fit a cache to those that do
+// not.
 void AddRows(CLI::App* what, BenchFlags* flags) {
   what->add_option("--rows", flags->rows, "rows of 16 floats with Adagrad in the table, comma list")
       ->delimiter(',')
@@ -53,6 +57,7 @@ StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
   if (flags.what == "service") return ServiceBench(flags, session);
   if (flags.what == "allreduce") return AllreduceBench(flags, session);
   if (flags.what == "train") return TrainBench(flags, session);
+  // Several ranks would measure each other's load and print a report each.
   if (session != nullptr && session->transport()->size() > 1) {
     return InvalidInput("bench ", flags.what, " runs as one process, not as ",
                         session->transport()->size(), " ranks; write it without mpirun");
@@ -152,10 +157,14 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 
 Status BenchCommand(const BenchFlags& given, MpiSession* session) {
   BenchFlags flags = given;
+  // Before the measurement, which may take minutes: a file that is no report of this command is not
+  // replaced.
   if (!flags.json.empty() && (session == nullptr || session->transport()->rank() == 0)) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"bench\":"}));
   }
+  // From here on `threads` is a number, which the report shows.
   PEPNET_ASSIGN_OR_RETURN(flags.job.threads, ThreadsOf(flags.job));
+  // Counts from before the measurement to its end.
   const OtherPrograms others;
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();

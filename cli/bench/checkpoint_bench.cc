@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kKeys = 200000;  // rows a message while the table is filled
 
+// A read-only pull, which changes nothing and has the values after `step`.
 StatusOr<std::vector<float>> Read(const WorkerContext& context, const std::vector<int64_t>& ids,
                                   int64_t step) {
   PEPNET_ASSIGN_OR_RETURN(const PullTicket ticket,
@@ -39,6 +40,8 @@ StatusOr<int64_t> Fill(const WorkerContext& context, int64_t rows) {
   return step;
 }
 
+// Saves as worker 0 of a training does, but for the dense state. Seconds from the first message to
+// the rename.
 StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir, int64_t step,
                       double* bytes) {
   const double start = SecondsNow();
@@ -49,6 +52,7 @@ StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir
   Manifest manifest;
   manifest.parts = std::move(saved.parts);
   manifest.step = step;
+  // A manifest with tables only: there is no dense state to save.
   manifest.server_count = context.client->server_count();
   manifest.worker_count = 1;
   PEPNET_RETURN_IF_ERROR(writer.Commit(manifest).status());
@@ -66,6 +70,8 @@ Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags,
   double bytes = 0;
   for (int round = 0; round <= flags.rounds; ++round) {
     PEPNET_RETURN_IF_ERROR(RemoveTree(model_dir));
+    // A disk's rate changes from second to second, so it is taken in every round, right before the
+    // save that it is compared with.
     double disk_rate = 0;
     if (round > 0) {
       PEPNET_ASSIGN_OR_RETURN(disk_rate,
@@ -81,6 +87,7 @@ Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags,
     PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
     PEPNET_RETURN_IF_ERROR(VerifyCheckpoint(directory, manifest));
     verify.push_back(SecondsNow() - start);
+    // Loading replaces all rows, so the rows that are compared below went to disk and back.
     start = SecondsNow();
     PEPNET_RETURN_IF_ERROR(context.client->Load(directory, step, /*with_state=*/true, {}));
     load.push_back(SecondsNow() - start);
@@ -108,6 +115,7 @@ StatusOr<BenchReport> CheckpointBench(const BenchFlags& flags) {
   report.name = flags.what;
   report.settings = {{"directory", flags.directory}, {"rounds", absl::StrCat(flags.rounds)}};
   JobFlags job = flags.job;
+  // There is no network, so nothing may wait for a GPU.
   job.device = "cpu";
   report.columns = {{"table", "rows"}, {"size", "MB"},     {"time", "s"},   {"save", "MB/s"},
                     {"of disk", "%"},  {"verify", "MB/s"}, {"load", "MB/s"}};

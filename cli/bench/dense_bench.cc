@@ -22,12 +22,15 @@
 namespace pepnet {
 namespace {
 
+// Number i of a stream in [0, 1): the same in every run and on every machine.
 float Uniform(uint64_t stream, uint64_t i) {
   return UnitFloat(Philox4x32(RandomKey(1, RandomPurpose::kTest, stream), 0, i)[0]);
 }
 
 constexpr int64_t kSequenceLength = 50;
 
+// Labels, weights and the lengths of sequences; ids are not needed, since the engines read the
+// leaves' values.
 Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
   Batch batch;
   batch.rows = batch.global_rows = rows;
@@ -57,6 +60,8 @@ Batch RandomBatch(const JobConfig& config, int64_t rows, double click_rate) {
 // The unit that runs an engine's matrix products: each has a peak of its own.
 enum class Unit { kCpu, kGpu, kGpuBf16 };
 
+// An engine under measurement, with parameters of its own: all start from the same values, and none
+// sees the updates of another. `multiplications`: that it needs for a step.
 struct Engine {
   std::string name;
   double multiplications;
@@ -71,12 +76,14 @@ struct Engine {
 Status Step(Engine* engine, const ModelInput& input, std::vector<AlignedBuffer<float>>* gradients,
             bool counts) {
   engine->parameters->ZeroGradients();
+  // Zeroing the gradients is the trainer's work and does not count.
   const double start = SecondsNow();
   PEPNET_ASSIGN_OR_RETURN(const LossReport losses, engine->model->TrainStep(input, 1.0, gradients));
   if (counts) engine->seconds.push_back(SecondsNow() - start);
   engine->loss = 0;
   for (double value : losses.values) engine->loss += value;
   double square = 0;
+  // The norm is outside of the time, like all that checks.
   for (float g : engine->parameters->gradients()) square += static_cast<double>(g) * g;
   engine->gradient_norm = std::sqrt(square);
   return absl::OkStatus();
@@ -88,6 +95,7 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
   const int threads = flags.job.threads;
   const Batch batch = RandomBatch(config, rows, flags.click_rate);
   const auto scales = RowScales(config, batch, LocalLossNormalizers(config, batch));
+  // Leaf values are small, as those of embeddings are, so that no activation saturates.
   std::vector<AlignedBuffer<float>> leaves(config.leaves.size());
   ModelInput input;
   input.batch = &batch;
@@ -99,6 +107,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
     input.leaves.push_back(leaves[l].data());
   }
 
+  // The reference engine computes every row in every domain's tower; the fused engine with routing
+  // computes the rows that count for a task, each in its own domain.
   const std::vector<double> all_rows(scales.size(), static_cast<double>(rows));
   const double everything = StepMultiplications(config, rows, all_rows, config.model.domain_count);
   const double needed = StepMultiplications(config, rows, CountingRows(scales), 1);
@@ -125,6 +135,7 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
     PEPNET_ASSIGN_OR_RETURN(engine.model, MakeModel(&config, engine.parameters.get(), options));
     return absl::OkStatus();
   };
+  // The first engine is the one that the others are compared with, in time and in results.
   PEPNET_RETURN_IF_ERROR(add_reference("reference", Unit::kCpu, false));
   Engine& full = add("fused, no routing", everything, Unit::kCpu, false);
   full.model = MakeFusedModel(&config, full.parameters.get(), 1, threads, unrouted);
@@ -160,6 +171,7 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
     for (size_t i = 0; i < engine.seconds.size(); ++i) {
       ratios.push_back(base.seconds[i] / engine.seconds[i]);
       milliseconds.push_back(1e3 * engine.seconds[i]);
+      // A multiplication and an addition are 2 floating point operations.
       shares.push_back(100 * 2e-9 * engine.multiplications / engine.seconds[i] /
                        peaks[engine.unit][i]);
     }
@@ -167,6 +179,8 @@ Status MeasureBatch(const JobConfig& config, const BenchFlags& flags, const Comp
                             RatesOf(static_cast<double>(rows), engine.seconds),
                             SpreadOf(milliseconds), SpreadOf(ratios), SpreadOf(shares), engine.loss,
                             engine.gradient_norm});
+    // BF16 has 8 bits of mantissa. Sums of float32 in another order differ in the last bits, which
+    // the norm of many gradients adds up, hence its wider bound.
     const double loss_tolerance = engine.bf16 ? 2e-2 : 1e-5,
                  norm_tolerance = engine.bf16 ? 5e-2 : 1e-4;
     if (std::abs(engine.loss - base.loss) > loss_tolerance * std::abs(base.loss) ||

@@ -36,6 +36,8 @@ double BusySeconds() {
   if (!(file >> name >> user >> nice >> system >> idle >> io_wait >> interrupts >>
         soft_interrupts >> stolen))
     return -1;
+  // Time that the host took from a virtual machine counts as busy: it was not there for the
+  // benchmark either.
   return (user + nice + system + interrupts + soft_interrupts + stolen) /
          static_cast<double>(sysconf(_SC_CLK_TCK));
 }
@@ -65,17 +67,21 @@ double BestSeconds(int threads, const std::function<void(int)>& body, int tries 
   return best;
 }
 
+// Memory of aligned_alloc() must be freed by free().
 struct FreeDeleter {
   void operator()(void* memory) const { std::free(memory); }
 };
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// Writes a file from end to end in blocks of 4 MiB, `direct` past the page cache, and removes it.
+// MB/s, with fdatasync().
 StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) {
   constexpr int64_t kBlock = int64_t{4} << 20;
   OwnedFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | (direct ? O_DIRECT : 0), 0644));
   if (!fd.valid()) {
     return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
   }
+  // O_DIRECT wants memory, offsets and lengths in multiples of a block of the device.
   std::unique_ptr<char, FreeDeleter> block(static_cast<char*>(std::aligned_alloc(4096, kBlock)));
   for (int64_t i = 0; i < kBlock; i += 8) {  // nothing that a file system could compress
     const uint64_t word = Mix64(static_cast<uint64_t>(i));
@@ -84,6 +90,8 @@ StatusOr<double> WriteOnce(const std::string& path, int64_t bytes, bool direct) 
   const double start = SecondsNow();
   int error = 0;
   int64_t written = 0;
+  // Whole blocks are written, so the file may be up to one block longer; the rate is of what was
+  // written.
   while (written < bytes && error == 0) {
     const ssize_t n = write(fd.get(), block.get(), kBlock);
     if (n < 0) error = errno;
@@ -127,10 +135,13 @@ double OtherPrograms::Share() const {
   if (busy_ < 0) return -1;
   const double others = BusySeconds() - busy_ - (OwnProcessorSeconds() - own_);
   const double all = (SecondsNow() - start_) * static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  // The two clocks are read one after the other and count in coarse ticks, so a difference may be
+  // slightly below 0.
   return std::clamp(others / std::max(all, 1e-9), 0.0, 1.0);
 }
 
 double MatrixPeak(int threads, int64_t n, int tries) {
+  // Each thread has three matrices of its own: sharing them would measure the cache.
   std::vector<AlignedBuffer<float>> memory(3 * threads);
   for (auto& buffer : memory) {
     buffer.Resize(n * n);
@@ -202,6 +213,7 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes) {
   const std::string path = directory + "/.bench_disk_write";
   const StatusOr<double> rate = WriteOnce(path, bytes, /*direct=*/true);
+  // tmpfs and some network file systems refuse O_DIRECT.
   return rate.ok() ? rate : WriteOnce(path, bytes, /*direct=*/false);
 }
 

@@ -28,6 +28,7 @@
 namespace pepnet {
 namespace {
 
+// The columns that training reads, so that the limit decodes no more than the reader does.
 std::vector<std::string> Columns(const JobConfig& config) {
   std::set<std::string> columns(config.data.labels.begin(), config.data.labels.end());
   columns.insert(config.data.sample_weights.begin(), config.data.sample_weights.end());
@@ -35,6 +36,8 @@ std::vector<std::string> Columns(const JobConfig& config) {
   return {columns.begin(), columns.end()};
 }
 
+// Reads all row groups into Arrow tables and throws them away. A column of lists has several
+// leaves, which all have its name in front.
 arrow::Result<int64_t> ParquetRows(const std::string& path,
                                    const std::vector<std::string>& columns) {
   ARROW_ASSIGN_OR_RAISE(auto file, arrow::io::ReadableFile::Open(path));
@@ -121,6 +124,8 @@ StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& option
     if (!batch.has_value()) break;
     pass.rows += batch->rows;
     const double start = ThreadProcessorSeconds();
+    // A polynomial hash: any other id, or another order, gives another number (but for accidents of
+    // 2^-64).
     for (const IdColumn& column : batch->ids) {
       for (int64_t id : column.ids) pass.digest = pass.digest * 31 + static_cast<uint64_t>(id);
     }
@@ -137,7 +142,9 @@ StatusOr<Pass> ReadAsWorker(const JobConfig& config, const LoaderOptions& option
 }
 
 StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
+  // Names of reader groups must be new in each pass: their sockets are found by them.
   static int passes = 0;
+  // `config` is a copy, of which each setting changes the number of reader threads.
   config.data.num_workers = setting.decoding_threads;
   ReaderGroup group;
   group.name = absl::StrCat("bench-", getpid(), "-", passes++);
@@ -160,6 +167,8 @@ StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
       options.share = setting.share == "on"    ? ShareReader::kOn
                       : setting.share == "off" ? ShareReader::kOff
                                                : ShareReader::kAuto;
+      // Workers are threads with a loader each; they meet only in the shared reader, as processes
+      // do.
       parts[w] = ReadAsWorker(config, options, &digest_seconds[w]);
     });
   }
@@ -185,6 +194,8 @@ StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
 int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
   const int64_t global = setting.batch_size * setting.workers,
                 own = setting.batch_size * setting.local;
+  // Whole global batches, and of the last, shorter one what the first workers get: it is dealt out
+  // in slices of batch_size.
   return rows / global * own + std::min(rows % global, own);
 }
 
@@ -233,6 +244,7 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
     PEPNET_ASSIGN_OR_RETURN(arrow_rows, ArrowRows(config, files));
     if (round > 0) arrow_seconds.push_back(SecondsNow() - start);
   }
+  // The best round is the limit: a limit is what remains when nothing disturbs.
   const double limit = RatesOf(1e-6 * static_cast<double>(arrow_rows), arrow_seconds).most;
   BenchReport report;
   report.name = flags.what;
@@ -270,6 +282,8 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
     pass_seconds.push_back(pass_over);
     for (size_t s = 0; s < settings.size(); ++s) {
       PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, settings[s]));
+      // Which rows a worker has depends on batch size and workers alone, not on threads or sharing
+      // (law L3), so passes with equal ones must agree.
       const std::pair<int64_t, int> slice = {settings[s].batch_size, settings[s].workers};
       const int64_t expected = RowsOfWorkers(arrow_rows, settings[s]);
       if (pass.rows != expected ||

@@ -17,6 +17,7 @@ std::string NumberText(double value) {
   return absl::StrFormat("%.4g", value);
 }
 
+// CellText() is for the terminal, with four digits; CellJson() has all digits for programs.
 std::string CellText(const BenchCell& cell) {
   if (const auto* text = std::get_if<std::string>(&cell)) return *text;
   if (const auto* number = std::get_if<double>(&cell)) return NumberText(*number);
@@ -39,6 +40,7 @@ std::string Heading(const BenchReport::Column& column) {
 // The leading columns that say what a row is of: those in front of the first one that was measured.
 size_t NamingColumns(const BenchReport& report) {
   size_t naming = 0;
+  // A column is measured if any of its cells is a spread.
   const auto measured = [&](const auto& row) {
     return std::holds_alternative<Spread>(row[naming]);
   };
@@ -49,6 +51,8 @@ size_t NamingColumns(const BenchReport& report) {
 }
 
 // The columns of each block of the table: as many as fit, the naming ones in front of every block.
+// Two blanks stand between columns. A block has at least one column that is not a naming one, even
+// if that is too wide.
 std::vector<std::vector<size_t>> Blocks(const std::vector<size_t>& widths, size_t naming) {
   std::vector<std::vector<size_t>> blocks(1);
   size_t used = 0;
@@ -72,6 +76,7 @@ std::vector<std::vector<size_t>> Blocks(const std::vector<size_t>& widths, size_
 Spread SpreadOf(std::vector<double> values) {
   CHECK(!values.empty());
   std::sort(values.begin(), values.end());
+  // The median instead of the mean: one disturbed round does not move it.
   return {values[values.size() / 2], values.front(), values.back()};
 }
 
@@ -131,6 +136,7 @@ std::string JsonOf(const BenchReport& report) {
   for (const auto& row : report.rows) {
     nlohmann::ordered_json object;
     for (size_t i = 0; i < row.size(); ++i) object[report.columns[i].name] = CellJson(row[i]);
+    // A row is an object by column names, so that programs do not depend on the order of columns.
     json["rows"].push_back(object);
   }
   json["checked"] = report.checked;

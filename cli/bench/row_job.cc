@@ -21,6 +21,8 @@ JobConfig RowJob(int64_t rows) {
 }
 
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
+  // A permutation instead of random draws: ids of a message are distinct, and after rows / count
+  // messages every row has had its turn. No list of rows is kept, which would fill the caches.
   const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, 3),
                                      static_cast<uint64_t>(rows));
   CHECK_LE(count, rows);
@@ -42,6 +44,7 @@ void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradient
 }
 
 RowLedger::RowLedger(int64_t rows, int64_t count) : rows_(rows), count_(count) {
+  // A prime number of rows, so that their distance is rarely a multiple of a message.
   constexpr int64_t kSample = 61;
   for (int64_t i = 0; i < std::min(kSample, rows); ++i) {
     places_.push_back(i * rows / std::min(kSample, rows));
@@ -52,6 +55,8 @@ RowLedger::RowLedger(int64_t rows, int64_t count) : rows_(rows), count_(count) {
 
 void RowLedger::Applied(int64_t message, int64_t update) {
   for (size_t i = 0; i < places_.size(); ++i) {
+    // A row is in the message if its place lies within `count_` places behind the first one; the
+    // modulo of C++ may be negative, hence the second one.
     if (((places_[i] - message * count_) % rows_ + rows_) % rows_ < count_) {
       updates_[i].push_back(update);
     }
@@ -63,6 +68,8 @@ Status RowLedger::Check(std::span<const float> values) const {
   CHECK_EQ(values.size(), start_.size());
   for (size_t i = 0; i < values.size(); ++i) {
     const size_t row = i / kBenchDim;
+    // In double, and compared within 1e-5: the servers compute in float, and their sums of a few
+    // updates differ by less.
     double expected = start_[i], sum = 0;
     for (int64_t update : updates_[row]) {
       const double g = GradientOf(ids_[row], update);

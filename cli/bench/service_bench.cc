@@ -14,13 +14,17 @@
 namespace pepnet {
 namespace {
 
+// Rows a round, or all rows of a smaller table.
 constexpr int64_t kRowsPerRound = 500000;
 
+// The worker's side of the measurement. Steps and messages count on over all rounds, as the server
+// expects them to.
 class Service {
  public:
   Service(const WorkerContext& context, int64_t rows, int64_t keys)
       : client_(*context.client), rows_(rows), keys_(keys), ledger_(rows, keys) {}
 
+  // Every row gets one update and is thereby made; before that a pull would measure initial values.
   Status Fill(const WorkerContext& context) {
     PEPNET_RETURN_IF_ERROR(client_.Configure(context.worker_ranks, /*seed=*/1, 0));
     PEPNET_ASSIGN_OR_RETURN(const std::vector<float> start, Read(ledger_.ids()));
@@ -30,6 +34,8 @@ class Service {
     return absl::OkStatus();
   }
 
+  // Pulls of all messages of a round, `ahead` of them under way at a time. Ids are made before the
+  // clock starts.
   Status Pull(int ahead, double* seconds) {
     std::vector<UniqueIds> requests;
     for (int64_t m = 0; m < messages(); ++m) requests.push_back(Request(message_ + m));
@@ -74,12 +80,15 @@ class Service {
       }
       PEPNET_RETURN_IF_ERROR(client_.FinishPull(ticket, &values_));
       *seconds += SecondsNow() - start;
+      // The clock stands while gradients are filled: they stand for the network's work.
       RowGradients gradients = Gradients(ticket, requests[m]);
       start = SecondsNow();
       PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
       ledger_.Applied(message_++, ++step_);
       ticket = std::move(next);
     }
+    // The last push counts until it is applied: a server answers a worker's messages in order, so
+    // its answer to Stats() stands behind that push.
     PEPNET_RETURN_IF_ERROR(client_.Stats().status());
     *seconds += SecondsNow() - start;
     return absl::OkStatus();
@@ -90,6 +99,7 @@ class Service {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<float> values, Read(ledger_.ids()));
     PEPNET_RETURN_IF_ERROR(ledger_.Check(values));
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> stats, client_.Stats());
+    // The rows that the server counts itself: a row that was made twice would not show in a sample.
     const nlohmann::json json = nlohmann::json::parse(stats[0]);
     if (json["rows"]["bench_emb"] != rows_) {
       return absl::DataLossError(
@@ -168,6 +178,7 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   BenchReport report;
   report.name = flags.what;
   JobFlags job = flags.job;
+  // Without mpirun RunJob() runs the server inside this process.
   job.num_servers = 1;
   job.device = "cpu";
   for (int64_t rows : flags.rows) {

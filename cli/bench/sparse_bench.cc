@@ -32,6 +32,8 @@ struct Counts {
   double lookups = 0, rows = 0, floats = 0;  // floats: of the rows' values
 };
 
+// The worker's and the server's functions are called directly, in the order of a step: no message
+// and no thread of a server is in between.
 class SparseSteps {
  public:
   SparseSteps(const JobConfig& config, int threads)
@@ -62,7 +64,10 @@ class SparseSteps {
 
  private:
   Status Step(const Batch& batch, Stages* stages, Counts* counts) {
+    // Tickets and gradient buffers are made between the laps, since they belong to other parts of a
+    // step.
     double last = SecondsNow();
+    // Adds the time since the last lap to a stage.
     const auto lap = [&last](std::vector<double>* stage) {
       const double now = SecondsNow();
       stage->push_back(now - std::exchange(last, now));
@@ -109,6 +114,7 @@ class SparseSteps {
     return absl::OkStatus();
   }
 
+  // The ticket of a pull as it arrives at a server, header, counts and ids.
   Ticket MakeTicket(const UniqueIds& ids) const {
     std::vector<uint32_t> counts;
     size_t total = 0;
@@ -154,6 +160,7 @@ class SparseSteps {
       const Leaf& leaf = config_.leaves[l];
       if (leaf.table < 0 || leaf.sequence || ids.positions[l].empty()) continue;
       const Feature& feature = config_.features[leaf.feature];
+      // A table of one leaf gets gradients from that leaf alone, so one loop computes them again.
       const bool is_alone =
           std::count_if(config_.leaves.begin(), config_.leaves.end(),
                         [&](const Leaf& other) { return other.table == leaf.table; }) == 1;
@@ -175,6 +182,7 @@ class SparseSteps {
             if (ids.positions[l][i] == position) gradient += pooled[l][b * dim + d];
           }
         }
+        // Equality: both add the same floats in the same order, that of the batch.
         if (pooled[l][bag * dim + d] == sum &&
             gradients[t][static_cast<size_t>(position) * dim + d] == gradient)
           continue;

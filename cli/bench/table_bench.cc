@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64_t kRowsPerRound = 1000000;
 
-// A table with the requests of one worker.
+// A table with the requests of one worker. A table and the update of a step, as a server has them,
+// without the server. A message makes the rows that it names for the first time.
 class Rows {
  public:
   Rows(int64_t rows, int64_t keys)
@@ -23,6 +24,8 @@ class Rows {
   // Pull and push of the next message; adds their seconds.
   Status Next(double* pull_seconds, double* push_seconds) {
     const std::vector<int64_t> ids = MessageIds(rows_, keys_, message_);
+    // The ticket of a pull, as a server keeps it, made outside of the time: parsing messages is
+    // measured by bench service.
     FrameHeader header;
     header.type = MessageType::kPull;
     header.table_count = 1;
@@ -97,11 +100,14 @@ StatusOr<BenchReport> TableBench(const BenchFlags& flags) {
     report.limits.push_back(
         {absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
     Rows rows(size, flags.keys);
+    // Rows are made by the push (a pull changes no table), so the rate of creation is that of
+    // pushes.
     double create_pull = 0, create_push = 0;
     const int64_t fill = (size + flags.keys - 1) / flags.keys;
     for (int64_t m = 0; m < fill; ++m) {
       PEPNET_RETURN_IF_ERROR(rows.Next(&create_pull, &create_push));
     }
+    // Small tables are walked once a round, large ones by kRowsPerRound rows.
     const int64_t messages = std::max<int64_t>(1, std::min(kRowsPerRound, size) / flags.keys);
     const double round_rows = 1e-6 * static_cast<double>(messages * flags.keys);
     std::vector<double> pull, push;

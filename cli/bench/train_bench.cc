@@ -45,6 +45,7 @@ Status CountMultiplications(const JobConfig& config, const WorkerContext& contex
   options.shuffle = config.data.shuffle;
   options.shuffle_buffer_size = config.data.shuffle_buffer_size;
   options.drop_remainder = config.data.drop_remainder;
+  // Any number of epochs: the steps decide.
   options.max_epochs = 0;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
   for (int64_t step = 0; step < flags.warmup_steps + flags.steps; ++step) {
@@ -76,6 +77,7 @@ Status MakeScratch(const WorkerContext& context) {
       .status();
 }
 
+// The trainer's own steps, one by one, so nothing is measured that training does not do.
 Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* run) {
   const double start = SecondsNow();
   Trainer trainer(context);
@@ -111,6 +113,8 @@ Status TrainSteps(const WorkerContext& context, const BenchFlags& flags, Run* ru
 // The stages in which a worker waits for nobody.
 constexpr Stage kOwnStages[] = {Stage::kRead, Stage::kPool, Stage::kCompute, Stage::kUpdate};
 
+// Steps take as long as the slowest worker. A worker that is slow by itself shows in the stages
+// where it waits for nobody; in the others all are equally late.
 Status FindSlowest(const WorkerContext& context, Run* run) {
   std::vector<double> own(context.collective->count());
   for (Stage stage : kOwnStages) {
@@ -126,6 +130,7 @@ Status FindSlowest(const WorkerContext& context, Run* run) {
   return absl::OkStatus();
 }
 
+// The stage's share of the measured steps of worker 0, in percent.
 double Percent(const Run& run, Stage stage) {
   double total = 0;
   for (double s : run.seconds) total += s;
@@ -139,6 +144,8 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   ConfigFlags config_flags = flags.config;
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(config_flags));
   config.eval_input_path.clear();
+  // No checkpoint, evaluation or log line falls into the measured steps; the step beyond keeps the
+  // prefetcher busy to the end.
   config.train.num_steps = flags.warmup_steps + flags.steps + 1;
   config.train.num_epochs = 0;
   config.train.save_checkpoints_steps = config.train.save_checkpoints_epochs = 0;
@@ -160,6 +167,7 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
   };
   std::vector<Run> runs;
   for (int64_t size : sizes) {
+    // Each batch size is a job of its own, with new servers and a new model.
     config.data.batch_size = size;
     Run run;
     PEPNET_RETURN_IF_ERROR(
@@ -169,6 +177,7 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
           device = absl::StrCat(gpu ? "GPU" : "CPU", context.options.bf16 ? ", BF16" : "");
           workers = context.collective->count();
           PEPNET_RETURN_IF_ERROR(MakeScratch(context));
+          // The directory goes on every way out, an error in the middle included.
           const absl::Cleanup remove = [&] {
             if (!speaks) return;
             if (const Status removed = RemoveTree(config.model_dir); !removed.ok()) {
@@ -198,6 +207,7 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     row.emplace_back(static_cast<double>(run.batch_size));
     row.emplace_back(run.rows / total);
     row.emplace_back(SpreadOf(milliseconds));
+    // A multiplication comes with an addition: 2 floating point operations, in GFLOP/s.
     row.emplace_back(100 * 2e-9 * run.multiplications / total / peak);
     for (Stage stage : {Stage::kRead, Stage::kPull, Stage::kPool, Stage::kCompute, Stage::kPush,
                         Stage::kAllreduce, Stage::kUpdate}) {
