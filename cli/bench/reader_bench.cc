@@ -282,8 +282,8 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
     pass_seconds.push_back(pass_over);
     for (size_t s = 0; s < settings.size(); ++s) {
       PEPNET_ASSIGN_OR_RETURN(const Pass pass, ReadAll(config, settings[s]));
-      // Which rows a worker has depends on batch size and workers alone, not on threads or sharing
-      // (law L3), so passes with equal ones must agree.
+      // The rows of a worker depend on batch size and workers alone, not on threads or sharing (law
+      // L3), so passes with equal ones must agree.
       const std::pair<int64_t, int> slice = {settings[s].batch_size, settings[s].workers};
       const int64_t expected = RowsOfWorkers(arrow_rows, settings[s]);
       if (pass.rows != expected ||

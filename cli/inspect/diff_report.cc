@@ -11,6 +11,7 @@
 namespace pepnet {
 namespace {
 
+// So much of a word is shown beside its id; two rows share a line.
 constexpr size_t kWordBytes = 24;
 
 // "by 3.2 % of their norm".
@@ -19,6 +20,7 @@ std::string Share(double relative_change) {
   return absl::StrFormat("by %.3g %% of their norm", 100 * relative_change);
 }
 
+// The names stand in the JSON, too, so programs read them: they do not change.
 const char* NameOf(DiffPlace place) {
   switch (place) {
     case DiffPlace::kBoth:
@@ -33,7 +35,8 @@ const char* NameOf(DiffPlace place) {
   return "";
 }
 
-// The rows that moved most, two on a line.
+// The rows that moved most, two on a line. Cells are padded to the widest, so that the second of a
+// line begins in one column.
 std::string MovedLines(const TableDiff& table, const TableWords& words) {
   std::vector<std::string> cells;
   size_t width = 0;
@@ -56,6 +59,8 @@ std::string MovedLines(const TableDiff& table, const TableWords& words) {
   return text;
 }
 
+// One line for a table that is equal, lacking or of another shape; else what differs, and below it
+// the rows that moved most.
 std::string TableLines(const TableDiff& table, const TableWords& words) {
   const std::string name = Printable(table.table, 80);
   switch (table.place) {
@@ -78,6 +83,7 @@ std::string TableLines(const TableDiff& table, const TableWords& words) {
     absl::StrAppend(&text, ", ", table.other_state,
                     " with other optimizer state or counters alone");
   }
+  // Only what differs has a line below that of the table.
   text += "\n";
   if (table.other_values > 0) {
     absl::StrAppendFormat(&text, "  other values: moved %s; largest difference %.6g\n",
@@ -93,6 +99,7 @@ std::string TableLines(const TableDiff& table, const TableWords& words) {
   return text;
 }
 
+// Layers that moved, most first. Optimizer state is only counted: it changes with every step.
 std::string DenseLines(const CheckpointDiff& diff) {
   if (!diff.has_dense) return "";
   if (diff.dense != DiffPlace::kBoth) {
@@ -116,6 +123,7 @@ std::string DenseLines(const CheckpointDiff& diff) {
                             Share(tensor.relative_change), tensor.largest);
     }
   }
+  // The list is sorted, so those that are left out moved less than those that stand there.
   if (diff.tensors.size() > kMovedNamed) {
     absl::StrAppend(&text, "  and ", diff.tensors.size() - kMovedNamed, " that moved less\n");
   }
@@ -124,6 +132,7 @@ std::string DenseLines(const CheckpointDiff& diff) {
 
 }  // namespace
 
+// Tables that are equal have a line as well: a reader sees that they were compared.
 std::string DiffToText(const CheckpointDiff& diff, const TableWords& words) {
   std::string text =
       absl::StrCat("left ", Printable(diff.left), " (step ", diff.left_step, ")\nright ",
@@ -133,6 +142,7 @@ std::string DiffToText(const CheckpointDiff& diff, const TableWords& words) {
   return text;
 }
 
+// The same figures as the text, with all digits and without the limit on tensors.
 std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
   nlohmann::ordered_json json = {{"equal", diff.equal()},
                                  {"left", {{"path", diff.left}, {"step", diff.left_step}}},
@@ -155,6 +165,7 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
     for (const MovedRow& row : table.moved) {
       nlohmann::ordered_json moved = {{"id", row.id}};
       if (const std::string* word = WordOf(words, table.table, row.id)) moved["word"] = *word;
+      // JSON has no infinity: JsonNumber() writes null for it.
       moved["distance"] = JsonNumber(row.distance);
       moved["left_norm"] = JsonNumber(row.left_norm);
       moved["right_norm"] = JsonNumber(row.right_norm);
@@ -176,9 +187,12 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
     }
     json["dense"] = std::move(dense);
   }
+  // Paths and names of tables need not be UTF-8, which JSON is: what is none is replaced.
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+// The sentence for the error of a --diff. State of the optimizer is named only where nothing else
+// differs.
 std::string DiffInBrief(const CheckpointDiff& diff) {
   std::vector<std::string> parts;
   const auto tables = std::count_if(diff.tables.begin(), diff.tables.end(),

@@ -29,19 +29,22 @@ struct Range {
   }
 };
 
+// "[16, 8]", as Python writes it.
 std::string JoinShape(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) absl::StrAppend(&text, i > 0 ? ", " : "", shape[i]);
   return text + "]";
 }
 
+// The width of the first column.
 size_t WidestName(const std::vector<std::string>& names) {
   size_t width = 5;  // "table", "total"
   for (const std::string& name : names) width = std::max(width, name.size());
   return width;
 }
 
-// The details behind the table's line.
+// The details behind the table's line. The histogram and the list of hot ids each stand on one
+// line, so that `grep` keeps them whole.
 void AppendDetails(const TableSummary& table, std::string* text) {
   const TableStatistics& s = table.statistics;
   if (table.candidates > 0) {
@@ -81,6 +84,8 @@ void AppendDetails(const TableSummary& table, std::string* text) {
 
 }  // namespace
 
+// One pass over the parts in the order of the manifest. The sizes of all files count, also of
+// tables that were not asked for: `bytes` is the checkpoint's.
 StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
                                                 const std::string& table) {
   CheckpointSummary summary;
@@ -96,9 +101,12 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
     entry.dim = part.dim;
     entry.state_dim = part.state_dim;
     entry.value_kind = part.value_kind;
+    // A part is one server's rows of the table; Add() counts its updates.
     entry.statistics.parts.push_back({part.rows, part.bytes, 0});
     entry.rows += part.rows;
     entry.bytes += part.bytes;
+    // The table's digest is the sum of its buckets' (mod 2^128), which are in the manifest: it is
+    // the same for any number of servers, so two checkpoints are compared by eye.
     for (const BucketEntry& bucket : part.buckets) entry.digest.Add(bucket.digest);
     PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
@@ -106,6 +114,7 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
       return absl::OkStatus();
     }));
   }
+  // Candidates are rows of width 0 (decision 0023): they have no norms and are only counted.
   for (const PartEntry& part : summary.manifest.candidates) {
     summary.bytes += part.bytes;
     if (const auto entry = tables.find(part.table); entry != tables.end()) {
@@ -126,6 +135,8 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
   return summary;
 }
 
+// First the checkpoint, then a line for each table so that columns can be compared, then the
+// details of each.
 std::string SummaryToText(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
   std::string text = absl::StrCat(
@@ -164,6 +175,8 @@ std::string SummaryToText(const CheckpointSummary& summary) {
   return text;
 }
 
+// Members that only some tables have (candidates, filter_bytes) are absent elsewhere; all others
+// are always there.
 std::string SummaryToJson(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
   nlohmann::ordered_json root;
@@ -216,6 +229,8 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
   return root.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+// Text and JSON are made in one pass: a file may be larger than memory, and tensors are read piece
+// by piece.
 StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
   PEPNET_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(path));
   std::vector<std::string> names;
@@ -241,6 +256,7 @@ StatusOr<std::string> SummarizeSafetensors(const std::string& path, bool json) {
     const Status read = reader->VisitDoubles(name, [&](std::span<const double> values) {
       for (const double x : values) {
         range.Add(x);
+        // The norm is that of the finite elements; the others are counted beside it.
         squares += std::isfinite(x) ? x * x : 0;
       }
     });

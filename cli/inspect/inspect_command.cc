@@ -29,6 +29,8 @@ constexpr const char* kTrainerFile = "trainer.json";
 // The demands of --verify on a manifest whose files all are as it says: that it speaks of a state
 // that training could go on from.
 Status CheckState(const std::string& directory, const Manifest& manifest) {
+  // A manifest without these names verifies, as it names no file that is wrong, but no training
+  // could go on from it.
   for (const char* file : {"dense.safetensors", kTrainerFile}) {
     const auto named = [file](const FileEntry& entry) { return entry.file == file; };
     if (std::any_of(manifest.files.begin(), manifest.files.end(), named)) continue;
@@ -45,13 +47,17 @@ Status CheckState(const std::string& directory, const Manifest& manifest) {
                                           ", expected the manifest's step ", manifest.step));
 }
 
+// One view of one checkpoint. All files are verified before anything is shown: a damaged row would
+// be a number like any other.
 Status InspectCheckpoint(const InspectFlags& flags) {
   if (!flags.report.empty()) {
+    // Before the checkpoint is read: a page that cannot be written is said at once.
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
   }
   PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(directory));
   PEPNET_RETURN_IF_ERROR(
+      // deep: the digests are computed from the rows, too, beyond the checksums of the files.
       VerifyCheckpoint(directory, manifest, /*contents=*/true, /*deep=*/flags.verify));
   if (flags.verify) PEPNET_RETURN_IF_ERROR(CheckState(directory, manifest));
   if (flags.id.has_value()) {
@@ -91,6 +97,7 @@ Status InspectCheckpoint(const InspectFlags& flags) {
   return absl::OkStatus();
 }
 
+// Checkpoints that differ are an error, as in `cmp`: a script asks by the exit status.
 Status InspectDifference(const InspectFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(std::string left, ResolveCheckpoint(flags.path));
   PEPNET_ASSIGN_OR_RETURN(std::string right, ResolveCheckpoint(flags.diff));
@@ -149,6 +156,8 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
   for (const nlohmann::json& entry : *files) {
     const StatusOr<std::string> name = JsonString(entry, "file");
     if (!name.ok()) return Annotate(name.status(), path);
+    // The names come from a file that anybody may have written, and a name such as ../secret would
+    // make this program read outside of the export.
     const std::filesystem::path inner(*name);
     if (name->empty() || inner.is_absolute() || inner.lexically_normal() != inner ||
         *inner.begin() == "..") {
@@ -160,6 +169,7 @@ Status VerifyExport(const std::string& directory, const std::string& file) {
     const StatusOr<std::string> crc32c = JsonString(entry, "crc32c");
     if (!crc32c.ok()) return Annotate(crc32c.status(), path);
     found = found || *name == file;
+    // All files are compared, even if one was asked for: an export is used as a whole.
     const std::string own = absl::StrCat(directory, "/", *name);
     PEPNET_ASSIGN_OR_RETURN(const FileChecksum sum, ChecksumFile(own));
     if (sum.bytes == *bytes && Crc32cToHex(sum.crc32c) == *crc32c) continue;
@@ -184,6 +194,7 @@ StatusOr<std::string> PathOf(const InspectFlags& flags) {
                         " name two; give one of them");
   }
   std::string model_dir = flags.path.empty() ? flags.model_dir : flags.path;
+  // The nearer name wins: the path, --model_dir, then the config.
   if (model_dir.empty() && !flags.pipeline_config_path.empty()) {
     ConfigFlags config;
     config.pipeline_config_path = flags.pipeline_config_path;
@@ -201,6 +212,7 @@ StatusOr<std::string> PathOf(const InspectFlags& flags) {
 
 }  // namespace
 
+// needs() and excludes() refuse flags without their partners before anything is opened.
 void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   CLI::Option* path =
       command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file");
@@ -238,9 +250,12 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
       ->needs(diff);
 }
 
+// A checkpoint, two of them, or an export: which it is follows from the flags and from the files
+// that are there.
 Status InspectCommand(const InspectFlags& given) {
   InspectFlags flags = given;
   PEPNET_RETURN_IF_ERROR(CheckTogether(given));
+  // A flag that would not be read is refused (law L7).
   if (!given.path.empty() && !given.pipeline_config_path.empty() && !given.id.has_value() &&
       given.diff.empty()) {
     return InvalidInput(
@@ -252,6 +267,7 @@ Status InspectCommand(const InspectFlags& given) {
   if (!flags.diff.empty()) return InspectDifference(flags);
   // An export: the file itself, or the directory that export made.
   const std::string in_directory = flags.path + "/model.safetensors";
+  // A single file needs no export.json beside it, except for --verify.
   const bool is_file = absl::EndsWith(flags.path, ".safetensors");
   if (is_file || PathExists(in_directory) || PathExists(flags.path + "/export.json")) {
     if (flags.id.has_value() || !flags.report.empty() || !flags.table.empty() ||

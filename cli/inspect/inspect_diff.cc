@@ -18,14 +18,17 @@ namespace {
 
 constexpr const char* kDenseFile = "dense.safetensors";
 
-// The rows of one bucket, copied out of all parts of a table, sorted by id.
+// The rows of one bucket, copied out of all parts of a table, sorted by id. The columns are side by
+// side as in a file; `order` sorts indices instead of moving rows.
 struct Rows {
   std::vector<int64_t> ids, frequency, last_step;
   std::vector<float> values, states;
   std::vector<size_t> order;  // indices by id
 };
 
-// One table of one checkpoint: its open parts and where each bucket lies.
+// One table of one checkpoint: its open parts and where each bucket lies. Parts are opened for the
+// whole comparison, and a bucket is read when it is needed. The buckets of a checkpoint may lie in
+// other parts than those of the other one.
 class Table {
  public:
   Status AddPart(const std::string& directory, const PartEntry& part) {
@@ -38,6 +41,8 @@ class Table {
       BucketEntry& sum = buckets_[bucket.bucket];
       sum.rows += bucket.rows;
       sum.digest.Add(bucket.digest);
+      // Rows lie by bucket in a part (docs/formats.md), so sums of the buckets' rows give where
+      // each begins.
       places_[bucket.bucket].push_back({readers_.size(), first_row, bucket.rows});
       first_row += bucket.rows;
     }
@@ -48,6 +53,7 @@ class Table {
   int dim() const { return dim_; }
   int state_dim() const { return state_dim_; }
   int64_t rows() const { return rows_; }
+  // An entry without rows where the table has none of the bucket: its digest is that of nothing.
   BucketEntry bucket(int bucket) const {
     const auto found = buckets_.find(bucket);
     return found == buckets_.end() ? BucketEntry{} : found->second;
@@ -137,6 +143,7 @@ class Movement {
     diff->moved = std::move(rows_);
     diff->relative_change = RelativeChange(moved_, norm_);
   }
+  // 0/0 is no change; from 0 to something is infinite.
   static double RelativeChange(double squared_distance, double squared_norm) {
     return squared_distance == 0 ? 0 : std::sqrt(squared_distance / squared_norm);
   }
@@ -153,6 +160,8 @@ class Movement {
   std::vector<MovedRow> rows_;
 };
 
+// Values and state are compared by bits and not by value: checkpoints are promised to be
+// bit-identical (laws L3 and L4), -0 and 0 included.
 void CompareRows(const Rows& left, const Rows& right, TableDiff* diff, Movement* movement) {
   const auto d = static_cast<size_t>(diff->left_dim), s = static_cast<size_t>(diff->left_state_dim);
   // Two sorted lists are merged: an id on one side alone is counted there.
@@ -176,6 +185,7 @@ void CompareRows(const Rows& left, const Rows& right, TableDiff* diff, Movement*
         diff->largest_value = std::max(diff->largest_value, LargestDifference(va, vb, d));
       } else if (!same_state || left.frequency[a] != right.frequency[b] ||
                  left.last_step[a] != right.last_step[b]) {
+        // A row whose values differ is not counted here: its state nearly always differs as well.
         ++diff->other_state;
       }
       diff->largest_state = std::max(diff->largest_state, LargestDifference(sa, sb, s));
@@ -211,6 +221,7 @@ StatusOr<TableDiff> CompareTables(const std::string& name, const Table& left, co
   return diff;
 }
 
+// Tables by name; candidates are tables of their own, since their rows have other ids.
 StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory,
                                                   const Manifest& manifest,
                                                   const std::string& only) {
@@ -245,6 +256,7 @@ Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::ve
   for (size_t i = 0; i < a->size(); ++i) {
     const double before = static_cast<double>((*a)[i]),
                  difference = static_cast<double>((*b)[i]) - before;
+    // Equal bits add nothing: NaN - NaN would make the sum a NaN.
     if (std::memcmp(&(*a)[i], &(*b)[i], sizeof(T)) != 0) moved += difference * difference;
     if (std::isfinite(before)) norm += before * before;
   }
@@ -252,6 +264,7 @@ Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::ve
   return absl::OkStatus();
 }
 
+// A tensor of the same name in both files; the shape must be the same before elements are compared.
 StatusOr<TensorDiff> CompareTensor(const std::string& name, const SafetensorsReader& left,
                                    const SafetensorsReader& right) {
   TensorDiff diff;
@@ -307,6 +320,7 @@ Status CompareDense(const std::string& left_path, const std::string& right_path,
   return absl::OkStatus();
 }
 
+// A table that one side lacks: all of its rows are on the other side.
 TableDiff OnOneSide(const std::string& name, const Table& table, bool is_left) {
   TableDiff diff;
   diff.table = name;
@@ -326,6 +340,7 @@ bool CheckpointDiff::equal() const {
          tensors.empty() && states_changed == 0 && dense == DiffPlace::kBoth;
 }
 
+// Tables first, one after the other, then the dense part; names are those of either side, sorted.
 StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::string& right,
                                          const std::string& table) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest left_manifest, ReadManifest(left));
@@ -352,6 +367,7 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
   }
   const bool in_left = Names(left_manifest, kDenseFile),
              in_right = Names(right_manifest, kDenseFile);
+  // --table asks for that table alone.
   diff.has_dense = table.empty() && (in_left || in_right);
   if (!diff.has_dense) return diff;
   if (in_left != in_right) {

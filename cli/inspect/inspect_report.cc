@@ -15,6 +15,7 @@ constexpr char kStyle[] =
     "#ddd}td:first-child,th:first-child{text-align:left}"
     ".bar{display:inline-block;height:.8em;background:#47a}.warn{color:#b00}";
 
+// Names of tables and directories are texts of users: none of their characters may be markup.
 std::string Escape(const std::string& text) {
   return absl::StrReplaceAll(text,
                              {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
@@ -30,6 +31,7 @@ std::string Bar(const std::string& label, int64_t value, int64_t largest) {
       label, width, value);
 }
 
+// Bars share one scale, that of the largest; "" without bars.
 std::string Chart(const std::string& title,
                   const std::vector<std::pair<std::string, int64_t>>& bars) {
   if (bars.empty()) return "";
@@ -40,12 +42,15 @@ std::string Chart(const std::string& title,
   return text + "</table>\n";
 }
 
+// Rows and updates by server show at a glance whether the load is even.
 void AppendTable(const TableSummary& table, std::string* html) {
   const TableStatistics& s = table.statistics;
   absl::StrAppend(html, "<h2>", Escape(table.table), "</h2>\n<p>", s.dead_rows,
                   " rows never updated, ", s.zero_rows, " rows all zero, ",
                   s.non_finite_rows > 0 ? "<span class=\"warn\">" : "<span>", s.non_finite_rows,
                   " rows with NaN or infinity</span></p>\n");
+  // The histogram has a bar for each power of two: norms of trained rows spread over orders of
+  // magnitude.
   std::vector<std::pair<std::string, int64_t>> norms, hottest, rows, updates;
   for (const auto& [exponent, count] : s.norm_histogram) {
     norms.push_back(
@@ -65,6 +70,8 @@ void AppendTable(const TableSummary& table, std::string* html) {
 
 }  // namespace
 
+// The page shows what the text does, with bars for the distributions; `pepnet report` shows a whole
+// run.
 std::string SummaryToHtml(const CheckpointSummary& summary) {
   const Manifest& manifest = summary.manifest;
   std::string html = absl::StrCat(

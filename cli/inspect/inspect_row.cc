@@ -10,6 +10,7 @@
 namespace pepnet {
 namespace {
 
+// A row as the checkpoint holds it, and the file that it lies in.
 struct Row {
   std::string file;
   std::vector<float> value, state;
@@ -17,6 +18,7 @@ struct Row {
   std::optional<float> clicks;  // of tables that count them
 };
 
+// Nine digits, with which a float reads back exactly.
 std::string Floats(const std::vector<float>& values) {
   return absl::StrCat(
       "[",
@@ -36,9 +38,12 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
     if (part.table != table) continue;
     known = true;
     PEPNET_ASSIGN_OR_RETURN(const auto reader, TablePartReader::Open(directory, part));
+    // The parts are searched from end to end: a bucket could be looked up, but one row is asked for
+    // now and then.
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) {
       for (size_t i = 0; i < rows.ids.size(); ++i) {
         if (rows.ids[i] != id) continue;
+        // Row i of a matrix whose rows are `width` wide.
         const auto cut = [i](std::span<const float> all, int width) {
           const std::span<const float> one = all.subspan(i * width, width);
           return std::vector<float>(one.begin(), one.end());
@@ -46,6 +51,7 @@ StatusOr<std::string> DescribeRow(const std::string& directory, const std::strin
         found = Row{part.file,         cut(rows.values, part.dim), cut(rows.states, part.state_dim),
                     rows.frequency[i], rows.last_step[i],          {}};
         if (part.counts_clicks) {
+          // The count of clicks is the last float of the state in such tables; it is shown apart.
           found->clicks = part.ClicksOf(rows, i);
           found->state.resize(static_cast<size_t>(part.optimizer_state_dim()));
         }

@@ -35,12 +35,14 @@ StatusOr<bool> ForEachRow(
   return known;
 }
 
+// In double, since squares of small floats would vanish in float.
 double NormOf(std::span<const float> value) {
   double sum = 0;
   for (const float x : value) sum += static_cast<double>(x) * x;
   return std::sqrt(sum);
 }
 
+// Ids decide between equal cosines, so that the answer does not depend on the number of servers.
 bool ComesFirst(const Neighbour& a, const Neighbour& b) {
   return a.cosine != b.cosine ? a.cosine > b.cosine : a.id < b.id;
 }
@@ -50,6 +52,8 @@ bool ComesFirst(const Neighbour& a, const Neighbour& b) {
 StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::string& table,
                                     int64_t id, int64_t count) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  // Two passes: the row may stand at the end of the last part, and the table may not fit into
+  // memory.
   std::vector<float> own;
   bool found = false;
   PEPNET_ASSIGN_OR_RETURN(const bool known,
@@ -72,6 +76,8 @@ StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::str
         absl::StrCat("row ", id, " of table ", table, " has the norm ", result.norm,
                      ", and without a direction there are no neighbours"));
   }
+  // The mean cosine over all rows is the yardstick: in a table whose rows all point one way, a
+  // cosine of 0.9 says nothing.
   double sum = 0;
   const auto keep = [&] {
     std::sort(result.nearest.begin(), result.nearest.end(), ComesFirst);
@@ -81,11 +87,13 @@ StatusOr<Neighbours> FindNeighbours(const std::string& directory, const std::str
       ForEachRow(directory, manifest, table,
                  [&](int64_t row, std::span<const float> value, int64_t frequency) {
                    const double norm = NormOf(value);
+                   // NaN fails every comparison, so !(norm > 0) holds for it.
                    if (row == id || !(norm > 0) || !std::isfinite(norm)) return;
                    double product = 0;
                    for (size_t i = 0; i < value.size(); ++i) {
                      product += static_cast<double>(own[i]) * value[i];
                    }
+                   // Rounding may bring the quotient slightly beyond 1.
                    const double cosine = std::clamp(product / (norm * result.norm), -1.0, 1.0);
                    sum += cosine;
                    ++result.rows;

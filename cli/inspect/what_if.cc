@@ -25,15 +25,19 @@ constexpr char kFields[] =
 // Rows of one bucket that have not expired.
 using Bucket = std::vector<std::pair<RowRank, int64_t>>;  // with their frequencies
 
+// Counts a row, and how often steps named it, in a group.
 void Add(int64_t frequency, WhatIfTable::Group* group) {
   ++group->rows;
   group->named += frequency;
 }
 
+// Powers of two as groups: bit_width(n) is the e of 2^(e-1) <= n < 2^e, and 0 for 0.
 int Exponent(int64_t number) {
   return static_cast<int>(std::bit_width(static_cast<uint64_t>(number)));
 }
 
+// Takes the rows of lowest rank out of a bucket until it fits its share, counts them, and empties
+// the list for the next bucket.
 void Trim(size_t share, Bucket* bucket, WhatIfTable* table) {
   if (bucket->size() > share) {
     // The same ranks and shares as in training (ps/table/row_lifecycle.h), at the state of the
@@ -50,6 +54,7 @@ std::string Share(int64_t part, int64_t all) {
                          all > 0 ? 100 * static_cast<double>(part) / static_cast<double>(all) : 0);
 }
 
+// Both shares stand side by side: rows that take memory, and how much of the training they are.
 void AppendGroups(const char* what, const std::map<int, WhatIfTable::Group>& groups,
                   const WhatIfTable::Group& all, std::string* text) {
   absl::StrAppend(text, "    ", what, "\n");
@@ -66,6 +71,8 @@ nlohmann::ordered_json ToJson(const WhatIfTable::Group& group) {
 
 }  // namespace
 
+// Names and units are those of dynamic_table in a config, so that a policy that pleases is copied
+// there.
 StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
   RowPolicy policy;
   for (const std::string& field : std::vector<std::string>(absl::StrSplit(text, ','))) {
@@ -99,6 +106,7 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
     if (number == nullptr) {
       return InvalidInput("--what_if: \"", field, "\"; expected name=value, the name ", kFields);
     }
+    // Also in MiB this fits an int64.
     constexpr int64_t kMost = int64_t{1} << 40;
     if (!absl::SimpleAtoi(value, number) || *number < 1 || *number > kMost) {
       return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 1 to ",
@@ -117,11 +125,14 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
 StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const RowPolicy& policy,
                                           const std::string& table) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
+  // Rows know the step that named them last; only the event times of the checkpoint say when that
+  // was.
   if (policy.ttl_seconds > 0 && manifest.event_times.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("--what_if: ttl_seconds needs event times, which ", directory,
                      " does not hold; train with data_config.event_time, or use ttl_steps"));
   }
+  // Rows whose last step is not later than this have expired by time.
   const int64_t named_until = EventClock::LastStepBefore(manifest.event_times, policy.ttl_seconds);
   std::map<std::string, WhatIfTable> tables;
   for (const PartEntry& part : manifest.parts) {
@@ -138,7 +149,10 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
     if (!fault.empty()) return InvalidInput("--what_if, table ", part.table, ": ", fault);
     WhatIfTable& entry = tables[part.table];
     entry.table = part.table;
+    // Memory on a server, at most, as capacity is planned with.
     entry.bytes_per_row = MostBytesPerRow(row_bytes, policy);
+    // The limit of the table is divided by bucket, as on servers (decision 0023), so the answer
+    // does not depend on the number of parts.
     const size_t share = policy.limits_rows()
                              ? static_cast<size_t>(RowLimit(row_bytes, policy) / kBucketCount)
                              : SIZE_MAX;
@@ -153,6 +167,8 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         // Rows come bucket by bucket, so one bucket is held at a time.
         if (BucketOf(row_hash) != number) Trim(share, &bucket, &entry);
         number = BucketOf(row_hash);
+        // In steps. A row of a damaged or merged checkpoint may claim a later step than the
+        // manifest.
         const int64_t age = std::max<int64_t>(0, manifest.step - info.last_step);
         Add(info.frequency, &entry.all);
         Add(info.frequency, &entry.by_age[Exponent(age)]);
@@ -176,6 +192,8 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
   return all;
 }
 
+// A line for each table, then who its rows are by age and by use, from which a better limit can be
+// guessed.
 std::string WhatIfToText(const RowPolicy& policy, const std::vector<WhatIfTable>& tables) {
   std::string text = absl::StrCat("what if: ", RowPolicyText(policy), "\n");
   for (const WhatIfTable& table : tables) {

@@ -16,10 +16,13 @@ TableWords WordsOf(const JobConfig& config) {
     if (leaf.table < 0) continue;
     const Feature& feature = config.features[leaf.feature];
     if (feature.bucketizer != Bucketizer::kVocabulary) continue;
+    // Vocabularies map words to rows, of which several may share one: the first in the order of the
+    // words stands for it.
     std::map<int64_t, std::string> of_feature;
     for (const auto& [word, id] : feature.vocabulary) of_feature.emplace(id, word);
     of_feature.emplace(feature.unknown_id, "(unknown)");
     for (const auto& [id, word] : of_feature) {
+      // Features that share a table may call one row by different words; all are shown.
       const auto [known, is_new] = words[config.tables[leaf.table].name].emplace(id, word);
       if (!is_new && known->second != word) absl::StrAppend(&known->second, " / ", word);
     }
@@ -31,6 +34,7 @@ StatusOr<TableWords> FindWords(const std::string& config_path, const std::string
   ConfigFlags flags;
   flags.pipeline_config_path = config_path;
   if (config_path.empty()) {
+    // A path may end in a slash, and its parent is the model_dir either way.
     const std::filesystem::path path = std::filesystem::absolute(checkpoint).lexically_normal();
     const std::filesystem::path named = path.has_filename() ? path : path.parent_path();
     flags.pipeline_config_path = (named.parent_path() / "pipeline.config").string();
@@ -38,6 +42,7 @@ StatusOr<TableWords> FindWords(const std::string& config_path, const std::string
   }
   const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/true);
   if (config.ok()) return WordsOf(*config);
+  // A config that was asked for must be readable; one that happens to lie there is only a help.
   if (!config_path.empty()) return config.status();
   LOG(INFO) << "ids are shown without words: " << config.status().message()
             << "; name a config with "
