@@ -7,12 +7,16 @@
 
 namespace pepnet {
 
+// Nothing is read but the config and its vocabularies, so the command answers at once on any
+// machine.
 Status CheckConfigCommand(const ConfigFlags& given) {
   ConfigFlags flags = given;
+  // What only a training needs, such as evaluations for keep_best, is checked as well.
   flags.for_training = true;
   std::vector<std::string> faults;
   const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/false, &faults);
   if (!config.ok()) {
+    // One fault is the error itself; several are listed first, each on its line.
     if (faults.size() < 2) return config.status();
     for (const std::string& fault : faults) std::cerr << fault << "\n";
     return InvalidInput(flags.pipeline_config_path, " is refused for ", faults.size(),
@@ -23,6 +27,8 @@ Status CheckConfigCommand(const ConfigFlags& given) {
   if (config->eval_input_path.empty()) {
     LOG(INFO) << "eval_input_path is empty: a training with it evaluates nothing";
   }
+  // The effective config is the result and goes to stdout alone, so that it can be piped into a
+  // file; all else is log.
   std::cout << config->effective_text;
   LOG(INFO) << flags.pipeline_config_path << " is accepted";
   return absl::OkStatus();

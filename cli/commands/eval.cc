@@ -22,6 +22,8 @@ std::string SlicesFile(const std::string& result_file) {
   return absl::StrCat(absl::StripSuffix(result_file, ".txt"), "_slices.jsonl");
 }
 
+// "auc 0.7012 [0.6950, 0.7071]"; a figure without a value on these rows, or in any round, has no
+// interval.
 std::string IntervalText(const char* name, const std::optional<Interval>& interval) {
   if (!interval.has_value()) return absl::StrCat(name, " has none");
   return absl::StrFormat("%s %.4f [%.4f, %.4f]", name, interval->value, interval->low,
@@ -38,6 +40,7 @@ void LogIntervals(const std::vector<TaskIntervals>& intervals) {
 
 // The file of the result: a name alone lies in model_dir.
 std::string ResultFile(const EvalFlags& flags, const JobConfig& config) {
+  // A name with a slash is a path from where the command runs, as everywhere else.
   const bool is_path = flags.eval_result_filename.find('/') != std::string::npos;
   return is_path ? flags.eval_result_filename : config.model_dir + "/" + flags.eval_result_filename;
 }
@@ -53,6 +56,7 @@ Status CheckResultFile(const std::string& path) {
   }
   for (const std::string& name : {path, SlicesFile(path)}) {
     std::error_code error;
+    // /dev/null and pipes are fine to append to, and have no beginning that could be compared.
     if (std::filesystem::exists(name, error) && !std::filesystem::is_regular_file(name, error)) {
       continue;
     }
@@ -90,6 +94,7 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string file = ResultFile(flags, config);
     if (context.first()) PEPNET_RETURN_IF_ERROR(CheckResultFile(file));
+    // Without --checkpoint_path the newest complete checkpoint of model_dir is taken.
     const std::string path =
         flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(
@@ -98,15 +103,18 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
     PEPNET_ASSIGN_OR_RETURN(const EvaluationResult result,
                             Evaluate(context, inference.model.get(), config.eval_input_path,
                                      inference.finished_steps, {flags.bootstrap}));
+    // Every worker has the result, one reports it.
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "evaluated " << inference.checkpoint << " on " << config.eval_input_path;
     LogIntervals(result.intervals);
     LogSlicesAndWarnings(result);
+    // One line of JSON, the same as a training appends to train_eval_result.txt.
     const std::string line = EvaluationJson(result);
     std::cout << line << std::endl;
     if (flags.eval_result_filename.find('/') == std::string::npos) {
       PEPNET_RETURN_IF_ERROR(MakeDirectories(config.model_dir));
     }
+    // Slices go first: a reader that finds the line of the result finds its slices, too.
     if (!result.slices.empty()) {
       PEPNET_RETURN_IF_ERROR(AppendToFile(SlicesFile(file), SliceJson(result.step, result.slices)));
     }

@@ -44,6 +44,7 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
                         flags.config.pipeline_config_path,
                         "; set it there or pass --eval_input_path");
   }
+  // Before the rows are read, which takes long: a file of another kind is not replaced.
   if (!flags.output.empty()) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
   }
@@ -53,11 +54,13 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
     PEPNET_ASSIGN_OR_RETURN(
         InferenceModel inference,
         OpenForInference(context, path, ValuesFor(context.config->eval.uses_averages)));
+    // The rows stay in memory, since each feature needs another pass over them (docs/explain.md).
     PEPNET_ASSIGN_OR_RETURN(RowBlocks rows,
                             ReadRowBlocks(context, config.eval_input_path, flags.rows, kGateRows));
     PEPNET_ASSIGN_OR_RETURN(const Importance importance,
                             ExplainFeatures(context, inference.model.get(), &rows,
                                             inference.finished_steps, context.options.seed));
+    // What follows is no collective operation: worker 0 has the first rows itself.
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "explained " << inference.checkpoint << " on " << config.eval_input_path;
     PEPNET_ASSIGN_OR_RETURN(const GateStatistics gates, MeasureGates(context, inference, &rows));
@@ -66,6 +69,7 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
       std::cout << "\n" << table << std::endl;
     }
     if (flags.output.empty()) return absl::OkStatus();
+    // The run names all that the figures depend on, so that they can be computed again.
     const ExplainedRun run{inference.checkpoint, config.eval_input_path, inference.finished_steps,
                            context.options.seed};
     PEPNET_RETURN_IF_ERROR(

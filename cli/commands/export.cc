@@ -42,6 +42,7 @@ StatusOr<std::vector<std::string>> ParseFormats(const std::string& text) {
   return formats;
 }
 
+// The flag wins over export_config.exporter_type; without either the newest is exported.
 StatusOr<std::string> ChooseCheckpoint(const JobConfig& config, const ExportFlags& flags) {
   if (!flags.checkpoint_path.empty()) {
     return ResolveCheckpointFlag(flags.checkpoint_path, config.model_dir);
@@ -78,9 +79,12 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source,
         exported, OpenExportedWeights(source, directory + "/model.safetensors", &parameters));
   }
   JobFlags job;
+  // The comparison reads raw cells, so it must hash them as the training did, whatever the default
+  // of this command is.
   job.hash = source.manifest->string_hash == "farm" ? "farm" : "std";
   job.no_verify = true;  // it has just been verified
   int64_t rows = 0;
+  // A job with embedded servers that restore the checkpoint: the way of `pepnet eval`.
   PEPNET_RETURN_IF_ERROR(RunJob(config, job, nullptr, [&](const WorkerContext& context) -> Status {
     PEPNET_ASSIGN_OR_RETURN(rows, CompareWithEval(context, exported));
     return absl::OkStatus();
@@ -90,6 +94,7 @@ StatusOr<int64_t> Compare(const JobConfig& config, const ExportSource& source,
 
 // The files of --asset_files must have different names, of which the export itself uses none.
 Status CheckAssets(const std::vector<std::string>& assets) {
+  // The names that this program writes at the top of an export.
   std::set<std::string> names = {
       "pipeline.config", "README.md",       "export.json", "model.safetensors",
       "model.onnx",      "model.onnx.data", "tables"};
@@ -122,6 +127,7 @@ StatusOr<std::vector<std::string>> CopyAssets(const std::vector<std::string>& as
            file.gcount() > 0) {
       PEPNET_RETURN_IF_ERROR(copy->Append(piece.data(), static_cast<size_t>(file.gcount())));
     }
+    // The loop ends at the end of the file or at an error, which only this tells apart.
     if (!file.eof()) {
       return absl::UnavailableError(absl::StrCat("--asset_files: ", asset, " cannot be read"));
     }
@@ -140,6 +146,8 @@ Status WriteExport(const JobConfig& config, const ExportSource& source,
   PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> assets,
                           CopyAssets(flags.asset_files, directory));
   info.files.insert(info.files.end(), assets.begin(), assets.end());
+  // The weights are complete now. What describes them comes last, since it says whether they were
+  // compared, and has their checksums.
   PEPNET_ASSIGN_OR_RETURN(info.compared_rows, Compare(config, source, directory, info));
   PEPNET_RETURN_IF_ERROR(
       WriteFileAtomically(directory + "/pipeline.config", config.effective_text));
@@ -174,6 +182,7 @@ StatusOr<std::string> ExportTarget(const std::string& export_dir) {
     return InvalidInput("--export_dir ", export_dir,
                         " does not end in the name of a new directory");
   }
+  // A link without a target takes the name as well, hence not PathExists().
   if (NameIsTaken(target)) {
     return InvalidInput("--export_dir ", export_dir,
                         " exists already; choose a directory that does not");
@@ -210,6 +219,7 @@ void AddExportFlags(CLI::App* command, ExportFlags* flags) {
                     "do not read the contents of checkpoint files before using them");
 }
 
+// All that can be refused is refused before the first table is written, which may take long.
 Status ExportCommand(const ExportFlags& flags) {
   CardInfo info;
   PEPNET_ASSIGN_OR_RETURN(info.formats, ParseFormats(flags.format));
@@ -230,6 +240,8 @@ Status ExportCommand(const ExportFlags& flags) {
   DenseParameters parameters(DenseParameterList(config));
   PEPNET_RETURN_IF_ERROR(
       ReadDenseValues(checkpoint, ValuesFor(config.export_config.uses_averages), &parameters));
+  // `source` borrows the config, the manifest and the parameters, which live to the end of the
+  // command.
   ExportSource source{
       &config,
       checkpoint,
@@ -240,6 +252,7 @@ Status ExportCommand(const ExportFlags& flags) {
   // Complete or absent: everything is written beside the final name and renamed at the end.
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory temporary, ScratchDirectory::MakeBeside(target));
   PEPNET_RETURN_IF_ERROR(WriteExport(config, source, temporary.path(), flags, info));
+  // The rename fails where another process has taken the name meanwhile, instead of replacing it.
   PEPNET_RETURN_IF_ERROR(RenameToNewName(temporary.path(), target));
   temporary.Release();
   LOG(INFO) << "exported " << checkpoint << " to " << target << " as "

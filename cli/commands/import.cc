@@ -28,6 +28,7 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+// A tensor by name and exact shape: a transposed or a padded one would train without a word.
 StatusOr<std::vector<float>> ReadTensor(const SafetensorsReader& reader, const std::string& path,
                                         const std::string& name,
                                         const std::vector<int64_t>& shape) {
@@ -95,6 +96,8 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<TablePartWriter> writer,
                           TablePartWriter::Create(directory, table.name, dim, state_dim, 0, 1));
   const uint64_t table_hash = HashName(table.name);
+  // The rows of a part stand by bucket, then by id (docs/formats.md); the tensor has them in any
+  // order.
   std::vector<size_t> order(ids.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -103,6 +106,7 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
     return bucket_a != bucket_b ? bucket_a < bucket_b : ids[a] < ids[b];
   });
   std::vector<int64_t> run_ids;
+  // All rows begin with the same state, so it is made once for a batch of rows.
   std::vector<float> run_values, states(kRowsPerRecordBatch * state_dim);
   if (state_dim > 0) {
     for (int64_t i = 0; i < kRowsPerRecordBatch; ++i) {
@@ -110,6 +114,7 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
                        {states.data() + i * state_dim, static_cast<size_t>(state_dim)});
     }
   }
+  // frequency and last_step: no step has named the rows yet.
   const std::vector<int64_t> zeros(kRowsPerRecordBatch, 0);
   for (size_t first = 0; first < ids.size(); first += kRowsPerRecordBatch) {
     const size_t count = std::min<size_t>(kRowsPerRecordBatch, ids.size() - first);
@@ -143,11 +148,14 @@ void AddImportFlags(CLI::App* command, ImportFlags* flags) {
                       "seed of dropout and shuffle of the run that starts from it");
 }
 
+// The checkpoint is written without a server: one part per table, in the order in which a server
+// would write it.
 Status ImportCommand(const ImportFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(JobConfig config, LoadConfig(flags.config));
   LogNotes(config);
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader,
                           SafetensorsReader::Open(flags.weights));
+  // The lock keeps a training out that would start in the directory meanwhile.
   PEPNET_ASSIGN_OR_RETURN(const ModelDirLock lock, ModelDirLock::Acquire(config.model_dir));
   PEPNET_ASSIGN_OR_RETURN(std::vector<int64_t> existing,
                           ListCheckpointDirectories(config.model_dir));
@@ -162,6 +170,7 @@ Status ImportCommand(const ImportFlags& flags) {
                             ReadTensor(*reader, flags.weights, spec.name, spec.shape));
     std::copy(values.begin(), values.end(), state.parameters.value(static_cast<int>(i)).begin());
   }
+  // Averages begin at the weights, as after the first step of a training.
   state.averages.StartFrom(state.parameters.values());
   PEPNET_ASSIGN_OR_RETURN(CheckpointWriter writer, CheckpointWriter::Begin(config.model_dir, 0));
   // A failed one.
@@ -177,6 +186,7 @@ Status ImportCommand(const ImportFlags& flags) {
                             WriteRows(config, table, ids, values, writer.temporary_directory()));
     manifest.parts.push_back(std::move(part));
   }
+  // The checkpoint says one worker and one server; training goes on from it with any number.
   state.counters.batch_size = config.data.batch_size;
   state.counters.worker_count = 1;
   DenseImage image;
@@ -188,6 +198,8 @@ Status ImportCommand(const ImportFlags& flags) {
   manifest.shape = ShapeDescription(config);
   manifest.cpu = CpuDescription();
   PEPNET_ASSIGN_OR_RETURN(std::string path, writer.Commit(manifest));
+  // Tensors that the config does not need are counted and not refused: files of the reference hold
+  // optimizer state and more.
   const size_t used = state.parameters.specs().size() + config.tables.size();
   LOG(INFO) << "imported " << used << " tensors of " << flags.weights << " into " << path << " ("
             << reader->tensors().size() - used

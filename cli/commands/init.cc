@@ -16,7 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The folder `python` of the sources that the program was built in; empty: there are none.
+// The folder `python` of the sources that the program was built in; empty: there are none. The
+// build directory may lie anywhere below the sources, so all folders above the program are tried.
 fs::path PackageFolder(const fs::path& program) {
   std::error_code error;
   for (fs::path folder = program.parent_path(); folder.has_relative_path();
@@ -26,6 +27,8 @@ fs::path PackageFolder(const fs::path& program) {
   return {};
 }
 
+// PEPNET_PYTHON, else the environment that the set-up made beside the package, else python3 of the
+// path.
 std::string Interpreter(const fs::path& package_folder) {
   if (const char* const chosen = std::getenv("PEPNET_PYTHON");
       chosen != nullptr && *chosen != '\0') {
@@ -37,6 +40,7 @@ std::string Interpreter(const fs::path& package_folder) {
 
 }  // namespace
 
+// The process becomes Python and does not come back: status, signals and terminal are init's own.
 Status BecomeInit(int argc, char** argv) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
@@ -52,6 +56,7 @@ Status BecomeInit(int argc, char** argv) {
       package_folder.string(), path != nullptr && *path != '\0' ? absl::StrCat(":", path) : "");
   setenv("PYTHONPATH", folders.c_str(), 1);
   setenv("PEPNET_BINARY", program.c_str(), 1);  // checks what it has written with this very program
+  // execvp() wants pointers to char, which strings of our own give.
   std::string interpreter = Interpreter(package_folder);
   std::string option = "-c", call = "from pepnet_trainer.command import init; init()";
   std::vector<char*> words = {interpreter.data(), option.data(), call.data()};

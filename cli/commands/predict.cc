@@ -69,8 +69,12 @@ void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
 }
 
 Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
+  // The config of an export may come from a newer version: fields that are unknown here are noted
+  // and left out, as they concern training.
   PEPNET_ASSIGN_OR_RETURN(JobConfig config,
                           LoadConfig(flags.config, /*ignore_unknown_fields=*/true));
+  // Predictions read the averages where exports do: what is predicted here is what an export would
+  // serve.
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string path =
         flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
@@ -84,6 +88,7 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
                             Names("--reserved_columns", flags.reserved_columns));
     PEPNET_ASSIGN_OR_RETURN(request.output_columns,
                             Names("--output_columns", flags.output_columns));
+    // Without --writer_type the output is Parquet.
     request.csv = flags.writer_type == "CsvWriter";
     request.batch_size = flags.batch_size;
     request.steps = flags.predict_steps;

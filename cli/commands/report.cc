@@ -34,9 +34,11 @@ Status CheckOutput(const ReportFlags& flags) {
                         " is a directory, expected a file; try ", Printable(flags.output, 500),
                         "/report.html");
   }
+  // A page of this command may be replaced; anything else is somebody's work.
   if (flags.overwrite) return absl::OkStatus();
   Status replaceable = CheckReplaceable("--output", flags.output, {kPageBeginning});
   if (replaceable.ok()) return replaceable;
+  // The advice of the shared check is completed by the flag that only this command has.
   return Status(replaceable.code(), absl::StrCat(replaceable.message(), ", or give --overwrite"));
 }
 
@@ -89,6 +91,7 @@ void AddCompareFlags(CLI::App* command, CompareFlags* flags) {
 }
 
 Status CompareCommand(const CompareFlags& flags) {
+  // The table has nothing of the tables' rows, so they are not read.
   PEPNET_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, ReadRuns(flags.runs, {.rows = false}));
   std::cout << (flags.json ? ReportData(runs) : CompareText(runs, ScreenWidth(0))) << std::endl;
   return absl::OkStatus();

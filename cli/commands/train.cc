@@ -23,6 +23,7 @@ namespace {
 std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
   const TrainRanks ranks{context.worker_ranks, context.client->server_count(),
                          context.options.threads, colocated};
+  // The whole plan is long; the short one has what a user checks before going away.
   if (LogsVerbosely()) {
     LOG(INFO) << "pepnet " << PEPNET_VERSION << ": " << TrainPlan(*context.config, ranks);
   } else {
@@ -47,7 +48,8 @@ void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int
             << " --model_dir " << config.model_dir << (best ? " --checkpoint_path best" : "");
 }
 
-// Null without --trace_path.
+// Null without --trace_path. Each rank writes a file of its own: ranks may be on hosts without a
+// common directory.
 StatusOr<std::unique_ptr<TraceRecording>> StartTrace(const std::string& path, MpiSession* session) {
   if (path.empty()) return std::unique_ptr<TraceRecording>();
   if (session == nullptr || session->transport()->size() == 1) {
@@ -105,6 +107,8 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
   command->add_option("--trace_path", flags->job.trace_path,
                       "write what each thread did when, for ui.perfetto.dev; under mpirun "
                       "trace.json becomes trace-<rank>.json");
+  // A seed that is given must agree with that of a checkpoint that is continued; the default must
+  // not.
   CLI::Option* seed = command->add_option(
       "--seed", flags->job.run.seed, "seed of initial values, dropout and shuffle (default 0)");
   command->callback([flags, seed] { flags->job.run.seed_given = seed->count() > 0; });
@@ -121,8 +125,10 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
       job.placement == "colocated" && session != nullptr && session->transport()->size() > 1;
   const Status trained = RunJob(config, job, session, [&](const WorkerContext& context) -> Status {
     Trainer trainer(context);
+    // The warnings of the plan go to warnings.jsonl as well, where a report finds them.
     if (context.first()) trainer.KeepWarnings(LogPlan(context, colocated));
     PEPNET_RETURN_IF_ERROR(trainer.Run());
+    // The last evaluation is the result of the command, on stdout as `pepnet eval` prints its own.
     if (context.first() && !trainer.evaluation().values.empty()) {
       std::cout << EvaluationJson(trainer.evaluation()) << std::endl;
     }
@@ -130,6 +136,7 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
     if (context.first() && !trainer.stopped()) {
       LogWhatIsThere(config, flags.config.pipeline_config_path, step);
     }
+    // A stop on request is no success: its status tells a scheduler to start the job again.
     if (trainer.stopped()) {
       stopped = StoppedOnRequest(absl::StrCat("stopped on request after step ", step, "; ",
                                               config.model_dir, "/", CheckpointName(step),
@@ -138,6 +145,7 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
     return absl::OkStatus();
   });
   const Status traced = FinishTrace(trace.get());  // also of a job that failed: it shows where
+  // The first cause wins: an error of the training over one of its trace.
   PEPNET_RETURN_IF_ERROR(trained);
   PEPNET_RETURN_IF_ERROR(traced);
   return stopped;

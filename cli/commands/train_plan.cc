@@ -23,6 +23,7 @@ namespace {
 
 constexpr double kMebibyte = 1 << 20;
 
+// Files and their size, which show at once that a glob has matched too little.
 std::string DataLine(const JobConfig& config, const std::string& input_path) {
   if (input_path.empty()) return "none";
   const auto files = FindJobFiles(config, input_path);
@@ -43,6 +44,7 @@ std::string Every(int64_t count, const std::string& word) {
   return count == 1 ? word : Counted(count, word);
 }
 
+// Length of the training, and which checkpoints come and stay.
 std::string LengthLine(const JobConfig& config) {
   const TrainConfig& train = config.train;
   std::string text =
@@ -71,6 +73,7 @@ std::string EventTimeLine(const JobConfig& config) {
                       " s at most\n");
 }
 
+// The memory of all tables at their largest on all servers, and the parameters of the network.
 std::string SizeLine(const JobConfig& config) {
   double total = 0;
   for (const Table& table : config.tables) total += PlannedBytes(table, config);
@@ -81,6 +84,7 @@ std::string SizeLine(const JobConfig& config) {
                          total / kMebibyte, Counted(dense, "dense parameter"));
 }
 
+// A path without links, by which two names of one file are equal.
 std::string Canonical(const std::string& path) {
   std::error_code error;
   const std::filesystem::path canonical = std::filesystem::canonical(path, error);
@@ -93,7 +97,8 @@ std::string DigestOf(const std::string& path) {
   return identity.ok() && identity->bytes > 0 ? identity->digest : "";
 }
 
-// Files of `eval` that are files of `train`, or copies of them.
+// Files of `eval` that are files of `train`, or copies of them. Sizes are compared first: only
+// files of equal size are read for their digests.
 std::optional<Warning> OverlapOf(const InputFiles& train, const InputFiles& eval) {
   std::set<std::string> trained;
   std::map<uintmax_t, std::vector<std::string>> by_size;
@@ -131,6 +136,7 @@ std::optional<Warning> OverlapOf(const InputFiles& train, const InputFiles& eval
 
 }  // namespace
 
+// The long form has one line per table: memory is what a plan goes wrong with.
 std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
   const int64_t workers = static_cast<int64_t>(ranks.workers.size());
   std::string text = absl::StrCat(
@@ -175,6 +181,8 @@ std::vector<std::string> BriefTrainPlan(const JobConfig& config, const TrainRank
   return lines;
 }
 
+// Mistakes that no error can catch, because such a config may be meant: they are warned of at start
+// and kept in warnings.jsonl.
 std::vector<Warning> ConfigWarnings(const JobConfig& config) {
   std::vector<Warning> warnings;
   for (const Feature& feature : config.features) {
@@ -193,6 +201,8 @@ std::vector<Warning> ConfigWarnings(const JobConfig& config) {
     }
     // Lines such as "iPhone 13" are read as a word and its row.
     const auto words = static_cast<int64_t>(feature.vocabulary.size());
+    // A vocabulary without numbers has about as many rows as words; far more rows come from numbers
+    // that were part of the words.
     if (feature.bucketizer == Bucketizer::kVocabulary && feature.rows > 2 * words + 4) {
       const std::string example = Printable(feature.vocabulary.begin()->first, 40);
       const int64_t row = feature.vocabulary.begin()->second;
@@ -222,6 +232,7 @@ std::vector<Warning> PlanWarnings(const JobConfig& config) {
     }
   }
   const TrainConfig& train = config.train;
+  // Short trainings are repeated easily, so they are not warned of.
   if (train.save_checkpoints_epochs == 0 && train.num_steps > 10000 &&
       (train.save_checkpoints_steps == 0 || train.save_checkpoints_steps >= train.num_steps)) {
     warnings.push_back(

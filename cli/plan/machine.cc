@@ -30,7 +30,8 @@ StatusOr<double> Cell(const Json& row, const std::string& column) {
                       ", expected a number or a spread");
 }
 
-// The row whose `column` is nearest to `wanted`, as a ratio.
+// The row whose `column` is nearest to `wanted`, as a ratio. Sizes differ by factors, so distances
+// are those of logarithms.
 StatusOr<Json> NearestRow(const Json& report, const std::string& column, double wanted) {
   if (!report.contains("rows") || !report["rows"].is_array() || report["rows"].empty()) {
     return InvalidInput("it has no rows");
@@ -47,6 +48,7 @@ StatusOr<Json> NearestRow(const Json& report, const std::string& column, double 
   return best;
 }
 
+// Columns and settings are those of `pepnet bench train` (cli/bench/train_bench.cc).
 Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
   PEPNET_ASSIGN_OR_RETURN(const Json row, NearestRow(report, "batch", batch_size));
   PEPNET_ASSIGN_OR_RETURN(const double speed, Cell(row, "speed"));
@@ -55,6 +57,7 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
     PEPNET_ASSIGN_OR_RETURN(const double percent, Cell(row, stage));
     own += percent / 100;
   }
+  // Both are divided by below, and reports are files that may have been edited.
   if (speed <= 0 || own <= 0) return InvalidInput("a speed of ", speed, " samples/s");
   std::string text = "1";
   if (const auto settings = report.find("settings"); settings != report.end()) {
@@ -68,14 +71,18 @@ Status ReadTrain(const Json& report, double batch_size, Machine* machine) {
     return InvalidInput("its setting 'workers' is '", Printable(text, 200),
                         "', expected a number from 1");
   }
+  // speed / workers is that of a worker with all its waits; of a step it uses the share `own` for
+  // itself, so alone it would be faster by 1 / own.
   machine->worker_samples_per_second = speed / workers / own;
   return absl::OkStatus();
 }
 
+// "pull x2": training has the next pull under way, too.
 Status ReadService(const Json& report, Machine* machine) {
   PEPNET_ASSIGN_OR_RETURN(const Json row, NearestRow(report, "table", 1e12));  // the largest table
   PEPNET_ASSIGN_OR_RETURN(const double pull, Cell(row, "pull x2"));
   PEPNET_ASSIGN_OR_RETURN(const double push, Cell(row, "push"));
+  // The report has millions of rows a second.
   machine->pull_rows_per_second = 1e6 * pull;
   machine->push_rows_per_second = 1e6 * push;
   return absl::OkStatus();
@@ -102,6 +109,7 @@ Status ReadReader(Json report, double batch_size, Machine* machine) {
   return absl::OkStatus();
 }
 
+// The name in the report says which benchmark it is of, so the files may come in any order.
 Status ReadReport(const std::string& path, double batch_size, Machine* machine) {
   PEPNET_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxReportBytes));
   PEPNET_RETURN_IF_ERROR(CheckJsonDepth(text));

@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kMostServersPerHost = 16;
 
+// Powers of 1000, as networks and disks are sold.
 std::string Bytes(double bytes) {
   const char* units[] = {"B", "KB", "MB", "GB", "TB"};
   int unit = 0;
@@ -30,6 +31,7 @@ std::string Duration(double seconds) {
   return absl::StrFormat("%.1f h", seconds / 3600);
 }
 
+// Seconds, bytes and rows as plain numbers; names are those of Prediction.
 Json JsonOf(const ClusterPlan& cluster, const Prediction& p) {
   return {{"hosts", cluster.hosts},
           {"workers", cluster.hosts * cluster.workers_per_host},
@@ -51,6 +53,7 @@ Json JsonOf(const ClusterPlan& cluster, const Prediction& p) {
           {"reader_cpu_per_row", p.reader_cpu_per_row}};
 }
 
+// A plan without data is an upper bound and says so.
 void PrintWorkload(const Workload& load) {
   std::printf(
       "workload    batch %lld a worker; %.0f distinct rows (%s) and %s of dense parameters a step; "
@@ -138,6 +141,8 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   plan->add_option("--json", flags->json, "file for the plan as JSON");
 }
 
+// The prediction is of the cluster as given; the table of growth keeps its hosts and fills one
+// after the other.
 Status PlanCommand(const PlanFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
   if (!flags.json.empty()) {

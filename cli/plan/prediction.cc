@@ -12,6 +12,8 @@ namespace {
 // packets (66 bytes for every 1,448).
 constexpr double kPacketBytesPerByte = (1448.0 + 66) / 1448;
 
+// The reader runs beside the worker, so it binds only where it is slower. Decoding and passing over
+// are done in order, encoding is spread over the reader threads.
 void PredictReader(const Workload& load, const Machine& machine, const ClusterPlan& cluster,
                    Prediction* p) {
   const int here = cluster.workers_per_host;
@@ -19,6 +21,7 @@ void PredictReader(const Workload& load, const Machine& machine, const ClusterPl
                            static_cast<double>(load.batch_size),
                            static_cast<double>(cluster.hosts) * here};
   const double decode = 1 / machine.decode_rows_per_second, pass = 1 / machine.pass_rows_per_second;
+  // The benchmark's rate per core holds both; what decoding alone does not explain is encoding.
   const double encoding = std::max(0.0, 1 / machine.reader_rows_per_second - decode);
   p->shared_reader = ShareByDefault(shape, here);
   p->decoded_per_row =
@@ -37,6 +40,7 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
   const double hosts = cluster.hosts, here = cluster.workers_per_host, workers = hosts * here;
   const double servers = hosts * cluster.servers_per_host;
   const double batch = static_cast<double>(load.batch_size);
+  // Share of the rows that lie on servers of other hosts: rows are spread by hash.
   const double away = (hosts - 1) / hosts;
 
   Prediction p;
@@ -46,7 +50,11 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
   p.server_s = workers * widths / servers *
                (1 / machine.pull_rows_per_second + 1 / machine.push_rows_per_second);
 
+  // 2: the rows that a host's servers send to others' workers, and the gradients that its workers
+  // send.
   const double rows_out = here * away * 2 * load.row_bytes;
+  // A reduce-scatter and an allgather send each worker's share to all others; those of the same
+  // host do not use the link.
   const double dense_out = 2 * here * load.dense_bytes * (workers - here) / workers;
   p.row_bytes_per_step = here * away * load.id_bytes + rows_out;
   p.link_bytes_per_step = p.row_bytes_per_step + dense_out;
@@ -62,6 +70,8 @@ Prediction Predict(const Workload& load, const Machine& machine, const ClusterPl
 
   PredictReader(load, machine, cluster, &p);
 
+  // Rows are exchanged ahead of the step, but in sync mode a pull is answered behind the update of
+  // the step before, so work and exchange follow each other.
   p.step_s = std::max(p.worker_s + p.exchange_s, p.reader_s);
   p.samples_per_second = workers * batch / p.step_s;
   p.efficiency = p.worker_s / p.step_s;
@@ -85,6 +95,7 @@ double ServerBytes(const Workload& load, int servers, double fill) {
 
 int AdviseServersPerHost(const Workload& load, const Machine& machine, ClusterPlan cluster,
                          int most) {
+  // A server more costs a core, so the fewest that hardly matter are advised.
   for (int servers = 1; servers < most; ++servers) {
     cluster.servers_per_host = servers;
     const Prediction p = Predict(load, machine, cluster);
