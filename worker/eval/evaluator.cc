@@ -29,6 +29,7 @@ int64_t RowsToCome(const JobConfig& config, const BatchLoader& loader,
 
 }  // namespace
 
+// Ids are clamped only on request; even then the count is told (law L7).
 void LogClampedIds(const WorkerContext& context, int64_t clamped) {
   if (clamped == 0 || !context.first()) return;
   LogWarning(absl::StrCat(clamped, " ids out of range were read as row 0 (--clamp_out_of_range)"));
@@ -38,6 +39,8 @@ StatusOr<std::unique_ptr<BatchLoader>> OpenEvaluationData(const WorkerContext& c
                                                           const std::string& input_path) {
   const JobConfig& config = *context.config;
   LoaderOptions options = LoaderOptionsOf(context, input_path);
+  // eval_batch_size is of the global batch, so losses by batch, and xauc in_batch, do not depend on
+  // the number of workers (law L2).
   options.global_batch_size = config.data.eval_batch_size;
   return BatchLoader::Open(config, options);
 }
@@ -49,6 +52,8 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
   const RankStatus::Phase phase(context.status(), "evaluation");
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader,
                           OpenEvaluationData(context, input_path));
+  // The collective makes all workers go through the same number of batches: a worker without rows
+  // in one takes part with none.
   Prefetcher prefetcher(&config, std::move(loader), context.client, context.collective,
                         Prefetcher::Mode::kEval, finished_steps, config.eval.num_steps,
                         context.options.local_weight_normalization, context.team);
@@ -71,6 +76,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     LossReport losses;
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, &losses));
     std::vector<std::vector<float>> scores;
+    // One output per tower: that of the row's own domain, in the form that metrics read.
     for (ModelOutput& output : SelectMetricInputs(config, batch, outputs)) {
       scores.push_back(std::move(output.values));
     }
@@ -79,6 +85,8 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     watch.Add(batch, scores);
     bootstrap.Add(batch, scores);
     if (extras.trained != nullptr) overlap.Add(batch);
+    // Every worker knows the rows of the global batch; its own part of the loss is normalised by
+    // them already.
     metrics.AddLosses(losses.names, losses.values, batch.global_rows);
     if (batches == 0) all_rows = RowsToCome(config, prefetcher.loader(), extras, batch);
     rows += batch.global_rows;
@@ -90,6 +98,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     }
   }
   if (draws) EraseProgress();
+  // From here on every call is a collective operation, and all workers make them in this order.
   std::vector<int64_t> clamped = {prefetcher.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(
       context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));

@@ -19,6 +19,8 @@
 namespace pepnet {
 namespace {
 
+// The list of what predictions have written into the directory (format in the header). What is not
+// on it belongs to somebody else and is never touched.
 constexpr char kManifest[] = "_pepnet_prediction.json";
 constexpr char kFormat[] = "pepnet prediction";
 constexpr char kWriting[] = ".writing";
@@ -28,11 +30,14 @@ constexpr int64_t kMaxManifestBytes = int64_t{64} << 20;
 bool IsPartName(const std::string& name) {
   const size_t dot = name.find('.');
   if (!absl::StartsWith(name, "part-") || dot == std::string::npos || dot < 10) return false;
+  // Names of the list are paths to remove, so they must have exactly this form: no slash, no "..".
   if (name.find_first_not_of("0123456789", 5) != dot) return false;
   const std::string ending = name.substr(dot);
   return ending == ".parquet" || ending == ".csv";
 }
 
+// The list as it stands in the file. `writing`: the directory of a prediction under way, or of one
+// that was killed.
 struct Contents {
   std::vector<PredictionDirectory::Part> parts;
   std::string writing;
@@ -76,11 +81,14 @@ bool IsListed(const std::vector<PredictionDirectory::Part>& parts, const std::st
 bool IsOwn(const std::vector<PredictionDirectory::Part>& parts, const std::string& directory,
            const std::string& name) {
   struct stat info;
+  // lstat() and not stat(): a link that has taken the name is not ours. The size tells a file that
+  // somebody has changed.
   return lstat(absl::StrCat(directory, "/", name).c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
          IsListed(parts, name, info.st_size);
 }
 
-// A lock that goes with the descriptor; none where the file system has none.
+// A lock that goes with the descriptor; none where the file system has none. flock() ends with the
+// process, so a killed prediction leaves no lock behind.
 StatusOr<OwnedFd> Lock(const std::string& path) {
   OwnedFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid() || flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
@@ -103,6 +111,8 @@ StatusOr<std::unique_ptr<PredictionDirectory>> PredictionDirectory::Enter(const 
   PEPNET_ASSIGN_OR_RETURN(ScratchDirectory writing,
                           ScratchDirectory::MakeBeside(absl::StrCat(path, "/", kWriting)));
   const std::string name = writing.path().substr(path.size() + 1);
+  // The list names the scratch directory before anything is written there: a prediction that is
+  // killed leaves nothing that the next one does not know as its own.
   PEPNET_RETURN_IF_ERROR(directory->Write(directory->earlier_complete_, directory->earlier_, name));
   directory->writing_ = writing.path();
   writing.Release();
@@ -110,6 +120,8 @@ StatusOr<std::unique_ptr<PredictionDirectory>> PredictionDirectory::Enter(const 
 }
 
 PredictionDirectory::~PredictionDirectory() {
+  // A prediction that failed leaves the directory as it was, but for parts that already have their
+  // names.
   if (!published_ && !writing_.empty()) {
     RemoveTree(writing_).IgnoreError();
     // Parts that were renamed so far stay listed.
@@ -184,6 +196,8 @@ Status PredictionDirectory::BeginPublishing(std::vector<Part> parts) {
   parts_ = std::move(parts);
   std::vector<Part> all = earlier_;
   all.insert(all.end(), parts_.begin(), parts_.end());
+  // The list holds old and new parts while files change, and says so: a reader that asks for
+  // "complete" waits, and a killed run is cleaned up by the next one.
   PEPNET_RETURN_IF_ERROR(Write(/*complete=*/false, all, writing_.substr(path_.size() + 1)));
   for (const Part& old : earlier_) {
     const bool replaced = std::any_of(parts_.begin(), parts_.end(),
@@ -203,6 +217,7 @@ Status PredictionDirectory::BeginPublishing(std::vector<Part> parts) {
 }
 
 Status PredictionDirectory::EndPublishing() {
+  // The list is written last: "complete" is true of a directory that needs no more work.
   PEPNET_RETURN_IF_ERROR(RemoveTree(writing_));
   PEPNET_RETURN_IF_ERROR(Write(/*complete=*/true, parts_, ""));
   published_ = true;

@@ -18,6 +18,7 @@
 namespace pepnet {
 namespace {
 
+// Errors of the disk: Unavailable, as they may pass.
 Status FromArrow(const arrow::Status& status, const std::string& path) {
   if (status.ok()) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("writing ", path, ": ", status.message()));
@@ -52,6 +53,7 @@ arrow::Result<std::shared_ptr<arrow::Array>> MakeColumn(const ModelOutput& outpu
   return lists;
 }
 
+// Outputs first, in the order that was asked for, then the reserved columns as they came.
 arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(
     int64_t rows, const std::vector<ModelOutput>& outputs,
     const std::shared_ptr<arrow::RecordBatch>& reserved) {
@@ -71,6 +73,8 @@ arrow::Result<std::shared_ptr<arrow::RecordBatch>> MakeBatch(
   return arrow::RecordBatch::Make(arrow::schema(fields), rows, columns);
 }
 
+// The file is made with the first batch, whose reserved columns give the schema; a worker without
+// rows makes it in Finish(), with no rows.
 class ParquetPredictionWriter : public PredictionWriter {
  public:
   ParquetPredictionWriter(std::string temporary, std::string path)
@@ -86,8 +90,10 @@ class ParquetPredictionWriter : public PredictionWriter {
 
   Status Finish(const std::vector<ModelOutput>& columns,
                 const std::shared_ptr<arrow::Schema>& reserved) override {
+    // Every worker writes a part, also an empty one: readers find the same columns in all.
     if (writer_ == nullptr) PEPNET_RETURN_IF_ERROR(Append(0, columns, EmptyBatch(reserved)));
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
+    // The rename must not be seen before the contents are on disk (law L6).
     if (fsync(file_->file_descriptor()) != 0) {
       return absl::UnavailableError(
           absl::StrCat("writing ", path_, ": fsync: ", std::strerror(errno)));
@@ -125,7 +131,7 @@ class ParquetPredictionWriter : public PredictionWriter {
   bool published_ = false;
 };
 
-// A text cell, quoted where CSV needs it.
+// A text cell, quoted where CSV needs it. RFC 4180: a quote within quotes is doubled.
 std::string CsvCell(const std::string& text) {
   if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
@@ -196,6 +202,8 @@ arrow::Result<std::string> ValueText(const arrow::Array& array, int64_t row) {
   }
 }
 
+// The same rows as text. Floats have nine digits, with which they read back exactly; lists stand in
+// quotes.
 class CsvPredictionWriter : public PredictionWriter {
  public:
   CsvPredictionWriter(std::string temporary, std::string path)
@@ -226,6 +234,7 @@ class CsvPredictionWriter : public PredictionWriter {
       }
       for (int c = 0; reserved != nullptr && c < reserved->num_columns(); ++c) {
         text += ",";
+        // An empty cell, as the reader of such files takes it for none.
         if (reserved->column(c)->IsNull(row)) continue;
         auto cell = ValueText(*reserved->column(c), row);
         if (!cell.ok()) return FromArrow(cell.status(), path_);
@@ -250,6 +259,7 @@ class CsvPredictionWriter : public PredictionWriter {
   }
 
  private:
+  // "0.25", or "[0.1, 0.9]" in quotes for an output of several classes.
   static void AppendOutput(const ModelOutput& output, int64_t row, std::string* text) {
     if (output.width == 0) {
       absl::StrAppendFormat(text, "%.9g", output.values[row]);
@@ -270,6 +280,7 @@ class CsvPredictionWriter : public PredictionWriter {
 
 }  // namespace
 
+// Two columns of one name would make a file that readers refuse or read by halves.
 Status CheckColumnNames(const std::vector<ModelOutput>& outputs,
                         const std::shared_ptr<arrow::Schema>& reserved) {
   for (const ModelOutput& output : outputs) {

@@ -28,6 +28,7 @@ namespace {
 StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all,
                                          const std::vector<std::string>& wanted,
                                          const std::string& without_own) {
+  // Sorted by name without a list, so that columns do not move when a tower is added.
   std::vector<int> chosen;
   if (wanted.empty()) {
     for (size_t i = 0; i < all.size(); ++i) chosen.push_back(static_cast<int>(i));
@@ -58,6 +59,7 @@ StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all,
 Status CheckInputIsElsewhere(const JobConfig& config, const PredictRequest& request) {
   if (!PathExists(request.output_path)) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(const InputFiles input, FindJobFiles(config, request.input_path));
+  // Links are followed: two names may lead to one directory.
   const std::filesystem::path output = std::filesystem::canonical(request.output_path);
   for (const std::string& path : input.paths) {
     if (std::filesystem::canonical(path).parent_path() != output) continue;
@@ -72,6 +74,7 @@ StatusOr<bool> InputHasColumn(const JobConfig& config, const std::string& input_
                               const std::string& column) {
   PEPNET_ASSIGN_OR_RETURN(const InputFiles files, FindJobFiles(config, input_path));
   const FileFormat format = FormatOf(config.data, files.type);
+  // An empty file has no columns, so the next one is asked.
   for (const std::string& path : files.paths) {
     PEPNET_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ListColumns(path, format));
     if (!columns.empty()) return std::find(columns.begin(), columns.end(), column) != columns.end();
@@ -102,6 +105,8 @@ StatusOr<std::vector<OwnDomainOutput>> FindOwnDomainOutputs(const JobConfig& con
 
 }  // namespace
 
+// Order: choose the columns, open the input, claim the output directory, predict into it, and give
+// the parts their names when all of them are whole (law L6).
 StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model,
                           const PredictRequest& request, int64_t finished_steps) {
   const JobConfig& config = *context.config;
@@ -124,7 +129,10 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model,
   options.batch_size = request.batch_size > 0            ? request.batch_size
                        : config.data.eval_batch_size > 0 ? config.data.eval_batch_size
                                                          : config.data.batch_size;
+  // Data to predict on have no labels; the domain is a label column, and read where an output needs
+  // it.
   options.labels = reads_domains ? LabelSet::kDomain : LabelSet::kNone;
+  // Worker w takes the w-th part of the rows in order, so the parts in order are the rows in order.
   options.contiguous = true;
   options.reserved_columns = request.reserved_columns;
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<BatchLoader> loader, BatchLoader::Open(config, options));
@@ -158,6 +166,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model,
     const Batch& batch = prepared->batch;
     PEPNET_ASSIGN_OR_RETURN(const ModelInput* input, inputs.Make(*prepared, context.client));
     PEPNET_ASSIGN_OR_RETURN(std::vector<ModelOutput> outputs, model->Forward(*input, nullptr));
+    // A domain out of range would choose the output of another tower.
     if (reads_domains) PEPNET_RETURN_IF_ERROR(CheckDomains(config, batch));
     std::vector<ModelOutput> written;
     for (int i : chosen) {
@@ -177,6 +186,7 @@ StatusOr<int64_t> Predict(const WorkerContext& context, PepnetModel* model,
   total[1] = prefetcher.loader().clamped_ids();
   total[2 + index] = writer->bytes();
   PEPNET_RETURN_IF_ERROR(
+      // The deadline is that of phases: the slowest worker may be minutes behind the first.
       context.phases->AllreduceSum(std::span<int64_t>(total), "all predictions"));
   PEPNET_RETURN_IF_ERROR(RunOnFirstWorker(context, "list of predictions", [&] {
     std::vector<PredictionDirectory::Part> parts;

@@ -21,6 +21,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "records are written as they lie in memory");
 
+// TensorBoard finds the files by this beginning, and orders them by the digits behind it.
 constexpr char kPrefix[] = "events.out.tfevents.";
 constexpr char kSuffix[] = ".pepnet";
 constexpr int kSecondsDigits = 10;
@@ -32,6 +33,7 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// TFRecord's mask: a crc of data that hold crcs would be weak.
 uint32_t MaskedCrc(const void* data, size_t bytes) {
   return std::rotr(ExtendCrc32c(0, data, bytes), 15) + 0xa282ead8u;
 }
@@ -41,6 +43,8 @@ void AppendValue(const Value& value, std::string* out) {
   out->append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
+// One TFRecord: | length u64 | masked crc of the length u32 | event | masked crc of the event u32
+// |, little-endian.
 std::string Frame(const events::Event& event) {
   const std::string body = event.SerializeAsString();
   std::string record;
@@ -65,6 +69,7 @@ std::string HParamsRecord(int64_t step, const char* tag, const events::HParamsPl
   return Frame(event);
 }
 
+// The hyperparameters of the run, which TensorBoard's HParams page shows as columns.
 std::string SessionStartRecord(int64_t step, const std::vector<Hyperparameter>& hyperparameters) {
   events::HParamsPluginData data;
   events::HParamsSessionStart* const start = data.mutable_session_start_info();
@@ -80,6 +85,7 @@ std::string SessionStartRecord(int64_t step, const std::vector<Hyperparameter>& 
   return HParamsRecord(step, "_hparams_/session_start_info", data);
 }
 
+// Values with metadata are those of the HParams plugin, which are no curve.
 bool HasScalars(const events::Event& event) {
   const auto& values = event.summary().value();
   return std::any_of(values.begin(), values.end(),
@@ -94,8 +100,10 @@ bool ReadEvent(const std::string& bytes, size_t* offset, events::Event* event) {
   uint32_t crc;
   std::memcpy(&length, bytes.data() + *offset, sizeof(length));
   std::memcpy(&crc, bytes.data() + *offset + sizeof(length), sizeof(crc));
+  // The length is believed only with its crc: a damaged one could be any number.
   if (crc != MaskedCrc(&length, sizeof(length))) return false;
   const size_t body = *offset + kHeaderBytes;
+  // Differences and not sums, which a huge length would make overflow.
   if (length > bytes.size() - body || bytes.size() - body - length < kFooterBytes) return false;
   std::memcpy(&crc, bytes.data() + body + length, sizeof(crc));
   if (crc != MaskedCrc(bytes.data() + body, length)) return false;
@@ -114,6 +122,7 @@ Status CutBack(const std::string& path, int64_t step) {
     any = any || HasScalars(event);
     kept = end;
   }
+  // A file without a curve is only in the way of the one that the resumed run begins.
   if (!any) return RemoveTree(path);
   if (kept == bytes.size()) return absl::OkStatus();
   return WriteFileAtomically(path, bytes.substr(0, kept));
@@ -147,12 +156,14 @@ StatusOr<EventFile> EventFile::Open(const std::string& directory, int64_t restor
 
 Status EventFile::Append(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
   std::string records;
+  // The file is made with the first figure, so that a run that fails at start leaves none.
   if (!started_) {
     events::Event version;
     version.set_wall_time(Now());
     version.set_file_version("brain.Event:2");
     events::Event start;
     start.set_wall_time(Now());
+    // A session start at a step tells TensorBoard to drop what other files have from that step on.
     start.set_step(restored_step_ + 1);
     start.mutable_session_log()->set_status(events::SessionLog::START);
     records = Frame(version) + Frame(start);

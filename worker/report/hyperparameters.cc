@@ -15,6 +15,7 @@ void AddOptimizer(const std::string& name, const Optimizer& optimizer,
                   std::vector<Hyperparameter>* list) {
   const auto& type = TypeOf(optimizer.kind);
   list->push_back({name, std::string(type.name)});
+  // The rate comes first, whatever its place among the parameters.
   list->push_back({name + ".lr", optimizer.lr});
   for (const auto& parameter : type.parameters) {
     if (std::string(parameter.name) == "lr") continue;
@@ -33,6 +34,7 @@ void AddOptimizer(const std::string& name, const Optimizer& optimizer,
 
 }  // namespace
 
+// Numbers stay numbers, so that TensorBoard can plot a metric over them; lists become texts.
 std::vector<Hyperparameter> HyperparametersOf(const JobConfig& config, int workers, uint64_t seed) {
   const TrainConfig& train = config.train;
   const Model& model = config.model;
@@ -42,6 +44,7 @@ std::vector<Hyperparameter> HyperparametersOf(const JobConfig& config, int worke
   };
   number("batch_size", config.data.batch_size);
   number("workers", workers);
+  // The product stands beside its factors, since it is what training depends on (law L2).
   number("global_batch_size", config.data.batch_size * workers);
   number("gradient_accumulation_steps", train.gradient_accumulation_steps);
   if (train.num_epochs > 0) number("num_epochs", train.num_epochs);
@@ -53,6 +56,7 @@ std::vector<Hyperparameter> HyperparametersOf(const JobConfig& config, int worke
     AddOptimizer(absl::StrCat("part_optimizers.", i), train.part_optimizers[i].optimizer, &list);
   }
   if (train.ema_decay.has_value()) number("ema_decay", *train.ema_decay);
+  // Tables often share a width; the set shows each once.
   std::set<int> dims;
   for (const Table& table : config.tables) dims.insert(table.dim);
   list.push_back({"embedding_dim", absl::StrJoin(dims, ", ")});

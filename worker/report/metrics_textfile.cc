@@ -10,6 +10,7 @@
 namespace pepnet {
 namespace {
 
+// Prometheus' own words for what is no number.
 std::string Number(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
@@ -31,6 +32,7 @@ MetricsTextfile::MetricsTextfile(std::string path, std::string run)
   SetState(kRunning);
 }
 
+// The source has no path afterwards, so that its destructor does not say that the run failed.
 MetricsTextfile::MetricsTextfile(MetricsTextfile&& other) noexcept
     : path_(std::exchange(other.path_, std::string())),
       run_(std::move(other.run_)),
@@ -48,6 +50,8 @@ MetricsTextfile& MetricsTextfile::operator=(MetricsTextfile&& other) noexcept {
 
 MetricsTextfile::~MetricsTextfile() {
   if (path_.empty() || state_ != kRunning) return;
+  // A run that ends without having said "done" has failed; a monitor must not see it running for
+  // ever.
   SetState("failed");
   Write().IgnoreError();  // the run has an error of its own to report
 }
@@ -61,6 +65,7 @@ Status MetricsTextfile::CheckPath() {
 void MetricsTextfile::SetState(const std::string& state) {
   state_ = state;
   std::vector<std::pair<std::string, double>> samples;
+  // All states are written, one as 1: an alert can ask for any of them by name.
   for (const char* each : {kRunning, "done", "failed"}) {
     samples.emplace_back(each, state == each ? 1 : 0);
   }
@@ -78,6 +83,7 @@ void MetricsTextfile::Set(const std::string& name, const std::string& type, cons
     text += "}";
     absl::StrAppend(&text, " ", Number(number), "\n");
   }
+  // A family replaces its former text as a whole, so labels that are gone do not stay.
   families_[name] = text;
 }
 
@@ -87,6 +93,7 @@ std::string MetricsTextfile::Text() const {
   return text;
 }
 
+// Atomically: a collector reads the file whenever it likes.
 Status MetricsTextfile::Write() const {
   return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile");
 }

@@ -27,6 +27,8 @@ struct Column {
   size_t width = 0;
 };
 
+// A column with a star at the best evaluation, if there are several. Cells end with a star or a
+// blank, so numbers line up.
 Column MakeColumn(const EvaluationMetric& metric, const std::vector<nlohmann::json>& evaluations) {
   Column column;
   column.name = Printable(metric.name, 40);
@@ -69,6 +71,7 @@ std::set<size_t> ChooseRows(size_t count, const std::vector<Column>& columns) {
 }  // namespace
 
 std::string Duration(double seconds) {
+  // Rounded to whole seconds.
   const auto s = static_cast<int64_t>(seconds + 0.5);
   if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
   return absl::StrFormat("%d:%02d", s / 60, s % 60);
@@ -77,6 +80,7 @@ std::string Duration(double seconds) {
 std::string ShortCount(double count) {
   const char* const units[] = {"", "k", "M", "G"};
   size_t unit = 0;
+  // 999.5 is where rounding would show "1000".
   while (count >= 999.5 && unit + 1 < std::size(units)) {
     count /= 1000;
     ++unit;
@@ -87,6 +91,7 @@ std::string ShortCount(double count) {
 std::string ShortNumber(double value) {
   if (!std::isfinite(value)) return "-";
   if (value < 0) return absl::StrCat("-", ShortNumber(-value));
+  // ".693": the zero in front says nothing, and a progress line is short.
   if (value < 0.9995) return absl::StrFormat("%.3f", value).substr(1);
   return absl::StrFormat("%.3g", value);
 }
@@ -95,6 +100,7 @@ std::string Counted(int64_t count, const std::string& word) {
   return absl::StrCat(count, " ", word, count == 1 ? "" : "s");
 }
 
+// The parts of a progress line, most important first: a narrow screen cuts at the end.
 std::vector<std::string> ProgressParts(const StepRecord& record, double rows_per_second,
                                        double seconds_left) {
   std::vector<std::string> parts = {absl::StrCat("step ", record.step)};
@@ -132,6 +138,7 @@ std::vector<std::string> EvaluationParts(int64_t step, int64_t rows, int64_t all
   return parts;
 }
 
+// The hint looks at the first metric of the config alone: it is an advice, and one is enough.
 std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics,
                          const std::vector<EvaluationLine>& evaluations) {
   if (metrics.empty()) return "";
@@ -149,6 +156,7 @@ std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics,
   rule.metrics = {{metric.name}};
   rule.larger_is_better = metric.larger_is_better;
   const std::optional<ValuedStep> best = StandingOf(rule, steps).best;
+  // There is nothing to gain where the last evaluation is the best.
   if (!best.has_value() || best->value == steps.back().value) return "";
   return absl::StrCat(metric.name, " was best at step ", best->step, " (", MetricText(best->value),
                       ") and ends with ", MetricText(steps.back().value),
@@ -156,6 +164,8 @@ std::string KeepBestHint(const std::vector<EvaluationMetric>& metrics,
                       "\" } keeps the best checkpoint, and patience ends a training behind it");
 }
 
+// Columns are chosen by width, rows by number: what is left out is the middle of a long training,
+// but never a best evaluation.
 std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
                             const std::vector<EvaluationLine>& evaluations, double steps_per_epoch,
                             int width) {
@@ -166,6 +176,7 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
     values.push_back(nlohmann::json::parse(line.json, nullptr, /*allow_exceptions=*/false));
     steps.push_back(absl::StrCat(line.step));
     const double passes = static_cast<double>(line.step) / steps_per_epoch;
+    // Within half a step of a whole pass it counts as one.
     const bool whole = std::fabs(passes - std::round(passes)) < 0.5 / steps_per_epoch;
     epochs.push_back(absl::StrFormat("%.*f", whole ? 0 : 1, passes));
   }
@@ -180,6 +191,8 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
   for (const EvaluationMetric& metric : ordered) {
     Column column = MakeColumn(metric, values);
     used += 2 + column.width;
+    // The first metrics stay even where the terminal is too narrow: a table without any says
+    // nothing.
     if (columns.size() >= plain + kFirstMetrics && used > static_cast<size_t>(std::max(0, width))) {
       break;
     }

@@ -76,8 +76,10 @@ StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step
       continue;
     }
     if (damaged > 0) ++behind;
+    // Steps ascend, so all that follows is later, too.
     if (json[key].get<int64_t>() > step) break;
     last = json[key].get<int64_t>();
+    // Lines are kept as they stand and not written anew, so that no digit of them changes.
     absl::StrAppend(&kept, line, "\n");
   }
   // A crash leaves one line at the end that is cut short.
@@ -93,9 +95,12 @@ StatusOr<int64_t> CutBack(const std::string& path, const char* key, int64_t step
 
 }  // namespace
 
+// The line of train_eval_result.txt: the step, then the values sorted by name, as the reference
+// writes it; intervals come behind.
 std::string EvaluationJson(const EvaluationResult& result) {
   nlohmann::ordered_json json;
   json["global_step"] = result.step;
+  // NaN becomes null: a line stays JSON.
   for (const auto& [name, value] : result.values) json[name] = JsonNumber(value);
   if (!result.intervals.empty()) json["bootstrap"] = result.intervals[0].rounds;
   for (const TaskIntervals& task : result.intervals) {
@@ -119,6 +124,8 @@ void LogSlicesAndWarnings(const EvaluationResult& result) {
   for (const Warning& warning : result.warnings) LogWarning(warning.text);
 }
 
+// Begins with the files of earlier runs, cut back to the restored step, and with what they have
+// warned of.
 StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_step,
                               const RunLogOptions& options) {
   RunLog log;
@@ -127,6 +134,8 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   log.draws_ = ProgressIsDrawn();
   log.start_ = log.last_ = options.now();
   PEPNET_RETURN_IF_ERROR(MakeDirectories(model_dir));
+  // All files are cut back to one step, so that together they are those of a run that was never
+  // killed.
   PEPNET_RETURN_IF_ERROR(CutBack(model_dir + "/" + kMetricsFile, "step", restored_step).status());
   PEPNET_ASSIGN_OR_RETURN(log.last_evaluated_step_,
                           CutBack(model_dir + "/" + kEvaluationFile, "global_step", restored_step));
@@ -169,9 +178,11 @@ StatusOr<RunLog> RunLog::Open(const std::string& model_dir, int64_t restored_ste
   return log;
 }
 
+// Files first, the screen last: what a user sees of a step stands on disk already.
 Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   const auto now = options_.now();
   double seconds = std::chrono::duration<double>(now - last_).count();
+  // The rate is that of training: saving and evaluating come rarely and would make it jump.
   for (const Stage stage : {Stage::kCheckpoint, Stage::kEval}) {
     seconds -= times.seconds(stage) - logged_times_.seconds(stage);
   }
@@ -182,6 +193,7 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
 
   double total = 0;
   for (size_t i = 0; i < record.losses.size(); ++i) {
+    // Pareto weights change from step to step, so the total is that of the step's own weights.
     total += record.losses[i] * (record.loss_weights.empty() ? 1 : record.loss_weights[i]);
   }
   nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}};
@@ -215,6 +227,8 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
   WriteTextfile(record, total, rate, times);
   logged_times_ = times;
 
+  // The rest is guessed from the whole run so far, evaluations included: they come in the rest as
+  // well.
   const bool knows_left = record.total_fraction > 0 && record.total_fraction < 1;
   const double left =
       knows_left ? elapsed / record.total_fraction * (1 - record.total_fraction) : -1;
@@ -272,6 +286,8 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
   scalars.push_back({"speed/samples_per_second", rate});
   for (int s = 0; s < kStageCount; ++s) {
     scalars.push_back(
+        // Since the last logged step: TensorBoard cannot take differences, as the readers of
+        // metrics.jsonl can.
         {absl::StrCat("seconds/", kStageNames[s]), times.seconds(s) - logged_times_.seconds(s)});
   }
   for (const DynamicTableCounts& table : record.tables) {
@@ -346,6 +362,8 @@ void RunLog::WriteTextfile(const StepRecord& record, double total_loss, double r
   }
 }
 
+// Order: log, warnings, events, monitor, slices, and the line of results at the end, which says
+// that all else is there.
 Status RunLog::Evaluation(const EvaluationResult& result) {
   const int64_t step = result.step;
   const std::map<std::string, double>& values = result.values;
@@ -358,6 +376,8 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
   if (!result.slices.empty() && LogsVerbosely()) LogLines(SliceTable(result.step, result.slices));
   PEPNET_RETURN_IF_ERROR(Warn(step, SliceWarnings(result.slices)));
   const std::string path = model_dir_ + "/" + kEvaluationFile;
+  // The step was evaluated before, as when a finished job is started again: the new result replaces
+  // the old one.
   if (last_evaluated_step_ >= step) {
     PEPNET_RETURN_IF_ERROR(CutBack(path, "global_step", step - 1).status());
     if (evaluation_events_.has_value()) {
@@ -391,6 +411,8 @@ Status RunLog::Evaluation(const EvaluationResult& result) {
 Status RunLog::Warn(int64_t step, const std::vector<Warning>& warnings, bool logged) {
   std::string lines;
   for (const Warning& warning : warnings) {
+    // `given_` is of this start of the run, `recorded_` of the file: a resumed run says a warning
+    // again and writes it once.
     const auto key = std::make_pair(warning.kind, warning.subject);
     if (given_.insert(key).second && !logged) LogWarning(warning.text);
     if (recorded_.insert(key).second) absl::StrAppend(&lines, WarningJson(step, warning), "\n");
@@ -410,6 +432,8 @@ Status RunLog::WriteSlices(const EvaluationResult& result) {
   return AppendToFile(path, SliceJson(result.step, result.slices));
 }
 
+// Best values stand as scalars at the last step, where the HParams page takes the metrics of a run
+// from.
 Status RunLog::Finish(int64_t step, const std::vector<std::pair<std::string, double>>& best) {
   if (!step_events_.has_value()) return absl::OkStatus();
   std::vector<std::pair<std::string, double>> scalars;
@@ -418,9 +442,11 @@ Status RunLog::Finish(int64_t step, const std::vector<std::pair<std::string, dou
   return step_events_->End(step);
 }
 
+// Steps and rows are those of this start of the run.
 void RunLog::Report(int64_t steps, int64_t rows, const StageTimes& times,
                     const std::vector<std::string>& server_stats, const std::string& checkpoint) {
   const double elapsed = std::chrono::duration<double>(options_.now() - start_).count();
+  // The progress line ends here, or the next log line would stand behind it.
   EndProgress();
   LogInfo(absl::StrCat(
       "trained ", Counted(steps, "step"), ", ", Counted(rows, "row"), ", in ",

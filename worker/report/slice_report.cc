@@ -46,6 +46,7 @@ const char* KindName(Slice::Kind kind) {
 
 // The members of a line that say which slice it is of; `step_name` is that of its first member.
 template <typename AnySlice>
+// A row without a value has null: "" could be a value of its own.
 nlohmann::ordered_json PlaceJson(const char* step_name, int64_t step, const AnySlice& slice) {
   nlohmann::ordered_json json = {
       {step_name, step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};
@@ -75,6 +76,7 @@ double DeviationOfChance(const SliceQuality& quality) {
   return std::sqrt((positives + negatives + 1) / (12 * positives * negatives));
 }
 
+// The most telling fault of a slice, as a sentence; "" if nothing is beyond chance.
 std::string WarningOf(const Slice& slice) {
   const SliceQuality& quality = slice.quality;
   if (slice.kind != Slice::Kind::kValue || quality.rows < kLeastRows) return "";
@@ -85,11 +87,14 @@ std::string WarningOf(const Slice& slice) {
   if (!quality.pcoc.has_value() || !quality.auc.has_value()) return "";
   const auto positives = static_cast<double>(quality.positives);
   const bool off = *quality.pcoc >= kFarOff || *quality.pcoc <= 1 / kFarOff;
+  // Positives of rows with small probabilities are about Poisson: their standard deviation is the
+  // root of their number.
   if (off && std::fabs(quality.predicted - positives) >
                  kDeviations * std::sqrt(std::max(quality.predicted, positives))) {
     return absl::StrFormat("%s%.0f positives are predicted and %d observed, %.2f times as many",
                            where, quality.predicted, quality.positives, *quality.pcoc);
   }
+  // Worse than by chance is a sign of a wrong label or of features that are read in another way.
   if (*quality.auc < 0.5 - kDeviations * DeviationOfChance(quality)) {
     return absl::StrFormat("%sthe auc is %.4f, worse than by chance", where, *quality.auc);
   }
@@ -98,6 +103,8 @@ std::string WarningOf(const Slice& slice) {
 
 }  // namespace
 
+// A table for each column of slice_by, for the log. Widths fit the longest names of all tables, so
+// that tables below each other line up.
 std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
   size_t task_width = 4;
   bool groups = false;  // of any task
@@ -130,6 +137,7 @@ std::string SliceTable(int64_t step, const std::vector<Slice>& slices) {
   return text;
 }
 
+// A line for each slice, in the order of the table (format: docs/formats.md).
 std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
   std::string lines;
   for (const Slice& slice : slices) {
@@ -140,6 +148,7 @@ std::string SliceJson(int64_t step, const std::vector<Slice>& slices) {
     nlohmann::ordered_json why = nlohmann::ordered_json::object();
     for (const SliceFigure& figure : FiguresOf(quality)) {
       json[figure.name] = JsonNumber(figure.value);
+      // A figure that is null has its reason in `why`.
       if (!figure.value.has_value()) why[figure.name] = figure.why_none;
     }
     if (!why.empty()) json["why"] = why;
@@ -168,6 +177,8 @@ std::vector<Warning> SliceWarnings(const std::vector<Slice>& slices) {
   return warnings;
 }
 
+// One curve for each value, task and measure: the tag has the value in front, so TensorBoard groups
+// by value.
 std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice>& slices) {
   std::vector<std::pair<std::string, double>> scalars;
   for (const Slice& slice : slices) {
@@ -188,6 +199,7 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
   return scalars;
 }
 
+// The last window beside all rows since the training began.
 std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices) {
   size_t metric_width = 6;
   for (const TrainSlice& slice : slices) {
