@@ -23,6 +23,7 @@ constexpr double kTail = 0.025;  // below and above the interval
 class PoissonOne {
  public:
   PoissonOne() {
+    // P(k) = e^-1 / k!.
     double probability = std::exp(-1.0), sum = 0;
     for (int k = 0; k < kMost; ++k) {
       sum += probability;
@@ -41,6 +42,7 @@ class PoissonOne {
   uint64_t bounds_[kMost];
 };
 
+// The figures of one round.
 struct Values {
   std::optional<double> auc, logloss, pcoc;
 };
@@ -60,6 +62,8 @@ std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows,
   for (size_t i = 0; i < rows.size();) {
     const float score = rows[i].score;
     for (; i < rows.size() && rows[i].score == score; ++i) {
+      // The counter is the number of the row in the input, so a row is drawn equally often whatever
+      // worker read it (law L2); the key holds seed and group of rounds.
       const std::array<uint32_t, 4> words = Philox4x32(key, 0, static_cast<uint64_t>(rows[i].key));
       for (int r = 0; r < kTogether; ++r) {
         const double draws = poisson.Draws(words[r]);
@@ -69,6 +73,7 @@ std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows,
       }
     }
     for (Sums& one : sums) {
+      // As ExactAuc(), with a row that was drawn k times counting k times.
       one.pairs_won += one.tied[1] * (one.negatives + 0.5 * one.tied[0]);
       one.negatives += one.tied[0];
       one.positives += one.tied[1];
@@ -128,6 +133,8 @@ TaskIntervals DrawIntervals(const std::string& task, std::vector<ScoredRow> rows
   for (const ScoredRow& row : rows) losses.push_back(LogLossOf(row));
   std::vector<Values> drawn(rounds);
   ThreadTeam team(threads, "bootstrap");
+  // Each group of rounds is computed by one thread alone and has a place of its own: results do not
+  // depend on the number of threads.
   team.Run([&](int member) {
     for (int group = member; group * kTogether < rounds; group += team.size()) {
       const std::array<Values, kTogether> values = DrawnValues(rows, losses, seed, group);
@@ -175,6 +182,7 @@ StatusOr<std::vector<TaskIntervals>> BootstrapSet::Finish(Collective* collective
     const std::span<const ScoredRow> rows = tasks_[t].Sorted();
     intervals.push_back(
         DrawIntervals(tower.name, {rows.begin(), rows.end()}, rounds_, seed_, threads));
+    // A task's rows are freed before those of the next are copied.
     tasks_[t] = {};
   }
   return intervals;

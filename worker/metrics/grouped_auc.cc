@@ -7,6 +7,8 @@ namespace pepnet {
 
 GroupedAucs GroupedAuc(ScoredRows* rows) { return GroupedAuc(rows->Sorted()); }
 
+// Keys are taken in ascending order, so the sums are added in one order whatever worker held which
+// rows (law L2).
 GroupedAucs GroupedAuc(std::span<const ScoredRow> sorted) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   double sum = 0, weighted = 0;
@@ -16,6 +18,8 @@ GroupedAucs GroupedAuc(std::span<const ScoredRow> sorted) {
     const std::span<const ScoredRow> of_key = sorted.subspan(begin, end - begin);
     if (std::isnan(of_key.back().score)) return {kNan, kNan};  // they come last
     const std::optional<double> auc = ExactAuc(of_key);
+    // Groups of one class have no order to get right; the reference leaves them out as well
+    // (docs/spec.md 6.1).
     if (!auc.has_value()) continue;
     sum += *auc;
     weighted += *auc * static_cast<double>(of_key.size());

@@ -33,8 +33,11 @@ std::vector<int64_t> FirstIds(const Batch& batch, int feature, int64_t none) {
   return ids;
 }
 
+// As in the reference: a label of 2 or 0.5 is a negative.
 bool Positive(const LabelColumn& label, int64_t row) { return label.values[row] == 1.0f; }
 
+// A tower of two classes that gives probs1 alone has no threshold: the likelier class is that above
+// 1/2.
 int TowerScores::Class(int64_t row, double threshold, int num_class) const {
   if (width == 1) return One(row) > static_cast<float>(num_class == 1 ? threshold : 0.5) ? 1 : 0;
   const float* first = scores + row * width;
@@ -100,12 +103,14 @@ double BinnedAuc(const std::vector<double>& true_positives,
 }
 
 double AucOfCounts(size_t thresholds, const double* counts) {
+  // Index 0 is the negatives' half, which lies behind the positives'.
   const double* const by_class[2] = {counts + thresholds + 1, counts};
   std::vector<double> reached[2];  // rows of the class with score >= threshold k
   double total[2];
   for (int c = 0; c < 2; ++c) {
     reached[c].resize(thresholds);
     double rows = 0;
+    // A running sum from the highest threshold down gives the rows that reach each.
     for (size_t k = thresholds; k-- > 0;) reached[c][k] = rows += by_class[c][k + 1];
     total[c] = rows + by_class[c][0];
   }
@@ -138,6 +143,7 @@ double Entropy(double eta, double cross_entropies, double positives, double rows
 
 }  // namespace
 
+// size_ is 2 (a sum and the rows) but for the metrics that need more numbers.
 MetricSums::MetricSums(const Metric* metric, int num_class)
     : metric_(metric), num_class_(num_class) {
   CHECK(!TypeOf(metric->kind).needs_rows) << metric->name << " is no sum over rows";
@@ -237,6 +243,7 @@ int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerSc
 }
 
 double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, int64_t rows) {
+  // torch's bound on the logarithms of binary_cross_entropy().
   constexpr double kLeast = -100;
   double sum = 0;
   for (int64_t row = 0; row < rows; ++row) {

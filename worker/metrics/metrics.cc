@@ -49,6 +49,7 @@ struct MetricSet::State {
     }
   }
 
+  // Counts the rows whose indicator is positive, as if the batch had no others.
   static void CountInTaskSpace(const Item& item, const Tower& tower, const Batch& batch,
                                const TowerScores& scores, double* sums) {
     const std::vector<float>& indicator = batch.labels[tower.task_space_indicator].values;
@@ -88,6 +89,7 @@ struct MetricSet::State {
     if (collective == nullptr) return ValuesOfRows(item);
     PEPNET_RETURN_IF_ERROR(item.rows->GatherToFirst(collective, "rows of " + item.name));
     RowValues values = {};
+    // Doubles travel as bytes, so that all workers have the same bits.
     std::string bytes(sizeof(values), '\0');
     if (collective->index() == 0) {
       values = ValuesOfRows(item);
@@ -103,6 +105,9 @@ struct MetricSet::State {
   // Sums over the workers.
   Status Merge(Collective* collective) {
     int64_t all = loss_rows;
+    // Every worker counts the rows of all global batches itself, so the sum must be `count` times
+    // its own: anything else means that workers saw other batches, and sums over them would be of
+    // no evaluation.
     PEPNET_RETURN_IF_ERROR(collective->AllreduceSum(std::span<int64_t>(&all, 1), "metric counts"));
     if (all != loss_rows * collective->count()) {
       return absl::InternalError(
@@ -113,6 +118,7 @@ struct MetricSet::State {
   }
 };
 
+// Places in `sums` are given out in the order of the config, which all workers share.
 MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()) {
   state_->config = config;
   size_t sums = 0;
@@ -148,6 +154,8 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
 MetricSet::~MetricSet() = default;
 
 void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
+  // Also of a batch without rows here: xauc in_batch tells batches apart by this number, which must
+  // be the same on all workers.
   ++state_->batches;
   if (batch.rows == 0) return;
   const Model& model = state_->config->model;
@@ -169,6 +177,8 @@ void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& s
   }
 }
 
+// The sum over workers of (part of the loss) times (global rows) is that over batches of loss times
+// rows; divided by all rows it is the mean weighted by rows.
 void MetricSet::AddLosses(const std::vector<std::string>& names, const std::vector<double>& values,
                           int64_t global_rows) {
   CHECK_EQ(names.size(), values.size());
@@ -201,6 +211,7 @@ StatusOr<std::map<std::string, double>> MetricSet::Finish(Collective* collective
         continue;
       }
       values[item.name] = item.counted->Value(sums);
+      // One worker says it: all have the same sums.
       if (const std::string reason = item.counted->WhyNoValue(sums); first && !reason.empty()) {
         LOG(WARNING) << item.name << " has no value: " << reason
                      << "; it is written as 0, as the reference does";

@@ -11,6 +11,8 @@ namespace {
 
 constexpr size_t kRowBytes = sizeof(int64_t) + 2 * sizeof(float);
 
+// A strict weak order also with NaN, without which std::sort() may run out of the array. Labels
+// decide between equal scores, so that equal sets of rows have one order.
 bool ScoreComesFirst(const ScoredRow& a, const ScoredRow& b) {
   if (std::isnan(a.score) || std::isnan(b.score)) {
     return std::isnan(b.score) && !std::isnan(a.score);
@@ -20,6 +22,7 @@ bool ScoreComesFirst(const ScoredRow& a, const ScoredRow& b) {
 
 }  // namespace
 
+// 16 bytes a row without padding (format in the header); every host of a job is little-endian.
 std::string ScoredRows::Serialize() const {
   std::string bytes(rows_.size() * kRowBytes, '\0');
   char* out = bytes.data();
@@ -32,6 +35,7 @@ std::string ScoredRows::Serialize() const {
   return bytes;
 }
 
+// Fields are copied one by one: bytes of a message need not be aligned.
 bool ScoredRows::Merge(std::string_view bytes) {
   if (bytes.size() % kRowBytes != 0) return false;
   rows_.reserve(rows_.size() + bytes.size() / kRowBytes);
@@ -47,10 +51,12 @@ bool ScoredRows::Merge(std::string_view bytes) {
 
 Status ScoredRows::GatherToFirst(Collective* collective, const std::string& what) {
   const bool first = collective->index() == 0;
+  // Worker 0 has its own rows already and sends itself nothing.
   PEPNET_ASSIGN_OR_RETURN(std::vector<std::string> parts,
                           collective->GatherToFirst(first ? std::string() : Serialize(), what));
   for (std::string& part : parts) {
     CHECK(Merge(part)) << what << ": " << part.size() << " bytes";
+    // The bytes are freed as they are read: rows and messages together would take the memory twice.
     part = std::string();
   }
   return absl::OkStatus();
@@ -81,6 +87,8 @@ std::optional<double> ExactAuc(std::span<const ScoredRow> rows) {
   double pairs_won = 0;
   for (size_t i = 0; i < rows.size();) {
     const float score = rows[i].score;
+    // Rows of one score are taken together: they are half right against each other, and fully right
+    // against the negatives below.
     int64_t tied[2] = {0, 0};
     for (; i < rows.size() && rows[i].score == score; ++i) ++tied[rows[i].positive()];
     pairs_won += static_cast<double>(tied[1]) *

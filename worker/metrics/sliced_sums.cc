@@ -17,6 +17,8 @@ void AppendKey(int64_t key, std::vector<double>* out) {
   out->push_back(static_cast<double>(bits & 0xffffffffu));
 }
 
+// True for what AppendKey() writes: checkpoints are files, and a cast of anything else would be
+// undefined.
 bool IsWord(double number) {
   return number >= 0 && number <= 0xffffffffu && number == std::floor(number);
 }
@@ -25,6 +27,11 @@ int64_t KeyOf(double high, double low) {
   return static_cast<int64_t>(static_cast<uint64_t>(high) << 32 | static_cast<uint64_t>(low));
 }
 
+// The state of a checkpoint is a list of doubles:
+//   most slices, slices, width, waiting rows
+//   keys of the slices, then of the waiting rows: two numbers each
+//   labels of the waiting rows, then their scores, `width` each
+//   last window, lifetime, open window of all slices, without zeros
 constexpr size_t kHeader =
     // Numbers of a state before its keys: the most slices, slices, scores of a row, waiting rows.
     4;
@@ -33,6 +40,7 @@ constexpr size_t kHeader =
 
 WindowValue ValueOfWindow(const MetricSums& sums, const double* counts) {
   WindowValue result;
+  // Counts are whole numbers, kept as doubles so that one allreduce sums all.
   result.rows = std::llround(sums.Rows(counts));
   result.why_none = result.rows == 0 ? "no rows" : sums.WhyNoValue(counts);
   if (!result.why_none.empty()) return result;
@@ -45,6 +53,7 @@ WindowValue ValueOfWindow(const MetricSums& sums, const double* counts) {
   return result;
 }
 
+// A zero is followed by the length of its run: [3, 0, 0, 0, 7] becomes [3, 0, 3, 7].
 std::vector<double> WithoutZeros(std::span<const double> numbers) {
   std::vector<double> packed;
   for (size_t i = 0; i < numbers.size();) {
@@ -69,6 +78,7 @@ std::optional<std::vector<double>> WithZeros(std::span<const double> packed, siz
       if (++i == packed.size() || !IsWord(packed[i]) || packed[i] < 1) return std::nullopt;
       run = packed[i];
     }
+    // Before the memory is taken: a damaged length could ask for any amount.
     if (run > static_cast<double>(most - numbers.size())) return std::nullopt;
     numbers.insert(numbers.end(), static_cast<size_t>(run), number);
   }
@@ -94,6 +104,8 @@ void SlicedSums::Add(const std::vector<int64_t>& keys, const LabelColumn& label,
   width_ = scores.width;
   Rows counted;
   for (size_t row = 0; row < keys.size(); ++row) {
+    // A row whose value may still get a slice waits until the workers have agreed at the end of the
+    // window; counting it in the rest now would leave it there.
     const bool waits = !full() && slice_of_key_.count(keys[row]) == 0;
     (waits ? waiting_ : counted)
         .Add(keys[row], label.values[row], scores.scores + row * scores.width, scores.width);
@@ -102,6 +114,7 @@ void SlicedSums::Add(const std::vector<int64_t>& keys, const LabelColumn& label,
 }
 
 void SlicedSums::Count(const Rows& rows) {
+  // Rows are sorted by slice first, so that each slice is counted in one call over a dense array.
   std::vector<Rows> by_slice(keys_.size() + 1);
   for (size_t row = 0; row < rows.keys.size(); ++row) {
     const auto found = slice_of_key_.find(rows.keys[row]);
@@ -121,6 +134,7 @@ void SlicedSums::Count(const Rows& rows) {
 void SlicedSums::GiveSlice(int64_t key) {
   keys_.push_back(key);
   slice_of_key_[key] = keys_.size();
+  // New slices begin with zeros behind those that are there.
   for (std::vector<double>* counts : {&window_, &last_, &lifetime_}) counts->resize(size());
 }
 
@@ -128,6 +142,8 @@ void SlicedSums::GiveSlice(int64_t key) {
 Status SlicedSums::GiveSlices(Collective* collective) {
   if (full()) return absl::OkStatus();  // on every worker
   std::map<int64_t, int64_t> mine;
+  // Only values and their numbers of rows travel; the rows stay where they are and are counted
+  // there.
   for (const int64_t key : waiting_.keys) ++mine[key];
   std::vector<int64_t> pairs;
   for (const auto& [key, rows] : mine) pairs.insert(pairs.end(), {key, rows});
@@ -144,6 +160,7 @@ Status SlicedSums::GiveSlices(Collective* collective) {
     for (size_t i = 0; i + 1 < theirs.size(); i += 2) rows_of_key[theirs[i]] += theirs[i + 1];
   }
   std::vector<std::pair<int64_t, int64_t>> most(rows_of_key.begin(), rows_of_key.end());
+  // The map is ascending, so of equal ones the lower key goes first on every worker.
   std::stable_sort(most.begin(), most.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   for (const auto& [key, rows] : most) {
@@ -159,6 +176,7 @@ Status SlicedSums::EndWindow(Collective* collective) {
   PEPNET_RETURN_IF_ERROR(
       collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
   for (size_t i = 0; i < window_.size(); ++i) lifetime_[i] += window_[i];
+  // The last window is kept for Get(); the new one begins with zeros.
   last_.swap(window_);
   window_.assign(size(), 0);
   return absl::OkStatus();
@@ -183,6 +201,7 @@ std::vector<SlicedSums::Values> SlicedSums::Get() const {
 Status SlicedSums::Gather(Collective* collective) {
   PEPNET_RETURN_IF_ERROR(
       collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
+  // What has moved to worker 0 must not be counted a second time at the end of the window.
   if (collective->index() != 0) window_.assign(size(), 0);
   if (full()) return absl::OkStatus();
   std::vector<int64_t> widths = {width_};  // of a worker without rows it is 0
@@ -211,6 +230,8 @@ std::vector<double> SlicedSums::State() const {
 }
 
 bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
+  // Every number is checked before anything is changed: a state that does not fit leaves this
+  // object as it was.
   if (state.size() < kHeader || !std::all_of(state.begin(), state.begin() + kHeader, IsWord)) {
     return false;
   }
@@ -246,6 +267,8 @@ bool SlicedSums::Restore(const std::vector<double>& state, bool first_worker) {
   last_.assign(part(0), part(1));
   lifetime_.assign(part(1), part(2));
   width_ = static_cast<int>(width);
+  // The open window is of the whole job (Gather()): worker 0 alone takes it, and the sum at the end
+  // of the window counts it once.
   if (!first_worker || MutantActive(Mutant::kResumeForgetsTrainSlices)) return true;
   window_.assign(part(2), part(3));
   waiting_.keys.assign(keys.begin() + static_cast<std::ptrdiff_t>(slices), keys.end());

@@ -13,8 +13,10 @@
 namespace pepnet {
 namespace {
 
+// Of a label that is 1 with this probability, in nats; log1p() keeps small rates exact.
 double Entropy(double rate) { return -rate * std::log(rate) - (1 - rate) * std::log1p(-rate); }
 
+// The interval of a prediction; 1 lies in the last one.
 int BinOf(double prediction) {
   return std::clamp(static_cast<int>(prediction * kCalibrationBins), 0, kCalibrationBins - 1);
 }
@@ -30,6 +32,8 @@ std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool need
 
 }  // namespace
 
+// The one list of figures, in the order of tables, files and pages. What a figure needs stands
+// beside its name, so that a missing one can say why.
 std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
   std::vector<SliceFigure> figures;
   const auto add = [&](const char* name, const std::optional<double>& value, bool positives,
@@ -55,11 +59,13 @@ std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
 }
 
 double LogLossOf(const ScoredRow& row) {
+  // A float32 sigmoid reaches 0 and 1: one row with a wrong label would make the mean infinite.
   constexpr double kLeast = 0x1p-23;
   const double bounded = std::clamp(static_cast<double>(row.score), kLeast, 1 - kLeast);
   return row.positive() ? -std::log(bounded) : -std::log1p(-bounded);
 }
 
+// One pass: sums in double over rows in one order, so the figures depend on the set of rows alone.
 SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
   SliceQuality quality;
   quality.rows = static_cast<int64_t>(rows.size());
@@ -73,11 +79,14 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
     quality.predicted += prediction;
     quality.positives += row.positive();
     loss += LogLossOf(row);
+    // A NaN has no interval, and casting it to int is undefined; the sum of the predictions shows
+    // it below.
     Sums& bin = bins[std::isnan(prediction) ? 0 : BinOf(prediction)];
     ++bin.rows;
     bin.positives += row.positive();
     bin.predicted += prediction;
   }
+  // One NaN spoils every figure, so none is given: a mean of the others would hide it (law L7).
   if (quality.rows == 0 || std::isnan(quality.predicted)) return quality;
   const auto count = static_cast<double>(quality.rows),
              positives = static_cast<double>(quality.positives);
@@ -93,12 +102,14 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
     const auto bin_rows = static_cast<double>(bins[b].rows);
     quality.calibration.push_back({b, bins[b].rows, bins[b].predicted / bin_rows,
                                    static_cast<double>(bins[b].positives) / bin_rows});
+    // rows/n |mean prediction - mean label| = |sum of predictions - positives| / n.
     *quality.ece += std::fabs(bins[b].predicted - static_cast<double>(bins[b].positives)) / count;
   }
   return quality;
 }
 
 SliceQuality MeasureGroupedSlice(std::vector<ScoredRow>* rows) {
+  // By group first, for the AUC of each; then by score over all, as MeasureSlice() reads them.
   SortByKey(rows);
   const GroupedAucs grouped = GroupedAuc(*rows);
   SortByScore(rows);
@@ -126,6 +137,7 @@ std::string SliceName(Slice::Kind kind, const std::string& value) {
 StatusOr<std::vector<int64_t>> SliceKeys(const SliceColumn& column, const Batch& batch) {
   if (column.label >= 0) {
     const LabelColumn& label = batch.labels[column.label];
+    // Labels have integers only where all of them are whole.
     if (static_cast<int64_t>(label.integers.size()) == batch.rows) return label.integers;
     return InvalidInput(
         batch.origin, ": column '", column.name,
@@ -144,6 +156,7 @@ std::string SliceValueText(const JobConfig& config, const SliceColumn& column, i
   return absl::StrCat(key);
 }
 
+// Tasks that group by the same feature share one list of keys, which is 8 bytes a row.
 SliceSet::SliceSet(const JobConfig* config) : config_(config), keys_(config->eval.slice_by.size()) {
   if (keys_.empty()) return;
   for (size_t t = 0; t < config->model.towers.size(); ++t) {
@@ -183,6 +196,7 @@ Status SliceSet::Add(const Batch& batch, const std::vector<std::vector<float>>& 
   return absl::OkStatus();
 }
 
+// `parts` are the values that the slice is made of: one, all of the rest, or the list of all rows.
 SliceQuality SliceSet::Measure(const Task& task, const std::vector<RowNumbers>& parts) const {
   std::vector<ScoredRow> rows;
   size_t count = 0;
@@ -199,9 +213,12 @@ SliceQuality SliceSet::Measure(const Task& task, const std::vector<RowNumbers>& 
   return MeasureSlice(rows);
 }
 
+// Rows are sorted by value once; each value is then a run of `order`, which all tasks read.
 void SliceSet::MeasureColumn(size_t column, std::vector<Slice>* slices) const {
   const SliceColumn& by = config_->eval.slice_by[column];
   const std::vector<int64_t>& keys = keys_[column];
+  // Numbers of rows are sorted instead of rows: tasks and columns read the same rows in different
+  // orders.
   std::vector<int64_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&keys](int64_t a, int64_t b) {
@@ -212,6 +229,8 @@ void SliceSet::MeasureColumn(size_t column, std::vector<Slice>* slices) const {
     while (end < order.size() && keys[order[end]] == keys[order[begin]]) ++end;
     values.push_back(RowNumbers(order).subspan(begin, end - begin));
   }
+  // Stable on values in ascending order of keys, so the lower key comes first among equals, on any
+  // number of workers.
   std::stable_sort(values.begin(), values.end(),
                    [](const auto& a, const auto& b) { return a.size() > b.size(); });
   const auto own = static_cast<std::ptrdiff_t>(
@@ -235,6 +254,8 @@ StatusOr<std::vector<Slice>> SliceSet::Finish(Collective* collective) {
   if (tasks_.empty()) return slices;
   if (collective != nullptr) {
     for (size_t c = 0; c < keys_.size(); ++c) {
+      // Every vector is gathered in the order of the workers, so an index stays one row in all of
+      // them.
       const std::string what = absl::StrCat("rows by ", config_->eval.slice_by[c].name);
       PEPNET_RETURN_IF_ERROR(GatherNumbers(collective, what, &keys_[c]));
     }
@@ -251,6 +272,7 @@ StatusOr<std::vector<Slice>> SliceSet::Finish(Collective* collective) {
   if (collective == nullptr || collective->index() == 0) {
     for (size_t c = 0; c < keys_.size(); ++c) MeasureColumn(c, &slices);
   }
+  // The memory goes back before the training goes on.
   for (std::vector<int64_t>& keys : keys_) keys = {};
   for (Groups& groups : groups_) groups.keys = {};
   for (Task& task : tasks_) task.scores = {}, task.positive = {};

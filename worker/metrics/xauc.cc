@@ -17,6 +17,8 @@ class SmallerCount {
  public:
   explicit SmallerCount(size_t size) : sums_(size + 1) {}
   void Add(size_t place) {
+    // i & (~i + 1) is the lowest bit of i: entry i of a binary indexed tree (Fenwick, 1994) holds
+    // the count of that many places up to i.
     for (size_t i = place + 1; i < sums_.size(); i += i & (~i + 1)) ++sums_[i];
   }
   int64_t Below(size_t place) const {
@@ -51,6 +53,8 @@ double Xauc(std::span<const ScoredRow> rows) {
   SmallerCount seen(scores.size());
   double right = 0;
   for (size_t begin = 0, end = 0; begin < ordered.size(); begin = end) {
+    // Rows of one label are all counted before any is added: they are no pairs with each other.
+    // Among equal scores lower_bound() gives one place, so ties count as wrong.
     for (; end < ordered.size() && ordered[end].first == ordered[begin].first; ++end) {
       right += static_cast<double>(seen.Below(place(ordered[end].second)));
     }
