@@ -85,6 +85,8 @@ nlohmann::ordered_json Difference(const std::optional<double>& larger,
 
 }  // namespace
 
+// First all tasks on all rows, then a table for each task with its domains: one table of all would
+// be too wide for a terminal.
 std::string ImportanceTables(const Importance& importance) {
   const std::vector<TaskQuality>& base = importance.base;
   std::string text = absl::StrCat("what ", importance.rows,
@@ -111,6 +113,8 @@ std::string ImportanceTables(const Importance& importance) {
   }
   absl::StrAppend(&text, tasks.ToString());
 
+  // `base` has all rows of a task in front of its domains, so an entry without a domain begins the
+  // next task.
   for (size_t begin = 0, end = 0; begin < base.size(); begin = end) {
     for (end = begin + 1; end < base.size() && base[end].domain.has_value();) ++end;
     const size_t last = std::min(end, begin + 1 + kDomainColumns);
@@ -142,6 +146,7 @@ std::string ImportanceTables(const Importance& importance) {
   return text;
 }
 
+// One line for each gate and part; with several domains, the distance from 1 in each as well.
 std::string GateTable(const GateStatistics& statistics) {
   if (statistics.gates.empty()) return "";
   TextTable table;
@@ -180,6 +185,7 @@ std::string GateTable(const GateStatistics& statistics) {
       "\n", table.ToString());
 }
 
+// All domains and all digits, whatever the tables had room for (format: docs/explain.md).
 std::string ExplanationJson(const ExplainedRun& run, const Importance& importance,
                             const GateStatistics& gates) {
   nlohmann::ordered_json json = {{"checkpoint", run.checkpoint},
@@ -197,6 +203,7 @@ std::string ExplanationJson(const ExplainedRun& run, const Importance& importanc
     for (size_t i = 0; i < importance.base.size(); ++i) {
       const TaskQuality &base = importance.base[i], &shuffled = feature.shuffled[i];
       nlohmann::ordered_json quality = QualityJson(shuffled);
+      // Both are positive where the feature is worth something.
       quality["auc_drop"] = Difference(base.auc, shuffled.auc);
       quality["logloss_rise"] = Difference(shuffled.logloss, base.logloss);
       one["tasks"].push_back(std::move(quality));

@@ -26,6 +26,8 @@ struct Unit {
   std::vector<size_t> features;
 };
 
+// Sequences of one group belong together element by element (an item, its price, its age): with one
+// of them dealt out alone, elements would be mixed that no data hold.
 std::vector<Unit> UnitsOf(const JobConfig& config) {
   // By feature: the smallest feature that it shares a sequence group with, directly or through
   // others.
@@ -121,6 +123,8 @@ class Scores {
   std::vector<ScoredRows> tasks_;
 };
 
+// Runs the model over all rows, again and again, with one unit of features dealt out each time.
+// Blocks are spread over the workers; only the cells of the unit, and the scores, travel.
 class Explainer {
  public:
   Explainer(const WorkerContext& context, PepnetModel* model, RowBlocks* rows,
@@ -173,6 +177,7 @@ class Explainer {
 
  private:
   Status Run(PreparedBatch* prepared, const std::vector<int64_t>& keys, Scores* scores) {
+    // A read-only pull changes no table, so each run sees the same rows of the tables.
     prepared->ids = FindUniqueIds(config_, prepared->batch);
     PEPNET_ASSIGN_OR_RETURN(
         prepared->ticket,
@@ -192,7 +197,8 @@ class Explainer {
   ForwardInputs inputs_;
 };
 
-// The AUC that dealing out costs, summed over the tasks on all rows.
+// The AUC that dealing out costs, summed over the tasks on all rows. It orders the features in
+// tables and files.
 double Cost(const std::vector<TaskQuality>& base, const FeatureImportance& feature) {
   double cost = 0;
   for (size_t i = 0; i < base.size(); ++i) {
@@ -203,7 +209,8 @@ double Cost(const std::vector<TaskQuality>& base, const FeatureImportance& featu
   return cost;
 }
 
-// The feature whose first id is the domain, -1: none.
+// The feature whose first id is the domain, -1: none. Without a label column of domains the first
+// feature of the domain group says which domain a row is of.
 int DomainFeature(const JobConfig& config) {
   const Model& model = config.model;
   if (model.domain_label >= 0 || !model.domain.has_value() || model.domain->leaves.empty()) {

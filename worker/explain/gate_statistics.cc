@@ -31,6 +31,7 @@ struct Linear {
   }
 };
 
+// The layer of a module by its names (docs/spec.md section 7); the shape of a weight is [out, in].
 Linear LayerOf(const DenseParameters& parameters, const std::string& module) {
   const int weight = parameters.Find(module + ".weight"), bias = parameters.Find(module + ".bias");
   CheckOrDie(weight >= 0 && bias >= 0, "the parameter list lacks " + module);
@@ -74,6 +75,8 @@ class Part {
   Part(GateStatistic named, size_t begin, size_t end)
       : result_(std::move(named)), begin_(begin), sums_(end - begin), squares_(end - begin) {}
 
+  // Sums in double, in the order of the rows, on one worker: the numbers depend on rows and weights
+  // alone.
   void Add(const std::vector<float>& gates, int64_t domain) {
     double from_one = 0;
     for (size_t i = 0; i < sums_.size(); ++i) {
@@ -125,12 +128,15 @@ class Part {
   std::map<int64_t, std::pair<int64_t, double>> domains_;
 };
 
+// A gate with the parts of its output that are told apart: EPNet's by feature, as it scales the
+// columns of the main group; PPNet's as a whole.
 struct GateParts {
   Gate gate;
   bool reads_uia = false;  // else the domain group
   std::vector<Part> parts;
 };
 
+// The gates in the order of the report: EPNet, then PPNet by task and layer.
 std::vector<GateParts> PartsOf(const JobConfig& config, const DenseParameters& parameters) {
   const Model& model = config.model;
   std::vector<GateParts> list;

@@ -64,6 +64,8 @@ bool TakeArray(std::string_view* bytes, std::vector<T>* out) {
   return true;
 }
 
+// Arrays that the kind of the feature does not use are empty and cost 8 bytes each, so all kinds
+// have one format.
 void AppendColumn(const Batch& batch, size_t feature, std::string* out) {
   const IdColumn& ids = batch.ids[feature];
   AppendArray(ids.ids.data(), ids.ids.size(), out);
@@ -122,6 +124,7 @@ void FeatureColumn::Swap(Batch* batch, size_t feature) {
   std::swap(elements, batch->elements[feature]);
 }
 
+// One block's cells of a feature, row i being row source(i) of all rows.
 FeatureColumn TakeFrom(const RowBlocks& rows, const std::vector<FeatureColumn>& columns,
                        const Feature& described, size_t block,
                        const std::function<int64_t(int64_t)>& source) {

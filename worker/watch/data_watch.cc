@@ -44,6 +44,7 @@ DataWatch::DataWatch(const JobConfig* config)
       copies_(config, targets_),
       domains_(config, targets_) {}
 
+// Runs on every training batch, so everything here stops costing once it is settled.
 void DataWatch::Observe(const Batch& batch) {
   if (batch.rows == 0) {
     copies_.Observe(batch);  // it counts the rows of all workers

@@ -34,6 +34,7 @@ DomainCounts::DomainCounts(const JobConfig* config, std::vector<int> labels)
       count_ = feature.rows;
     }
   }
+  // By domain: its rows, then its positives by label, in one vector that is summed over workers.
   sums_.resize(static_cast<size_t>(count_) * (1 + labels_.size()));
 }
 
@@ -64,6 +65,7 @@ std::string DomainCounts::NameOf(int64_t domain) const {
   return absl::StrCat(domain);
 }
 
+// The first few by name with their rows, the others as a number: a warning stays one line.
 std::string DomainCounts::List(const std::vector<int64_t>& domains,
                                const std::vector<int64_t>& sums) const {
   std::string text = domains.size() == 1 ? "domain " : "domains ";
@@ -76,6 +78,7 @@ std::string DomainCounts::List(const std::vector<int64_t>& domains,
   return absl::StrCat(text, " of ", column_);
 }
 
+// `sums` of all workers. Domains without rows, then labels that are constant within a domain.
 std::vector<Warning> DomainCounts::Warnings(const std::vector<int64_t>& sums) const {
   std::vector<Warning> warnings;
   if (count_ == 0) return warnings;

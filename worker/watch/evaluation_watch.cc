@@ -32,6 +32,7 @@ EvaluationWatch::EvaluationWatch(const JobConfig* config) : config_(config) {
   sums_.resize(tasks_.size() * kSumCount);
 }
 
+// Weighted as the loss is: a task with weights is calibrated on its weighted rows.
 void EvaluationWatch::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
   if (batch.rows == 0) return;
   for (size_t i = 0; i < tasks_.size(); ++i) {
@@ -74,6 +75,7 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(
           !(value->second >= kTooGood)) {
         continue;
       }
+      // With few rows of a class an AUC is near 1 by chance now and then.
       if (std::min(positives, rows - positives) < kLeastOfAClass) continue;
       warnings.push_back(
           {warning_kinds::kLeak, metric.name,

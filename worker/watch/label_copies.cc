@@ -7,6 +7,8 @@
 
 namespace pepnet {
 
+// Every pair of a label and a feature is a candidate until a row refutes it, which for nearly all
+// happens within the first batch.
 LabelCopies::LabelCopies(const JobConfig* config, std::vector<int> labels) : config_(config) {
   for (const int label : labels) {
     for (size_t f = 0; f < config->features.size(); ++f) {
@@ -91,6 +93,7 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
       first = &one;
       for (int label : {0, 1}) rows[label] += one[2 + label].get<int64_t>();
     }
+    // Both classes must have been seen often: of few rows a match is chance.
     if (refuted || rows[0] < kLeastRows || rows[1] < kLeastRows) continue;
     named = &candidate;
     const Feature& feature = config_->features[candidate.feature];

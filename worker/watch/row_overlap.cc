@@ -13,6 +13,8 @@
 namespace pepnet {
 namespace {
 
+// A warning needs so many sampled training rows among the eval rows, and this share of all sampled
+// ones; a few equal rows occur in any data.
 constexpr int64_t kLeastHits = 20;
 constexpr double kLeastShare = 0.01;
 
@@ -54,6 +56,7 @@ StatusOr<std::vector<int64_t>> Occurrences(const std::vector<uint64_t>& wanted,
   return counts;
 }
 
+// The share of the wanted rows that occur at least so often.
 double ShareOf(const std::vector<int64_t>& counts, int64_t least) {
   const auto hits =
       std::count_if(counts.begin(), counts.end(), [&](int64_t count) { return count >= least; });

@@ -8,6 +8,7 @@ namespace pepnet {
 
 std::vector<Warning> TableWarnings(const JobConfig& config,
                                    const std::map<std::string, int64_t>& rows_seen) {
+  // Small tables cost nothing, so only large ones that are nearly empty are worth a word.
   constexpr int64_t kLarge = 100000;
   std::vector<Warning> warnings;
   for (const Table& table : config.tables) {
@@ -40,6 +41,7 @@ std::vector<nlohmann::json> MembersOf(const std::vector<std::string>& stats, con
 
 }  // namespace
 
+// Rows of a table, summed over the servers that hold its buckets.
 std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& stats) {
   std::map<std::string, int64_t> rows;
   for (const nlohmann::json& of_server : MembersOf(stats, "rows")) {
@@ -48,6 +50,7 @@ std::map<std::string, int64_t> RowsOfServers(const std::vector<std::string>& sta
   return rows;
 }
 
+// Each server counts its own buckets, so the sums are those of the table.
 std::vector<DynamicTableCounts> DynamicTablesOf(const JobConfig& config,
                                                 const std::vector<std::string>& stats) {
   const std::map<std::string, int64_t> rows = RowsOfServers(stats);

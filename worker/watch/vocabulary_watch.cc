@@ -9,6 +9,7 @@
 namespace pepnet {
 namespace {
 
+// So many tokens at least, or one unknown word among a few would be a warning.
 constexpr int64_t kLeastTokens = 100;
 constexpr int64_t kLeastShare = 20;  // one in so many: rare words are usual
 constexpr size_t kExampleBytes = 40;
@@ -41,6 +42,8 @@ StatusOr<std::vector<Warning>> VocabularyWarnings(const JobConfig& config,
     if (!config.features[f].is_read || seen.tokens < kLeastTokens ||
         seen.unknown * kLeastShare < seen.tokens)
       continue;
+    // Hashed features have no unknown words; their count is of numbers with a point, which hash to
+    // other ids than the same numbers without.
     if (config.features[f].bucketizer == Bucketizer::kHash) {
       warnings.push_back(
           {warning_kinds::kVocabulary, absl::StrCat(config.features[f].name, ", ", rows, " rows"),
