@@ -10,6 +10,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the hash reads little-endian words");
 
+// memcpy() because the text need not be aligned; it compiles to one load.
 uint64_t Load64(const char* p) {
   uint64_t word;
   std::memcpy(&word, p, sizeof(word));
@@ -37,6 +38,8 @@ uint64_t LibstdcxxStringHash(std::string_view bytes) {
   return FoldHigh(FoldHigh(h) * kMul);
 }
 
+// Fingerprint64 is frozen by its authors, unlike Hash64, so ids stay the same from version to
+// version.
 uint64_t FarmFingerprint64(std::string_view bytes) {
   return util::Fingerprint64(bytes.data(), bytes.size());
 }

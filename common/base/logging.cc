@@ -56,6 +56,8 @@ void InitLogging(const char* program, const std::string& rank_label) {
   });
 }
 
+// A progress line is drawn at the usual detail alone: verbose lines would push it away all the
+// time.
 void SetLogDetail(LogDetail detail) {
   FLAGS_v = detail == LogDetail::kVerbose ? 1 : 0;
   FLAGS_minloglevel = detail == LogDetail::kQuiet ? google::GLOG_WARNING : google::GLOG_INFO;
@@ -64,6 +66,8 @@ void SetLogDetail(LogDetail detail) {
 
 void SetLogLabel(const std::string& rank_label) { Label() = rank_label; }
 
+// The functions below make texts printable: names and values of files may hold control characters,
+// which would forge log lines.
 void LogVerbose(const std::string& message) {
   VLOG(1) << PrintableMessage(message, /*keep_lines=*/false);
 }

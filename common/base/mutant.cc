@@ -11,6 +11,7 @@ namespace {
 Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
 #endif
 
+// In the order of the enumeration, behind kNone; tests and scripts name mutants by these words.
 constexpr MutantName kNames[] = {
     {"gate_sees_gradient", 1},
     {"padding_is_attended", 1},
@@ -58,6 +59,7 @@ bool MutantActive(Mutant mutant) { return g_mutant == mutant; }
 
 void SetMutantForTest(Mutant mutant) { g_mutant = mutant; }
 #else
+// A test of a mutant in a program without mutants would pass for the wrong reason, so it ends here.
 void SetMutantForTest(Mutant mutant) {
   if (mutant == Mutant::kNone) return;
   std::fputs(

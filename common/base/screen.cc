@@ -21,6 +21,7 @@ constexpr int kUsualWidth = 80;  // of a terminal that does not say
 constexpr char kSeparator[] = "  ";
 constexpr char kEraseToEnd[] = "\x1b[K";
 
+// The state of standard error, which all threads share; the lock makes a line one piece.
 struct State {
   Mutex mutex;
   bool open ABSL_GUARDED_BY(mutex) = false;  // the cursor stands behind a progress line
@@ -32,6 +33,7 @@ State& TheState() {
   return *state;
 }
 
+// Writes without buffers: what was said before a crash stands on the screen.
 void WriteAll(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(STDERR_FILENO, bytes.data(), bytes.size());
@@ -141,6 +143,7 @@ void EraseProgress() {
 void WriteScreenLines(std::string_view text) {
   State& state = TheState();
   MutexLock lock(&state.mutex);
+  // The progress line stays where it is and ends; it is drawn anew below the next time.
   std::string bytes = state.open ? "\n" : "";
   bytes += text;
   bytes += "\n";

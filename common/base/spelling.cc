@@ -9,7 +9,8 @@
 namespace pepnet {
 namespace {
 
-// Number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
+// Number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. The
+// distance of Damerau and Levenshtein in its restricted form: a swapped pair is not edited again.
 size_t EditDistance(const std::string& a, const std::string& b) {
   std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
   for (size_t i = 0; i <= a.size(); ++i) d[i][0] = i;

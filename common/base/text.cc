@@ -38,6 +38,8 @@ bool IsControl(std::string_view character) {
 
 }  // namespace
 
+// Whole characters are kept, whatever their script; bytes that are no UTF-8 and controls become
+// \xNN.
 std::string PrintableMessage(std::string_view message, bool keep_lines) {
   std::string result;
   while (!message.empty()) {

@@ -8,6 +8,8 @@
 
 namespace pepnet {
 
+// Member 0 is the thread that calls Run(), so one thread fewer is started. If one cannot be
+// started, those that run are ended before the error goes on.
 ThreadTeam::ThreadTeam(int size, const std::string& name) : errors_(size) {
   try {
     for (int member = 1; member < size; ++member) {
@@ -43,6 +45,7 @@ void ThreadTeam::Run(const std::function<void(int)>& body) {
   MutexLock lock(&mutex_);
   while (running_ > 0) ended_.Wait(&mutex_);
   body_ = nullptr;
+  // The exception of the lowest member goes on, so that a failure does not depend on timing.
   std::exception_ptr first;
   for (std::exception_ptr& error : errors_) {
     if (first == nullptr) first = error;
@@ -55,6 +58,8 @@ void ThreadTeam::Serve(int member) {
   int64_t done = 0;
   MutexLock lock(&mutex_);
   while (true) {
+    // A number of the work and not a flag: a member that is late must neither miss a piece nor do
+    // it twice.
     while (!leaving_ && work_ == done) begun_.Wait(&mutex_);
     if (leaving_) return;
     done = work_;

@@ -38,6 +38,7 @@ constexpr BinaryOperator kBinary[] = {
 constexpr int kMaxCalls = 4 * Expression::kMaxDepth;
 constexpr int kPowerPrecedence = 8, kUnaryPrecedence = 7;  // -x^2 is -(x^2)
 
+// Bytes from 0x80 on belong to names: columns may be called in any script.
 bool StartsName(char c) {
   return absl::ascii_isalpha(c) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
 }
@@ -45,7 +46,8 @@ bool ContinuesName(char c) { return StartsName(c) || absl::ascii_isdigit(c); }
 
 }  // namespace
 
-// Recursive descent by precedence. Every level of recursion counts against kMaxCalls.
+// Recursive descent by precedence. Every level of recursion counts against kMaxCalls. A node is
+// added when its arguments are there, so the order of the nodes is that of computing them.
 class Expression::Parser {
  public:
   Parser(std::string_view text, Program* program) : text_(text), program_(*program) {}
@@ -112,6 +114,7 @@ class Expression::Parser {
 
   StatusOr<int> ParseNumber() {
     Node node;
+    // from_chars() reads with a point whatever the locale, which strtod() would not.
     const auto [end, error] =
         std::from_chars(text_.data() + at_, text_.data() + text_.size(), node.number);
     if (error == std::errc::result_out_of_range) return Error("a number that a double can hold");
@@ -120,6 +123,8 @@ class Expression::Parser {
     return Add(std::move(node));
   }
 
+  // A name is a function where a bracket follows, else a variable or a constant. Variables win over
+  // constants, since the config names them.
   StatusOr<int> ParseName(int depth) {
     const size_t start = at_;
     while (at_ < text_.size() && ContinuesName(text_[at_])) ++at_;
@@ -184,6 +189,7 @@ class Expression::Parser {
   }
 
   StatusOr<int> Add(Node node) {
+    // Compute() keeps a double per node on the stack.
     if (program_.nodes.size() == kMaxNodes) {
       return At(at_, absl::StrCat("the formula has more than ", kMaxNodes,
                                   " parts; expected a shorter one"));
@@ -192,6 +198,7 @@ class Expression::Parser {
     return static_cast<int>(program_.nodes.size()) - 1;
   }
 
+  // The first sign that fits is taken, hence the order of kBinary.
   const BinaryOperator* PeekBinary() {
     SkipBlanks();
     for (const BinaryOperator& binary : kBinary) {
@@ -223,6 +230,7 @@ class Expression::Parser {
             : absl::StrCat("\"", Printable(std::string(text_.substr(at_, 20)), 20), "\"");
     return At(at_, absl::StrCat("found ", seen, "; expected ", std::string(expected)));
   }
+  // Columns are counted in bytes, from 1.
   Status At(size_t place, const std::string& what) const {
     return InvalidInput("column ", place + 1, " of \"", Printable(std::string(text_), 200),
                         "\": ", what);
@@ -253,6 +261,8 @@ bool Expression::reads_cells() const {
   });
 }
 
+// One pass over the nodes: arguments stand before their call. No memory is taken but for calls of
+// many arguments, since this runs once per cell.
 double Expression::Compute(std::span<const double> values) const {
   std::array<double, kMaxNodes> results;  // only the first nodes().size() are written and read
   std::vector<double> many;
@@ -286,6 +296,8 @@ double Expression::Compute(std::span<const double> values) const {
   return results[nodes.size() - 1];
 }
 
+// Values are arrays here, of which one of length 1 counts for every place (broadcasting). First the
+// lengths of all variables are settled, then the nodes are computed as in Compute().
 void Expression::ComputeCells(std::span<const std::span<const double>> cells, double fill,
                               std::vector<double>* out) const {
   const std::vector<Node>& nodes = program_->nodes;

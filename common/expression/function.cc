@@ -13,6 +13,7 @@ using Cells = std::span<const std::span<const double>>;
 using Values = std::span<const double>;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+// The mean radius of the Earth.
 constexpr double kEarthRadiusKm = 6371.0;
 constexpr int kAny = ExpressionFunction::kAny;
 
@@ -29,6 +30,7 @@ double Sigmoid(double x) {
   return e / (1 + e);
 }
 
+// Negative digits round to tens, hundreds and so on.
 double RoundTo(double x, double digits) {
   const double scale = std::pow(10.0, digits);
   return std::round(x * scale) / scale;
@@ -94,12 +96,15 @@ double Variance(Values x, size_t divisor) {
   return sum / static_cast<double>(divisor);
 }
 
+// Both cells have one length here and below: ComputeCells() has filled the shorter one.
 double Distance(Values x, Values y) {
   double sum = 0;
   for (size_t i = 0; i < x.size(); ++i) sum += (x[i] - y[i]) * (x[i] - y[i]);
   return std::sqrt(sum);
 }
 
+// Pearson's: the covariance over the root of the variances' product, whose divisors cancel. 0/0 of
+// a constant cell is NaN.
 double Correlation(Values x, Values y) {
   const double mean_x = Mean(x), mean_y = Mean(y);
   double xy = 0, xx = 0, yy = 0;
@@ -119,6 +124,8 @@ double Product(Values x) {
 
 // ---- the tables ----
 
+// The templates below turn a formula into the one signature that the tables hold, without an
+// allocation or a lambda per call.
 template <double (*kFormula)(double)>
 double OfOne(const double* args, size_t) {
   return kFormula(args[0]);
@@ -140,6 +147,8 @@ double OfCells(Cells cells) {
   return kFormula(cells[0], cells[1]);
 }
 
+// Name, number of arguments, formula of values or of cells, what it computes in words, and the ONNX
+// operator where one computes the same in double.
 constexpr ExpressionFunction kFunctions[] = {
     {"isnan", 1, OfOne<[](double x) { return Truth(std::isnan(x)); }>, nullptr,
      "1 if x is no number, else 0", "IsNaN"},
@@ -250,6 +259,7 @@ const ExpressionFunction& OperatorFunction(ExpressionOperator op) {
   return kOperators[static_cast<size_t>(op)];
 }
 
+// A linear search will do: formulas are parsed once.
 const ExpressionFunction* FindFunction(std::string_view name) {
   for (const ExpressionFunction& function : kFunctions) {
     if (name == function.name) return &function;

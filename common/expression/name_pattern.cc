@@ -91,6 +91,7 @@ class NamePattern::Parser {
     return true;
   }
 
+  // a|b|c, at any depth of groups.
   Status ParseChoice(int depth, Part* out) {
     if (depth > kMaxDepth) return Error(at_, "more than 50 groups within one another");
     out->kind = Part::Kind::kChoice;
@@ -100,6 +101,7 @@ class NamePattern::Parser {
     return absl::OkStatus();
   }
 
+  // Atoms one after the other, each with its repetition.
   Status ParseSequence(int depth, Part* out) {
     out->kind = Part::Kind::kSequence;
     while (at_ < text_.size() && !Peek('|') && !Peek(')')) {
@@ -109,6 +111,8 @@ class NamePattern::Parser {
       const size_t place = at_;
       PEPNET_ASSIGN_OR_RETURN(const bool repeated, TakeCount(&least, &most));
       if (repeated) {
+        // A lazy repetition matches the same whole names as a greedy one: only which part matches
+        // what would differ.
         Take('?');
         int again = 0;
         const size_t next = at_;
@@ -216,6 +220,8 @@ class NamePattern::Parser {
       const auto character = static_cast<uint32_t>(kControl[i + 1]);
       if (c == static_cast<uint32_t>(kControl[i])) return add({{character, character}}, false);
     }
+    // Letters and digits behind a backslash mean something in Python (\b, \1, \p), which would be
+    // lost as a literal.
     if (c < 0x80 && absl::ascii_isalnum(static_cast<unsigned char>(c))) {
       return Error(place,
                    "this escape is not supported; known are \\d, \\w, \\s, \\D, \\W, \\S, \\t, "
@@ -260,6 +266,8 @@ class NamePattern::Parser {
     return std::optional<uint32_t>();
   }
 
+  // States are only added, and refer to each other by number, since the vector moves while it
+  // grows.
   int Add(State::Kind kind, int next, int other = 0) {
     pattern_.states_.push_back({kind, {}, next, other});
     return static_cast<int>(pattern_.states_.size()) - 1;
