@@ -14,6 +14,8 @@ constexpr int kMaxDim = 1 << 24;                 // as in a config
 constexpr int64_t kMaxSteps = int64_t{1} << 62;  // sums of two still fit
 constexpr double kMaxSeconds = 1e9;              // a clock can count so far
 
+// Deadlines of the job. NaN and infinity are numbers of a protobuf, too, and no clock can wait for
+// them.
 Status CheckSeconds(const char* field, double seconds) {
   if (std::isfinite(seconds) && seconds >= 0 && seconds <= kMaxSeconds) return absl::OkStatus();
   return InvalidInput("server plan: ", field, " is ", seconds, ", expected 0 to ", kMaxSeconds,
@@ -32,6 +34,7 @@ Status ReadKind(const std::string& name, const char* field, Kind* out) {
   return absl::OkStatus();
 }
 
+// Ranges are left to RowPolicyFault(), which knows the size of a row.
 StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in) {
   RowPolicy policy;
   policy.admit_after_steps = in.admit_after_steps();
@@ -49,6 +52,7 @@ StatusOr<RowPolicy> ReadPolicy(const wire::RowPolicyPlan& in) {
   return policy;
 }
 
+// Every field that sizes memory or divides is checked here: a server allocates by it.
 StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& optimizer) {
   Table table;
   table.name = in.name();
@@ -75,6 +79,7 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
     return InvalidInput("server plan: table ", table.name, ": ", in.init_kind(), " ", fault);
   }
   table.trainable = in.trainable();
+  // A plan without data_type means FP32, the default of Table.
   if (!in.data_type().empty()) {
     PEPNET_RETURN_IF_ERROR(ReadKind<ValueType>(in.data_type(), "data_type", &table.value_kind));
   }
@@ -122,10 +127,13 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
     return InvalidInput("server plan: server ", plan.server_index, " of ", plan.server_count,
                         ", expected 1 to ", kBucketCount, " servers counted from 0");
   }
+  // Servers compute their ranges themselves, by the rule that workers route ids with
+  // (common/base/partition.h), so that no two of them can disagree.
   plan.first_bucket = FirstBucket(plan.server_index, plan.server_count);
   plan.end_bucket = FirstBucket(plan.server_index + 1, plan.server_count);
   plan.worker_ranks.assign(in.worker_ranks().begin(), in.worker_ranks().end());
   if (plan.worker_ranks.empty()) return InvalidInput("server plan: no workers");
+  // A worker that is listed twice would be waited for twice in every step.
   std::set<int> ranks;
   for (int rank : plan.worker_ranks) {
     if (rank < 0 || rank >= rank_count || !ranks.insert(rank).second) {

@@ -17,6 +17,8 @@ std::string NameOfMeasure(SliceMeasure measure, const std::string& task) {
   return "";
 }
 
+// A formula such as "auc_ctr - 0.1 logloss_cvr": a weight of 1 is not written, and a sign stands
+// between terms.
 std::string NameOf(const BestRule& rule) {
   std::string text;
   for (const BestMetric& metric : rule.metrics) {

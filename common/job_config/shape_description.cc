@@ -16,6 +16,8 @@
 namespace pepnet {
 namespace {
 
+// to_chars() writes the shortest digits that read back to the same double, so equal texts are equal
+// numbers.
 std::string Number(double value) {
   char text[64];
   return std::string(text, std::to_chars(text, text + sizeof(text), value).ptr);
@@ -90,11 +92,14 @@ void AppendOperator(const FeatureOperator& op, const std::string& name, std::str
   absl::StrAppend(out, "\n");
 }
 
+// All that decides which ids or numbers a cell becomes: with another separator or default the same
+// rows of a table would mean other things.
 void AppendFeature(const Feature& feature, const JobConfig& config, std::string* out) {
   const std::string name = absl::StrCat("feature ", Quote(feature.name));
   std::vector<std::string> tables;
   for (const Leaf& leaf : config.leaves) {
     const bool is_ours = &config.features[leaf.feature] == &feature;
+    // A feature may have a table for pooling and another for sequences (decision 0013).
     if (is_ours && leaf.table >= 0) tables.push_back(Quote(config.tables[leaf.table].name));
   }
   absl::StrAppend(out, name, ": ", TypeOf(feature.kind).name, ", ", TypeOf(feature.bucketizer).name,
@@ -147,6 +152,8 @@ std::string NameOf(int leaf, const JobConfig& config) {
   return Quote(config.features[config.leaves[leaf].feature].name);
 }
 
+// Features in their order, since that is the order of the columns that the network's weights belong
+// to.
 void AppendGroup(const std::optional<FeatureGroup>& group, const std::string& name,
                  const JobConfig& config, std::string* out) {
   absl::StrAppend(out, "group ", name, ":");
@@ -167,6 +174,7 @@ void AppendSequenceGroup(const SequenceGroup& group, const JobConfig& config, st
   absl::StrAppend(out, "\n");
 }
 
+// Dropout is no part: it shapes no parameter and may change between runs.
 void AppendEncoder(size_t number, const Encoder& encoder, const JobConfig& config,
                    std::string* out) {
   absl::StrAppend(out, "encoder ", number, ": ", TypeOf(encoder.kind).name, " of ",
@@ -194,6 +202,7 @@ void AppendEncoder(size_t number, const Encoder& encoder, const JobConfig& confi
   absl::StrAppend(out, "\n");
 }
 
+// Kinds of losses are facts, as they decide what an output means; weights of losses may change.
 void AppendTower(const Tower& tower, std::string* out) {
   absl::StrAppend(out, "tower ", Quote(tower.name), ": num_class ", tower.num_class, ", ");
   if (tower.mlp) {
@@ -215,6 +224,9 @@ std::map<std::string, std::string> Facts(const std::string& description,
   for (const auto& view : absl::StrSplit(description, '\n')) {
     const std::string line(view);
     if (line.empty()) continue;
+    // A fact is called by the text before its first ": ". Of two facts of one name, as where a
+    // quoted name holds ": ", only the first is compared here; the texts as a whole have been
+    // compared before.
     const std::string key = line.substr(0, line.find(": "));
     if (facts.emplace(key, line).second) order->push_back(key);
   }
@@ -223,6 +235,8 @@ std::map<std::string, std::string> Facts(const std::string& description,
 
 }  // namespace
 
+// Checkpoints hold this text (design section 7): a new fact must be written only where it differs
+// from what older checkpoints meant without it, or none of them would load any more.
 std::string ShapeDescription(const JobConfig& config) {
   std::string out =
       absl::StrCat("fg_mode: ", config.data.fg_mode == FgMode::kNone ? "none" : "normal", "\n");
@@ -232,6 +246,7 @@ std::string ShapeDescription(const JobConfig& config) {
     if (table.initializer.kind != InitKind::kDefault) {
       absl::StrAppend(&out, " ", Number(table.initializer.a), " ", Number(table.initializer.b));
     }
+    // Limits, expiry and data_type are no facts: they may change between save and restore.
     absl::StrAppend(&out, table.trainable ? "" : ", not trainable", "\n");
   }
   for (const Feature& feature : config.features) {
@@ -267,6 +282,8 @@ std::string ShapeDescription(const JobConfig& config) {
   return out;
 }
 
+// The first fact in the order of the config is named: one sentence says more than a diff of
+// hundreds of lines.
 std::string FirstDifference(const std::string& ours, const std::string& theirs) {
   if (ours == theirs) return "";
   std::vector<std::string> our_order, their_order;

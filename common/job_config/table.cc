@@ -13,6 +13,8 @@
 namespace pepnet {
 namespace {
 
+// The names of the reference's modules (docs/spec.md section 7), by which checkpoints and exports
+// are exchanged.
 constexpr char kPooled[] = "model.embedding_group.emb_impls.__BASE__.ebc.embedding_bags.";
 // <dim>.embeddings.<name>
 constexpr char kSequences[] = "model.embedding_group.seq_emb_impls.__BASE__.ec_dict.";
@@ -31,6 +33,7 @@ bool CutBefore(const std::string& end, std::string* text, std::string* head) {
 
 // The reason why ids cannot be counted in the filter; "": they can, or there is none.
 std::string FilterFault(const RowPolicy& policy) {
+  // Counters have 8 bits, so they count to 255 at most.
   constexpr int64_t kMostBytes = int64_t{1} << 40, kMostCount = 255;
   if (policy.filter_bytes == 0 && policy.filter_halve_steps == 0) return "";
   if (policy.filter_bytes < kBucketCount * kFilterWordBytes || policy.filter_bytes > kMostBytes ||
@@ -80,7 +83,8 @@ std::string TruncationFault(const Initializer& initializer) {
   const auto& [kind, mean, deviation, low, high] = initializer;
   if (!(deviation > 0)) return absl::StrCat("needs std > 0, got ", deviation);
   if (!(low < high)) return absl::StrCat("needs a < b, got a=", low, ", b=", high);
-  // The half in which the distribution function is precise.
+  // The half in which the distribution function is precise. erfc() keeps its digits in the lower
+  // tail; in the upper one 1 - tiny would be 1. An interval above the mean is mirrored.
   const double begin = low > mean ? mean - high : low - mean,
                end = low > mean ? mean - low : high - mean;
   if (NormalDistribution(end / deviation) - NormalDistribution(begin / deviation) >= kLeastShare) {
@@ -90,6 +94,8 @@ std::string TruncationFault(const Initializer& initializer) {
                       ", b=", high, " with mean=", mean, ", std=", deviation);
 }
 
+// An upper bound, since a budget is a promise: lists and the index are counted at their largest.
+// Candidates are rows of width 0 with the same bookkeeping, at most as many as rows.
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
   constexpr int64_t kKnown = 24;  // id, frequency and last step
   // 8 bytes, of an index that is sized for the limit and 70 % full
@@ -109,6 +115,8 @@ int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy) {
   return policy.max_rows == 0 ? in_budget : std::min(policy.max_rows, in_budget);
 }
 
+// The one check of a policy, for configs, server plans and --what_if alike. Faults begin with the
+// field, behind which configs put its line.
 std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
   constexpr int64_t kMost = int64_t{1} << 62;  // sums of two still fit
   const auto wrong = [](int64_t number, int64_t least) { return number < least || number > kMost; };
@@ -128,6 +136,7 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
   if (const std::string fault = FilterFault(policy); !fault.empty()) {
     return absl::StrCat("admission_filter: ", fault);
   }
+  // Limits are divided by bucket (decision 0023): below one row a bucket some could hold none.
   if (policy.max_rows != 0 && wrong(policy.max_rows, kBucketCount)) {
     return absl::StrCat("max_rows: ", policy.max_rows, "; expected at least ", kBucketCount,
                         ", one row for each bucket");
@@ -190,6 +199,7 @@ std::string RowPolicyText(const RowPolicy& policy) {
   return absl::StrJoin(clauses, ", ");
 }
 
+// The width is part of the name because the reference keeps the tables of sequence groups by width.
 std::string SequenceTableName(const std::string& name, int dim) {
   return absl::StrCat(kSequencePrefix, dim, ".", name);
 }
@@ -203,6 +213,7 @@ std::string TableParameterName(const Table& table) {
 
 std::string TableIdsName(const Table& table) { return TableParameterName(table) + ".ids"; }
 
+// The inverse of TableParameterName(), for maps of names that a config gives.
 std::optional<std::string> TableOfParameter(const std::string& parameter) {
   if (!absl::EndsWith(parameter, kWeight)) return std::nullopt;
   std::string rest = parameter.substr(0, parameter.size() - (sizeof(kWeight) - 1)), head;

@@ -11,6 +11,8 @@
 namespace pepnet {
 namespace {
 
+// A kind of fault and the keys that it takes; any other key is an error, or a test would believe in
+// a fault that never comes.
 struct KindRule {
   const char* name;
   FaultKind kind;
@@ -32,6 +34,8 @@ const std::vector<KindRule>& Kinds() {
   return kinds;
 }
 
+// The moments of a file operation at which a process may die: before and after each, and within a
+// write.
 const std::vector<std::string>& KillPoints() {
   static const std::vector<std::string> points = {"before_write", "mid_write",   "after_write",
                                                   "before_fsync", "after_fsync", "before_rename",
@@ -53,6 +57,7 @@ StatusOr<int64_t> ByteCount(const std::string& key, const std::string& value) {
   while (digits < value.size() && std::isdigit(static_cast<unsigned char>(value[digits]))) ++digits;
   std::string unit = absl::AsciiStrToUpper(value.substr(digits));
   if (!unit.empty() && unit.back() == 'B') unit.pop_back();
+  // The place of the unit is its power of 1024; the blank stands for none.
   const std::string units = " KMG";
   const size_t power = unit.empty() ? 0 : unit.size() == 1 ? units.find(unit) : std::string::npos;
   int64_t number = 0;
@@ -79,6 +84,7 @@ Status SetKey(const std::string& key, const std::string& value, Fault* fault) {
     PEPNET_ASSIGN_OR_RETURN(fault->after_bytes, ByteCount(key, value));
     return absl::OkStatus();
   }
+  // Steps and calls are counted from 1; ranks, bits and seeds from 0.
   PEPNET_ASSIGN_OR_RETURN(const int64_t number,
                           Number(key, value, key == "nth" || key == "step" ? 1 : 0));
   if (key == "rank") fault->rank = static_cast<int>(number);
@@ -90,6 +96,8 @@ Status SetKey(const std::string& key, const std::string& value, Fault* fault) {
   return absl::OkStatus();
 }
 
+// A kill is by step or by a moment of a file operation, and not both: two conditions would need a
+// rule for which one counts.
 Status CheckComplete(const Fault& fault) {
   if (fault.kind == FaultKind::kKill && (fault.step < 0) == fault.point.empty()) {
     return InvalidInput("expected either step=S or point=P (", absl::StrJoin(KillPoints(), ", "),
@@ -103,6 +111,8 @@ Status CheckComplete(const Fault& fault) {
 }
 
 StatusOr<Fault> ParseFault(const std::string& text) {
+  // The grammar of the header: name ":" key "=" value { "," key "=" value }. A path may hold colons
+  // and equal signs.
   const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
   const std::string name(absl::StripAsciiWhitespace(halves[0]));
   const auto& kinds = Kinds();
@@ -134,6 +144,8 @@ StatusOr<Fault> ParseFault(const std::string& text) {
 
 }  // namespace
 
+// Faults of all ranks stand in one text, which every rank parses: a mistake ends the job
+// everywhere.
 StatusOr<std::vector<Fault>> ParseFaultPlan(const std::string& text) {
   std::vector<Fault> plan;
   const std::vector<std::string> parts = absl::StrSplit(text, ';', absl::SkipWhitespace());

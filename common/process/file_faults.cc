@@ -26,6 +26,7 @@ const char* NameOf(FileOperation operation) {
   return "unknown";
 }
 
+// The others are those of steps and messages, which other code carries out.
 bool IsFileFault(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kKill:
@@ -52,6 +53,8 @@ void KillThisProcess(const std::string& why) {
   while (true) ::pause();  // the signal is on its way
 }
 
+// The hook is process-wide: every write of this process goes through Before() and After() from here
+// on.
 FileFaults::FileFaults(const std::vector<Fault>& plan, int rank) {
   MutexLock lock(&mutex_);
   for (const Fault& fault : plan) {
@@ -73,6 +76,8 @@ bool FileFaults::Counts(Armed& armed, const std::string& path) {
   return ++armed.passed == armed.fault.nth;
 }
 
+// SIGKILL and not an exit: no destructor and no handler runs, as when a machine takes the process
+// away.
 void FileFaults::KillAt(const char* moment, FileOperation operation, const std::string& path) {
   const std::string point = absl::StrCat(moment, "_", NameOf(operation));
   for (Armed& armed : armed_) {
@@ -107,6 +112,7 @@ FileHook::Verdict FileFaults::Before(FileOperation operation, const std::string&
       act(EIO);
       verdict.data = data.substr(0, data.size() / 2);  // a failed write may have left a part
     } else if (fault.kind == FaultKind::kDiskFull && path.find(fault.path) != std::string::npos) {
+      // A full disk takes what fits and refuses the rest; it stays full for all later writes.
       const auto room = static_cast<size_t>(std::max<int64_t>(0, fault.after_bytes - armed.passed));
       armed.passed += static_cast<int64_t>(std::min(room, data.size()));
       if (room < data.size()) {

@@ -17,11 +17,13 @@ bool ReadStat(int64_t pid, char* state, uint64_t* start_ticks) {
   std::ifstream in(absl::StrCat("/proc/", pid, "/stat"));
   std::string line;
   if (!std::getline(in, line)) return false;
+  // The last bracket ends the name, since the name itself may hold brackets and blanks.
   const size_t end_of_name = line.rfind(')');
   if (end_of_name == std::string::npos) return false;
   std::istringstream fields(line.substr(end_of_name + 1));
   fields >> *state;  // field 3
   std::string skipped;
+  // Field 22 is the start time, in clock ticks since the boot (proc(5)).
   for (int field = 4; field < 22; ++field) fields >> skipped;
   return static_cast<bool>(fields >> *start_ticks);
 }
@@ -47,6 +49,7 @@ ProcessIdentity ThisProcess() {
 }
 
 ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self) {
+  // Of a process on another host, or in another container, nothing is known here.
   if (other.space.empty() || other.space != self.space) return ProcessState::kUnknown;
   char state = 0;
   uint64_t start_ticks = 0;
@@ -55,6 +58,7 @@ ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self) 
     return ProcessState::kGone;
   }
   switch (state) {
+    // A zombie has ended: only its parent has not looked yet.
     case 'Z':
     case 'X':
       return ProcessState::kGone;

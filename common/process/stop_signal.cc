@@ -16,8 +16,10 @@
 namespace pepnet {
 namespace {
 
+// The type of the payload by which a stop is told from a failure.
 constexpr char kStoppedPayload[] = "pepnet/stopped_on_request";
 
+// The signals that are taken here, by who else answers them (table in the header).
 sigset_t Signals(bool under_mpirun) {
   sigset_t set;
   sigemptyset(&set);
@@ -52,6 +54,7 @@ StopSignal::~StopSignal() {
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
+// Signals are blocked in all threads, so sigwait() here is the only place where they arrive.
 void StopSignal::Listen() {
   pthread_setname_np(pthread_self(), "signals");
   const sigset_t set = Signals(under_mpirun_);
@@ -59,6 +62,7 @@ void StopSignal::Listen() {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
     if (ending_) return;
+    // A second request means that somebody will not wait for the checkpoint.
     const bool ends_now = signal != SIGUSR1 && (under_mpirun_ || requested_ != 0);
     if (ends_now) {
       end_now_(signal);
@@ -70,6 +74,7 @@ void StopSignal::Listen() {
   }
 }
 
+// A payload marks the status: the code alone, Cancelled, may come from elsewhere.
 Status StoppedOnRequest(const std::string& message) {
   Status status = absl::CancelledError(message);
   status.SetPayload(kStoppedPayload, absl::Cord("1"));

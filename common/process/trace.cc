@@ -17,6 +17,7 @@ namespace pepnet {
 
 std::atomic<TraceRecording::State*> g_trace = nullptr;
 
+// Outlives every scope that has seen it: Finish() and the destructor want none to be open.
 struct TraceRecording::State {
   struct Event {
     const char* name;
@@ -47,6 +48,7 @@ struct TraceRecording::State {
   std::vector<std::string> thread_names ABSL_GUARDED_BY(mutex);
 };
 
+// Threads are numbered as they come, because the ids of the system are of no use to a reader.
 size_t TraceRecording::State::ThisThread() {
   const auto [it, is_new] = threads.emplace(std::this_thread::get_id(), thread_names.size());
   if (is_new) {
@@ -58,6 +60,7 @@ size_t TraceRecording::State::ThisThread() {
 }
 
 void TraceRecording::State::Add(const char* name, int64_t begin_ns) {
+  // The clock is read before the lock, so that waiting for it is no part of the event.
   const int64_t end_ns = NowNs();
   MutexLock lock(&mutex);
   if (events.size() >= max_events) {
@@ -74,6 +77,7 @@ void TraceScope::Begin(const char* name) {
 
 void TraceScope::End() { state_->Add(name_, begin_ns_); }
 
+// A dot in a directory's name, or at the beginning of the file's, begins no ending.
 std::string TracePathOfRank(const std::string& path, int rank) {
   const size_t slash = path.rfind('/'), dot = path.rfind('.');
   const bool has_ending =
@@ -100,6 +104,7 @@ StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::strin
   return recording;
 }
 
+// Only this recording is taken off: a later one may be under way.
 void TraceRecording::Stop() {
   State* mine = state_.get();
   g_trace.compare_exchange_strong(mine, nullptr);
@@ -131,6 +136,8 @@ StatusOr<int64_t> TraceRecording::Finish() {
         event.name, state.rank, event.thread, state.start_us + event.begin_ns / 1000,
         event.begin_ns % 1000, event.duration_ns / 1000, event.duration_ns % 1000);
   }
+  // The whole file is built in memory and written at once: half a million events are some 50 MB,
+  // and a trace that is cut short could not be opened.
   text += "\n]}\n";
   PEPNET_RETURN_IF_ERROR(WriteFileAtomically(path_, text));
   return state.left_out;

@@ -6,6 +6,7 @@
 namespace pepnet {
 namespace {
 
+// Characters `first` to `last` of one kind.
 struct Range {
   uint32_t first, last;
   CharacterKind kind;
@@ -42,6 +43,8 @@ constexpr Range kRanges[] = {
 
 }  // namespace
 
+// Decodes strictly: overlong forms, halves of UTF-16 pairs and codes beyond Unicode are no
+// characters.
 std::optional<Character> FirstCharacter(std::string_view text) {
   const auto byte = [text](size_t i) {
     return static_cast<uint32_t>(static_cast<unsigned char>(text[i]));
@@ -52,6 +55,7 @@ std::optional<Character> FirstCharacter(std::string_view text) {
                         : byte(0) < 0xf0 ? 3
                                          : 4;
   if (length == 0 || byte(0) > 0xf4 || text.size() < length) return std::nullopt;
+  // By length: the bits of the first byte that are part of the code.
   constexpr uint32_t kFirstBits[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
   constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};  // a smaller code has a shorter form
   uint32_t code = byte(0) & kFirstBits[length];
@@ -74,6 +78,7 @@ std::optional<Character> FirstCharacter(std::string_view text) {
   return character;
 }
 
+// Precondition: a code point of Unicode.
 void AppendUtf8(uint32_t code, std::string* out) {
   const auto add = [out](uint32_t byte) { out->push_back(static_cast<char>(byte)); };
   if (code < 0x80) return add(code);

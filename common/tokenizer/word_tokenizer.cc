@@ -26,6 +26,7 @@ int64_t CharactersIn(std::string_view text) {
                        [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
 }
 
+// ASCII alone, as the reference's text_normalizer: bytes of other characters stay.
 std::string Normalized(const TextNormalization& options, std::string_view text) {
   std::string result;
   for (const char c : text) {
@@ -43,10 +44,13 @@ WordTokenizer::WordTokenizer(Tokenizer description,
                              const std::map<std::string, int64_t>* vocabulary)
     : description_(std::move(description)), vocabulary_(*vocabulary) {}
 
+// Added tokens are cut out first and wherever they stand, also within a word; what lies between
+// them is split into words, as the library does.
 Status WordTokenizer::Append(std::string_view text, std::vector<std::string>* tokens) const {
   std::string normalized;
   const std::optional<TextNormalization>& options = description_.text;
   if (options.has_value() &&
+      // A longer text is left as it is, neither cut nor normalised.
       (options->most_characters == 0 || CharactersIn(text) <= options->most_characters)) {
     normalized = Normalized(*options, text);
     text = normalized;
@@ -66,6 +70,7 @@ Status WordTokenizer::Append(std::string_view text, std::vector<std::string>* to
   return AppendWords(text.substr(begin), tokens);
 }
 
+// The longest one wins, so that "[ABC]" is not read as "[A" and a rest.
 std::string_view WordTokenizer::AddedTokenAt(std::string_view text) const {
   std::string_view longest;
   for (const std::string& added : description_.added) {
@@ -74,6 +79,8 @@ std::string_view WordTokenizer::AddedTokenAt(std::string_view text) const {
   return longest;
 }
 
+// Runs of one kind are words: letters and digits, or punctuation (the library's \w+|[^\w\s]+);
+// blanks separate. WhitespaceSplit knows blanks and all else.
 Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string>* tokens) const {
   const std::string_view whole = text;
   std::string word;
@@ -97,6 +104,7 @@ Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string
     if (description_.lower_case && !character->lower.has_value()) {
       return unknown("of which the lower case");
     }
+    // A word ends where the kind changes.
     if (kind != last) AppendWord(&word, tokens);
     last = kind;
     if (kind == CharacterKind::kBlank) continue;
@@ -107,6 +115,7 @@ Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string
 }
 
 void WordTokenizer::AppendWord(std::string* word, std::vector<std::string>* tokens) const {
+  // Without an unknown token a word outside of the vocabulary gives nothing.
   if (!word->empty() && (description_.has_unknown || vocabulary_.count(*word) > 0)) {
     tokens->push_back(*word);
   }
