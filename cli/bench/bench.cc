@@ -157,14 +157,14 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 
 Status BenchCommand(const BenchFlags& given, MpiSession* session) {
   BenchFlags flags = given;
-  // Before the measurement, which may take minutes: a file that is no report of this command is not
-  // replaced.
+  // The check comes before the measurement, which may take minutes: a file that is no report of
+  // this command is not replaced.
   if (!flags.json.empty() && (session == nullptr || session->transport()->rank() == 0)) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"bench\":"}));
   }
-  // From here on `threads` is a number, which the report shows.
+  // `threads` is a number from here on, which the report shows.
   PEPNET_ASSIGN_OR_RETURN(flags.job.threads, ThreadsOf(flags.job));
-  // Counts from before the measurement to its end.
+  // The share of other programs counts from before the measurement to its end.
   const OtherPrograms others;
   PEPNET_ASSIGN_OR_RETURN(BenchReport report, Measure(flags, session));
   if (report.columns.empty()) return absl::OkStatus();

@@ -68,8 +68,8 @@ Status RowLedger::Check(std::span<const float> values) const {
   CHECK_EQ(values.size(), start_.size());
   for (size_t i = 0; i < values.size(); ++i) {
     const size_t row = i / kBenchDim;
-    // In double, and compared within 1e-5: the servers compute in float, and their sums of a few
-    // updates differ by less.
+    // The expected value is computed in double and compared within 1e-5: the servers compute in
+    // float, and their sums of a few updates differ by less.
     double expected = start_[i], sum = 0;
     for (int64_t update : updates_[row]) {
       const double g = GradientOf(ids_[row], update);

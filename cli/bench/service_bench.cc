@@ -178,7 +178,7 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   BenchReport report;
   report.name = flags.what;
   JobFlags job = flags.job;
-  // Without mpirun RunJob() runs the server inside this process.
+  // RunJob() runs the server inside this process where there is no mpirun.
   job.num_servers = 1;
   job.device = "cpu";
   for (int64_t rows : flags.rows) {

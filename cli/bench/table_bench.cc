@@ -11,8 +11,8 @@ namespace {
 
 constexpr int64_t kRowsPerRound = 1000000;
 
-// A table with the requests of one worker. A table and the update of a step, as a server has them,
-// without the server. A message makes the rows that it names for the first time.
+// A table with the requests of one worker: the table and the update of a step, as a server has
+// them, without the server. A message makes the rows that it names for the first time.
 class Rows {
  public:
   Rows(int64_t rows, int64_t keys)

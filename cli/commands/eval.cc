@@ -94,7 +94,7 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
     const std::string file = ResultFile(flags, config);
     if (context.first()) PEPNET_RETURN_IF_ERROR(CheckResultFile(file));
-    // Without --checkpoint_path the newest complete checkpoint of model_dir is taken.
+    // The newest complete checkpoint of model_dir is taken where no --checkpoint_path is given.
     const std::string path =
         flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(

@@ -44,7 +44,8 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
                         flags.config.pipeline_config_path,
                         "; set it there or pass --eval_input_path");
   }
-  // Before the rows are read, which takes long: a file of another kind is not replaced.
+  // The check comes before the rows are read, which takes long: a file of another kind is not
+  // replaced.
   if (!flags.output.empty()) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
   }

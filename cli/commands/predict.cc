@@ -88,7 +88,7 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
                             Names("--reserved_columns", flags.reserved_columns));
     PEPNET_ASSIGN_OR_RETURN(request.output_columns,
                             Names("--output_columns", flags.output_columns));
-    // Without --writer_type the output is Parquet.
+    // Parquet is the default of --writer_type.
     request.csv = flags.writer_type == "CsvWriter";
     request.batch_size = flags.batch_size;
     request.steps = flags.predict_steps;

@@ -61,7 +61,7 @@ class ParquetFile {
   }
   Status Close() {
     PEPNET_RETURN_IF_ERROR(FromArrow(writer_->Close(), path_));
-    // Before the file is closed, since the descriptor is Arrow's.
+    // The sync comes before the file is closed, since the descriptor is Arrow's.
     if (fsync(file_->file_descriptor()) != 0) {
       return absl::UnavailableError(absl::StrCat(path_, ": fsync failed"));
     }

@@ -36,7 +36,7 @@ StatusOr<std::vector<std::string>> WriteSafetensors(const ExportSource& source,
   }
   PEPNET_ASSIGN_OR_RETURN(const SafetensorsWriter::Result written, writer->Finish());
 
-  // The bytes by their checksum, and the header by parsing it.
+  // The bytes are compared by their checksum, and the header is read back by parsing it.
   PEPNET_ASSIGN_OR_RETURN(const FileChecksum read, ChecksumFile(path));
   PEPNET_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsReader> reader, SafetensorsReader::Open(path));
   if (read.bytes != written.bytes || read.crc32c != written.crc32c ||

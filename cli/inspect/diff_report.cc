@@ -83,7 +83,7 @@ std::string TableLines(const TableDiff& table, const TableWords& words) {
     absl::StrAppend(&text, ", ", table.other_state,
                     " with other optimizer state or counters alone");
   }
-  // Only what differs has a line below that of the table.
+  // A line below that of the table stands only for what differs.
   text += "\n";
   if (table.other_values > 0) {
     absl::StrAppendFormat(&text, "  other values: moved %s; largest difference %.6g\n",

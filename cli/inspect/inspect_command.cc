@@ -51,7 +51,7 @@ Status CheckState(const std::string& directory, const Manifest& manifest) {
 // be a number like any other.
 Status InspectCheckpoint(const InspectFlags& flags) {
   if (!flags.report.empty()) {
-    // Before the checkpoint is read: a page that cannot be written is said at once.
+    // The check comes before the checkpoint is read: a page that cannot be written is said at once.
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--report", flags.report, {kHtmlBeginning}));
   }
   PEPNET_ASSIGN_OR_RETURN(std::string directory, ResolveCheckpoint(flags.path));

@@ -35,7 +35,7 @@ StatusOr<bool> ForEachRow(
   return known;
 }
 
-// In double, since squares of small floats would vanish in float.
+// The sum is a double, since squares of small floats would vanish in float.
 double NormOf(std::span<const float> value) {
   double sum = 0;
   for (const float x : value) sum += static_cast<double>(x) * x;

@@ -106,7 +106,7 @@ StatusOr<RowPolicy> ParseWhatIf(const std::string& text) {
     if (number == nullptr) {
       return InvalidInput("--what_if: \"", field, "\"; expected name=value, the name ", kFields);
     }
-    // Also in MiB this fits an int64.
+    // This many MiB fit an int64 as bytes, too.
     constexpr int64_t kMost = int64_t{1} << 40;
     if (!absl::SimpleAtoi(value, number) || *number < 1 || *number > kMost) {
       return InvalidInput("--what_if: ", name, " is \"", value, "\"; expected a number from 1 to ",
@@ -167,8 +167,8 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
         // Rows come bucket by bucket, so one bucket is held at a time.
         if (BucketOf(row_hash) != number) Trim(share, &bucket, &entry);
         number = BucketOf(row_hash);
-        // In steps. A row of a damaged or merged checkpoint may claim a later step than the
-        // manifest.
+        // The age is in steps. A row of a damaged or merged checkpoint may claim a later step than
+        // the manifest.
         const int64_t age = std::max<int64_t>(0, manifest.step - info.last_step);
         Add(info.frequency, &entry.all);
         Add(info.frequency, &entry.by_age[Exponent(age)]);

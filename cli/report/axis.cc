@@ -95,7 +95,7 @@ std::string TickText(double value, double step) {
   if (step >= 100 && std::fabs(value) >= 1000) {
     return absl::StrCat(absl::StrFormat("%g", value / 1000), "k");
   }
-  // As many decimals as the step has, so that neighbours differ and all are equally long.
+  // Numbers have as many decimals as the step, so that neighbours differ and all are equally long.
   const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
   return absl::StrFormat("%.*f", digits, value);
 }

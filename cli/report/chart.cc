@@ -115,8 +115,8 @@ std::string Shape(const Curve& curve, const Axis& x, const Axis& y) {
 
 std::vector<size_t> KeptLines(size_t count) {
   std::vector<size_t> kept;
-  // Rounded up, so that there are never more than kMostPoints and the last one. Lines are left out
-  // rather than averaged: every point that is drawn stands in the file.
+  // The distance is rounded up, so that there are never more than kMostPoints and the last one.
+  // Lines are left out rather than averaged: every point that is drawn stands in the file.
   const size_t every = (count + kMostPoints - 1) / kMostPoints;
   for (size_t i = 0; i < count; i += every) kept.push_back(i);
   if (!kept.empty() && kept.back() != count - 1) kept.push_back(count - 1);

@@ -26,7 +26,7 @@ struct TextTable {
   std::vector<std::vector<std::string>> rows;  // the first one is the heading; all as long
 };
 
-// In columns of a terminal, of which a Chinese character takes two, whatever its bytes.
+// Widths are columns of a terminal, of which a Chinese character takes two, whatever its bytes.
 size_t Width(const std::string& text) { return static_cast<size_t>(DisplayWidth(text)); }
 
 // The widest cell of a run, so that a table of `columns` columns fits.

@@ -17,7 +17,7 @@ constexpr size_t kMostBars = 20;    // features of a chart
 // Share of gates that are dead or saturated, from which it is marked.
 constexpr double kMost = 0.9;
 
-// With its sign, and "-" where there is none: an AUC of one class, for example.
+// A change has its sign, and "-" stands where there is none: for an AUC of one class, for example.
 std::string ChangeText(const std::optional<double>& change) {
   return change.has_value() ? absl::StrFormat("%+.4f", *change) : "-";
 }

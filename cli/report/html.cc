@@ -136,7 +136,7 @@ std::string CountText(int64_t count) {
 }
 
 std::string RoundedText(double number) {
-  // Beyond 1e15 a double has no units; NaN takes this way, too.
+  // Doubles have no units beyond 1e15; NaN takes this way, too.
   if (!(std::fabs(number) < 1e15)) return absl::StrFormat("%.3g", number);
   return CountText(static_cast<int64_t>(std::round(number)));
 }

@@ -8,7 +8,8 @@
 namespace pepnet {
 namespace {
 
-// Strict: a name that stands twice in an object is damage (common/checkpoint/strict_json.h).
+// The parser is strict: a name that stands twice in an object is damage
+// (common/checkpoint/strict_json.h).
 StatusOr<nlohmann::json> ParseObject(const std::string& line) {
   PEPNET_ASSIGN_OR_RETURN(nlohmann::json json, ParseStrictJson(line));
   if (!json.is_object()) {
@@ -29,7 +30,7 @@ Status ReadJsonLines(const std::string& path,
     ++number;
     if (end == begin) continue;
     const StatusOr<nlohmann::json> json = ParseObject(text.substr(begin, end - begin));
-    // Only the last line can lack its line feed. A writer that was killed leaves it so, and
+    // The last line alone can lack its line feed. A writer that was killed leaves it so, and
     // resuming cuts it off; it is damage only where a line feed follows.
     const bool is_unfinished = end == text.size();
     if (!json.ok() && is_unfinished) break;

@@ -143,8 +143,8 @@ std::string ReportPage(const std::vector<RunRecord>& runs) {
     const char* link;
     std::string html;
   };
-  // From the question that is asked first to the one that is asked last. Sections without content
-  // have no link either.
+  // The order goes from the question that is asked first to the one that is asked last. Sections
+  // without content have no link either.
   const Section sections[] = {{"remarks", "What stands out", RemarksSection(runs)},
                               {"domains", "Domains", SlicesSection(runs)},
                               {"curves", "Losses and metrics", CurvesSection(runs)},

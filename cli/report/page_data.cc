@@ -60,7 +60,7 @@ Json SlicesJson(const RunRecord& run) {
 
 Json WindowJson(const WindowValue& window) { return {window.rows, JsonNumber(window.value)}; }
 
-// As StepsJson(): the steps that are drawn.
+// The steps are those that are drawn, as in StepsJson().
 Json TrainSlicesJson(const RunRecord& run) {
   Json list = Json::array();
   for (const size_t i : KeptLines(run.train_slices.size())) {

@@ -72,7 +72,7 @@ std::optional<double> NumberAt(const nlohmann::json& json, const char* name) {
   return found->get<double>();
 }
 
-// Only intervals with rows are in the file, each by its lower end; the number of the interval is
+// The file has only intervals with rows, each by its lower end; the number of the interval is
 // computed back.
 StatusOr<std::vector<CalibrationBin>> BinsFromJson(const nlohmann::json& json) {
   std::vector<CalibrationBin> bins;

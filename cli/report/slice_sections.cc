@@ -21,7 +21,8 @@ constexpr char kSlicesFile[] = "train_eval_slices.jsonl";
 // A column of eval_config.slice_by and a task.
 using ColumnTask = std::pair<std::string, std::string>;
 
-// In the order in which they are first met, run by run: the order of slice_by and of the towers.
+// Columns and tasks stand in the order in which they are first met, run by run: that of slice_by
+// and of the towers.
 std::vector<ColumnTask> ColumnTasks(const std::vector<RunRecord>& runs) {
   std::vector<ColumnTask> list;
   for (const RunRecord& run : runs) {
@@ -86,7 +87,7 @@ std::string CompareSlices(const std::vector<RunRecord>& runs, const ColumnTask& 
                           const Measure& measure) {
   DotLayout layout;
   std::vector<DotRow> rows;
-  // By kind and value: a value may be called "(rest)", too.
+  // Rows are found by kind and value: a value may be called "(rest)", too.
   std::map<std::pair<Slice::Kind, std::string>, size_t> place;
   std::vector<std::string> steps;
   for (size_t i = 0; i < runs.size(); ++i) {

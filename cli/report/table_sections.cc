@@ -41,7 +41,7 @@ std::string GrowthText(const TableRecord& table, bool several) {
 std::string TablesOf(const RunRecord& run) {
   HtmlTable table;
   table.text_tail = true;
-  // With one checkpoint there is nothing to count growth from.
+  // One checkpoint has no other to count growth from.
   const bool several = run.checkpoints.size() > 1;
   table.head = {
       "table", "rows", "of ids", "grown",         "width",
@@ -146,8 +146,8 @@ std::string CheckpointsSection(const std::vector<RunRecord>& runs) {
         std::string cell = "-";
         for (const LoggedEvaluation& evaluation : run.evaluations) {
           const auto found = evaluation.values.find(figure.name);
-          // Of two evaluations of one step (a job that had finished evaluates once more) the later
-          // counts.
+          // The later of two evaluations of one step counts (a job that had finished evaluates once
+          // more).
           if (evaluation.step == checkpoint.step && found != evaluation.values.end()) {
             cell = MetricText(found->second);
           }

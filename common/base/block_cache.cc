@@ -83,8 +83,8 @@ size_t SizeClass(size_t bytes) {
 }  // namespace
 
 void* AllocatePages(size_t bytes) {
-  // From two huge pages on, rounding up to whole ones wastes less than half of a block, and pages
-  // of 2 MiB save faults and TLB entries.
+  // Blocks of two huge pages and more waste less than half when they are rounded up to whole ones,
+  // and pages of 2 MiB save faults and TLB entries.
   const bool is_huge = bytes >= 2 * kHugePageBytes;
   const size_t alignment = is_huge ? kHugePageBytes : kBufferAlignment;
   void* const data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);

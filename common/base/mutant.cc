@@ -11,7 +11,8 @@ namespace {
 Mutant g_mutant = Mutant::kNone;  // written by tests before they start threads
 #endif
 
-// In the order of the enumeration, behind kNone; tests and scripts name mutants by these words.
+// The names stand in the order of the enumeration, behind kNone; tests and scripts call mutants by
+// these words.
 constexpr MutantName kNames[] = {
     {"gate_sees_gradient", 1},
     {"padding_is_attended", 1},

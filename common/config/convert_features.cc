@@ -355,7 +355,7 @@ Status SetVocabulary(TokenizerFile file, Feature* out) {
 // A computed feature is an operator, and an id or raw feature that reads what it computes.
 Status ConvertDerived(const FeatureMessage& from, const DataConfig& data, ConfigSource* source,
                       Feature* out) {
-  // In FG_NONE the column holds what the operator would have computed.
+  // The column of a job in FG_NONE holds what the operator would have computed.
   if (data.fg_mode != FgMode::kNone) {
     PEPNET_ASSIGN_OR_RETURN(out->op, ReadOperator(from, data, *source));
   }
@@ -556,7 +556,7 @@ Status ConvertFeatures(const config::EasyRecConfig& config, ConfigSource* source
       all.push_back(message);
     }
   }
-  // Only here do all features have their numbers.
+  // Inputs are resolved here, where all features have their numbers.
   return ResolveInputs(all, *source, out);
 }
 

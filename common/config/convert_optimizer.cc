@@ -158,8 +158,7 @@ template <typename Owner>
 void NoteDefaults(const Message& from, std::span<const Parameter<Owner>> parameters,
                   ConfigSource* source) {
   for (const Parameter<Owner>& parameter : parameters) {
-    // Only parameters that are marked as `told` are noted: the learning rate, say, not every
-    // epsilon.
+    // Parameters that are marked as `told` are noted: the learning rate, say, not every epsilon.
     if (!parameter.told || HasField(from, parameter.name)) continue;
     const auto* const field = from.GetDescriptor()->FindFieldByName(parameter.name);
     std::string value;

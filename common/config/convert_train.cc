@@ -113,7 +113,7 @@ Status ConvertTrain(const config::TrainConfig& train, ConfigSource* source, Trai
       ConvertDenseOptimizer(train.dense_optimizer(), source, &out->dense_optimizer));
   PEPNET_RETURN_IF_ERROR(ConvertPartOptimizers(train.dense_optimizer(), source, out));
   PEPNET_RETURN_IF_ERROR(ConvertEma(train.dense_optimizer(), *source, out));
-  // Both at once would need a rule for which one wins, and neither would train forever.
+  // Setting both would need a rule for which one wins, and setting neither would train forever.
   if ((train.num_steps() > 0) == (train.num_epochs() > 0)) {
     return source->Error(train, train.has_num_steps() ? "num_steps" : "num_epochs", "num_steps is ",
                          train.num_steps(), " and num_epochs is ", train.num_epochs(),
@@ -339,7 +339,7 @@ StatusOr<Candidate> ConvertBestMetric(const config::BestMetric& from, const Conf
                                          Suggestion(from.slice_by(), columns)));
     }
   }
-  // Of a slice only the measures of slices exist; the metrics of the towers are of all rows.
+  // A slice has the measures of slices alone; the metrics of the towers are of all rows.
   const std::vector<Candidate> candidates =
       from.slice_by().empty() ? WholeEvaluation(job.model) : OfSlices(job.model);
   const Candidate* const found = Find(candidates, from.metric());
@@ -383,7 +383,7 @@ Status ConvertKeepBest(const config::TrainConfig& train, ConfigSource* source, c
     rule->metrics.push_back(candidate.metric);
   }
   if (train.has_metric_larger_is_better()) {
-    // Of a mixed sum no direction is the expected one, so none is worth a note.
+    // A mixed sum has no expected direction, so none is worth a note.
     if (!mixed && *larger != train.metric_larger_is_better()) {
       source->Note(
           train, "metric_larger_is_better",

@@ -309,7 +309,7 @@ Status ReadCombine(const config::CombineFeature& from, const ConfigSource& sourc
                    FeatureOperator* out) {
   PEPNET_RETURN_IF_ERROR(inputs->AddRequired("expression", from.expression()));
   PEPNET_RETURN_IF_ERROR(ReadCombiner(from, from.combiner(), false, source, &out->combiner));
-  // With num_buckets the combined number becomes an id, which has no fraction.
+  // The combined number becomes an id where num_buckets is set, and an id has no fraction.
   out->to_integer = out->gives_tokens;
   for (const config::ValueMapEntry& entry : from.value_map()) {
     if (!entry.has_key() || !entry.has_value()) {
@@ -529,7 +529,7 @@ ReadingFeature ReadingFeatureOf(const FeatureMessage& from, const DataConfig& da
   CopySameFields(*from.message, &raw);
   // Id features say 0 for "any number of ids"; a raw feature has a fixed number, by default 1.
   if (raw.value_dim() == 0) raw.clear_value_dim();
-  // In the modes that compute, an empty result is 0 where a value is needed (docs/spec.md 3.11):
+  // An empty result is 0 where a value is needed (docs/spec.md 3.11), in the modes that compute:
   // without boundaries always, and for kv_dot_product with them, too.
   const bool needs_value = raw.boundaries_size() == 0 || *from.op == OperatorKind::kKvDotProduct;
   if (computes && needs_value && raw.default_value().empty()) raw.set_default_value("0");

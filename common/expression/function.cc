@@ -96,7 +96,7 @@ double Variance(Values x, size_t divisor) {
   return sum / static_cast<double>(divisor);
 }
 
-// Both cells have one length here and below: ComputeCells() has filled the shorter one.
+// The two cells have one length here and below: ComputeCells() has filled the shorter one.
 double Distance(Values x, Values y) {
   double sum = 0;
   for (size_t i = 0; i < x.size(); ++i) sum += (x[i] - y[i]) * (x[i] - y[i]);

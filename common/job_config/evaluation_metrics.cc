@@ -11,7 +11,7 @@ std::string NameInTaskSpace(const Tower& tower, const Metric& metric) {
   return metric.name + "_in_task_space";
 }
 
-// Of a grouped AUC the mean by rows is given as well, under a name of its own.
+// A grouped AUC is also given as the mean by rows, under a name of its own.
 std::string NameByImpressions(const Metric& metric) {
   return metric.kind == MetricKind::kGroupedAuc ? metric.name + "_by_impressions" : "";
 }
@@ -25,8 +25,8 @@ const Metric* GroupedAucOf(const Tower& tower) {
   return found;
 }
 
-// By task: metrics as configured, then those that follow from them, then losses. The order is that
-// of tables and of the hint for keep_best, which takes the first.
+// Each task has its metrics as configured, then those that follow from them, then its losses. The
+// order is that of tables and of the hint for keep_best, which takes the first.
 std::vector<EvaluationMetric> EvaluationMetrics(const Model& model) {
   std::vector<EvaluationMetric> metrics;
   for (const Tower& tower : model.towers) {

@@ -49,7 +49,7 @@ ProcessIdentity ThisProcess() {
 }
 
 ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self) {
-  // Of a process on another host, or in another container, nothing is known here.
+  // Nothing is known here of a process on another host, or in another container.
   if (other.space.empty() || other.space != self.space) return ProcessState::kUnknown;
   char state = 0;
   uint64_t start_ticks = 0;

@@ -104,7 +104,7 @@ StatusOr<std::unique_ptr<TraceRecording>> TraceRecording::Start(const std::strin
   return recording;
 }
 
-// Only this recording is taken off: a later one may be under way.
+// This recording alone is taken off: a later one may be under way.
 void TraceRecording::Stop() {
   State* mine = state_.get();
   g_trace.compare_exchange_strong(mine, nullptr);

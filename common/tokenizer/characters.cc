@@ -55,7 +55,7 @@ std::optional<Character> FirstCharacter(std::string_view text) {
                         : byte(0) < 0xf0 ? 3
                                          : 4;
   if (length == 0 || byte(0) > 0xf4 || text.size() < length) return std::nullopt;
-  // By length: the bits of the first byte that are part of the code.
+  // The bits of the first byte that are part of the code, by length of the character.
   constexpr uint32_t kFirstBits[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
   constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};  // a smaller code has a shorter form
   uint32_t code = byte(0) & kFirstBits[length];

@@ -115,7 +115,7 @@ Status WordTokenizer::AppendWords(std::string_view text, std::vector<std::string
 }
 
 void WordTokenizer::AppendWord(std::string* word, std::vector<std::string>* tokens) const {
-  // Without an unknown token a word outside of the vocabulary gives nothing.
+  // A word outside of the vocabulary gives nothing where there is no unknown token.
   if (!word->empty() && (description_.has_unknown || vocabulary_.count(*word) > 0)) {
     tokens->push_back(*word);
   }

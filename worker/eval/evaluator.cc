@@ -98,7 +98,7 @@ StatusOr<EvaluationResult> Evaluate(const WorkerContext& context, PepnetModel* m
     }
   }
   if (draws) EraseProgress();
-  // From here on every call is a collective operation, and all workers make them in this order.
+  // Every call from here on is a collective operation, and all workers make them in this order.
   std::vector<int64_t> clamped = {prefetcher.loader().clamped_ids()};
   PEPNET_RETURN_IF_ERROR(
       context.collective->AllreduceSum(std::span<int64_t>(clamped), "clamped ids"));

@@ -28,7 +28,8 @@ namespace {
 StatusOr<std::vector<int>> ChooseOutputs(const std::vector<ModelOutput>& all,
                                          const std::vector<std::string>& wanted,
                                          const std::string& without_own) {
-  // Sorted by name without a list, so that columns do not move when a tower is added.
+  // Columns are sorted by name where no list is given, so that they do not move when a tower is
+  // added.
   std::vector<int> chosen;
   if (wanted.empty()) {
     for (size_t i = 0; i < all.size(); ++i) chosen.push_back(static_cast<int>(i));

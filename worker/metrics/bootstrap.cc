@@ -73,7 +73,7 @@ std::array<Values, kTogether> DrawnValues(const std::vector<ScoredRow>& rows,
       }
     }
     for (Sums& one : sums) {
-      // As ExactAuc(), with a row that was drawn k times counting k times.
+      // The count is that of ExactAuc(), with a row that was drawn k times counting k times.
       one.pairs_won += one.tied[1] * (one.negatives + 0.5 * one.tied[0]);
       one.negatives += one.tied[0];
       one.positives += one.tied[1];

@@ -33,7 +33,7 @@ std::vector<int64_t> FirstIds(const Batch& batch, int feature, int64_t none) {
   return ids;
 }
 
-// As in the reference: a label of 2 or 0.5 is a negative.
+// A label of 2 or 0.5 is a negative, as in the reference (docs/spec.md 6.1).
 bool Positive(const LabelColumn& label, int64_t row) { return label.values[row] == 1.0f; }
 
 // A tower of two classes that gives probs1 alone has no threshold: the likelier class is that above

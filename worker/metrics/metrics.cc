@@ -154,8 +154,8 @@ MetricSet::MetricSet(const JobConfig* config) : state_(std::make_unique<State>()
 MetricSet::~MetricSet() = default;
 
 void MetricSet::Add(const Batch& batch, const std::vector<std::vector<float>>& scores) {
-  // Also of a batch without rows here: xauc in_batch tells batches apart by this number, which must
-  // be the same on all workers.
+  // A batch without rows here counts as well: xauc in_batch tells batches apart by this number,
+  // which must be the same on all workers.
   ++state_->batches;
   if (batch.rows == 0) return;
   const Model& model = state_->config->model;

@@ -78,7 +78,7 @@ std::optional<std::vector<double>> WithZeros(std::span<const double> packed, siz
       if (++i == packed.size() || !IsWord(packed[i]) || packed[i] < 1) return std::nullopt;
       run = packed[i];
     }
-    // Before the memory is taken: a damaged length could ask for any amount.
+    // The length is compared before the memory is taken: a damaged one could ask for any amount.
     if (run > static_cast<double>(most - numbers.size())) return std::nullopt;
     numbers.insert(numbers.end(), static_cast<size_t>(run), number);
   }
@@ -142,8 +142,7 @@ void SlicedSums::GiveSlice(int64_t key) {
 Status SlicedSums::GiveSlices(Collective* collective) {
   if (full()) return absl::OkStatus();  // on every worker
   std::map<int64_t, int64_t> mine;
-  // Only values and their numbers of rows travel; the rows stay where they are and are counted
-  // there.
+  // Values and their numbers of rows travel; the rows stay where they are and are counted there.
   for (const int64_t key : waiting_.keys) ++mine[key];
   std::vector<int64_t> pairs;
   for (const auto& [key, rows] : mine) pairs.insert(pairs.end(), {key, rows});

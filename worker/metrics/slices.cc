@@ -13,7 +13,8 @@
 namespace pepnet {
 namespace {
 
-// Of a label that is 1 with this probability, in nats; log1p() keeps small rates exact.
+// The entropy, in nats, of a label that is 1 with this probability; log1p() keeps small rates
+// exact.
 double Entropy(double rate) { return -rate * std::log(rate) - (1 - rate) * std::log1p(-rate); }
 
 // The interval of a prediction; 1 lies in the last one.
@@ -109,7 +110,8 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
 }
 
 SliceQuality MeasureGroupedSlice(std::vector<ScoredRow>* rows) {
-  // By group first, for the AUC of each; then by score over all, as MeasureSlice() reads them.
+  // Rows are sorted by group first, for the AUC of each, and then by score over all, as
+  // MeasureSlice() reads them.
   SortByKey(rows);
   const GroupedAucs grouped = GroupedAuc(*rows);
   SortByScore(rows);

@@ -93,7 +93,7 @@ std::string MetricsTextfile::Text() const {
   return text;
 }
 
-// Atomically: a collector reads the file whenever it likes.
+// The write is atomic: a collector reads the file whenever it likes.
 Status MetricsTextfile::Write() const {
   return Annotate(WriteFileAtomically(path_, Text()), "--metrics_textfile");
 }

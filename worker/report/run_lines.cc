@@ -71,7 +71,6 @@ std::set<size_t> ChooseRows(size_t count, const std::vector<Column>& columns) {
 }  // namespace
 
 std::string Duration(double seconds) {
-  // Rounded to whole seconds.
   const auto s = static_cast<int64_t>(seconds + 0.5);
   if (s >= 3600) return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
   return absl::StrFormat("%d:%02d", s / 60, s % 60);
@@ -176,7 +175,7 @@ std::string EvaluationTable(const std::vector<EvaluationMetric>& metrics,
     values.push_back(nlohmann::json::parse(line.json, nullptr, /*allow_exceptions=*/false));
     steps.push_back(absl::StrCat(line.step));
     const double passes = static_cast<double>(line.step) / steps_per_epoch;
-    // Within half a step of a whole pass it counts as one.
+    // A step within half a step of a whole pass counts as one.
     const bool whole = std::fabs(passes - std::round(passes)) < 0.5 / steps_per_epoch;
     epochs.push_back(absl::StrFormat("%.*f", whole ? 0 : 1, passes));
   }

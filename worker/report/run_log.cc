@@ -286,8 +286,8 @@ Status RunLog::WriteEvents(const StepRecord& record, double total_loss, double r
   scalars.push_back({"speed/samples_per_second", rate});
   for (int s = 0; s < kStageCount; ++s) {
     scalars.push_back(
-        // Since the last logged step: TensorBoard cannot take differences, as the readers of
-        // metrics.jsonl can.
+        // The seconds are those since the last logged step: TensorBoard cannot take differences, as
+        // the readers of metrics.jsonl can.
         {absl::StrCat("seconds/", kStageNames[s]), times.seconds(s) - logged_times_.seconds(s)});
   }
   for (const DynamicTableCounts& table : record.tables) {

@@ -34,7 +34,8 @@ DomainCounts::DomainCounts(const JobConfig* config, std::vector<int> labels)
       count_ = feature.rows;
     }
   }
-  // By domain: its rows, then its positives by label, in one vector that is summed over workers.
+  // Each domain has its rows, then its positives by label, in one vector that is summed over
+  // workers.
   sums_.resize(static_cast<size_t>(count_) * (1 + labels_.size()));
 }
 

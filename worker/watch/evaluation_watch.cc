@@ -75,7 +75,7 @@ StatusOr<std::vector<Warning>> EvaluationWatch::Warnings(
           !(value->second >= kTooGood)) {
         continue;
       }
-      // With few rows of a class an AUC is near 1 by chance now and then.
+      // An AUC of few rows of a class is near 1 by chance now and then.
       if (std::min(positives, rows - positives) < kLeastOfAClass) continue;
       warnings.push_back(
           {warning_kinds::kLeak, metric.name,

@@ -93,7 +93,7 @@ std::vector<Warning> LabelCopies::Warnings(const std::vector<std::string>& state
       first = &one;
       for (int label : {0, 1}) rows[label] += one[2 + label].get<int64_t>();
     }
-    // Both classes must have been seen often: of few rows a match is chance.
+    // Both classes must have been seen often: a match in few rows is chance.
     if (refuted || rows[0] < kLeastRows || rows[1] < kLeastRows) continue;
     named = &candidate;
     const Feature& feature = config_->features[candidate.feature];

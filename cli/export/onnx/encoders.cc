@@ -197,15 +197,15 @@ class EncoderGraph {
       parts.push_back(
           graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
     }
-    // As torch does, the queries are scaled and not the scores.
+    // The queries are scaled and not the scores, as torch does it.
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
     const Value keys =
         graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
     const Value scores =
         graph_.Apply("MatMul", {graph_.Apply("Mul", {parts[0], layers_.Number(scale)}), keys});
     const Value valid = Valid(group, encoder.max_length);
-    // Only keys are masked. Queries at positions that do not exist give rows that the sum at the
-    // end leaves out.
+    // The keys alone are masked. Queries at positions that do not exist give rows that the sum at
+    // the end leaves out.
     const Value of_keys = layers_.Unsqueeze(layers_.Unsqueeze(valid, 1), 2);  // [batch, 1, 1, T]
     const Value masked = graph_.Apply(
         "Where", {of_keys, scores, layers_.Number(std::numeric_limits<float>::lowest())});

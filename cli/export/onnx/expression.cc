@@ -47,7 +47,7 @@ class FormulaGraph {
     if (name == "tan") {
       return graph_.Apply("Div", {graph_.Apply("Sin", in), graph_.Apply("Cos", in)});
     }
-    // Toward zero: the floor of the size, with the sign put back.
+    // Truncation goes toward zero: it is the floor of the size, with the sign put back.
     if (name == "trunc") return Signed(in[0], graph_.Apply("Floor", {graph_.Apply("Abs", in)}));
     if (name == "round") {  // |x| + 0.5 would round itself
       const Value size = graph_.Apply("Abs", in), below = graph_.Apply("Floor", {size});

@@ -180,7 +180,7 @@ class FeatureGraph {
     if (feature.sequence) return LookupSequence(leaf, cells, found, table.finder);
     Value factor = graph_.Cast(cells.mask, Type::kFloat);
     if (feature.weighted) {
-      // Where and not a product: a weight behind the end may be NaN.
+      // The operator is Where and not a product: a weight behind the end may be NaN.
       factor = graph_.Apply("Where", {cells.mask, cells.weights, ops_.Number(0)});
     }
     if (feature.pooling == Pooling::kMean) {
@@ -481,8 +481,8 @@ StatusOr<std::vector<OnnxLeaf>> AddFeatures(const JobConfig& config, const Featu
     graph->BeginPart(config.features[config.leaves[l].feature].name);
     PEPNET_ASSIGN_OR_RETURN(leaves[l], features.Raw(config.leaves[l]));
   }
-  // By table and not by leaf: a table is read once, made into a constant, and freed before the next
-  // one is read.
+  // The loop goes by table and not by leaf: a table is read once, made into a constant, and freed
+  // before the next one is read.
   for (size_t t = 0; t < config.tables.size(); ++t) {
     PEPNET_ASSIGN_OR_RETURN(TableRows rows, tables.read(config.tables[t]));
     PEPNET_ASSIGN_OR_RETURN(const GraphTable table,

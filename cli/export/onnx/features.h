@@ -4,8 +4,8 @@
 // Inputs of a feature, all of the same batch:
 //   <input>          [batch, <input>_n]  the cell's tokens, padded at the end with anything
 //                      int64:  num_buckets (the id), hash_bucket_size (the bucket: hash of the
-//                              token modulo rows; a graph cannot hash text), ids of FG_NONE; of a table
-//                              that grows any id, with or without a row
+//                              token modulo rows; a graph cannot hash text), ids of FG_NONE; of a
+//                              table that grows any id, with or without a row
 //                      string: vocabularies;   double: raw features, with and without boundaries
 //   <input>.lengths  [batch] int64       tokens of the cell; 0: the cell is empty and reads the
 //                                        feature's default_value

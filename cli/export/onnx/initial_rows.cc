@@ -144,8 +144,8 @@ class InitialRows {
                : ops_.Slice(flat, ops_.Integers({0}), ops_.Integers({table_.dim}), 1);
   }
 
-  // k * 2^-24 in [0, 1), exact in float and in double. The upper 24 of the 32 bits, as many as a
-  // float's mantissa holds.
+  // k * 2^-24 in [0, 1), exact in float and in double: k is the upper 24 of the 32 bits, as many as
+  // a float's mantissa holds.
   Value Unit(const Value& word, Type type) {
     const Value upper = graph_.Cast(graph_.Apply("Div", {word, ops_.Scalar(256)}), type);
     const double scale = 0x1.0p-24;

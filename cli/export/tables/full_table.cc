@@ -24,7 +24,7 @@ Status Resize(const Table& table, int64_t rows, AlignedBuffer<float>* values) {
                                      " MiB), which --format parquet does not need"));
 }
 
-// The initial value of every row. An id that training never met has its initial value in eval, so
+// The initial value of every row: an id that training never met has its initial value in eval, so
 // it must have it in a dense tensor as well (law L5).
 StatusOr<TableRows> InitialRows(const Manifest& manifest, const Table& table) {
   // 4 TiB of floats; the bound keeps the products below from overflowing.

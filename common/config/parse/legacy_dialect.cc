@@ -14,7 +14,7 @@ struct Role {
 constexpr Role kRoles[] = {
     {"main_group_name", "all"}, {"domain_group_name", "domain"}, {"uia_group_name", "uia"}};
 
-// Both spellings side by side are fine while they agree.
+// The two spellings may stand side by side while they agree.
 Status RewriteWideDeep(ConfigSource* source, config::FeatureGroupConfig* group) {
   if (!group->has_wide_deep()) return absl::OkStatus();
   if (group->has_group_type() && group->group_type() != group->wide_deep()) {
@@ -132,7 +132,7 @@ Status RewriteLegacyDialect(ConfigSource* source, config::EasyRecConfig* config)
     }
     PEPNET_RETURN_IF_ERROR(RewriteWideDeep(source, &group));
   }
-  // Without pepnet the model is refused later, by name.
+  // A model without pepnet is refused later, by name.
   if (!model->has_pepnet()) return absl::OkStatus();
   PEPNET_RETURN_IF_ERROR(RewriteGroupNames(source, model));
   DropGroupsWithoutRole(source, model);

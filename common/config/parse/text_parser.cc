@@ -256,7 +256,8 @@ Status ParseText(const std::string& text, bool ignore_unknown_fields, ConfigSour
                         "tzrec.tools.convert_easyrec_config_to_tzrec_config of TorchEasyRec (",
                         faults[0], ", and ", faults.size() - 1, " more)");
   }
-  // With `all`, unknown fields alone do not end the work: the rest of the config is checked, too.
+  // Unknown fields alone do not end the work where `all` is wanted: the rest of the config is
+  // checked, too.
   if (!faults.empty() && (all == nullptr || !parsed)) {
     if (faults.size() == 1) return InvalidInput(faults[0]);
     return InvalidInput(faults[0], " (and ", faults.size() - 1, " more)");

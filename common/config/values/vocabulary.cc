@@ -117,8 +117,8 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
     PEPNET_RETURN_IF_ERROR(ReadEntries(id, source, feature));
     feature->rows = LargestRow(feature->vocabulary) + 1;
     if (!with_default) {
-      // In a vocab_dict the default value's row is 0 even where the dict gives it another one, in a
-      // vocab_list a listed word keeps its row: both as the reference does (table in the header).
+      // The default value's row is 0 even where a vocab_dict gives it another one, while a word of
+      // a vocab_list keeps its row: both as the reference does (table in the header).
       for (const std::string& token : DefaultTokens(id)) feature->vocabulary[token] = 0;
     }
   } else {
@@ -143,7 +143,7 @@ Status BuildVocabulary(const config::IdFeature& id, const ConfigSource& source, 
                         " is outside the table of ", feature->rows, " rows; expected a row of ",
                         field);
   }
-  // Only a vocab_dict can get here: one whose largest row is 0.
+  // A vocab_dict whose largest row is 0 is all that can get here.
   if (feature->unknown_id >= feature->rows) {
     return source.Error(id, field, "unknown words go to row 1, but the table has ", feature->rows,
                         " row; set default_bucketize_value");
