@@ -35,6 +35,7 @@ std::vector<size_t> FloatsByTable(const std::vector<TableShard>& tables,
   return floats;
 }
 
+// Pulls create no rows. This is the fault that the test of L3 must notice.
 void MakeRowsIfMutant(std::span<const int64_t> ids, TableShard* table) {
   if (!MutantActive(Mutant::kPullCreatesRow)) return;
   for (const int64_t id : ids) {
@@ -108,6 +109,7 @@ void CopyNarrowRows(const std::vector<TableShard>& tables, const PullBody& pull,
   ForEachTable(pull, team, [&](size_t t, size_t first) {
     if (pointers->copied_floats[t] == 0) return;
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
+    // Rows of a narrow type are widened here, on the server: the reply has floats alone.
     tables[t].ReadValues(ids, slots.subspan(first, ids.size()), parts[t]);
     const size_t dim = static_cast<size_t>(tables[t].dim());
     for (size_t i = 0; i < ids.size(); ++i) pointers->rows[first + i] = parts[t] + i * dim;

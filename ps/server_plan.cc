@@ -154,6 +154,7 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
     return InvalidInput("server plan: max_event_time_jump is ", plan.max_event_time_jump,
                         ", expected 0 to ", kMaxSteps);
   }
+  // A job whose jump is 0 keeps no event time, so no row of such a table would ever expire.
   for (const Table& table : plan.tables) {
     if (table.policy.ttl_seconds == 0 || plan.max_event_time_jump > 0) continue;
     return InvalidInput("server plan: table ", table.name, " has ttl_seconds ",

@@ -146,6 +146,7 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
 Status PlanCommand(const PlanFlags& flags) {
   PEPNET_ASSIGN_OR_RETURN(const JobConfig config, LoadConfig(flags.config));
   if (!flags.json.empty()) {
+    // Every plan begins with this text, as json.dump(1) writes it below.
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--json", flags.json, {"{\n \"prediction\":"}));
   }
   PEPNET_ASSIGN_OR_RETURN(const Machine machine,

@@ -239,9 +239,9 @@ Status ConvertExport(const config::ExportConfig& from, ConfigSource* source, Exp
 
 namespace {
 
-template <typename Section>
 // Whether a section, eval_config or export_config, reads the averages of `ema`: what it says, else
 // whenever they are kept.
+template <typename Section>
 StatusOr<bool> UsesAverages(const Section& section, bool kept, const ConfigSource& source) {
   if (!section.has_use_dense_ema()) return kept;
   if (section.use_dense_ema() && !kept) {

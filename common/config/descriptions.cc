@@ -31,8 +31,8 @@ FieldDescriptor::CppType TypeOfForm(ParameterInfo::Form form) {
   return FieldDescriptor::CPPTYPE_MESSAGE;
 }
 
-template <typename... Args>
 // A disagreement is a bug of this program, never of a config, hence an internal error.
+template <typename... Args>
 Status Disagreement(const Args&... text) {
   return absl::InternalError(absl::StrCat("descriptions and schema disagree: ", text...));
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 
+// A cache line has 64 bytes: 16 floats.
 inline void PrefetchFloats(const float* row, size_t dim) {
   for (size_t e = 0; e < dim; e += 16) __builtin_prefetch(row + e);
 }
@@ -75,6 +76,7 @@ void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> sl
                              float* out) const {
   if (codec_.is_float()) {
     const size_t dim = table_.dim;
+    // Tables of floats have a loop of their own, in which a row is a plain copy.
     FindAndReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
   } else {
     FindAndReadRows(ids, slots, out, [this](const float* row, float* to) { codec_.Read(row, to); });
@@ -101,6 +103,8 @@ size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t>
 
 void TableShard::ReadInitialValues(std::span<const int64_t> ids, std::span<const int64_t> slots,
                                    const float** rows, float* out) const {
+  // The initializer is asked once for all ids: it draws uniform values faster for many rows than
+  // for one at a time.
   std::vector<int64_t> unseen;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (slots[i] != kNoSlot) continue;

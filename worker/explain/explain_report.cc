@@ -118,7 +118,6 @@ std::string ImportanceTables(const Importance& importance) {
   for (size_t begin = 0, end = 0; begin < base.size(); begin = end) {
     for (end = begin + 1; end < base.size() && base[end].domain.has_value();) ++end;
     const size_t last = std::min(end, begin + 1 + kDomainColumns);
-    // A line for all rows and one domain would say the same twice.
     if (last - begin < 3) continue;  // one domain says what all rows do
     absl::StrAppend(&text, "\n\nchange of auc ", Printable(base[begin].task, kNameBytes), " by ",
                     Printable(importance.domain_column, kNameBytes));
@@ -157,6 +156,7 @@ std::string GateTable(const GateStatistics& statistics) {
     }
     return line;
   };
+  // All gates are measured on the same rows, so the domains of the first are those of all.
   table.AddLine(head(statistics.gates[0].domains));
   for (const GateStatistic& gate : statistics.gates) {
     const auto percent = [](double share) { return absl::StrFormat("%.1f %%", 100 * share); };

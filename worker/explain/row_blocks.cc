@@ -19,8 +19,8 @@ void AppendRow(const FeatureColumn& from, const Feature& described, int64_t row,
   int64_t first = row, last = row + 1;
   if (described.sequence.has_value()) {
     first = from.elements[row];
-    // Elements count from the start of this column, not of the one that the row came from.
     last = from.elements[row + 1];
+    // Elements count from the start of this column, not of the one that the row came from.
     out->elements.push_back(out->elements.back() + static_cast<int32_t>(last - first));
   }
   if (described.bucketizer == Bucketizer::kNone) {
@@ -40,7 +40,9 @@ void AppendRow(const FeatureColumn& from, const Feature& described, int64_t row,
   }
 }
 
-// ---- a column as bytes: for each of its arrays the number of elements, int64, and the elements; l
+// ---- a column as bytes: for each of its arrays the number of elements, int64, and the elements
+//
+// They travel between the workers of one job and lie in no file, so they have no version.
 
 template <typename T>
 void AppendArray(const T* data, size_t count, std::string* out) {

@@ -44,9 +44,9 @@ const char* KindName(Slice::Kind kind) {
   return "";
 }
 
-// The members of a line that say which slice it is of; `step_name` is that of its first member.
+// The members of a line that say which slice it is of; `step_name` is that of its first member. The
+// slice of rows without a value has null in place of one, which no text can be taken for.
 template <typename AnySlice>
-// A row without a value has null: "" could be a value of its own.
 nlohmann::ordered_json PlaceJson(const char* step_name, int64_t step, const AnySlice& slice) {
   nlohmann::ordered_json json = {
       {step_name, step}, {"slice_by", slice.column}, {"slice", KindName(slice.kind)}};

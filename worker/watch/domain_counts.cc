@@ -46,6 +46,7 @@ void DomainCounts::Observe(const Batch& batch) {
     if (label_ >= 0) {
       domain = batch.labels[label_].integers[row];
     } else if (const std::span<const int64_t> ids = batch.RowIds(feature_, row); !ids.empty()) {
+      // A cell of several ids counts for its first alone.
       domain = ids[0];
     }
     // A row without domain; out of range is an error elsewhere.

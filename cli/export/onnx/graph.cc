@@ -13,6 +13,7 @@
 namespace pepnet {
 namespace {
 
+// IR version 8 is that of ONNX 1.12, which brought opset 17, and of 1.13, which brought 18.
 constexpr int kOpset = 17, kMlOpset = 2, kIrVersion = 8;
 constexpr int64_t kAlignment = 4096;  // of external data: runtimes map the file
 // protobuf's limit of 2 GiB, less some room for what wraps the graph.
@@ -126,6 +127,7 @@ struct OnnxGraph::State {
         read.graph().initializer_size() != static_cast<int>(crcs.size())) {
       return absl::DataLossError(absl::StrCat(path, " does not read back as it was written"));
     }
+    // Constants in the other file are covered by its checksum above.
     for (const onnx::TensorProto& tensor : read.graph().initializer()) {
       if (tensor.data_location() == onnx::TensorProto::EXTERNAL) continue;
       const auto found = crcs.find(tensor.name());
