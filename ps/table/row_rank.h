@@ -3,8 +3,8 @@
 //   LRU    by last step, then by frequency            LFU    by frequency, then by last step
 //   SCORE  by (show_weight * frequency + click_weight * clicks) * 2^-(age / half_life), where age
 //          is the number of steps since the last that named the row, then by last step. Between
-//          whole half-lives the power is a straight line: only operations that every processor rounds
-//          alike.
+//          whole half-lives the power is a straight line: only operations that every processor
+//          rounds alike.
 // Then by the hash of the id, which no two ids of a table share: no two rows rank alike.
 #pragma once
 
