@@ -5,6 +5,9 @@
 #include <parquet/arrow/writer.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "cli/export/formats.h"
 #include "common/file/file.h"
 #include "ps/table/value_codec.h"
@@ -128,6 +131,8 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
   ParquetFile file(path, schema);
   PEPNET_RETURN_IF_ERROR(file.Open());
   RowSum written;
+  // Lists have offsets of 32 bits: of wide rows fewer make one batch.
+  const int64_t rows_at_once = std::numeric_limits<int32_t>::max() / table.dim;
   std::vector<int32_t> offsets;
   std::vector<float> rounded;  // as servers of this config read the values
   for (const PartEntry& part : source.manifest->parts) {
@@ -136,10 +141,6 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
                             TablePartReader::Open(source.checkpoint, part));
     PEPNET_RETURN_IF_ERROR(reader->Read(0, part.rows, [&](const RowColumns& rows) -> Status {
       const int64_t count = static_cast<int64_t>(rows.ids.size());
-      // Rows have one width, so offsets are its multiples. A batch has at most kRowsPerRecordBatch
-      // (65,536) rows, whose floats an int32 counts up to a width of 32,767.
-      offsets.resize(count + 1);
-      for (int64_t i = 0; i <= count; ++i) offsets[i] = static_cast<int32_t>(i * table.dim);
       std::span<const float> values = rows.values;
       if (table.value_kind != ValueKind::kFp32) {
         rounded.assign(values.begin(), values.end());
@@ -152,9 +153,19 @@ Status WriteTable(const ExportSource& source, const Table& table, const std::str
         written.Add(rows.ids[i], values.subspan(i * table.dim, table.dim), rows.frequency[i],
                     rows.last_step[i]);
       }
-      return file.Append(count,
-                         {Integers(rows.ids), Lists(schema->field(1)->type(), offsets, values),
-                          Integers(rows.frequency), Integers(rows.last_step)});
+      for (int64_t first = 0; first < count; first += rows_at_once) {
+        const int64_t size = std::min(rows_at_once, count - first);
+        // Rows have one width, so offsets are its multiples.
+        offsets.resize(size + 1);
+        for (int64_t i = 0; i <= size; ++i) offsets[i] = static_cast<int32_t>(i * table.dim);
+        PEPNET_RETURN_IF_ERROR(
+            file.Append(size, {Integers(rows.ids.subspan(first, size)),
+                               Lists(schema->field(1)->type(), offsets,
+                                     values.subspan(first * table.dim, size * table.dim)),
+                               Integers(rows.frequency.subspan(first, size)),
+                               Integers(rows.last_step.subspan(first, size))}));
+      }
+      return absl::OkStatus();
     }));
   }
   PEPNET_RETURN_IF_ERROR(file.Close());

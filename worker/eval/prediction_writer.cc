@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -43,6 +44,11 @@ arrow::Result<std::shared_ptr<arrow::Array>> MakeColumn(const ModelOutput& outpu
   }
   ARROW_ASSIGN_OR_RAISE(std::shared_ptr<arrow::Array> values, floats.Finish());
   if (output.width == 0) return values;
+  if (rows > std::numeric_limits<int32_t>::max() / output.width) {
+    return arrow::Status::CapacityError(rows, " rows of ", output.width,
+                                        " values are more than a column of lists holds, 2^31 - 1 ",
+                                        "values; make data_config.eval_batch_size smaller");
+  }
   arrow::Int32Builder offsets;
   for (int64_t r = 0; r <= rows; ++r) {
     ARROW_RETURN_NOT_OK(offsets.Append(static_cast<int32_t>(r * output.width)));

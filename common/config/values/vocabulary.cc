@@ -8,9 +8,13 @@
 
 #include "common/base/text.h"
 #include "common/file/file.h"
+#include "common/job_config/table.h"
 
 namespace pepnet {
 namespace {
+
+// A table of kAnyId rows would be one whose ids have no end, so one row less is the largest.
+constexpr uint64_t kLargestRow = static_cast<uint64_t>(kAnyId) - 2;
 
 constexpr int64_t kMaxVocabularyBytes = int64_t{1} << 30;
 constexpr char kByteOrderMark[] = "\xef\xbb\xbf";
@@ -36,9 +40,9 @@ Status ReadEntries(const config::IdFeature& id, const ConfigSource& source, Feat
     if (!entry.has_key() || !entry.has_value()) {
       return source.Error(entry, "", "an entry needs both key and value");
     }
-    // The largest row plus one must still be an int64.
-    if (entry.value() >= (uint64_t{1} << 62)) {
-      return source.Error(entry, "value", entry.value(), " is not a row number");
+    if (entry.value() > kLargestRow) {
+      return source.Error(entry, "value", entry.value(), " is not a row number; expected 0 to ",
+                          kLargestRow);
     }
     if (!feature->vocabulary.emplace(entry.key(), static_cast<int64_t>(entry.value())).second) {
       return source.Error(entry, "key", "\"", entry.key(), "\" is given twice");
@@ -77,7 +81,9 @@ StatusOr<std::map<std::string, int64_t>> ParseVocabularyFile(const std::string& 
           where, ": \"", Printable(line, 200), "\" ", has_row ? "gives" : "lacks",
           " a row number, unlike the first line; write `word` or `word row` in all lines");
     }
-    if (row >= (uint64_t{1} << 62)) return InvalidInput(where, ": ", row, " is not a row number");
+    if (row > kLargestRow) {
+      return InvalidInput(where, ": ", row, " is not a row number; expected 0 to ", kLargestRow);
+    }
     const std::string word =
         with_rows ? line.substr(0, line.find_last_not_of(" \t", gap) + 1) : line;
     if (word.find('\0') != std::string::npos) {
