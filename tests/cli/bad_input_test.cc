@@ -190,7 +190,7 @@ TEST_F(BadInput, UnknownFlagAndCommand) {
   EXPECT_EQ(RunShell("$PEPNET train --help", 60).exit_status, 0);
   const ProcessResult version = RunShell("$PEPNET --version", 60);
   EXPECT_EQ(version.exit_status, 0);
-  EXPECT_TRUE(absl::StrContains(version.out, "0.1")) << version.out;
+  EXPECT_TRUE(absl::StrContains(version.out, "0.2")) << version.out;
 }
 
 }  // namespace
