@@ -3,13 +3,15 @@
 
 Checks the pages of docs/ (without docs/config.md, which is generated):
 
-  width      prose is wrapped at 100 characters, in CONTRIBUTING.md, SECURITY.md and configs/README.md too. Excepted are
-             tables, code blocks, what a script writes into a page, and lines that a link or a name makes longer.
-  budget     all pages together have at most 25,000 words of prose and tables. A word is what stands between blanks and
-             holds a letter or a digit. Code blocks, which docs_test.py runs, are not counted.
+  width      prose is wrapped at 100 characters, also in the pages at the top and in configs/README.md.
+             Excepted are tables, code blocks, text that a script writes into a page, and lines that
+             a link or a name makes longer.
+  budget     all pages together have at most 25,000 words of prose and tables. A word lies between
+             blanks and holds a letter or a digit. Code blocks, which docs_test.py runs, do not
+             count.
   anchors    a link to a heading (page.md#heading) names a heading of that page; in all pages at the top, too.
-  decisions  docs/decisions/NNNN-title.md count up from 0001, have a date, a status, a context, a decision and what was
-             rejected, and stand in the index once.
+  decisions  docs/decisions/NNNN-title.md count up from 0001, have a date, a status, a context, a
+             decision and a list of rejected alternatives, and stand in the index once.
 """
 import pathlib
 import re
@@ -18,7 +20,6 @@ import sys
 REPOSITORY = pathlib.Path(sys.argv[1]).resolve()
 DOCS = REPOSITORY / "docs"
 WIDTH, WORDS = 100, 25_000
-UNWRAPPED = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]
 MARK = re.compile(r"^<!--.*-->$")
 
 
@@ -92,7 +93,7 @@ def main():
     if len(pages) < 20:
         sys.exit(f"{DOCS} has {len(pages)} pages; is this the repository?")
     others = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "configs").glob("*.md"))]
-    wrong = [line for page in pages + others if page not in UNWRAPPED for line in wide_lines(page)]
+    wrong = [line for page in pages + others for line in wide_lines(page)]
     wrong += [line for page in [*pages, DOCS / "config.md", *others] for line in broken_anchors(page)]
     wrong += wrong_decisions()
     count = sum(words(page) for page in pages)
