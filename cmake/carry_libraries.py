@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Usage: cmake/carry_libraries.py PACKAGE_DIR
 
-Makes the programs in PACKAGE_DIR/bin independent of the machine that built them: libraries that neither other wheels nor
-every Linux system has are copied to PACKAGE_DIR/lib, and programs and copies find theirs by paths relative to themselves.
-Needs patchelf. Prints what it carries.
+Makes the programs in PACKAGE_DIR/bin independent of the machine that built them: libraries that
+neither other wheels nor every Linux system has are copied to PACKAGE_DIR/lib, and programs and
+copies find theirs by paths relative to themselves. Needs patchelf. Prints what it carries.
 """
 
 import os
@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 
-# Of the wheels that the package depends on. bin/ lies in <prefix>/lib/python3.x/site-packages/pepnet_trainer/bin.
+# Of the wheels that the package depends on. bin/ lies in
+# <prefix>/lib/python3.x/site-packages/pepnet_trainer/bin.
 OF_WHEELS = {
     r"lib(torch.*|c10.*|gomp.*)\.so.*": "$ORIGIN/../../torch/lib",
     r"lib(arrow|parquet)\.so\..*": "$ORIGIN/../../pyarrow",
@@ -38,7 +39,8 @@ def resolved(path):
 
 
 def kind(library):
-    """The path by which a wheel has the library, "" for the system's, None for what must be carried."""
+    """The path by which a wheel has the library, "" for the system's, None for what must be
+    carried."""
     if OF_SYSTEM.fullmatch(library):
         return ""
     return next((path for pattern, path in OF_WHEELS.items() if re.fullmatch(pattern, library)), None)

@@ -1,5 +1,5 @@
-# Toolchain of the preset `clang`: finds the compiler. The newest one is taken where several versions stand side by side;
-# -DCMAKE_CXX_COMPILER names another.
+# Toolchain of the preset `clang`: finds the compiler. The newest one is taken where several
+# versions stand side by side; -DCMAKE_CXX_COMPILER names another.
 if(NOT CMAKE_CXX_COMPILER)
   set(names clang++)
   foreach(version RANGE 30 14 -1)

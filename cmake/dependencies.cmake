@@ -19,14 +19,16 @@ add_library(pepnet::glog INTERFACE IMPORTED)
 target_link_libraries(pepnet::glog INTERFACE ${GLOG_LIBRARY})
 target_include_directories(pepnet::glog INTERFACE ${GLOG_INCLUDE_DIR})
 
-# Debian ships no CMake package. The archive goes first: it leaves no library to be found at run time.
+# Debian ships no CMake package. The archive goes first: it leaves no library to be found at run
+# time.
 find_library(PEPNET_FARMHASH NAMES libfarmhash.a farmhash REQUIRED)
 
-# libtorch and Arrow C++ come inside Python wheels. The interpreter of the virtual environment says where; nothing is
-# imported, so this takes no time and needs no GPU.
+# libtorch and Arrow C++ come inside Python wheels. The interpreter of the virtual environment says
+# where; nothing is imported, so this takes no time and needs no GPU.
 set(PEPNET_PYTHON ${PEPNET_VENV}/bin/python3)
 if(SKBUILD AND NOT EXISTS ${PEPNET_PYTHON})
-  set(PEPNET_PYTHON ${Python3_EXECUTABLE})  # pip has put torch, pyarrow and onnx beside it (pyproject.toml)
+  # pip has put torch, pyarrow and onnx beside it (pyproject.toml).
+  set(PEPNET_PYTHON ${Python3_EXECUTABLE})
 endif()
 if(NOT EXISTS ${PEPNET_PYTHON})
   message(FATAL_ERROR "There is no ${PEPNET_PYTHON}. Run scripts/setup.sh first, or set PEPNET_VENV to a virtual "
@@ -51,9 +53,9 @@ print(importlib.metadata.version('${package}'))"
   set(${version} ${found_version} PARENT_SCOPE)
 endfunction()
 
-# Torch's own CMake package is not used: it links the system's libprotobuf.so into every user (a second protobuf beside
-# our hidden static one), adds library paths of the machine it was built on to the RPATH, and with a CUDA wheel it
-# demands a CUDA toolkit even for code that never calls CUDA.
+# Torch's own CMake package is not used: it links the system's libprotobuf.so into every user (a
+# second protobuf beside our hidden static one), adds library paths of the machine it was built on
+# to the RPATH, and with a CUDA wheel it demands a CUDA toolkit even for code that never calls CUDA.
 set(PEPNET_TORCH_DIR "" CACHE PATH "Another libtorch (a folder with include/ and lib/); empty: the one of PEPNET_VENV")
 if(PEPNET_TORCH_FREE)
   set(Torch_VERSION "left out (PEPNET_TORCH_FREE)")
@@ -70,7 +72,8 @@ else()
   target_include_directories(pepnet::torch SYSTEM INTERFACE
     ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
   target_link_libraries(pepnet::torch INTERFACE ${PEPNET_TORCH_CPU_LIBRARY} ${PEPNET_C10_LIBRARY})
-  # The CUDA kernels register themselves when their library is loaded; nothing refers to it by symbol.
+  # The CUDA kernels register themselves when their library is loaded; nothing refers to it by
+  # symbol.
   find_library(PEPNET_TORCH_CUDA_LIBRARY torch_cuda PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE)
   if(PEPNET_TORCH_CUDA_LIBRARY)
     target_link_libraries(pepnet::torch INTERFACE

@@ -1,9 +1,9 @@
-# Makes a fault of the programs harder to use by others: they are position independent, and what the loader has
-# written (the table of imported functions among it) is read-only before main() begins.
+# Makes a fault of the programs harder to use by others: they are position independent, and what the
+# loader has written (the table of imported functions among it) is read-only before main() begins.
 #
-# Every entry of their RPATH is an absolute path. CMake ends one that it may exchange at the installation with a ':', and
-# the loader takes the empty entry behind it for the current directory: a libm.so.6 that lies there would run. So the
-# programs are linked with the RPATH that they keep.
+# Every entry of their RPATH is an absolute path. CMake ends one that it may exchange at the
+# installation with a ':', and the loader takes the empty entry behind it for the current directory:
+# a libm.so.6 that lies there would run. So the programs are linked with the RPATH that they keep.
 if(PEPNET_TORCH_FREE)
   return()  # no `pepnet`
 endif()

@@ -1,6 +1,6 @@
-# `cmake --install`: the programs into bin/, with the libraries of the virtual environment they were built with by
-# absolute path. In a build of the wheel (scikit-build-core sets SKBUILD): into the Python package, with what they need
-# beside them.
+# `cmake --install`: the programs into bin/, with the libraries of the virtual environment they were
+# built with by absolute path. In a build of the wheel (scikit-build-core sets SKBUILD): into the
+# Python package, with what they need beside them.
 if(PEPNET_TORCH_FREE)
   return()  # no `pepnet`
 endif()

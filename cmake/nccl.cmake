@@ -1,7 +1,9 @@
-# pepnet::nccl: headers and libraries of NCCL and the CUDA runtime, if this machine has them (PEPNET_WITH_NCCL).
+# pepnet::nccl: headers and libraries of NCCL and the CUDA runtime, if this machine has them
+# (PEPNET_WITH_NCCL).
 #
-# Looked for in PEPNET_NCCL_DIR and PEPNET_CUDA_DIR, in the wheels of the virtual environment (a CUDA torch brings its own, and the
-# program must load the same ones), in a CUDA toolkit, in the system. The first CUDA runtime that compiles and links is taken.
+# They are searched in PEPNET_NCCL_DIR and PEPNET_CUDA_DIR, in the wheels of the virtual environment
+# (a CUDA torch brings its own, and the program must load the same ones), in a CUDA toolkit, in the
+# system. The first CUDA runtime that compiles and links is taken.
 set(PEPNET_WITH_NCCL AUTO CACHE STRING "Sums between GPUs through NCCL: AUTO (if it is found), ON (an error if not), OFF")
 set_property(CACHE PEPNET_WITH_NCCL PROPERTY STRINGS AUTO ON OFF)
 set(PEPNET_NCCL_DIR "" CACHE PATH "Where NCCL is (a folder with include/ and lib/); empty: look for it")
@@ -11,8 +13,8 @@ if(NOT PEPNET_WITH_NCCL MATCHES "^(AUTO|ON|OFF)$")
 endif()
 include(CheckCXXSourceCompiles)
 
-# pepnet_try_cuda(LIBRARY INCLUDE...): makes pepnet::nccl of PEPNET_NCCL_* and this CUDA runtime if a program links with them. The
-# include folders may be missing.
+# pepnet_try_cuda(LIBRARY INCLUDE...): makes pepnet::nccl of PEPNET_NCCL_* and this CUDA runtime if
+# a program links with them. The include folders may be missing.
 function(pepnet_try_cuda library)
   set(CMAKE_REQUIRED_INCLUDES ${PEPNET_NCCL_INCLUDE_DIR})
   foreach(dir ${ARGN})
@@ -22,7 +24,8 @@ function(pepnet_try_cuda library)
   endforeach()
   set(CMAKE_REQUIRED_LIBRARIES ${PEPNET_NCCL_LIBRARY} ${library})
   set(CMAKE_REQUIRED_QUIET ON)
-  string(MD5 key "${CMAKE_REQUIRED_INCLUDES};${CMAKE_REQUIRED_LIBRARIES}")  # the answer is kept as long as the question is the same
+  # CMake caches the answer under this key as long as the question is the same.
+  string(MD5 key "${CMAKE_REQUIRED_INCLUDES};${CMAKE_REQUIRED_LIBRARIES}")
   check_cxx_source_compiles("
 #include <cuda_runtime_api.h>
 #include <nccl.h>

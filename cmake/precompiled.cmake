@@ -1,8 +1,9 @@
-# One precompiled header for the whole tree: the standard and abseil headers that nearly every file includes, which take
-# half of a compiler's time otherwise. Headers of the project and of torch, protobuf and glog stay out of it.
+# One precompiled header for the whole tree: the standard and abseil headers that nearly every file
+# includes, which take half of a compiler's time otherwise. Headers of the project and of torch,
+# protobuf and glog stay out of it.
 #
-# A file still includes what it uses: PEPNET_PRECOMPILE=OFF (the clang preset, whose compiler cannot read GCC's header)
-# builds without it.
+# A file still includes what it uses: PEPNET_PRECOMPILE=OFF (the clang preset, whose compiler cannot
+# read GCC's header) builds without it.
 option(PEPNET_PRECOMPILE "Precompile the common headers" ON)
 
 function(pepnet_targets_below directory result)
@@ -15,8 +16,8 @@ function(pepnet_targets_below directory result)
   set(${result} ${targets} PARENT_SCOPE)
 endfunction()
 
-# pepnet_precompile_folders(FOLDERS NAME TARGETS OPTIONS HEADER...): every library and program below the folders is compiled
-# with the options and sees the headers, which come from TARGETS.
+# pepnet_precompile_folders(FOLDERS NAME TARGETS OPTIONS HEADER...): every library and program below
+# the folders is compiled with the options and sees the headers, which come from TARGETS.
 function(pepnet_precompile_folders folders name linked options)
   file(WRITE ${CMAKE_BINARY_DIR}/${name}.cc "")
   add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cc)
@@ -32,7 +33,8 @@ function(pepnet_precompile_folders folders name linked options)
     if(type MATCHES "^(STATIC_LIBRARY|EXECUTABLE)$")
       target_compile_options(${target} PRIVATE ${options})
       target_precompile_headers(${target} REUSE_FROM ${name})
-      if(type STREQUAL "EXECUTABLE")  # -fPIC like the libraries instead of -fPIE: a precompiled header serves one of them
+      # -fPIC like the libraries instead of -fPIE: a precompiled header serves one of them.
+      if(type STREQUAL "EXECUTABLE")
         set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
         target_compile_options(${target} PRIVATE -fPIC)
       endif()

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder and those below it: source it. Changes to the repository root, so the scripts
-# work from anywhere.
+# Shared by the scripts of this folder and those below it: source it. Changes to the repository
+# root, so the scripts work from anywhere.
 
 set -euo pipefail
 script_path=$(realpath "$0")
@@ -43,8 +43,8 @@ torch_size() {
     echo "0.2 GB if pip finds the CPU build, several GB with CUDA otherwise"
   fi
 }
-# install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has it; else what the
-# index has under the plain version, which on PyPI is the build with CUDA.
+# install_torch DIRECTORY: the CPU build (0.2 GB) where there is no GPU and an index of pip's has
+# it; else what the index has under the plain version, which on PyPI is the build with CUDA.
 install_torch() {
   if ! has_gpu; then
     pip_install "$1" "torch==$torch_version+cpu" && return
@@ -59,7 +59,8 @@ print_usage() {
   sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script_path"
 }
 
-# parse_preset "$@": takes --preset P (default release) and --help out; the other arguments stay in `rest`.
+# parse_preset "$@": takes --preset P (default release) and --help out; the other arguments stay in
+# `rest`.
 parse_preset() {
   preset=release
   rest=()
@@ -78,13 +79,14 @@ parse_preset() {
   esac
 }
 
-# find_tool NAME OTHER_NAME: the program in the tools' virtual environment (scripts/setup.sh --tests), or the system's; else nothing.
+# find_tool NAME OTHER_NAME: the program in the tools' virtual environment (scripts/setup.sh
+# --tests), or the system's; else nothing.
 find_tool() {
   if [[ -x $venv-tools/bin/$1 ]]; then echo "$venv-tools/bin/$1"; else command -v "$2" || command -v "$1" || true; fi
 }
 
-# check_titles COMMIT: the commits since COMMIT, merges aside, are titled "area: what changes": imperative, at most 70
-# characters.
+# check_titles COMMIT: the commits since COMMIT, merges aside, are titled "area: what changes":
+# imperative, at most 70 characters.
 check_titles() {
   local title wrong=0
   while IFS= read -r title; do

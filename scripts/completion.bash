@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# Bash completion for pepnet and launch.sh: commands, flags, the choices of a flag, and files for the rest.
+# Bash completion for pepnet and launch.sh: commands, flags, the choices of a flag, and files for
+# the rest.
 #   source scripts/completion.bash          (in ~/.bashrc: with the full path)
-# It asks the program that stands on the command line (--help, once per command and shell): it cannot fall behind.
+# It asks the program that stands on the command line (--help, once per command and shell): it
+# cannot fall behind.
 
 declare -gA _pepnet_help
 

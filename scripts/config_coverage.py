@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Says which configs of TorchEasyRec pass here: `pepnet check-config`, and five steps of training on rows made up for them.
+"""Says which configs of TorchEasyRec pass here: `pepnet check-config`, and five steps of training
+on rows made up for them.
 
-Usage: .venv/bin/python3 scripts/config_coverage.py DIRECTORY [--pepnet build/release/pepnet] [--steps 5] [--keep DIRECTORY]
+Usage: .venv/bin/python3 scripts/config_coverage.py DIRECTORY [--pepnet build/release/pepnet]
+                    [--steps 5] [--keep DIRECTORY]
 
-Takes every *.config below DIRECTORY. A config of another model gets a pepnet in its place, in a temporary file, with
-what it has of
+Takes every *.config below DIRECTORY. A config of another model gets a pepnet in its place, in a
+temporary file, with what it has of
 
-  features   the DEEP and WIDE groups become the group "all", with their sequence groups and encoders; a SEQUENCE group
-             becomes a sequence group that is pooled. The last id feature is the "domain", the first two are "uia".
-  towers     its task towers: names, labels, losses, metrics, weights, mlp; without any, one tower of its own losses.
+  features   the DEEP and WIDE groups become the group "all", with their sequence groups and
+             encoders; a SEQUENCE group becomes a sequence group that is pooled. The last id feature
+             is the "domain", the first two are "uia".
+  towers     its task towers: names, labels, losses, metrics, weights, mlp; without any, one tower
+             of its own losses.
 
-Everything else stays as it is. The rows are drawn for the features' definitions; a vocab_file that is not there is
-made up as well. Prints a table in Markdown: the config, its model, whether the check and the training pass, and the
-first reason why not; then the totals. The status is 0 if every config was tried, whatever the outcome.
+Everything else stays as it is. The rows are drawn for the features' definitions; a vocab_file that
+is not there is made up as well. Prints a table in Markdown: the config, its model, whether the
+check and the training pass, and the first reason why not; then the totals. The status is 0 if every
+config was tried, whatever the outcome.
 """
 import argparse
 import collections
@@ -35,7 +40,7 @@ OF_TOWERS = ["tower_name", "label_name", "losses", "metrics", "train_metrics", "
 TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<word>[\w.+-]+)|(?P<mark>[{}<>\[\]:,;])""")
 
 
-# ---- protobuf's text format, without a schema ------------------------------------------------------------------------
+# ---- protobuf's text format, without a schema ----------------------------------------------------
 
 class Message:
     """Fields in order; a value is a Message or a scalar as it is written."""
@@ -141,7 +146,7 @@ class Parser:
         return token
 
 
-# ---- another model's config with a pepnet ------------------------------------------------------------------------------
+# ---- another model's config with a pepnet --------------------------------------------------------
 
 def model_of(model_config):
     return next((name for name, _ in model_config.fields if name not in NOT_MODELS), "none")
@@ -159,7 +164,8 @@ def names_of(feature, joint="__"):
 
 
 def joint_of(config):
-    """What stands between the names of a sequence and of its features: "_" where groups list them so, as with RTP."""
+    """What stands between the names of a sequence and of its features: "_" where groups list them
+    so, as with RTP."""
     listed = set()
     for group in config.get("model_config", Message()).all("feature_groups"):
         for one in [group, *group.all("sequence_groups")]:
@@ -236,7 +242,7 @@ def with_pepnet(config):
     return swapped
 
 
-# ---- rows -------------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------------------
 
 class Rows:
     """Columns for the inputs of a config's features, drawn from one seed."""
@@ -366,7 +372,7 @@ def supply_vocabularies(message, directory):
         message.set("asset_dir")
 
 
-# ---- the table --------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 def run(command):
     try:
@@ -380,7 +386,8 @@ def run(command):
 
 
 def first_reason(said, path):
-    """The cause in what check-config or train said last, without the place of the temporary file."""
+    """The cause in what check-config or train said last, without the place of the temporary
+    file."""
     said = said.rsplit("all of them above; the first: ", 1)[-1].replace(str(path), "").removeprefix("pepnet: ")
     return re.sub(r"^:\d*:? ?|^: ", "", said).strip()
 
@@ -391,14 +398,16 @@ def try_config(path, pepnet, steps, directory):
         config = Parser(path.read_text()).parse()
         model = model_of(config.get("model_config", Message()))
         config = with_pepnet(config)
-    except (ValueError, AttributeError) as error:  # no text format; a scalar where a message belongs
+    # No text format; a scalar where a message belongs.
+    except (ValueError, AttributeError) as error:
         return "?", False, False, f"not read: {error}"
     supply_vocabularies(config, directory)
     swapped = directory / "pipeline.config"
     swapped.write_text(config.write() + "\n")
     flags = ["--pipeline_config_path", swapped, "--train_input_path", directory / "train.parquet",
              "--model_dir", directory / "model"]
-    elsewhere = json.dumps({"model_dir": str(directory / "model")})  # which a command line may name, too
+    # Which a command line may name, too.
+    elsewhere = json.dumps({"model_dir": str(directory / "model")})
     checked = run([pepnet, "check-config", "--pipeline_config_path", swapped, "--edit_config_json", elsewhere])
     if checked:
         return model, False, False, first_reason(checked, swapped)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Usage: scripts/fuzz.sh MINUTES [TARGET...]
-# Builds the fuzz targets of tests/fuzz with clang, libFuzzer and the address and undefined-behaviour sanitizers, and
-# runs each for the same share of MINUTES (at least 1, a whole number), one after the other. Without targets: all of
-# them. Prints a table, and ends with status 1 if there was a finding. Needs scripts/setup.sh --tests.
-#   build/fuzz/corpus/TARGET     what was found interesting; the next run begins with it
-#   build/fuzz/findings/TARGET-* the inputs that crashed, hung (10 s), leaked or took more than 2 GB, and TARGET.log,
-#   which says how
-# A finding that is mended becomes a small file of tests/fuzz/corpus/TARGET.
+# Builds the fuzz targets of tests/fuzz with clang, libFuzzer and the address and
+# undefined-behaviour sanitizers, and runs each for the same share of MINUTES (at least 1, a whole
+# number), one after the other. Without targets: all of them. Prints a table, and ends with status 1
+# if there was a finding. Needs scripts/setup.sh --tests.
+#   build/fuzz/corpus/TARGET      the interesting inputs; the next run begins with them
+#   build/fuzz/findings/TARGET-*  the inputs that crashed, hung (10 s), leaked or took more than
+#                                 2 GB, and TARGET.log, which says how
+# A fixed finding becomes a small file of tests/fuzz/corpus/TARGET.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 case ${1-} in -h | --help) print_usage; exit 0 ;; esac
@@ -31,7 +32,8 @@ seconds=$((minutes * 60 / ${#targets[@]}))
 ((seconds > 0)) || seconds=1
 export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
 
-# run_target NAME: until its time is over, once more behind each finding; sets executions, edges and crashes.
+# run_target NAME: until its time is over, once more behind each finding; sets executions, edges and
+# crashes.
 run_target() {
   local name=$1 corpus=build/fuzz/corpus/$1 log=$findings/$1.log end=$((SECONDS + seconds)) before
   executions=0 edges=0 crashes=0

@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P] [--max_restarts R] -- COMMAND [pepnet flags]
+# Usage: scripts/launch.sh --servers N --workers M [--hostfile F] [--preset P]
+#                     [--max_restarts R] -- COMMAND [pepnet flags]
 #        scripts/launch.sh --placement colocated --workers M ...         M ranks that work and serve
-# Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for example
+# Starts pepnet on N server and M worker ranks under mpirun, and prints the mpirun line it runs, for
+# example
 #   scripts/launch.sh --servers 2 --workers 2 -- train configs/pepnet_movielens.config
-# With --servers 0 --workers 1 pepnet runs as one process with its servers inside. With --placement colocated each of the M ranks
-# has a server beside its worker, so that M hosts need M ranks. Relative paths are relative to where you stand. Without a
-# build the pepnet on PATH is started, that of the wheel. --hostfile is mpirun's: one "host slots=K" per line; the program
-# must lie at the same path on every host.
-# Inside a Slurm allocation the hosts are those of the allocation.
-# Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at the next step; it then
-# ends with status 75 (start it again with --continue_train). A second Ctrl-C ends the job at once. After a failure it
-# prints the job's report (model_dir/job_report.json, docs/reliability.md): a line per rank, and the first cause as the
-# last line.
-# --max_restarts R starts a failed train job again, up to R times, with --continue_train from its last whole checkpoint; it
-# needs --model_dir among pepnet's flags. A failure that repeats at the same step ends it. --inject is for the first start only.
+# With --servers 0 --workers 1 pepnet runs as one process with its servers inside. With --placement
+# colocated each of the M ranks has a server beside its worker, so that M hosts need M ranks.
+# Relative paths are relative to where you stand. Without a build the pepnet on PATH is started,
+# that of the wheel. --hostfile is mpirun's: one "host slots=K" per line; the program must lie at
+# the same path on every host. Inside a Slurm allocation the hosts are those of the allocation.
+# Ctrl-C, and SIGTERM, SIGHUP (not under nohup) or SIGUSR1 to this script, ask for a checkpoint at
+# the next step; it then ends with status 75 (start it again with --continue_train). A second Ctrl-C
+# ends the job at once. After a failure it prints the job's report (model_dir/job_report.json,
+# docs/reliability.md): a line per rank, and the first cause as the last line.
+# --max_restarts R starts a failed train job again, up to R times, with --continue_train from its
+# last whole checkpoint; it needs --model_dir among pepnet's flags. A failure that repeats at the
+# same step ends it. --inject is for the first start only.
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 root=$PWD
@@ -69,7 +72,8 @@ else
   options=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
   if [[ -n $hostfile ]]; then
     [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
-    # The last ranks serve: dealt out host by host, every host gets its share of servers and of workers.
+    # The last ranks serve: dealt out host by host, every host gets its share of servers and of
+    # workers.
     options+=(--hostfile "$hostfile" --map-by node)
   elif [[ -n ${SLURM_JOB_ID:-} ]]; then
     options+=(--map-by node)  # on the hosts of the allocation
@@ -116,7 +120,8 @@ fi
 [[ -n $model_dir || ! -r $config ]] || model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)
 report_file=$model_dir/job_report.json
 
-# Where the job stands: "checkpoint 40, failed in step 57"; without a report of this start the last logged step.
+# Where the job stands: "checkpoint 40, failed in step 57"; without a report of this start the last
+# logged step.
 progress() {
   local newest step
   newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
@@ -145,7 +150,8 @@ trap 'rm -f "$log"' EXIT
 ask_for_stop() { [[ -z $child ]] || kill -USR1 "$child" 2>/dev/null || true; }
 trap ask_for_stop TERM USR1 HUP
 interrupts=0 verb=$1
-# The job does not see a terminal's Ctrl-C (launch()): mpirun would end it. Only a training can save and stop.
+# The job does not see a terminal's Ctrl-C (launch()): mpirun would end it. Only a training can save
+# and stop.
 interrupt() {
   interrupts=$((interrupts + 1))
   if ((interrupts == 1)) && [[ $verb == train ]]; then
@@ -157,7 +163,8 @@ interrupt() {
 }
 trap interrupt INT
 
-# launch ARGUMENTS...: runs the job and sets `status`. What mpirun's ranks say on stderr is kept in $log too.
+# launch ARGUMENTS...: runs the job and sets `status`. What mpirun's ranks say on stderr is kept in
+# $log too.
 launch() {
   report_before=$(cat "$report_file" 2>/dev/null || true)
   printf '+'
@@ -188,8 +195,8 @@ launch() {
   [[ -z $keeper ]] || { exec 4>&-; wait "$keeper" || true; }
 }
 
-# The first cause: that of the job's report; else the first error a rank wrote; else what mpirun says about a rank that could not
-# speak.
+# The first cause: that of the job's report; else the first error a rank wrote; else what mpirun
+# says about a rank that could not speak.
 cause() {
   local first
   if report_is_new && ! grep -q '"looks": "signal"' "$report_file"; then

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Usage: scripts/onnx_inputs.py EXPORT_DIR INPUT.csv OUTPUT.csv
 
-Scores the rows of a CSV file (with a header line) with EXPORT_DIR/model.onnx through onnxruntime, and writes the
-outputs. Needs numpy and onnxruntime. The code is that of the Python package (python/pepnet_trainer/onnx_inputs.py):
-`feeds(export, columns)` there makes the inputs for other programs, and `pepnet_trainer.Scorer` scores DataFrames.
+Scores the rows of a CSV file (with a header line) with EXPORT_DIR/model.onnx through onnxruntime,
+and writes the outputs. Needs numpy and onnxruntime. The code is that of the Python package
+(python/pepnet_trainer/onnx_inputs.py): `feeds(export, columns)` there makes the inputs for other
+programs, and `pepnet_trainer.Scorer` scores DataFrames.
 """
 
 import pathlib

@@ -3,9 +3,9 @@
 
 Usage: scripts/plot_run.py --output run.png [--title TEXT] MODEL_DIR...
 
-Reads metrics.jsonl and train_eval_result.txt of each MODEL_DIR; several runs share the panels, a colour per run. Stage times
-are seconds of worker 0 per logged interval, stacked, of the first run. Needs matplotlib: `scripts/setup.sh --tests` makes
-an environment that has it ($PEPNET_VENV-tools).
+Reads metrics.jsonl and train_eval_result.txt of each MODEL_DIR; several runs share the panels, a
+colour per run. Stage times are seconds of worker 0 per logged interval, stacked, of the first run.
+Needs matplotlib: `scripts/setup.sh --tests` makes an environment that has it ($PEPNET_VENV-tools).
 """
 
 import argparse

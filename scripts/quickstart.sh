@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/quickstart.sh [--wheel FILE]
-# From a fresh clone to a trained model: sets up, builds, gets MovieLens-100K, trains PEPNet on it as one process and
-# again under mpirun with 2 servers and 2 workers, and predicts. Starts over in runs/pepnet_movielens and
-# runs/pepnet_movielens_mpi; downloads only what is not there yet. About ten minutes on two cores, most of it compiling.
-#   --wheel FILE   installs this wheel (dist/pepnet_trainer-*.whl, scripts/wheel.sh) into a virtual environment of its
-#                  own, runs/wheel_venv, instead of building: one to two minutes
+# From a fresh clone to a trained model: sets up, builds, gets MovieLens-100K, trains PEPNet on it
+# as one process and again under mpirun with 2 servers and 2 workers, and predicts. Starts over in
+# runs/pepnet_movielens and runs/pepnet_movielens_mpi; downloads only what is not there yet. About
+# ten minutes on two cores, most of it compiling.
+#   --wheel FILE   installs this wheel (dist/pepnet_trainer-*.whl, scripts/wheel.sh) into a virtual
+#                  environment of its own, runs/wheel_venv, instead of building: one to two minutes
 #   PEPNET_VENV, PEPNET_PYTHON, PEPNET_PIP_ARGS   as for scripts/setup.sh
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -45,7 +46,8 @@ else
   servers_and_workers=(bash scripts/launch.sh --servers 2 --workers 2 -- train)
 fi
 
-# The data set is one of the examples inside the recbole package; the package itself is not installed.
+# The data set is one of the examples inside the recbole package; the package itself is not
+# installed.
 if [[ ! -f $raw/ml-100k.inter || ! -f $raw/ml-100k.item || ! -f $raw/ml-100k.user ]]; then
   download=$(mktemp -d)
   trap 'rm -rf "$download"' EXIT

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Usage: scripts/setup.sh [--tests]
-# Installs what building and running pepnet needs and this machine lacks: Debian packages (through apt-get) and a Python
-# virtual environment with torch and pyarrow, whose C++ libraries are linked, and onnx, whose .proto file is compiled.
-# With --tests also a second environment, $PEPNET_VENV-tools, with the programs that tests read our files with, that
-# scripts/plot_run.py draws with, and that scripts/dev/check.sh formats with; NCCL with the CUDA runtime in the first
-# one, so that what runs on GPUs is compiled and linked on every machine; clang, which proves the locks (the preset
-# clang), and clang-tidy. Says first what it will fetch; changes nothing when nothing is missing. torch is the CPU build
-# where there is no GPU and pip finds one.
+# Installs what building and running pepnet needs and this machine lacks: Debian packages (through
+# apt-get) and a Python virtual environment with torch and pyarrow, whose C++ libraries are linked,
+# and onnx, whose .proto file is compiled. With --tests also a second environment,
+# $PEPNET_VENV-tools, with the programs with which tests read our files, scripts/plot_run.py draws
+# and scripts/dev/check.sh formats; NCCL with the CUDA runtime in the first one, so that every
+# machine compiles and links the code for GPUs; clang, which proves the locks (the preset clang),
+# and clang-tidy. It first lists what it will fetch, and changes nothing when nothing is missing.
+# torch is the CPU build where there is no GPU and pip finds one.
 #   PEPNET_VENV      where the virtual environment is (default: .venv in the repository)
 #   PEPNET_PYTHON    the Python that makes it (default: python3, 3.10 or newer)
-#   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch builds
+#   PEPNET_PIP_ARGS  more arguments for `pip install`, for example an index with smaller torch
+#                    builds
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 with_tests=false
 case ${1:-} in

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Usage: scripts/test.sh [--preset release|debug|asan|tsan|mutants] [--target T] [ctest options, for example -R transport or -L quick]
-# Sets up, builds and runs the tests; the exit status is ctest's. Ends with the slowest tests and ctest's closing line.
-#   -L quick          what answers within 90 s in all; the other labels: ctest --test-dir build/release --print-labels
-#   --target T        builds only this target: quick_tests, thread_tests or mutant_tests build the programs of a label
+# Usage: scripts/test.sh [--preset release|debug|asan|tsan|mutants] [--target T]
+#                     [ctest options, for example -R transport or -L quick]
+# Sets up, builds and runs the tests; the exit status is ctest's. Ends with the slowest tests and
+# ctest's closing line.
+#   -L quick          what answers within 90 s in all; the other labels: ctest --test-dir
+#                     build/release --print-labels
+#   --target T        builds only this target: quick_tests, thread_tests or mutant_tests build the
+#                     programs of a label
 #   PEPNET_TEST_JOBS  tests at a time (default 1: tests start ranks and threads of their own)
-# Tests of real processes wait for one another under time limits, which a busy machine may miss: if only such tests fail
-# (label cli), they run once more, and the ending names those that passed the second time. No other test has a second
-# try.
+# Tests of real processes wait for one another under time limits, which a busy machine may miss: if
+# only such tests fail (label cli), they run once more, and the ending names those that passed the
+# second time. No other test has a second try.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse_preset "$@"
 options=("${rest[@]}") rest=() targets=()

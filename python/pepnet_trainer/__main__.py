@@ -1,4 +1,5 @@
-"""`pepnet init DATA --labels click,buy`: a commented config from data files; and where things are."""
+"""`pepnet init DATA --labels click,buy`: a commented config from data files; and where things
+are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checkpoints and exports, read without the program: Arrow tables and safetensors (docs/formats.md)."""
+"""Checkpoints and exports, read without the program: Arrow tables and safetensors
+(docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def checkpoints(model_dir: str | os.PathLike[str]) -> dict[int, pathlib.Path]:
 
 
 def resolve(checkpoint: Any) -> pathlib.Path:
-    """The directory of a checkpoint: a model.ckpt-N, the newest one of a model_dir, or what a Run has."""
+    """The directory of a checkpoint: a model.ckpt-N, the newest one of a model_dir, or what a Run
+    has."""
     path = pathlib.Path(getattr(checkpoint, "path", None) or getattr(checkpoint, "model_dir", None) or checkpoint)
     if (path / "manifest.json").exists():
         return path
@@ -44,10 +46,12 @@ def table_names(checkpoint: Any) -> list[str]:
 
 
 def read_table(checkpoint: Any, name: str, *, as_pandas: bool = False) -> Any:
-    """The rows of an embedding table that training has updated, with id, value, state, frequency and last_step.
+    """The rows of an embedding table that training has updated, with id, value, state, frequency
+    and last_step.
 
-    `checkpoint` is a model.ckpt-N, a model_dir (its newest) or a Run; `name` that of the table ("user_id_emb") or of
-    the feature ("user_id"). With `as_pandas` it is a DataFrame with the ids as its index.
+    `checkpoint` is a model.ckpt-N, a model_dir (its newest) or a Run; `name` that of the table
+    ("user_id_emb") or of the feature ("user_id"). With `as_pandas` it is a DataFrame with the ids
+    as its index.
     """
     directory = resolve(checkpoint)
     names = table_names(directory)
@@ -64,7 +68,8 @@ def read_table(checkpoint: Any, name: str, *, as_pandas: bool = False) -> Any:
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file by name, mapped from the file: what is not touched is not read."""
+    """The tensors of a safetensors file by name, mapped from the file: what is not touched is not
+    read."""
     data = np.memmap(path, np.uint8, "r")
     start = 8 + int(data[:8].view("<u8")[0])
     header = json.loads(bytes(data[8:start]))

@@ -1,4 +1,5 @@
-"""Statistics of a column from its values and its name, without decisions (those are suggest.py's)."""
+"""Statistics of a column from its values and its name, without decisions (those are
+suggest.py's)."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def embedding_dim(words: int) -> int:
 
 
 def auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """The fraction of pairs of a positive and a negative row that the scores order rightly, a tie counting half."""
+    """The fraction of pairs of a positive and a negative row that the scores order rightly, a tie
+    counting half."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positives = int(positive.sum())
@@ -78,8 +80,8 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def value_auc(codes: np.ndarray, label: np.ndarray) -> float:
-    """Measures how well a column alone tells the label: the AUC, on one half of the rows, of each value's mean
-    label on the other half."""
+    """Measures how well a column alone tells the label: the AUC, on one half of the rows, of each
+    value's mean label on the other half."""
     odd = np.arange(len(codes)) % 2 == 1
     size = int(codes.max(initial=0)) + 1
     counts = np.bincount(codes[~odd], minlength=size)
@@ -119,9 +121,11 @@ def find_separator(words: list[str], counts: np.ndarray) -> tuple[str | None, di
 
 
 def quantile_boundaries(column: Column, buckets: int = BUCKETS) -> list[float]:
-    """Boundaries between quantiles: half-way between neighbouring values, rounded so that people can read them.
+    """Boundaries between quantiles: half-way between neighbouring values, rounded so that people
+    can read them.
 
-    A value that fills a bucket alone, as the zero of a column of amounts, has a boundary on both sides.
+    A value that fills a bucket alone, as the zero of a column of amounts, has a boundary on both
+    sides.
     """
     numbers = np.sort(column.values.drop_null().to_numpy().astype(np.float64))
     unique, counts = np.unique(numbers, return_counts=True)

@@ -1,4 +1,5 @@
-"""The commands `pepnet` and `pepnet_ps` of the wheel: each becomes the program inside it. `pepnet init` stays here."""
+"""The commands `pepnet` and `pepnet_ps` of the wheel: each becomes the program inside it. `pepnet
+init` stays here."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from typing import NoReturn, Sequence
 
 
 def _become(name: str) -> None:
-    # Not find_program(): under mpirun a rank must not depend on what the environment of another host says.
+    # Not find_program(): under mpirun a rank must not depend on what the environment of another
+    # host says.
     program = pathlib.Path(__file__).parent / "bin" / name
     try:
         os.execv(program, [name, *sys.argv[1:]])
@@ -26,7 +28,8 @@ def pepnet() -> None:
 
 def init(arguments: Sequence[str] | None = None) -> NoReturn:
     """`pepnet init` with these arguments, sys.argv's by default. The program calls it, too."""
-    from .__main__ import main  # pyarrow, which it needs, would slow down every start of the program
+    # pyarrow, which it needs, would slow down every start of the program.
+    from .__main__ import main
 
     words = sys.argv[1:] if arguments is None else arguments
     sys.exit(main(["init", *words], prog="pepnet"))

@@ -17,7 +17,8 @@ Edits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Config:
-    """A pipeline config as text. `notes` are the sentences that from_dataframe() has to say about the data."""
+    """A pipeline config as text. `notes` are the sentences that from_dataframe() has to say about
+    the data."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -25,7 +26,8 @@ class Config:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Config:
-        """The config of a file. JSON (a name that ends in .json) is turned into text by the program."""
+        """The config of a file. JSON (a name that ends in .json) is turned into text by the
+        program."""
         path = pathlib.Path(path)
         if not path.exists():
             raise FileNotFoundError(f"there is no config {str(path)!r} (the current directory is {os.getcwd()!r})")
@@ -51,12 +53,14 @@ class Config:
         eval_path: str | None = None,
         model_dir: str = "runs/model",
     ) -> Config:
-        """A config that trains at once, from the columns of a DataFrame (an Arrow table, paths) and their statistics.
+        """A config that trains at once, from the columns of a DataFrame (an Arrow table, paths) and
+        their statistics.
 
-        `labels` are columns of 0 and 1; `domain` is the scene, which opens EPNet's gates; `uia` are the user's and the
-        item's columns, which open PPNet's (unset: chosen by their names; empty: no PPNet). `ids` and `numbers` say what
-        a column holds where its name and values do not; `ignore` leaves columns out; all take patterns ("feat_*").
-        Names may be a list or one text, "click,buy". What cannot be decided is a ValueError that says what to add.
+        `labels` are columns of 0 and 1; `domain` is the scene, which opens EPNet's gates; `uia` are
+        the user's and the item's columns, which open PPNet's (unset: chosen by their names; empty:
+        no PPNet). `ids` and `numbers` say what a column holds where its name and values do not;
+        `ignore` leaves columns out; all take patterns ("feat_*"). Names may be a list or one text,
+        "click,buy". What cannot be decided is a ValueError that says what to add.
         """
         from . import suggest
 
@@ -88,7 +92,8 @@ class Config:
         return parse(self.text)
 
     def check(self, edits: Edits | None = None) -> Config:
-        """The effective config, with every default, as `pepnet check-config` prints it; a refusal is a PepnetError."""
+        """The effective config, with every default, as `pepnet check-config` prints it; a refusal
+        is a PepnetError."""
         with self.as_file() as path:
             return Config(program.run_program("check-config", *flags(path, edits)))
 
@@ -189,7 +194,8 @@ class ConfigBuilder:
         self.epnet_hidden_unit: int | None = None
         self.ppnet_hidden_units: Sequence[int] = (64, 32)
         self.dropout = 0.1
-        self.slice_by: str | None = None  # a feature by whose values evaluations are measured as well
+        # A feature by whose values evaluations are measured as well.
+        self.slice_by: str | None = None
         self.preface: list[str] = []
         self.epochs_comment = ""
         self.data_comments: list[str] = []
@@ -202,13 +208,14 @@ class ConfigBuilder:
         self._labels: list[str] = []
 
     def id_feature(self, name: str, *, comment: str = "", **fields: Any) -> ConfigBuilder:
-        """A feature whose cells name rows of a table: one of hash_bucket_size, num_buckets, vocab_list, ..., and
-        embedding_dim (docs/config.md, IdFeature). `expression` is "context:<name>" unless given."""
+        """A feature whose cells name rows of a table: one of hash_bucket_size, num_buckets,
+        vocab_list, ..., and embedding_dim (docs/config.md, IdFeature). `expression` is
+        "context:<name>" unless given."""
         return self._feature("id_feature", name, comment, fields)
 
     def raw_feature(self, name: str, *, comment: str = "", **fields: Any) -> ConfigBuilder:
-        """A feature of numbers: with boundaries and embedding_dim, or straight into the network (docs/config.md,
-        RawFeature)."""
+        """A feature of numbers: with boundaries and embedding_dim, or straight into the network
+        (docs/config.md, RawFeature)."""
         return self._feature("raw_feature", name, comment, fields)
 
     def _feature(self, kind: str, name: str, comment: str, fields: Mapping[str, Any]) -> ConfigBuilder:
@@ -227,7 +234,8 @@ class ConfigBuilder:
         return self
 
     def group(self, name: str, features: Sequence[str], comment: str = "") -> ConfigBuilder:
-        """The features of a group: "all" (what the model reads), "domain" (EPNet's gates), "uia" (PPNet's gates)."""
+        """The features of a group: "all" (what the model reads), "domain" (EPNet's gates), "uia"
+        (PPNet's gates)."""
         unknown = [feature for feature in features if feature not in self._names]
         if unknown:
             raise ValueError(f"group {name!r} names the feature(s) {', '.join(unknown)}, which are not there yet")
@@ -246,8 +254,8 @@ class ConfigBuilder:
         grouped_auc: str | None = None,
         comment: str = "",
     ) -> ConfigBuilder:
-        """A tower that predicts a label of 0 and 1. `within` names the label outside of which rows do not count: the
-        tower then predicts the probability given that one."""
+        """A tower that predicts a label of 0 and 1. `within` names the label outside of which rows
+        do not count: the tower then predicts the probability given that one."""
         self._label(label)
         lines = [f"      # {line}" for line in comment.splitlines()]
         lines += [f"      tower_name: {quote(name or label)}", f"      label_name: {quote(label)}"]

@@ -43,7 +43,8 @@ def paths_text(data: Any) -> str:
 
 
 def expand(paths: Any) -> list[pathlib.Path]:
-    """The files that a comma list of paths, globs and folders names, in the order of their names."""
+    """The files that a comma list of paths, globs and folders names, in the order of their
+    names."""
     found: list[pathlib.Path] = []
     for pattern in filter(None, (part.strip() for part in paths_text(paths).split(","))):
         if os.path.isdir(pattern):
@@ -84,8 +85,8 @@ def read_files(paths: Any, max_rows: int | None = None) -> tuple[pa.Table, bool]
 
 
 def read_csv(path: pathlib.Path) -> pa.Table:
-    """A CSV file with a header line, as the program reads it: only the empty cell is missing, truth values are words,
-    and so are numbers that are not written as such (a zip code such as 01234)."""
+    """A CSV file with a header line, as the program reads it: only the empty cell is missing, truth
+    values are words, and so are numbers that are not written as such (a zip code such as 01234)."""
     options = {"null_values": [""], "strings_can_be_null": True, "true_values": [], "false_values": []}
     table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(**options))
     whole = [name for name in table.column_names if pa.types.is_integer(table[name].type)]
@@ -102,8 +103,8 @@ def read_csv(path: pathlib.Path) -> pa.Table:
 def to_arrow(data: Rows | Any) -> pa.Table:
     """`data` as an Arrow table, with every column in a type that the program reads.
 
-    Truth values become 0 and 1, times whole numbers in their unit, decimals floating-point numbers, categories their
-    values, and NaN an empty cell.
+    Truth values become 0 and 1, times whole numbers in their unit, decimals floating-point numbers,
+    categories their values, and NaN an empty cell.
     """
     if isinstance(data, pa.Table):
         table = data
@@ -155,8 +156,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def fit(table: pa.Table, id_columns: Iterable[str]) -> pa.Table:
-    """Makes whole numbers of id columns that hold them as floating-point numbers, as pandas has them beside missing
-    cells."""
+    """Makes whole numbers of id columns that hold them as floating-point numbers, as pandas has
+    them beside missing cells."""
     for name in id_columns:
         if name not in table.column_names or not pa.types.is_floating(table[name].type):
             continue
@@ -171,8 +172,8 @@ def fit(table: pa.Table, id_columns: Iterable[str]) -> pa.Table:
 
 
 def write_rows(table: pa.Table, directory: pathlib.Path, name: str) -> pathlib.Path:
-    """Writes a Parquet file into `directory`, named after its content: the same rows are the same file, so that a
-    training that goes on finds the file that it has read."""
+    """Writes a Parquet file into `directory`, named after its content: the same rows are the same
+    file, so that a training that goes on finds the file that it has read."""
     directory.mkdir(parents=True, exist_ok=True)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="snappy", row_group_size=1 << 16)
@@ -196,7 +197,8 @@ def has_pandas() -> bool:
 
 
 def to_frame(table: pa.Table, like: Any = None) -> Frame:
-    """A result as a DataFrame (with the index of `like`, if that is one), or as it is without pandas."""
+    """A result as a DataFrame (with the index of `like`, if that is one), or as it is without
+    pandas."""
     if isinstance(like, pa.Table) or not has_pandas():
         return table
     frame = table.to_pandas()
@@ -206,9 +208,11 @@ def to_frame(table: pa.Table, like: Any = None) -> Frame:
 
 
 def split(frame: Rows, fraction: float = 0.1, *, time: str | None = None, seed: int = 0) -> tuple[Any, Any]:
-    """Rows to train with and rows to evaluate with: the last `fraction` by the column `time`, or rows drawn by `seed`.
+    """Rows to train with and rows to evaluate with: the last `fraction` by the column `time`, or
+    rows drawn by `seed`.
 
-    A model that is to serve tomorrow's rows is best judged by the last ones: name the column of times if there is one.
+    A model that is to serve tomorrow's rows is best judged by the last ones: name the column of
+    times if there is one.
     """
     import numpy as np
 

@@ -1,7 +1,8 @@
-"""The first value of a row: a function of (seed, table, id) alone, with which ids without a row are answered.
+"""The first value of a row: a function of (seed, table, id) alone, with which ids without a row are
+answered.
 
-What ps/table/row_initializer.h computes, for tables that grow. Uniform and constant values are the same bits, normal
-ones the same but for the last bits of sine, cosine and logarithm.
+What ps/table/row_initializer.h computes, for tables that grow. Uniform and constant values are the
+same bits, normal ones the same but for the last bits of sine, cosine and logarithm.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class Initializer:
 
 @dataclass(frozen=True)
 class InitialRows:
-    """The initial values of a table's rows. `table` is its name as in checkpoints; `seed` that of the training, None
-    if it is not known: then an id without a row is an error."""
+    """The initial values of a table's rows. `table` is its name as in checkpoints; `seed` that of
+    the training, None if it is not known: then an id without a row is an error."""
 
     table: str
     width: int
@@ -119,12 +120,14 @@ class InitialRows:
 
 
 def grows(feature: Message) -> bool:
-    """Is the feature's table one whose rows come and go with the ids that occur (docs/dynamic_tables.md)?"""
+    """Is the feature's table one whose rows come and go with the ids that occur
+    (docs/dynamic_tables.md)?"""
     return any(name in feature for name in ("dynamic_table", "zch", "dynamicemb"))
 
 
 def initializer_of(feature: Message, width: int) -> Initializer:
-    """What the rows of a feature's table that grows begin with. Only uniform, normal and constant values are made."""
+    """What the rows of a feature's table that grows begin with. Only uniform, normal and constant
+    values are made."""
     rows, initializer = _of_table(feature, width)
     text = feature.first("init_fn", "")
     return _of_function(text, rows, width) if text else initializer

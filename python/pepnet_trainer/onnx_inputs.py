@@ -1,6 +1,8 @@
-"""The inputs of an exported model.onnx from raw cells: what `scripts/onnx_inputs.py` and Scorer have in common.
+"""The inputs of an exported model.onnx from raw cells: what `scripts/onnx_inputs.py` and Scorer
+have in common.
 
-Needs numpy alone (onnxruntime for `main()`). An input is described by its entry in the export's export.json.
+Needs numpy alone (onnxruntime for `main()`). An input is described by its entry in the export's
+export.json.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def std_hash(text: str) -> int:
-    """libstdc++'s std::hash<std::string>: what hash_bucket_size means by default (string_hash "std" in export.json)."""
+    """libstdc++'s std::hash<std::string>: what hash_bucket_size means by default (string_hash "std"
+    in export.json)."""
     data, multiplier = text.encode(), 0xC6A4A7935BD1E995
 
     def mix(v: int) -> int:
@@ -38,10 +41,11 @@ def std_hash(text: str) -> int:
 
 
 def tokens_of(cell: Any, separator: str | None) -> list[Any]:
-    """A cell of a file: None, a number, a text that the separator splits, or a list of numbers or texts.
+    """A cell of a file: None, a number, a text that the separator splits, or a list of numbers or
+    texts.
 
-    Lists may be numpy arrays, as pandas reads list columns; any other type is an error, so that no cell becomes a token
-    by its looks.
+    Lists may be numpy arrays, as pandas reads list columns; any other type is an error, so that no
+    cell becomes a token by its looks.
     """
     if isinstance(cell, np.ndarray) and cell.ndim == 1:
         cell = cell.tolist()
@@ -61,7 +65,8 @@ def tokens_of(cell: Any, separator: str | None) -> list[Any]:
 
 
 def integer_of(token: Any) -> int:
-    """A token as a whole number, by the rules of the program: Python alone would read 1_0, blanks and 5.7, too."""
+    """A token as a whole number, by the rules of the program: Python alone would read 1_0, blanks
+    and 5.7, too."""
     whole = INTEGER.fullmatch(token) is not None if isinstance(token, str) else token == token // 1
     if not whole:
         raise ValueError(f"{token!r} is not a whole number; correct the data")
@@ -77,7 +82,8 @@ def real_of(token: Any) -> float:
 
 
 def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
-    """The elements of a sequence's cell, each a list of tokens; one without tokens reads the default value."""
+    """The elements of a sequence's cell, each a list of tokens; one without tokens reads the
+    default value."""
     sequence, separator = item["sequence"], item["separator"]
     if isinstance(cell, np.ndarray):
         cell = cell.tolist()
@@ -89,7 +95,8 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
         cell = [cell] if tokens_of(cell, None) else []
     width = item.get("values", 1)
     if width > 1 and sequence["max_elements"] == 0 and cell and not isinstance(cell[0], (str, list, tuple, np.ndarray)):
-        cell = [list(cell[at : at + width]) for at in range(0, len(cell), width)]  # a flat list of finished values
+        # A flat list of finished values.
+        cell = [list(cell[at : at + width]) for at in range(0, len(cell), width)]
     elements = [tokens_of(element, separator) for element in cell]
     if sequence["max_elements"] > 0:
         elements = elements[: sequence["max_elements"]]
@@ -97,7 +104,8 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[str] = ()) -> np.ndarray:
-    """The domain of each row, int64; an error where a cell is none. `words` stand for the domains 0, 1, ..."""
+    """The domain of each row, int64; an error where a cell is none. `words` stand for the domains
+    0, 1, ..."""
     cells = list(cells)
     domains = [int(str(cell)) if str(cell).isdecimal() else -1 for cell in cells]
     places = {word: place for place, word in enumerate(words)}
@@ -126,8 +134,8 @@ def not_computed(item: Mapping[str, Any]) -> str:
 
 
 def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> dict[str, np.ndarray]:
-    """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has one cell per row by
-    column name."""
+    """The inputs of model.onnx from raw cells. `export` is the parsed export.json; `columns` has
+    one cell per row by column name."""
     result: dict[str, np.ndarray] = {}
     if "own_domain" in export:
         own = export["own_domain"]
@@ -181,7 +189,8 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
 
 
 def main(usage: str) -> None:
-    """Scores the CSV file that the command line names; `usage` is what a wrong command line prints."""
+    """Scores the CSV file that the command line names; `usage` is what a wrong command line
+    prints."""
     if len(sys.argv) != 4:
         sys.exit(usage)
     import onnxruntime

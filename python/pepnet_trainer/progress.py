@@ -1,4 +1,5 @@
-"""Shows how far a training is: a line that is written over in terminals and notebooks, lines elsewhere."""
+"""Shows how far a training is: a line that is written over in terminals and notebooks, lines
+elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import pathlib
 import sys
 from typing import Any, Callable, Iterator, TextIO
 
-# Called with a record of metrics.jsonl, or of train_eval_result.txt, in which "global_step" stands for "step".
+# Called with a record of metrics.jsonl, or of train_eval_result.txt, in which "global_step" stands
+# for "step".
 Callback = Callable[[dict[str, Any]], None]
 
 
@@ -27,7 +29,8 @@ class Tail:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return
-        self._at = min(self._at, size)  # a run that goes on cuts back what a killed one wrote after its checkpoint
+        # A run that goes on cuts back what a killed one wrote after its checkpoint.
+        self._at = min(self._at, size)
         with open(self._path, "rb") as file:
             file.seek(self._at)
             content = file.read(size - self._at)
@@ -45,8 +48,8 @@ def in_notebook() -> bool:
 
 
 class Printer:
-    """Prints the records: steps on one line that is written over, if the place can do that; evaluations on lines of
-    their own."""
+    """Prints the records: steps on one line that is written over, if the place can do that;
+    evaluations on lines of their own."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout

@@ -25,7 +25,8 @@ CheckpointChoice = Union[str, "os.PathLike[str]", "Checkpoint", None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved state of a run: its steps, its directory, and what the evaluation after it measured."""
+    """A saved state of a run: its steps, its directory, and what the evaluation after it
+    measured."""
 
     step: int
     path: pathlib.Path
@@ -36,7 +37,8 @@ class Checkpoint:
 
 
 class Run:
-    """A training by its model_dir: what it measured, its checkpoints, and what can be done with them.
+    """A training by its model_dir: what it measured, its checkpoints, and what can be done with
+    them.
 
     Run("runs/shop") opens one that was made earlier, by the command line as well.
     """
@@ -68,13 +70,15 @@ class Run:
 
     @property
     def log(self) -> str:
-        """Everything that the program said in the trainings that train() started in this model_dir."""
+        """Everything that the program said in the trainings that train() started in this
+        model_dir."""
         path = self.model_dir / "train.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def metrics(self) -> Frame:
-        """metrics.jsonl: one row per logged step, with losses, learning rates and rows per second."""
+        """metrics.jsonl: one row per logged step, with losses, learning rates and rows per
+        second."""
         records = list(self._records("metrics.jsonl"))
         for record in records:
             for stage, seconds in record.pop("stage_seconds", {}).items():
@@ -114,8 +118,9 @@ class Run:
     def best(self, metric: str | None = None, *, larger: bool = True) -> Checkpoint:
         """The checkpoint whose evaluation was best by a metric of `evaluations`.
 
-        By default the one that the training kept (train_config.keep_best, best_checkpoint.json); without that the best
-        by the mean of all AUCs. Warns where a better one has been deleted since (train_config.keep_checkpoint_max).
+        By default the one that the training kept (train_config.keep_best, best_checkpoint.json);
+        without that the best by the mean of all AUCs. Warns where a better one has been deleted
+        since (train_config.keep_checkpoint_max).
         """
         kept = self.model_dir / "best_checkpoint.json"
         if metric is None and kept.exists():
@@ -159,7 +164,8 @@ class Run:
     ) -> Frame:
         """Probabilities and logits of every row, in its order; a DataFrame keeps its index.
 
-        `columns` chooses among probs_<task> and logits_<task>; `keep` copies columns of the rows. `rows` may be paths.
+        `columns` chooses among probs_<task> and logits_<task>; `keep` copies columns of the rows.
+        `rows` may be paths.
         """
         with self._job(rows, checkpoint, workers) as (arguments, data, scratch):
             output = scratch / "predict"
@@ -174,7 +180,8 @@ class Run:
         return frames.to_frame(table, None if frames.is_path(rows) else rows)
 
     def evaluate(self, rows: Rows | Any, *, checkpoint: CheckpointChoice = None, workers: int = 1) -> dict[str, float]:
-        """Metrics and losses of a checkpoint (by default the newest) on other rows, which have the labels."""
+        """Metrics and losses of a checkpoint (by default the newest) on other rows, which have the
+        labels."""
         with self._job(rows, checkpoint, workers) as (arguments, data, _):
             output = program.run_program("eval", *arguments, "--eval_input_path", data, ranks=workers)
         lines = [line for line in output.splitlines() if line.startswith("{")]
@@ -189,11 +196,12 @@ class Run:
         edits: Edits | None = None,
         own_domain: bool = False,
     ) -> pathlib.Path:
-        """Writes a checkpoint (by default the newest) for other programs and returns the directory, which must not
-        exist: by default <model_dir>/export-<step>. load_torch() and Scorer read it.
+        """Writes a checkpoint (by default the newest) for other programs and returns the directory,
+        which must not exist: by default <model_dir>/export-<step>. load_torch() and Scorer read it.
 
-        With domain_input_name in the config, a Scorer gives the outputs of every domain, probs_<task>_0, ...;
-        `own_domain` adds those of each row's own domain, probs_<task>, which load_torch() gives in any case.
+        With domain_input_name in the config, a Scorer gives the outputs of every domain,
+        probs_<task>_0, ...; `own_domain` adds those of each row's own domain, probs_<task>, which
+        load_torch() gives in any case.
         """
         chosen = checkpoint_files.resolve(checkpoint) if checkpoint is not None else self.newest.path
         if export_dir is None:
@@ -277,13 +285,14 @@ def train(
 ) -> Run:
     """Trains and returns the run. An error of the program is a PepnetError with its last sentence.
 
-    `config` is a Config or the path of one. `train` and `eval` are rows or paths; unset, the config's paths. Rows are
-    written to <model_dir>/data, so that the run can go on with them. `edits` change fields of the config:
-    {"train_config.num_epochs": 5}. `model_dir` is by default the config's, with a number behind it where that already
-    holds checkpoints. With several `workers` mpirun starts them: each serves a part of the tables as well, or `servers`
-    more ranks do. `progress` prints, or is called with each record of metrics.jsonl and train_eval_result.txt; a
-    callback that raises StopTraining, or Ctrl-C, ends the training with a checkpoint. `flags` are more flags of
-    `pepnet train`.
+    `config` is a Config or the path of one. `train` and `eval` are rows or paths; unset, the
+    config's paths. Rows are written to <model_dir>/data, so that the run can go on with them.
+    `edits` change fields of the config: {"train_config.num_epochs": 5}. `model_dir` is by default
+    the config's, with a number behind it where that already holds checkpoints. With several
+    `workers` mpirun starts them: each serves a part of the tables as well, or `servers` more ranks
+    do. `progress` prints, or is called with each record of metrics.jsonl and train_eval_result.txt;
+    a callback that raises StopTraining, or Ctrl-C, ends the training with a checkpoint. `flags` are
+    more flags of `pepnet train`.
     """
     if not isinstance(config, Config):
         config = Config.from_file(config)

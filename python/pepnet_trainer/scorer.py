@@ -16,7 +16,8 @@ from .onnx_inputs import feeds, not_computed
 
 
 class Scorer:
-    """The model of an export with ONNX: raw columns in, probabilities and logits out. Needs onnxruntime.
+    """The model of an export with ONNX: raw columns in, probabilities and logits out. Needs
+    onnxruntime.
 
     Threads: score() may be called from several threads.
     """
@@ -45,7 +46,8 @@ class Scorer:
         return list(dict.fromkeys([*(item["column"] for item in self.export["inputs"]), *own]))
 
     def score(self, rows: Rows, *, batch_size: int = 4096) -> Frame:
-        """Probabilities and logits of every row, as `pepnet predict` gives them, with the index of a DataFrame."""
+        """Probabilities and logits of every row, as `pepnet predict` gives them, with the index of
+        a DataFrame."""
         table = frames.to_arrow(rows)
         missing = [name for name in self.columns if name not in table.column_names]
         for item in self.export["inputs"]:

@@ -1,8 +1,9 @@
-"""From columns and their statistics to a config that trains at once; the reasons stand in its comments.
+"""From columns and their statistics to a config that trains at once; the reasons stand in its
+comments.
 
-Nothing is guessed where two readings are possible and the choice matters: that is an error which names the column and
-says what to add. All numbers come from the rows given (of files, at most MAX_ROWS of them). suggest_features.py has the
-features, suggest_model.py labels, tasks and sizes.
+Nothing is guessed where two readings are possible and the choice matters: that is an error which
+names the column and says what to add. All numbers come from the rows given (of files, at most
+MAX_ROWS of them). suggest_features.py has the features, suggest_model.py labels, tasks and sizes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Features from columns: names or numbers, vocabulary or hash, buckets, and columns that tell a label."""
+"""Features from columns: names or numbers, vocabulary or hash, buckets, and columns that tell a
+label."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Question(ValueError):
 
 
 class FeatureMaker:
-    """Adds the feature of each column to the draft's builder, or leaves the column out with a reason."""
+    """Adds the feature of each column to the draft's builder, or leaves the column out with a
+    reason."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
@@ -260,7 +262,8 @@ class FeatureMaker:
                     f"column {name!r} is to hold ids, but holds {broken[0]}: make it whole numbers or texts"
                 )
             return False
-        # The program reads ids from whole numbers. Rows in memory become such on their way; files stay as they are.
+        # The program reads ids from whole numbers. Rows in memory become such on their way; files
+        # stay as they are.
         stays_floating = floating and self.draft.builder.train_path is not None
         few = len(values) <= FEW_VALUES
         if few and stays_floating and not group:
@@ -283,7 +286,8 @@ class FeatureMaker:
         raise Question(f"{len(values):,} whole numbers, {values.min():.0f} to {values.max():.0f}")
 
     def _leaks(self, name: str, codes: np.ndarray, asked: bool) -> bool:
-        """Warns of a column that tells a label; one that settles it is left out unless it was asked for."""
+        """Warns of a column that tells a label; one that settles it is left out unless it was asked
+        for."""
         distinct = int(codes.max(initial=0)) + 1
         if distinct > max(self.draft.rows // 20, 2):
             return False  # too few rows of each value to tell

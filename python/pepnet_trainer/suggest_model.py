@@ -15,7 +15,8 @@ LABEL_WORDS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))  # nega
 
 
 def label_values(table: pa.Table, name: str) -> np.ndarray:
-    """The label of each row, 0 or 1. A column that is no label is a ValueError that says what to make of it."""
+    """The label of each row, 0 or 1. A column that is no label is a ValueError that says what to
+    make of it."""
     column = table[name]
     if column.null_count:
         raise ValueError(
@@ -24,7 +25,8 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
         )
     values = pc.unique(column).to_pylist()
     words = [str(value).lower() for value in values]
-    if any(set(words) <= set(pair) for pair in LABEL_WORDS):  # a bool, or words that the program takes
+    # A bool, or words that the program takes.
+    if any(set(words) <= set(pair) for pair in LABEL_WORDS):
         if len(values) == 1:
             raise ValueError(f"the label {name!r} is {values[0]} in every row: there is nothing to learn")
         positive = {pair[1] for pair in LABEL_WORDS}
@@ -45,7 +47,8 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
 
 
 class ModelMaker:
-    """Adds groups, tasks and sizes to the draft's builder, once its features and labels are known."""
+    """Adds groups, tasks and sizes to the draft's builder, once its features and labels are
+    known."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft

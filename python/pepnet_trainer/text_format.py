@@ -1,4 +1,5 @@
-"""Reads and writes the text format of protobuf, in which pepnet's configs are written, without protobuf."""
+"""Reads and writes the text format of protobuf, in which pepnet's configs are written, without
+protobuf."""
 
 from __future__ import annotations
 
@@ -161,7 +162,8 @@ class _Parser:
 
 
 def parse(text: str) -> Message:
-    """The message that `text` describes. A text that is not of the format is a ValueError with its line."""
+    """The message that `text` describes. A text that is not of the format is a ValueError with its
+    line."""
     return _Parser(text).fields("")
 
 

@@ -1,4 +1,5 @@
-"""The features of an export: raw cells to what the network reads, as training did (docs/spec.md section 3)."""
+"""The features of an export: raw cells to what the network reads, as training did (docs/spec.md
+section 3)."""
 
 from __future__ import annotations
 
@@ -20,9 +21,11 @@ ANY_ID = 1 << 62  # tokens are hashed modulo this where a table grows
 
 
 class Ids(NamedTuple):
-    """The rows of a table that each cell of a column names: those of cell i are ids[offsets[i]:offsets[i + 1]].
+    """The rows of a table that each cell of a column names: those of cell i are
+    ids[offsets[i]:offsets[i + 1]].
 
-    Of a sequence the offsets are those of elements, and the elements of cell i are elements[i]:elements[i + 1].
+    Of a sequence the offsets are those of elements, and the elements of cell i are
+    elements[i]:elements[i + 1].
     """
 
     ids: torch.Tensor
@@ -36,13 +39,15 @@ class Ids(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The elements of a sequence of numbers: those of cell i are values[elements[i]:elements[i + 1]]."""
+    """The elements of a sequence of numbers: those of cell i are values[elements[i]:elements[i +
+    1]]."""
 
     values: torch.Tensor  # [elements, value_dim]
     elements: torch.Tensor
 
 
-Cells = Union[Ids, Values, torch.Tensor]  # of one feature; numbers that are no sequence are [cells, value_dim]
+# Of one feature; numbers that are no sequence are [cells, value_dim].
+Cells = Union[Ids, Values, torch.Tensor]
 Encoded = Mapping[str, Cells]  # by feature
 
 
@@ -58,7 +63,8 @@ class Leaf(NamedTuple):
     """What a group reads of a feature: its values, or vectors from one of its tables."""
 
     feature: str
-    table: str  # named as in checkpoints: those of sequence groups are "sequence.<width>.<name>"; "": values
+    # Named as in checkpoints: those of sequence groups are "sequence.<width>.<name>"; "": values.
+    table: str
     width: int
     by_element: bool  # a vector for each element of a sequence, not for each row
     embedded: bool = False  # the values go through the feature's dense embedding
@@ -87,12 +93,14 @@ def _normalizer(text: str, feature: str) -> Callable[[float], float]:
 
 
 def _is_empty(cell: Any) -> bool:
-    """Does a feature read its default value? A cell of separators alone is not empty, and has no token either."""
+    """Does a feature read its default value? A cell of separators alone is not empty, and has no
+    token either."""
     return len(cell) == 0 if isinstance(cell, (str, bytes, list, tuple, Mapping)) else not tokens_of(cell, None)
 
 
 def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCells | None]]:
-    """(kind, message, how it is a sequence) of each feature; kinds are those of features that are no sequences."""
+    """(kind, message, how it is a sequence) of each feature; kinds are those of features that are
+    no sequences."""
     features = config.features()
     joint = _joint(config)
     for kind, message in features:
@@ -113,7 +121,8 @@ def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCel
 
 
 def _joint(config: Config) -> str:
-    """What stands between the names of a sequence_feature and of its features: "_" where the groups list them so."""
+    """What stands between the names of a sequence_feature and of its features: "_" where the groups
+    list them so."""
     groups = config.parsed().message("model_config").all("feature_groups")
     groups = [*groups, *(one for group in groups for one in group.all("sequence_groups"))]
     listed = {name for group in groups for name in group.all("feature_names")}
@@ -162,7 +171,8 @@ class Feature:
         self.autodis: Message | None = message.message("autodis") if "autodis" in message and not sequence else None
         self.embedded = self.dense and not sequence and (self.autodis is not None or "mlp" in message)
         self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
-        # The initial values of rows where the table has those of the ids that occurred, and no others.
+        # The initial values of rows where the table has those of the ids that occurred, and no
+        # others.
         self.growing: Initializer | None = None
         if grows(message):
             try:
@@ -263,7 +273,8 @@ class Feature:
 
     def _encode_sequence(self, cells: Iterable[Any], sequence: SequenceCells) -> Ids | Values:
         item = {
-            # Finished cells are read whole, and a flat list of their numbers holds value_dim for each element.
+            # Finished cells are read whole, and a flat list of their numbers holds value_dim for
+            # each element.
             "sequence": {
                 "delimiter": sequence.delimiter,
                 "max_elements": 0 if self._encoded else sequence.max_elements,
@@ -289,7 +300,8 @@ class Feature:
         return Ids(torch.tensor(found, dtype=torch.int64), torch.tensor(offsets), None, torch.tensor(elements))
 
     def _element(self, tokens: list[Any], cell: Any, is_cell: bool = False) -> list[Any]:
-        """The ids of an element, or a list with its values. One without tokens reads the default value."""
+        """The ids of an element, or a list with its values. One without tokens reads the default
+        value."""
         if not tokens and self._encoded and not is_cell:
             raise ValueError(f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there")
         if self.dense:

@@ -1,5 +1,5 @@
-"""The embedding group of PEPNet as a torch module: from ids and values to the tensors of the feature groups
-(docs/spec.md 3.5 to 3.10), with the reference's parameter names.
+"""The embedding group of PEPNet as a torch module: from ids and values to the tensors of the
+feature groups (docs/spec.md 3.5 to 3.10), with the reference's parameter names.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def table_of(parameter: str) -> str:
 
 
 class EmbeddingGroup(nn.Module):
-    """The tables, dense embeddings and encoders of the feature groups. `widths` are those of the parts of each group's
-    tensor: features, then encoders.
+    """The tables, dense embeddings and encoders of the feature groups. `widths` are those of the
+    parts of each group's tensor: features, then encoders.
 
-    A feature's table depends on the group: sequence groups have tables of their own, and so has every
-    embedding_name_suffix.
+    A feature's table depends on the group: sequence groups have tables of their own, and so has
+    every embedding_name_suffix.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class EmbeddingGroup(nn.Module):
         tables: Mapping[str, tuple[int, int]],
         seed: int | None,
     ) -> None:
-        """`groups` are the config's feature_groups, `tables` has (rows, width) by name, `seed` is the training's."""
+        """`groups` are the config's feature_groups, `tables` has (rows, width) by name, `seed` is
+        the training's."""
         super().__init__()
         self.features = features
         self.groups: dict[str, list[Leaf]] = {}
@@ -117,7 +118,8 @@ class EmbeddingGroup(nn.Module):
 
     def _add_dense_embeddings(self) -> None:
         names = dict.fromkeys(leaf.feature for group in self.groups.values() for leaf in group if leaf.embedded)
-        self._embeddings = {name: DenseEmbedding(self.features[name]) for name in names}  # registered below
+        # Registered below.
+        self._embeddings = {name: DenseEmbedding(self.features[name]) for name in names}
         if not names:
             return
         dense = nn.Module()

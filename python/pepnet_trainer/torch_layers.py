@@ -1,4 +1,5 @@
-"""The layers of PEPNet as torch modules (docs/spec.md sections 1 and 3.12), with the reference's parameter names."""
+"""The layers of PEPNet as torch modules (docs/spec.md sections 1 and 3.12), with the reference's
+parameter names."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ ACTIVATIONS = (
     "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid LogSigmoid Tanh Hardtanh "
     "Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold Identity RReLU Softmax Softmin LogSoftmax"
 ).split()
-CHANNEL_MIXERS = ("Softmax", "Softmin", "LogSoftmax")  # of the last axis, which configs may call 1 or -1
+# Of the last axis, which configs may call 1 or -1.
+CHANNEL_MIXERS = ("Softmax", "Softmin", "LogSoftmax")
 
 
 def batch_norm(width: int, affine: bool) -> nn.BatchNorm1d:
@@ -38,7 +40,8 @@ class Dice(nn.Module):
 
 
 def activation_of(text: str, width: int) -> nn.Module | None:
-    """A module from its name in the config, as nn.LeakyReLU(negative_slope=0.2), behind a layer of that width."""
+    """A module from its name in the config, as nn.LeakyReLU(negative_slope=0.2), behind a layer of
+    that width."""
     if not text:
         return None
     if text.strip() == "Dice":
@@ -87,7 +90,8 @@ class EPNet(nn.Module):
 
 
 class PPNet(nn.Module):
-    """Per task and layer: x = dropout(act(A x + a) * gate([uia; detached main])). Returns one tensor per task."""
+    """Per task and layer: x = dropout(act(A x + a) * gate([uia; detached main])). Returns one
+    tensor per task."""
 
     def __init__(
         self,
@@ -122,8 +126,8 @@ class PPNet(nn.Module):
 class Perceptron(nn.Module):
     """Linear, normalisation if asked for, activation, dropout.
 
-    `of_positions`: of an attention, whose batch norm the reference puts between two transpositions. Here positions come
-    as rows, so that nothing is transposed, but the layers keep their numbers.
+    `of_positions`: of an attention, whose batch norm the reference puts between two transpositions.
+    Here positions come as rows, so that nothing is transposed, but the layers keep their numbers.
     """
 
     def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float, of_positions: bool = False) -> None:
@@ -147,7 +151,8 @@ class Perceptron(nn.Module):
 
 
 class MLP(nn.Module):
-    """The layers of an MLP of the config, [rows, inputs] -> [rows, width]; without hidden_units it changes nothing."""
+    """The layers of an MLP of the config, [rows, inputs] -> [rows, width]; without hidden_units it
+    changes nothing."""
 
     def __init__(self, inputs: int, mlp: Message, of_positions: bool = False) -> None:
         super().__init__()
@@ -186,8 +191,8 @@ class _Weight(nn.Module):
 
 
 class DenseEmbedding(nn.Module):
-    """The values of a raw feature as a vector. mlp: x W. autodis: softmax((M h + keep_prob h) / temperature) E with
-    h = leaky_relu(x w)."""
+    """The values of a raw feature as a vector. mlp: x W. autodis: softmax((M h + keep_prob h) /
+    temperature) E with h = leaky_relu(x w)."""
 
     def __init__(self, feature: Feature) -> None:
         super().__init__()
@@ -220,8 +225,9 @@ class DenseEmbedding(nn.Module):
 
 
 class VariationalDropout(nn.Module):
-    """The columns of a group, each feature's times what is left of it: 1 - sigmoid(feature_p), in training with noise.
-    penalty() times regularization_lambda over the rows of a batch is what the trainer adds to its losses."""
+    """The columns of a group, each feature's times what is left of it: 1 - sigmoid(feature_p), in
+    training with noise. penalty() times regularization_lambda over the rows of a batch is what the
+    trainer adds to its losses."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()

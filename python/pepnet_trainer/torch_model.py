@@ -1,6 +1,8 @@
-"""PEPNet as a plain torch.nn.Module, filled from an export (docs/spec.md section 1 is what it computes).
+"""PEPNet as a plain torch.nn.Module, filled from an export (docs/spec.md section 1 is what it
+computes).
 
-Parameters have the reference's names: state_dict() holds the tensors of model.safetensors without "model." in front.
+Parameters have the reference's names: state_dict() holds the tensors of model.safetensors without
+"model." in front.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ from .vocabulary import domain_words
 class PEPNet(nn.Module):
     """The network of a config with its tables.
 
-    encode() turns raw rows into tensors, forward() these into outputs by name ("logits_click", "probs_click"), and
-    predict() does both. It is an ordinary module: it can be trained on, moved to a GPU, or taken apart.
+    encode() turns raw rows into tensors, forward() these into outputs by name ("logits_click",
+    "probs_click"), and predict() does both. It is an ordinary module: it can be trained on, moved
+    to a GPU, or taken apart.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class PEPNet(nn.Module):
         directory: str | os.PathLike[str] = ".",
         seed: int | None = None,
     ) -> None:
-        """`config` is an effective config, `tables` has (rows, width) by name; files of vocabularies lie in
-        `directory`. `seed` is the training's: what ids without a row read in tables that grow depends on it."""
+        """`config` is an effective config, `tables` has (rows, width) by name; files of
+        vocabularies lie in `directory`. `seed` is the training's: what ids without a row read in
+        tables that grow depends on it."""
         super().__init__()
         message = config.parsed()
         model, data = message.message("model_config"), message.message("data_config")
@@ -193,9 +197,11 @@ class PEPNet(nn.Module):
 
 
 def _of_own_domain(outputs: dict[str, np.ndarray], domains: np.ndarray) -> dict[str, np.ndarray]:
-    """Of the outputs of all domains those of each row's own: probs_ctr of probs_ctr_0, probs_ctr_1, ..."""
+    """Of the outputs of all domains those of each row's own: probs_ctr of probs_ctr_0, probs_ctr_1,
+    ..."""
     stems = [name.removesuffix("_0") for name in outputs if name.endswith("_0")]
-    if any(stem in outputs for stem in stems):  # of another tower, and `pepnet predict` leaves them out, too
+    # Of another tower, and `pepnet predict` leaves them out, too.
+    if any(stem in outputs for stem in stems):
         return {}
     return {
         stem: np.array([outputs[f"{stem}_{domain}"][row] for row, domain in enumerate(domains)], np.float32)
@@ -210,7 +216,8 @@ def _moved(cells: Cells, device: torch.device) -> Cells:
 
 
 def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
-    """The PEPNet of an export with safetensors, in evaluation mode, with the same probabilities as `pepnet predict`."""
+    """The PEPNet of an export with safetensors, in evaluation mode, with the same probabilities as
+    `pepnet predict`."""
     directory = pathlib.Path(export_dir)
     path = directory / "model.safetensors"
     if not path.exists():

@@ -1,7 +1,8 @@
-"""Sequences as torch modules (docs/spec.md sections 3.9 and 3.10): groups of sequences and the encoders that read them.
+"""Sequences as torch modules (docs/spec.md sections 3.9 and 3.10): groups of sequences and the
+encoders that read them.
 
-An encoder makes a vector of each row from the positions of its sequence group, beside which stands the row's query.
-Parameters have the reference's names.
+An encoder makes a vector of each row from the positions of its sequence group, beside which stands
+the row's query. Parameters have the reference's names.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def elements_of_rows(cells: Cells) -> torch.Tensor:
 
 
 class SequenceGroup(NamedTuple):
-    """What a sequence group reads: its features that are sequences, and the others, in the order listed."""
+    """What a sequence group reads: its features that are sequences, and the others, in the order
+    listed."""
 
     query: list[Leaf]
     sequence: list[Leaf]
@@ -78,7 +80,8 @@ def sequence_groups(group: Message, features: Mapping[str, Feature]) -> dict[str
 
 
 def _masked_softmax(scores: torch.Tensor, exist: torch.Tensor) -> torch.Tensor:
-    """Softmax over the positions [rows, T] that exist; zero at the others, and in rows without any."""
+    """Softmax over the positions [rows, T] that exist; zero at the others, and in rows without
+    any."""
     return torch.softmax(scores.masked_fill(~exist, HIDDEN), dim=1) * exist
 
 
@@ -147,7 +150,8 @@ class DinEncoder(_MlpEncoder):
 
 
 class MultiWindowDinEncoder(_MlpEncoder):
-    """[r_1; ...; r_L; q]: of each window the mean over its positions of a s, a = PReLU(linear(mlp([s; q * s; q])))."""
+    """[r_1; ...; r_L; q]: of each window the mean over its positions of a s, a =
+    PReLU(linear(mlp([s; q * s; q])))."""
 
     def __init__(self, message: Message, channels: int) -> None:
         super().__init__(message, channels, 3 * channels)

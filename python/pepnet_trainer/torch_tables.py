@@ -1,4 +1,5 @@
-"""Tables that grow, as torch modules: the rows that an export holds, found by id (docs/dynamic_tables.md)."""
+"""Tables that grow, as torch modules: the rows that an export holds, found by id
+(docs/dynamic_tables.md)."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ IDS = "weight.ids"
 
 
 class GrowingTable(nn.Module):
-    """The rows `weight` of the ids `weight.ids`. An id without a row reads its initial value, as in `pepnet predict`;
-    training changes rows, and makes none.
+    """The rows `weight` of the ids `weight.ids`. An id without a row reads its initial value, as in
+    `pepnet predict`; training changes rows, and makes none.
     """
 
     weight: torch.Tensor
@@ -23,12 +24,14 @@ class GrowingTable(nn.Module):
         super().__init__()
         self.initial = initial
         self.weight = nn.Parameter(torch.zeros(rows, width))
-        self._buffers[IDS] = torch.zeros(rows, dtype=torch.int64)  # as an entry: its name has a point
+        # As an entry: its name has a point.
+        self._buffers[IDS] = torch.zeros(rows, dtype=torch.int64)
         self.register_buffer("_sorted", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("_order", torch.zeros(0, dtype=torch.int64), persistent=False)
 
     def index(self) -> None:
-        """Makes the ids findable; to be called when they have changed, as load_state_dict() does."""
+        """Makes the ids findable; to be called when they have changed, as load_state_dict()
+        does."""
         self._sorted, self._order = torch.sort(self._buffers[IDS])
 
     def _load_from_state_dict(

@@ -20,7 +20,8 @@ class Vocabulary(NamedTuple):
 
 
 def vocabulary_of(message: Message, directory: pathlib.Path) -> Vocabulary | None:
-    """The vocabulary of a feature, None if it has none. A vocab_file is looked for in `directory` first."""
+    """The vocabulary of a feature, None if it has none. A vocab_file is looked for in `directory`
+    first."""
     unknown = message.first("default_bucketize_value")
     default = tokens_of(message.first("default_value", ""), message.first("separator", "\x1d"))
     if "vocab_list" in message:
@@ -58,8 +59,8 @@ def _rows_of_file(path: pathlib.Path) -> dict[str, int]:
 
 
 def domain_words(config: Config, column: str, directory: pathlib.Path) -> list[str]:
-    """The words of the domains 0, 1, ...: those of the vocabulary by which an id feature reads the column, in the order
-    of their rows; none without such a feature (docs/spec.md 1.8)."""
+    """The words of the domains 0, 1, ...: those of the vocabulary by which an id feature reads the
+    column, in the order of their rows; none without such a feature (docs/spec.md 1.8)."""
     if config.encoded():
         return []
     for kind, message in config.features():
@@ -69,7 +70,8 @@ def domain_words(config: Config, column: str, directory: pathlib.Path) -> list[s
         if vocabulary is None:
             continue
         default = message.first("default_value", "")
-        # Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read the default value.
+        # Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read
+        # the default value.
         has_own_row = vocabulary.unknown == 1
         rows = sorted((row, word) for word, row in vocabulary.rows.items() if row or not has_own_row or word != default)
         return [word for _, word in rows]

@@ -1,4 +1,5 @@
-"""What the baselines on tables of columns share: files, the tasks of the command line, and the AUCs that they print."""
+"""What the baselines on tables of columns share: files, the tasks of the command line, and the AUCs
+that they print."""
 import pathlib
 
 import numpy as np
@@ -26,10 +27,12 @@ def add_arguments(parser):
 
 
 class Rows:
-    """The rows of a data_dir to train and to test with, the columns that are features, and the tasks."""
+    """The rows of a data_dir to train and to test with, the columns that are features, and the
+    tasks."""
 
     def __init__(self, args):
-        self.tasks = [(task.split(":") + [None])[:3] for task in args.tasks]  # name, label, space or None
+        # name, label, space or None.
+        self.tasks = [(task.split(":") + [None])[:3] for task in args.tasks]
         self.train, self.test = read_split(args.data_dir, "train"), read_split(args.data_dir, "test")
         labels = {name for _, label, space in self.tasks for name in (label, space) if name}
         self.columns = [name for name in self.train.column_names if name not in labels and name not in args.ignore]

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""What does a limit of rows cost where ids come and go? One stream of rows, without a limit and under each policy.
+"""What does a limit of rows cost where ids come and go? One stream of rows, without a limit and
+under each policy.
 
 Usage: churn.py [--days 40] [--rows_per_day 100000] [--budget 40960] [--work_dir runs/churn]
                 [--pepnet build/release/pepnet]
 
-The rows are made up, so that the truth is known. Every item has a taste, a number drawn for its id; a click is a coin
-whose probability is the sigmoid of user's and item's tastes. Items of three kinds occur: evergreens, which are shown
-every day; novelties, born on a day, whose popularity falls by a third each day; and passers-by, which are shown once and
-never again. The table of items may hold --budget rows, a part of the ids that a run meets. Training reads the days in
-order; the last day is not trained but evaluated.
+The rows are made up, so that the truth is known. Every item has a taste, a number drawn for its id;
+a click is a coin whose probability is the sigmoid of user's and item's tastes. Items of three kinds
+occur: evergreens, which are shown every day; novelties, born on a day, whose popularity falls by a
+third each day; and passers-by, which are shown once and never again. The table of items may hold
+--budget rows, a part of the ids that a run meets. Training reads the days in order; the last day is
+not trained but evaluated.
 
-Prints a table in Markdown, by policy: rows and bytes of the checkpoint, the share of the last day's lookups whose item
-has a row, and the AUC of the last day, beside that of the true probabilities. Leaves work_dir/churn.json.
+Prints a table in Markdown, by policy: rows and bytes of the checkpoint, the share of the last day's
+lookups whose item has a row, and the AUC of the last day, beside that of the true probabilities.
+Leaves work_dir/churn.json.
 """
 import argparse
 import json

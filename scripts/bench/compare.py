@@ -1,24 +1,30 @@
 #!/usr/bin/env python3
-"""pepnet against PyTorch, torch.compile and TorchRec on one machine, in turn. Started by scripts/bench/compare.sh.
+"""pepnet against PyTorch, torch.compile and TorchRec on one machine, in turn. Started by
+scripts/bench/compare.sh.
 
-Usage: compare.py --data_dir D [--pepnet build/release/pepnet] [--work_dir runs/bench] [--rounds 5] [--steps 10]
-                  [--threads 0] [--variants routed,no_weights,every_row]
+Usage: compare.py --data_dir D [--pepnet build/release/pepnet] [--work_dir runs/bench] [--rounds 5]
+                  [--steps 10] [--threads 0] [--variants routed,no_weights,every_row]
                   [--parts check,peers,mpi,start,reader,limits]
                   [--max_foreign_percent 10] [--quiet_wait_s 0] [--docs docs/performance.md]
 
 Parts:
-  check    all start from the same weights, without dropout: their first three losses must agree (1e-4)
-  peers    training steps of one process on all cores, A B C D A B C D ..., for each variant of the config:
-             routed      as it stands: cvr trains on clicked rows, a row trains its own domain's towers
+  check    all start from the same weights, without dropout: their first three losses must agree
+           (1e-4)
+  peers    training steps of one process on all cores, A B C D A B C D ..., for each variant of the
+           config:
+             routed      as it stands: cvr trains on clicked rows, a row trains its own domain's
+                         towers
              no_weights  without task-space weights: only domain routing is left
              every_row   without domain towers too: every row is needed everywhere
-           Ratios are taken within a round, where what else the machine does meets all contestants alike.
+           Ratios are taken within a round, where what else the machine does meets all contestants
+           alike.
   mpi      mpirun with 2 servers and 2 workers of one thread, same global batch, against one process
   start    from the start of the process to the end of its first step
   reader   processor time of decoding as a share of the training time
   limits   `pepnet bench` of every part of the system beside the machine's limits
-The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts the tables between the marks
-<!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!-- /limits --> of a page.
+The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts
+the tables between the marks <!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!--
+/limits --> of a page.
 """
 import argparse
 import json
@@ -43,7 +49,8 @@ VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "
 TASK_SPACE = r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*|(in|out)_task_space_weight.*)\n"
 DOMAINS = r"^\s*(domain_input_name|task_domain_num).*\n"
 PARTS = ("check", "peers", "mpi", "start", "reader", "limits")
-COMPARED = ("peers", "mpi", "start", "reader")  # parts that make the first table; limits make the second
+# Parts that make the first table; limits make the second.
+COMPARED = ("peers", "mpi", "start", "reader")
 
 
 # ---- running ----
@@ -61,7 +68,8 @@ def child_seconds():
 
 
 class Machine:
-    """Runs commands one after the other and notes what share of the processors other programs had meanwhile."""
+    """Runs commands one after the other and notes what share of the processors other programs had
+    meanwhile."""
 
     def __init__(self, args):
         self.max_foreign, self.quiet_wait_s = args.max_foreign_percent / 100, args.quiet_wait_s
@@ -77,7 +85,8 @@ class Machine:
                 return
 
     def rounds(self, count, body):
-        """`count` results of body(); those of disturbed rounds are thrown away while there is patience (2 * count)."""
+        """`count` results of body(); those of disturbed rounds are thrown away while there is
+        patience (2 * count)."""
         results = []
         while len(results) < count:
             self.wait_until_quiet()
@@ -152,7 +161,8 @@ class Bench:
 
 
 def check(bench, peers):
-    """The same start, no dropout: the losses of three steps. Returns those of each contestant and who could not run."""
+    """The same start, no dropout: the losses of three steps. Returns those of each contestant and
+    who could not run."""
     work, train = bench.args.work_dir, [bench.args.pepnet, "train"]
     edits = {"train_config.num_epochs": 0, "train_config.num_steps": 3, "train_config.log_step_count_steps": 1,
              "model_config.pepnet.ppnet_dropout_ratio": [0.0], "data_config.batch_size": bench.args.batch_size,
@@ -262,7 +272,8 @@ def measure_start(bench):
 
 
 def measure_reader(bench, rate):
-    """Decoding's processor seconds a row as a share of the processors' time that training gives a row."""
+    """Decoding's processor seconds a row as a share of the processors' time that training gives a
+    row."""
     def share(pattern, edits):
         report = bench.args.work_dir / "report.json"
         bench.machine.run([bench.args.pepnet, "bench", "reader", "--pipeline_config_path", bench.configs["routed"],

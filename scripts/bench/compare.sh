@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench/compare.sh [arguments of scripts/bench/compare.py]
 #        scripts/bench/compare.sh --sparse [arguments of scripts/bench/sparse.py]
-# pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn, prints the ratio tables,
-# leaves runs/bench/compare.json, compare.md, limits.json and limits.md, and draws runs/bench/*.png. About an hour on two
-# cores; --rounds, --steps and --variants make it shorter, --help lists them. With --sparse the jobs are those whose work is
-# rows (runs/bench/sparse/sparse.json and sparse.md, about half an hour); without any argument both are run.
+# pepnet against its peers on this machine: installs them, makes the rows, runs everything in turn,
+# prints the ratio tables, leaves runs/bench/compare.json, compare.md, limits.json and limits.md,
+# and draws runs/bench/*.png. About an hour on two cores; --rounds, --steps and --variants make it
+# shorter, --help lists them. With --sparse the jobs are those whose work is rows
+# (runs/bench/sparse/sparse.json and sparse.md, about half an hour); without any argument both are
+# run.
 #
-# The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs g++), TorchRec 1.8.0 with
-# fbgemm-gpu-cpu 1.8.0. They go into a virtual environment of their own that sees the project's, without their
-# dependencies, so that no other torch comes in. A peer that cannot be had is left out, and the tables say so.
+# The peers: PyTorch of the project's virtual environment (eager and torch.compile, which needs
+# g++), TorchRec 1.8.0 with fbgemm-gpu-cpu 1.8.0. They go into a virtual environment of their own
+# that sees the project's, without their dependencies, so that no other torch comes in. A peer that
+# cannot be had is left out, and the tables say so.
 #   PEPNET_VENV        the project's virtual environment (default: .venv)
 #   PEPNET_BENCH_VENV  the peers' (default: runs/bench/venv)
 #   PEPNET_PIP_ARGS    more arguments for `pip install`
-# For figures that mean something nothing else may run meanwhile; what else took processor time is measured and printed.
+# For figures that mean something nothing else may run meanwhile; what else took processor time is
+# measured and printed.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 case ${1:-} in -h | --help) print_usage; exit 0 ;; esac
 

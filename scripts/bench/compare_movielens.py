@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """pepnet against the same network in plain PyTorch, on MovieLens.
 
-Usage: python3 scripts/bench/compare_movielens.py [--pepnet build/release/pepnet] [--seeds 5] [--work_dir runs/compare_movielens]
+Usage: python3 scripts/bench/compare_movielens.py [--pepnet build/release/pepnet] [--seeds 5]
+                    [--work_dir runs/compare_movielens]
 
 Two comparisons, printed as a table and left in <work_dir>/result.json:
-1. One imported start, rows in file order, no dropout: both must reach the same AUC (difference at most 0.002).
-2. Dropout, shuffle and their own initial values, once per seed: the means must lie within one standard deviation.
+1. One imported start, rows in file order, no dropout: both must reach the same AUC (difference at
+   most 0.002).
+2. Dropout, shuffle and their own initial values, once per seed: the means must lie within one
+   standard deviation.
 
 Needs data/movielens (scripts/quickstart.sh makes it). About two minutes a seed on two cores.
 """
@@ -54,7 +57,8 @@ def main():
     paths = ["--pipeline_config_path", CONFIG, "--train_input_path", args.data_dir / "train.parquet", "--eval_input_path",
              args.data_dir / "test.parquet"]
 
-    # A start that both can read: one step with rate 0 changes nothing; its export holds every initial value.
+    # A start that both can read: one step with rate 0 changes nothing; its export holds every
+    # initial value.
     still = {"train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0, "train_config.dense_optimizer.adam_optimizer.lr": 0.0,
              "train_config.num_epochs": 0, "train_config.num_steps": 1}
     start, export = args.work_dir / "start", args.work_dir / "export"

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """LightGBM on the same columns: what most people try first.
 
-Usage: python3 scripts/bench/gradient_boosting.py --data_dir data/movielens --tasks like:like love:love:like
+Usage: python3 scripts/bench/gradient_boosting.py --data_dir data/movielens
+                                              --tasks like:like love:love:like
                                               --ignore rating timestamp occupation_id
 
 Needs lightgbm and scikit-learn beside numpy and pyarrow: pip install lightgbm scikit-learn.
 
-Reads data_dir/train*.parquet and test*.parquet (or .csv with a header line). Every column that is neither a label nor
-ignored is a feature: floating point columns are numbers, all others categories; of a '|'-joined string the first part is
-the category, and the number of parts a number. The last tenth of the training rows stops the boosting early.
+Reads data_dir/train*.parquet and test*.parquet (or .csv with a header line). Every column that is
+neither a label nor ignored is a feature: floating point columns are numbers, all others categories;
+of a '|'-joined string the first part is the category, and the number of parts a number. The last
+tenth of the training rows stops the boosting early.
 
-A task is name:label or name:label:space; with a space label it is trained on the rows where that label is positive.
-Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space over the test rows in that space.
+A task is name:label or name:label:space; with a space label it is trained on the rows where that
+label is positive. Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space
+over the test rows in that space.
 """
 import argparse
 import json
@@ -25,7 +28,8 @@ from baseline_rows import Rows, add_arguments
 
 
 def encode_column(train, test):
-    """Yields (name's ending, is it a category, training values, test values) of a column, float64, NaN where missing."""
+    """Yields (name's ending, is it a category, training values, test values) of a column, float64,
+    NaN where missing."""
     if pa.types.is_floating(train.type):
         yield "", False, train.to_numpy(), test.to_numpy()
         return

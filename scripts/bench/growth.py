@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Does training slow down as a table grows? The public example with a small and a large user table, in turn.
+"""Does training slow down as a table grows? The public example with a small and a large user table,
+in turn.
 
-Usage: growth.py --data_dir DIR [--rows 1000000,20000000] [--rounds 4] [--steps 15] [--batch_sizes 1024,4096,8192]
-                 [--work_dir runs/growth] [--pepnet build/release/pepnet]
+Usage: growth.py --data_dir DIR [--rows 1000000,20000000] [--rounds 4] [--steps 15]
+                 [--batch_sizes 1024,4096,8192] [--work_dir runs/growth]
+                 [--pepnet build/release/pepnet]
 
-DIR holds train-*.parquet of scripts/data/make_taobao_like.py. For each size the user ids of these rows are drawn anew from all ids of the
-table, and every row of the table exists before the training begins (one step, exported as a full table, imported), so that a pull
-misses the caches as it would after months of training. `pepnet bench train` then runs with one table and the other in turn, by
-batch size, the large one first in every other round; ratios are taken within a round. Prints a table and leaves work_dir/growth.json.
+DIR holds train-*.parquet of scripts/data/make_taobao_like.py. For each size the user ids of these
+rows are drawn anew from all ids of the table, and every row of the table exists before the training
+begins (one step, exported as a full table, imported), so that a pull misses the caches as it would
+after months of training. `pepnet bench train` then runs with one table and the other in turn, by
+batch size, the large one first in every other round; ratios are taken within a round. Prints a
+table and leaves work_dir/growth.json.
 """
 import argparse
 import json

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Logistic regression on the same ids: the baseline a network has to beat.
 
-Usage: python3 scripts/bench/logistic_regression.py --data_dir data/taobao_like [--solver sgd|liblinear] [--bits 22]
-       python3 scripts/bench/logistic_regression.py --data_dir data/movielens --tasks like:like love:love:like
+Usage: python3 scripts/bench/logistic_regression.py --data_dir data/taobao_like
+                    [--solver sgd|liblinear] [--bits 22]
+       python3 scripts/bench/logistic_regression.py --data_dir data/movielens
+                                              --tasks like:like love:love:like
                                               --ignore rating timestamp occupation_id
 
 Needs scikit-learn beside numpy and pyarrow: pip install scikit-learn.
 
-Reads data_dir/train*.parquet and test*.parquet (or .csv with a header line). Every column that is neither a label
-nor ignored is a feature: each value of it, and each part of a '|'-joined string, is one-hot encoded by hashing
-(column, value) into 2^--bits weights; a floating point column is cut into quarter steps of its natural logarithm
-first.
+Reads data_dir/train*.parquet and test*.parquet (or .csv with a header line). Every column that is
+neither a label nor ignored is a feature: each value of it, and each part of a '|'-joined string, is
+one-hot encoded by hashing (column, value) into 2^--bits weights; a floating point column is cut
+into quarter steps of its natural logarithm first.
 
-A task is name:label or name:label:space; with a space label it is trained on the rows where that label is positive.
-Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space over the test rows in that space.
+A task is name:label or name:label:space; with a space label it is trained on the rows where that
+label is positive. Prints one JSON object: auc_<name> over all test rows, and auc_<name>_in_space
+over the test rows in that space.
 """
 import argparse
 import json

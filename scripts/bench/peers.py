@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
-"""Trains the model of configs/pepnet_taobao_example.config with one of pepnet's peers and prints its speed.
+"""Trains the model of configs/pepnet_taobao_example.config with one of pepnet's peers and prints
+its speed.
 
-Usage: python3 scripts/bench/peers.py --peer eager|compile|torchrec --variant routed|no_weights|every_row --data_dir D
-                                      [--steps N] [--warmup_steps N] [--batch_size N] [--threads N]
+Usage: python3 scripts/bench/peers.py --peer eager|compile|torchrec
+                                      --variant routed|no_weights|every_row --data_dir D [--steps N]
+                                      [--warmup_steps N] [--batch_size N] [--threads N]
                                       [--weights model.safetensors] [--dropout P]
 
-  eager      plain PyTorch: embedding lookups with sparse gradients and torch.optim.Adagrad, fused Adam
+  eager      plain PyTorch: embedding lookups with sparse gradients and torch.optim.Adagrad, fused
+             Adam
   compile    the same with network and losses through torch.compile (needs g++)
-  torchrec   tables in a TorchRec EmbeddingBagCollection under DistributedModelParallel (FBGEMM's fused kernels, Adagrad
-             within the backward pass), network as in eager
-  variant    routed: the config as it stands. no_weights: without task-space weights. every_row: without domain towers too
+  torchrec   tables in a TorchRec EmbeddingBagCollection under DistributedModelParallel (FBGEMM's
+             fused kernels, Adagrad within the backward pass), network as in eager
+  variant    routed: the config as it stands. no_weights: without task-space weights. every_row:
+             without domain towers too
 
-The rows are decoded before the clock starts, so a peer's figure does not contain reading. Prints one JSON object: samples
-per second over the measured steps, milliseconds of each, losses of the first steps, number of dense parameters.
---weights starts from a file of `pepnet export`, to compare losses. The constants below repeat the config; change both
-together.
+The rows are decoded before the clock starts, so a peer's figure does not contain reading. Prints
+one JSON object: samples per second over the measured steps, milliseconds of each, losses of the
+first steps, number of dense parameters.
+--weights starts from a file of `pepnet export`, to compare losses. The constants below repeat the
+config; change both together.
 """
 import argparse
 import json
@@ -33,7 +38,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from onnx_inputs import std_hash  # noqa: E402
 from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors  # noqa: E402
 
-# ---- the config, repeated -------------------------------------------------------------------------------------------
+# ---- the config, repeated ------------------------------------------------------------------------
 
 DIM = 16
 PRICE = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.5, 1.7, 1.8, 2.0, 2.2, 2.5, 2.7, 3.0, 3.3, 3.7, 4.1, 4.5, 5.0,
@@ -54,11 +59,12 @@ EPNET_HIDDEN = DIM * len(FEATURES)
 LABELS = ["clk", "buy"]
 LR, DROPOUT, BATCH_SIZE = 0.001, 0.1, 8192
 
-# ---- rows -----------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------------------
 
 
 def load_batches(data_dir, batch_size, count):
-    """The first `count` batches in file order: ids [features, rows], labels [2, rows], domains [rows]."""
+    """The first `count` batches in file order: ids [features, rows], labels [2, rows], domains
+    [rows]."""
     columns = [name for name in FEATURES] + LABELS
     tables, rows = [], 0
     for path in sorted(pathlib.Path(data_dir).glob("train-*.parquet")):
@@ -89,7 +95,7 @@ def load_batches(data_dir, batch_size, count):
     return [(ids[:, cut(i)].contiguous(), labels[:, cut(i)].contiguous(), domains[cut(i)].clone()) for i in range(count)]
 
 
-# ---- the network ---------------------------------------------------------------------------------------------------
+# ---- the network ---------------------------------------------------------------------------------
 
 
 class Network(nn.Module):
@@ -110,7 +116,8 @@ class Network(nn.Module):
         domain, uia = (main[:, self.columns[group]] for group in ("domain", "uia"))
         losses = []
         for task, x in enumerate(self.ppnet(self.epnet(main, domain), uia)):
-            # As the reference does: every row through the towers of all domains, then its own one is picked.
+            # As the reference does: every row through the towers of all domains, then its own one
+            # is picked.
             towers = self._task_tower[task * self.domains:(task + 1) * self.domains]
             logits = torch.stack([tower(x) for tower in towers], dim=1)
             logits = logits.squeeze(1) if self.domains == 1 else logits.gather(1, domains[:, None]).squeeze(1)
@@ -123,7 +130,7 @@ class Network(nn.Module):
         return torch.stack(losses)
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 class PlainTables:
@@ -166,7 +173,8 @@ class TorchRecTables:
                   for name, rows in TABLES.items()]
         model = nn.ModuleDict({"ebc": torchrec.EmbeddingBagCollection(device=torch.device("meta"), tables=tables)})
         apply_optimizer_in_backward(torch.optim.Adagrad, model.parameters(), {"lr": LR, "eps": 1e-8})
-        # Left alone the planner takes dense kernels on a CPU, whose gradients are as large as the tables.
+        # Left alone the planner takes dense kernels on a CPU, whose gradients are as large as the
+        # tables.
         wanted = ParameterConstraints(sharding_types=["table_wise"], compute_kernels=["fused"])
         planner = EmbeddingShardingPlanner(topology=Topology(world_size=1, compute_device="cpu"),
                                            constraints={name: wanted for name in TABLES})
@@ -193,7 +201,7 @@ class TorchRecTables:
         pass
 
 
-# ---- main -----------------------------------------------------------------------------------------------------------
+# ---- main ----------------------------------------------------------------------------------------
 
 
 def main():

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""The model of configs/pepnet_movielens.config in plain PyTorch on one CPU: what pepnet is compared with.
+"""The model of configs/pepnet_movielens.config in plain PyTorch on one CPU: what pepnet is compared
+with.
 
-Usage: python3 scripts/bench/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors] [--epochs N]
-                                        [--batch_size N] [--dropout P] [--shuffle] [--seed N] [--threads N]
+Usage: python3 scripts/bench/plain_pytorch.py --data_dir data/movielens [--weights init.safetensors]
+                                        [--epochs N] [--batch_size N] [--dropout P] [--shuffle]
+                                        [--seed N] [--threads N]
 
-Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format safetensors`),
-visits the rows in the same order unless --shuffle is given, and prints one JSON line. Needs torch, numpy and pyarrow;
-the network is that of scripts/bench/torch_pepnet.py.
+Reads the same Parquet files, can start from the same weights (a file of `pepnet export --format
+safetensors`), visits the rows in the same order unless --shuffle is given, and prints one JSON
+line. Needs torch, numpy and pyarrow; the network is that of scripts/bench/torch_pepnet.py.
 
-The constants below repeat the config; change both together. Loss, gates, optimizers and metrics follow the
-definitions of the reference: domain group first in EPNet's gate input, uia group first in PPNet's, gate inputs
-detached from the main path; task-space weights divided by their mean over the batch; dense Adam; Adagrad on the
-summed gradient of each looked-up row, once per step.
+The constants below repeat the config; change both together. Loss, gates, optimizers and metrics
+follow the definitions of the reference: domain group first in EPNet's gate input, uia group first
+in PPNet's, gate inputs detached from the main path; task-space weights divided by their mean over
+the batch; dense Adam; Adagrad on the summed gradient of each looked-up row, once per step.
 """
 import argparse
 import json
@@ -25,7 +27,7 @@ from torch import nn
 
 from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors
 
-# ---- the config, repeated -----------------------------------------------------------------------------------------
+# ---- the config, repeated ------------------------------------------------------------------------
 
 DIM = 16
 GENRES = ["Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -50,7 +52,7 @@ SPARSE_LR, DENSE_LR, ADAGRAD_EPS = 0.02, 0.001, 1e-8
 EPOCHS, BATCH_SIZE, DROPOUT = 3, 512, 0.1
 
 
-# ---- data ---------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 def table_rows(kind, argument):
@@ -98,7 +100,7 @@ class Data:
         return features, {task: labels[rows] for task, labels in self.labels.items()}
 
 
-# ---- model ---------------------------------------------------------------------------------------------------------
+# ---- model ---------------------------------------------------------------------------------------
 
 
 class PEPNet(nn.Module):
@@ -140,11 +142,12 @@ def load_weights(path, tables, net):
         raise SystemExit(f"{path} holds tensors this model does not have: {sorted(tensors)[:5]}")
 
 
-# ---- loss, optimizer, metrics --------------------------------------------------------------------------------------
+# ---- loss, optimizer, metrics --------------------------------------------------------------------
 
 
 def task_losses(logits, labels):
-    """like: mean of the cross entropy. love: weighted 1 within liked rows, 0 outside, divided by the mean weight."""
+    """like: mean of the cross entropy. love: weighted 1 within liked rows, 0 outside, divided by
+    the mean weight."""
     bce = [nn.functional.binary_cross_entropy_with_logits(z, labels[task], reduction="none")
            for task, z in zip(TASKS, logits)]
     weight = (labels["like"] > 0).float()
@@ -171,7 +174,8 @@ class SparseAdagrad:
 
 
 def binned_auc(labels, scores, thresholds):
-    """Trapezoids between the points of `thresholds` equally spaced thresholds; an empty class gives 0."""
+    """Trapezoids between the points of `thresholds` equally spaced thresholds; an empty class gives
+    0."""
     edges = torch.linspace(0, 1, thresholds)
     bins = torch.bucketize(scores, edges, right=True)  # number of thresholds <= score
     rates = []

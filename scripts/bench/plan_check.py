@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""How far `pepnet plan` is from the truth: its throughput against the measured one over links of several speeds.
+"""How far `pepnet plan` is from the truth: its throughput against the measured one over links of
+several speeds.
 
-Usage: plan_check.py --pipeline_config_path F --train_input_path G [--rates 100,300,1000] [--hosts 2] [--rounds 3] [--steps 10]
-                     [--batch_size B] [--out_dir runs/plan_check] [--program build/release/pepnet]
+Usage: plan_check.py --pipeline_config_path F --train_input_path G [--rates 100,300,1000]
+                     [--hosts 2] [--rounds 3] [--steps 10] [--batch_size B]
+                     [--out_dir runs/plan_check] [--program build/release/pepnet]
 
-Calibrates on this machine (`pepnet bench train` with as many ranks as the cluster will have, service, reader, allreduce), then
-trains over --hosts network namespaces of one worker and one server each (scripts/dev/netns_cluster.sh; needs root), whose links
-are limited to each of --rates (Mbit/s), in turn, and asks `pepnet plan` for the same cluster. Prints a table and leaves
-out_dir/plan_check.json. Calibration without a network is what a user has; the links are the only thing that is new to the plan.
+Calibrates on this machine (`pepnet bench train` with as many ranks as the cluster will have,
+service, reader, allreduce), then trains over --hosts network namespaces of one worker and one
+server each (scripts/dev/netns_cluster.sh; needs root), whose links are limited to each of --rates
+(Mbit/s), in turn, and asks `pepnet plan` for the same cluster. Prints a table and leaves
+out_dir/plan_check.json. Calibration without a network is what a user has; the links are the only
+thing that is new to the plan.
 """
 import argparse
 import json

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""What reading costs one of N workers, predicted by `pepnet plan` and measured (docs/capacity.md has the result).
+"""What reading costs one of N workers, predicted by `pepnet plan` and measured (docs/capacity.md
+has the result).
 
-Usage: reading.py --data_dir DIR --calibration REPORTS [--workers 1,2,8,32] [--rounds 3] [--batch_size 4096] [--rows 600000]
-                  [--work_dir runs/reading] [--pepnet build/release/pepnet]
+Usage: reading.py --data_dir DIR --calibration REPORTS [--workers 1,2,8,32] [--rounds 3]
+                  [--batch_size 4096] [--rows 600000] [--work_dir runs/reading]
+                  [--pepnet build/release/pepnet]
 
-DIR holds train-*.parquet of scripts/data/make_taobao_like.py, REPORTS are those of `pepnet bench train`, `service` and `allreduce` that
-plan_check.py leaves (the plan asks for them; they do not change what reading costs). The rows are written as two CSV and two Parquet
-files, read with and without shuffle by `pepnet bench reader`, and the line of one worker calibrates the plan of N.
+DIR holds train-*.parquet of scripts/data/make_taobao_like.py, REPORTS are those of `pepnet bench
+train`, `service` and `allreduce` that
+plan_check.py leaves (the plan asks for them; they do not change what reading costs). The rows are
+written as two CSV and two Parquet files, read with and without shuffle by `pepnet bench reader`,
+and the line of one worker calibrates the plan of N.
 """
 import argparse
 import json

@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""What do rows of 16 and 8 bits cost in quality, and what do they save? One job, trained with each data_type.
+"""What do rows of 16 and 8 bits cost in quality, and what do they save? One job, trained with each
+data_type.
 
-Usage: row_types.py [--rows 200000] [--test_rows 100000] [--seeds 5] [--optimizer adagrad|rowwise_adagrad]
-                    [--lr 0.02] [--threads 2] [--work_dir runs/row_types] [--pepnet build/release/pepnet]
+Usage: row_types.py [--rows 200000] [--test_rows 100000] [--seeds 5]
+                    [--optimizer adagrad|rowwise_adagrad] [--lr 0.02] [--threads 2]
+                    [--work_dir runs/row_types] [--pepnet build/release/pepnet]
 
-Trains configs/pepnet_taobao.config (batch_size 1024, shuffle, one epoch) on rows that scripts/data/make_taobao_like.py
-draws from a known truth, with every table in FP32, BF16, FP16 and INT8, each with the seeds 1 to --seeds, which are
-those of initial values, shuffling, dropout and rounding.
+Trains configs/pepnet_taobao.config (batch_size 1024, shuffle, one epoch) on rows that
+scripts/data/make_taobao_like.py draws from a known truth, with every table in FP32, BF16, FP16 and
+INT8, each with the seeds 1 to --seeds, which are those of initial values, shuffling, dropout and
+rounding.
 
-Prints a table in Markdown, by type: bytes of a row with its optimizer state on a server, bytes of all rows, samples per
-second (the median of the runs, which take turns), and for each task the mean AUC, its deviation over the seeds, and the
-mean difference from FP32 at the same seed with its standard error. Leaves work_dir/row_types.json.
+Prints a table in Markdown, by type: bytes of a row with its optimizer state on a server, bytes of
+all rows, samples per second (the median of the runs, which take turns), and for each task the mean
+AUC, its deviation over the seeds, and the mean difference from FP32 at the same seed with its
+standard error. Leaves work_dir/row_types.json.
 """
 import argparse
 import json

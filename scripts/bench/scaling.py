@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
-"""Weak and strong scaling of training: throughput and efficiency against the number of workers, and where the time goes.
+"""Weak and strong scaling of training: throughput and efficiency against the number of workers, and
+where the time goes.
 
-Usage: python3 scripts/bench/scaling.py --pipeline_config_path F --train_input_path G [--workers 1,2,4] [--servers_per_worker 1]
-                                        [--threads 1] [--mode weak,strong] [--steps 20] [--rounds 3] [--out_dir runs/scaling]
-                                        [--netns RATE | --hostfile HOSTS]
+Usage: python3 scripts/bench/scaling.py --pipeline_config_path F --train_input_path G
+                                        [--workers 1,2,4] [--servers_per_worker 1] [--threads 1]
+                                        [--mode weak,strong] [--steps 20] [--rounds 3]
+                                        [--out_dir runs/scaling] [--netns RATE | --hostfile HOSTS]
 
-Each point is `pepnet bench train` under mpirun with that many workers. Weak scaling keeps the rows per worker (the config's
-batch_size), strong scaling keeps the rows per step and divides them. Points are measured in turn, --rounds times over, so
-that a machine whose speed drifts does not bend the curve; a figure is the median with its spread.
+Each point is `pepnet bench train` under mpirun with that many workers. Weak scaling keeps the rows
+per worker (the config's batch_size), strong scaling keeps the rows per step and divides them.
+Points are measured in turn, --rounds times over, so that a machine whose speed drifts does not bend
+the curve; a figure is the median with its spread.
 
-Efficiency = throughput / (workers x the throughput of one worker with as many threads, its server included).
+Efficiency = throughput / (workers x the throughput of one worker with as many threads, its server
+included).
 
 Where the ranks run:
   (default)         on this machine
-  --netns RATE      one worker (and its servers) per network namespace, each link limited to RATE, for example 1gbit
-                    (scripts/dev/netns_cluster.sh; needs root)
+  --netns RATE      one worker (and its servers) per network namespace, each link limited to RATE,
+                    for example 1gbit (scripts/dev/netns_cluster.sh; needs root)
   --hostfile HOSTS  on the hosts of an mpirun host file
 
 Writes out_dir/scaling.json and scaling.png (where matplotlib is installed), and prints a table.
@@ -56,7 +60,8 @@ def command(args, workers, batch, report):
     bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
              args.train_input_path, "--batch_sizes", str(batch), "--threads", str(args.threads), "--steps", str(args.steps),
              "--num_servers", str(servers), "--scratch_dir", str(scratch(args)), "--json", str(report)]
-    # Ranks are dealt out host by host, so that every host has as many workers and servers as the others.
+    # Ranks are dealt out host by host, so that every host has as many workers and servers as the
+    # others.
     if args.netns:
         hosts = ",".join(f"h{k}:{1 + args.servers_per_worker}" for k in range(1, workers + 1))
         return [*NETNS, "run", "-q", "-n", str(workers + servers), "--host", hosts, "--map-by", "node", "--", *bench]
@@ -89,7 +94,8 @@ def run(args):
     batch = batch_size_of(args)
     points = [(mode, workers, batch if mode == "weak" else max(1, batch // workers))
               for mode in args.mode for workers in args.workers]
-    sizes = list(dict.fromkeys(point[1:] for point in points))  # one worker is the same run in both modes
+    # One worker is the same run in both modes.
+    sizes = list(dict.fromkeys(point[1:] for point in points))
     measured = {size: [] for size in sizes}
     for number in range(args.rounds):
         for size in sizes:

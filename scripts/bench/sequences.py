@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""Trains a job of two sequences with DIN, in turn with pepnet and with the same network in PyTorch, and prints speeds.
+"""Trains a job of two sequences with DIN, in turn with pepnet and with the same network in PyTorch,
+and prints speeds.
 
-Usage: .venv/bin/python3 scripts/bench/sequences.py [--length 50] [--full] [--rows 40960] [--batch_size 1024]
-                                                    [--rounds 5] [--threads 2] [--pepnet build/release/pepnet]
+Usage: .venv/bin/python3 scripts/bench/sequences.py [--length 50] [--full] [--rows 40960]
+                                                    [--batch_size 1024] [--rounds 5] [--threads 2]
+                                                    [--pepnet build/release/pepnet]
                                                     [--peers eager,fbgemm]
 
-The rows are made up: user, item, category and tab of a row, and two sequences of items with their categories, clicks
-and purchases, each of 1 to --length elements (with --full of --length). The network has DIN with hidden layers
-[64, 16] over each, EPNet by tab, PPNet [128, 64] and two towers. The peers have their rows decoded and padded before
-their clocks start; pepnet reads them from Parquet. A round is one pass over the rows of each, the first batches are not
-counted.
-Peers: eager is plain PyTorch, nn.Embedding with sparse gradients and Adagrad; fbgemm has its tables in FBGEMM's
-table-batched CPU operator, which applies exact Adagrad in its backward pass, and looks up existing positions only. It
-needs the virtual environment that scripts/bench/compare.sh makes.
+The rows are made up: user, item, category and tab of a row, and two sequences of items with their
+categories, clicks and purchases, each of 1 to --length elements (with --full of --length). The
+network has DIN with hidden layers [64, 16] over each, EPNet by tab, PPNet [128, 64] and two towers.
+The peers have their rows decoded and padded before their clocks start; pepnet reads them from
+Parquet. A round is one pass over the rows of each, the first batches are not counted.
+Peers: eager is plain PyTorch, nn.Embedding with sparse gradients and Adagrad; fbgemm has its tables
+in FBGEMM's table-batched CPU operator, which applies exact Adagrad in its backward pass, and looks
+up existing positions only. It needs the virtual environment that scripts/bench/compare.sh makes.
 Prints one JSON object: samples per second of each round, medians, and pepnet's ratio to each peer.
 """
 import argparse
@@ -105,7 +107,8 @@ def write_config(directory, number, batch_size):
 
 
 class Din(nn.Module):
-    """softmax over the positions of Linear(MLP([q ; s ; q - s ; q * s])), then the weighted sum of s."""
+    """softmax over the positions of Linear(MLP([q ; s ; q - s ; q * s])), then the weighted sum of
+    s."""
 
     def __init__(self, channels):
         super().__init__()
@@ -122,7 +125,8 @@ class Din(nn.Module):
 
 
 class Peer:
-    """The network in plain PyTorch: embeddings with sparse gradients, Adagrad; fused Adam for the rest."""
+    """The network in plain PyTorch: embeddings with sparse gradients, Adagrad; fused Adam for the
+    rest."""
 
     def __init__(self, table, batch_size):
         self.make_tables()
@@ -141,7 +145,8 @@ class Peer:
         self.optimizers = [torch.optim.Adagrad(weights, lr=LR, eps=1e-8)]
 
     def rows_of(self, batch):
-        """The rows of plain features by name, of the query, and of each sequence's positions (zeros behind its end)."""
+        """The rows of plain features by name, of the query, and of each sequence's positions (zeros
+        behind its end)."""
         rows = {name: table(batch[name]) for name, table in self.tables.items()}
         query = torch.cat([self.sequence_tables[part](batch[part]) for part in PARTS], dim=1)
         positions = {}

@@ -1,27 +1,32 @@
 #!/usr/bin/env python3
-"""Jobs whose time goes into rows: pepnet against FBGEMM's kernels and nn.EmbeddingBag, in turn, on one machine.
+"""Jobs whose time goes into rows: pepnet against FBGEMM's kernels and nn.EmbeddingBag, in turn, on
+one machine.
 
-Usage: sparse.py [--pepnet build/release/pepnet] [--work_dir runs/bench/sparse] [--jobs A,B,C] [--rounds 5] [--rows 65536]
-                 [--steps 20] [--threads 0] [--peers fbgemm,fbgemm_rowwise,eager] [--parts check,peers,mpi]
+Usage: sparse.py [--pepnet build/release/pepnet] [--work_dir runs/bench/sparse] [--jobs A,B,C]
+                 [--rounds 5] [--rows 65536] [--steps 20] [--threads 0]
+                 [--peers fbgemm,fbgemm_rowwise,eager] [--parts check,peers,mpi]
                  [--max_foreign_percent 10] [--docs docs/performance.md]
 
   A   60 features of about 20 ids, width 16, tables of 1 million ids
   B   300 features of 1 id, width 8, tables of 200 thousand ids
   C   4 features of about 100 ids, width 64, tables of 500 thousand ids
-Each has user_id, item_id and scene beside them, EPNet by scene, PPNet [64, 32], two towers, batches of 2048. Ids follow
-about 1 / rank; lengths are drawn from a Poisson distribution.
+Each has user_id, item_id and scene beside them, EPNet by scene, PPNet [64, 32], two towers, batches
+of 2048. Ids follow about 1 / rank; lengths are drawn from a Poisson distribution.
 
-Peers: fbgemm is FBGEMM's table-batched CPU operator with exact Adagrad in its backward pass, fbgemm_rowwise the same with one
-Adagrad state a row, eager nn.EmbeddingBag with sparse gradients and torch.optim.Adagrad. pepnet runs with both rules; a ratio
-compares it with those that have the same. Network and rows are alike. Their rows are decoded before their clock starts and their tables exist;
-pepnet reads Parquet. Its first pass over the file makes the rows ("made"), in its second they exist ("exist").
+Peers: fbgemm is FBGEMM's table-batched CPU operator with exact Adagrad in its backward pass,
+fbgemm_rowwise the same with one Adagrad state a row, eager nn.EmbeddingBag with sparse gradients
+and torch.optim.Adagrad. pepnet runs with both rules; a ratio compares it with those that have the
+same. Network and rows are alike. Their rows are decoded before their clock starts and their tables
+exist; pepnet reads Parquet. Its first pass over the file makes the rows ("made"), in its second
+they exist ("exist").
 
 Parts:
-  check   all start from the same weights, tables of 2000 ids: their first three losses must agree (1e-4)
+  check   all start from the same weights, tables of 2000 ids: their first three losses must agree
+          (1e-4)
   peers   median step of each contestant, in turn; ratios are taken within a round
   mpi     job A: 2 servers and 2 workers of one thread under mpirun against one process, rows exist
-A peer that cannot be had is left out, and the table says so. --docs puts the table between the marks <!-- sparse --> and
-<!-- /sparse --> of a page.
+A peer that cannot be had is left out, and the table says so. --docs puts the table between the
+marks <!-- sparse --> and <!-- /sparse --> of a page.
 """
 import argparse
 import json
@@ -60,7 +65,7 @@ def rows_of(job):
     return {name: SCENES if name == "scene" else job["vocabulary"] for name in names_of(job)}
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def make_rows(job, count):
@@ -107,7 +112,7 @@ def write_job(directory, job, rows):
     return config, data
 
 
-# ---- the peers ------------------------------------------------------------------------------------------------------
+# ---- the peers -----------------------------------------------------------------------------------
 
 
 def run_peer(args):
@@ -188,7 +193,7 @@ def run_peer(args):
     print(json.dumps({"step_ms": milliseconds, "losses": losses[:3]}))
 
 
-# ---- the contestants, in turn ---------------------------------------------------------------------------------------
+# ---- the contestants, in turn --------------------------------------------------------------------
 
 
 class Contest:
@@ -215,7 +220,8 @@ class Contest:
         return [record for record in records if "samples_per_second" in record]
 
     def rates(self, config, **more):
-        """Samples/s of the median step while rows are made and when they exist; the first steps of both do not count."""
+        """Samples/s of the median step while rows are made and when they exist; the first steps of
+        both do not count."""
         records = self.pepnet(config, self.args.work_dir / "model", **more)
         rate = [record["samples_per_second"] for record in records]
         half = len(rate) // 2

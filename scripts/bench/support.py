@@ -18,8 +18,8 @@ def whole_numbers(text):
 
 
 def fbgemm_tables(shapes, lr, rowwise=False):
-    """FBGEMM's table-batched CPU operator over tables of (rows, width), which sums bags; its backward pass applies exact
-    Adagrad, with one sum a row if rowwise."""
+    """FBGEMM's table-batched CPU operator over tables of (rows, width), which sums bags; its
+    backward pass applies exact Adagrad, with one sum a row if rowwise."""
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
     from fbgemm_gpu.split_table_batched_embeddings_ops_training import (

@@ -1,7 +1,8 @@
-"""PEPNet in plain PyTorch, for the scripts that compare pepnet with it: gates, EPNet, PPNet, task towers.
+"""PEPNet in plain PyTorch, for the scripts that compare pepnet with it: gates, EPNet, PPNet, task
+towers.
 
-Attribute names give the reference's parameter names, so that `named_parameters()` matches a file of `pepnet export --format
-safetensors` behind "model.". Definitions: docs/spec.md section 1.
+Attribute names give the reference's parameter names, so that `named_parameters()` matches a file of
+`pepnet export --format safetensors` behind "model.". Definitions: docs/spec.md section 1.
 """
 
 import json
@@ -39,7 +40,8 @@ class EPNet(nn.Module):
 
 
 class PPNet(nn.Module):
-    """Per task and layer: x = dropout(relu(A x + a) * gate([uia; detached main])). Returns one tensor per task."""
+    """Per task and layer: x = dropout(relu(A x + a) * gate([uia; detached main])). Returns one
+    tensor per task."""
 
     def __init__(self, main, uia, hidden, tasks, dropout):
         super().__init__()

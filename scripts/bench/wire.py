@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Bytes on the wire per sample, measure by measure, and the cost of --wire_dtype in AUC (results: docs/performance.md).
+"""Bytes on the wire per sample, measure by measure, and the cost of --wire_dtype in AUC (results:
+docs/performance.md).
 
-Usage: python3 scripts/bench/wire.py [--pepnet build/release/pepnet] [--data_dir data/taobao_like] [--movielens_dir data/movielens]
-                                     [--seeds 3] [--batch_sizes 1024,8192] [--tables bytes,auc]
+Usage: python3 scripts/bench/wire.py [--pepnet build/release/pepnet] [--data_dir data/taobao_like]
+                                     [--movielens_dir data/movielens] [--seeds 3]
+                                     [--batch_sizes 1024,8192] [--tables bytes,auc]
                                      [--work_dir runs/wire]
 
-Bytes: configs/pepnet_taobao_example.config on rows of scripts/data/make_taobao_like.py (--rows 400000 made them; any number will do),
-one worker and one server. What travels today is counted by the program (its last log line); what travelled before a measure
-follows from the number of distinct rows, which the counted bytes give.
+Bytes: configs/pepnet_taobao_example.config on rows of scripts/data/make_taobao_like.py (--rows
+400000 made them; any number will do), one worker and one server. What travels today is counted by
+the program (its last log line); what travelled before a measure follows from the number of distinct
+rows, which the counted bytes give.
 
-AUC: each --wire_dtype trains with the same seeds, so that a difference within a seed is the rounding's; one epoch of the
-generated rows, and configs/pepnet_movielens.config as it is.
+AUC: each --wire_dtype trains with the same seeds, so that a difference within a seed is the
+rounding's; one epoch of the generated rows, and configs/pepnet_movielens.config as it is.
 """
 import argparse
 import json
@@ -23,7 +26,8 @@ import sys
 from support import EXAMPLE, ROOT, mpirun, run
 
 MOVIELENS = ROOT / "configs/pepnet_movielens.config"
-FEATURES, WIDTH, FLOAT, HEADER = 16, 16, 4, 64  # of the example config; bytes of a float; bytes of a frame's header
+# Of the example config; bytes of a float; bytes of a frame's header.
+FEATURES, WIDTH, FLOAT, HEADER = 16, 16, 4, 64
 DTYPES = ["float32", "bfloat16", "float16"]
 COUNTED = re.compile(r"worker 0 sent ([0-9.]+) and received ([0-9.]+) bytes of ids, rows and gradients per sample")
 
@@ -41,7 +45,8 @@ def counted(args, batch, dtype):
     edits = {"train_config.num_epochs": 0, "train_config.num_steps": 10, "train_config.save_checkpoints_steps": 0,
              "data_config.batch_size": batch, "eval_input_path": ""}
     done = train(args, EXAMPLE, args.work_dir / "bytes", edits, "--train_input_path",
-                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose", "--num_servers", 1, launcher=mpirun(2))  # within one process nothing travels
+                 # Within one process nothing travels.
+                 args.data_dir / "train-*.parquet", "--wire_dtype", dtype, "--verbose", "--num_servers", 1, launcher=mpirun(2))
     return [float(text) for text in COUNTED.search(done.stderr).groups()]
 
 

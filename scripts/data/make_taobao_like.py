@@ -1,31 +1,39 @@
 #!/usr/bin/env python3
-"""Makes click and purchase logs in the shape of the Taobao display advertising data, with a known truth.
+"""Makes click and purchase logs in the shape of the Taobao display advertising data, with a known
+truth.
 
-Usage: python3 scripts/data/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000] [--test_rows 200000] [--seed 1]
-                                           [--files 4] [--format parquet|csv] [--user_exponent 0.7] [--ad_exponent 1.0]
+Usage: python3 scripts/data/make_taobao_like.py --out_dir data/taobao_like [--rows 2000000]
+                                           [--test_rows 200000] [--seed 1] [--files 4]
+                                           [--format parquet|csv] [--user_exponent 0.7]
+                                           [--ad_exponent 1.0]
 
-Writes out_dir/train-00000.parquet, ..., out_dir/test-00000.parquet and out_dir/clicked-00000.parquet, the test rows
-with clk = 1, where cvr is at home (or .csv with a header line). Then prints one JSON object: label rates and
-`best_auc`, the AUC of the true probabilities on the test rows:
+Writes out_dir/train-00000.parquet, ..., out_dir/test-00000.parquet and
+out_dir/clicked-00000.parquet, the test rows with clk = 1, where cvr is at home (or .csv with a
+header line). Then prints one JSON object: label rates and `best_auc`, the AUC of the true
+probabilities on the test rows:
 
   ctr                AUC of P(clk) over all rows
-  cvr_all_rows       AUC of P(buy | clk) against buy over all rows, clicked or not: what pepnet's auc_cvr measures
+  cvr_all_rows       AUC of P(buy | clk) against buy over all rows, clicked or not: what pepnet's
+                     auc_cvr measures
   cvr_clicked_rows   the same over clicked rows only
   ctcvr_all_rows     AUC of P(clk) P(buy | clk) against buy over all rows
 
-No model beats ctr, cvr_clicked_rows and ctcvr_all_rows by more than chance. cvr_all_rows is what a perfect conversion
-model reaches there; it is no bound, since a score that also leans on P(clk) ranks purchases among all rows better.
+No model beats ctr, cvr_clicked_rows and ctcvr_all_rows by more than chance. cvr_all_rows is what a
+perfect conversion model reaches there; it is no bound, since a score that also leans on P(clk)
+ranks purchases among all rows better.
 
-Users and ads are drawn from Zipf distributions. Everything else about a user or an ad is a hash of its id and the
-seed, so no table of users or ads is kept, and the same seed gives the same truth for any number of rows. A row's
-randomness depends on (seed, split, block of 2^17 rows; the last block's also on its size). Ids start at 0 and stay
-below the vocabulary sizes of the original data.
+Users and ads are drawn from Zipf distributions. Everything else about a user or an ad is a hash of
+its id and the seed, so no table of users or ads is kept, and the same seed gives the same truth for
+any number of rows. A row's randomness depends on (seed, split, block of 2^17 rows; the last block's
+also on its size). Ids start at 0 and stay below the vocabulary sizes of the original data.
 
 The truth, with d = occupation (the domain) and unit-variance effects:
-  logit P(clk)       = bias + user + c1[d] ad + c2[d] segment . category + c3[d] history . category + pid
+  logit P(clk)       = bias + user + c1[d] ad + c2[d] segment . category + c3[d] history . category
+                     + pid
   logit P(buy | clk) = bias + v0 user' + v1[d] ad' + v2[d] segment . category' - v3[d] log price
-`user` and `ad` come mostly from attributes, partly from the id alone. `history` is the sum of the n categories in the
-row's tag_category_list divided by sqrt(n); a tag brand belongs to the category at the same place.
+`user` and `ad` come mostly from attributes, partly from the id alone. `history` is the sum of the n
+categories in the row's tag_category_list divided by sqrt(n); a tag brand belongs to the category at
+the same place.
 """
 import argparse
 import json
@@ -44,11 +52,13 @@ PIDS = np.array(["430548_1007", "430539_1007"])
 BLOCK = 1 << 17
 LATENT, HISTORY, BRANDS_PER_CATEGORY = 4, 5, 32
 
-CTR_DOMAIN = np.array([[1.0, 0.9, 0.4], [0.6, -0.7, 1.1], [1.3, 0.3, -0.6]])  # c1, c2, c3 of each domain
-CVR_DOMAIN = np.array([[0.8, 0.7, 0.3], [1.1, -0.6, 0.6], [0.4, 0.9, 0.1]])  # v1, v2, v3 of each domain
+# c1, c2, c3 of each domain.
+CTR_DOMAIN = np.array([[1.0, 0.9, 0.4], [0.6, -0.7, 1.1], [1.3, 0.3, -0.6]])
+# v1, v2, v3 of each domain.
+CVR_DOMAIN = np.array([[0.8, 0.7, 0.3], [1.1, -0.6, 0.6], [0.4, 0.9, 0.1]])
 
 
-# ---- hashing --------------------------------------------------------------------------------------------------------
+# ---- hashing -------------------------------------------------------------------------------------
 
 
 class Hash:
@@ -87,7 +97,8 @@ class Hash:
 
 
 def zipf_ids(uniform, count, exponent):
-    """Ids 0 .. count-1, the k-th most frequent with probability about k^-exponent, in no order of popularity."""
+    """Ids 0 .. count-1, the k-th most frequent with probability about k^-exponent, in no order of
+    popularity."""
     if abs(exponent - 1) < 1e-9:
         rank = (count + 1.0) ** uniform
     else:
@@ -100,7 +111,7 @@ def zipf_ids(uniform, count, exponent):
     return (rank * multiplier + 12345) % count
 
 
-# ---- the truth ------------------------------------------------------------------------------------------------------
+# ---- the truth -----------------------------------------------------------------------------------
 
 
 class World:
@@ -160,7 +171,8 @@ class World:
         ads, log_price = self.ads(ad)
         pid = (random.random(rows) < 0.4).astype(np.int64)
 
-        # The user's favourite categories; a row remembers each with probability 0.6, and some users have none.
+        # The user's favourite categories; a row remembers each with probability 0.6, and some users
+        # have none.
         slots = np.arange(HISTORY)
         history = self.hash.level(CATEGORIES, 3.0, "favour", user[:, None], slots)
         kept = (random.random((rows, HISTORY)) < 0.6) & (self.hash.uniform("nofavour", user) > 0.1)[:, None]
@@ -228,7 +240,7 @@ def auc(labels, scores):
     return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 class Writer:

@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""Turns the census-income files of the UCI KDD archive into Parquet for configs/pepnet_census.config.
+"""Turns the census-income files of the UCI KDD archive into Parquet for
+configs/pepnet_census.config.
 
-Usage: python3 scripts/data/prepare_census.py --input_dir data/census-income --output_dir data/census
+Usage: python3 scripts/data/prepare_census.py --input_dir data/census-income
+                    --output_dir data/census
 
-Input, as published: census-income.data (199,523 people) and census-income.test (99,762); 42 columns without header,
-separated by comma and blank. The files are yours to get.
-Output: train.parquet and test.parquet, in the order of the input, with the columns below. The labels are the two tasks of
-the MMoE benchmark; the column that each is made of is left out, and so is the instance weight:
+Input, as published: census-income.data (199,523 people) and census-income.test (99,762); 42 columns
+without header, separated by comma and blank. The files are yours to get.
+Output: train.parquet and test.parquet, in the order of the input, with the columns below. The
+labels are the two tasks of the MMoE benchmark; the column that each is made of is left out, and so
+is the instance weight:
 
   income_over_50k   int64   1 for "50000+.", 0 for "- 50000."
   never_married     int64   1 for the marital status "Never married"
-  age, wage_per_hour, capital_gains, capital_losses, stock_dividends, num_employers, weeks_worked   int64
-  all others        string  as they stand, without blanks around them; "?" and "Not in universe" are values like others
+  age, wage_per_hour, capital_gains, capital_losses, stock_dividends, num_employers, weeks_worked
+  int64
+  all others        string  as they stand, without blanks around them; "?" and "Not in universe" are
+                    values like others
 """
 import argparse
 import json
@@ -73,7 +78,8 @@ def main():
     tables = {"train": read(args.input_dir / "census-income.data"), "test": read(args.input_dir / "census-income.test")}
     args.output_dir.mkdir(parents=True, exist_ok=True)
     report = {}
-    with tempfile.TemporaryDirectory(prefix=".census-", dir=args.output_dir) as scratch:  # all or nothing
+    # All or nothing.
+    with tempfile.TemporaryDirectory(prefix=".census-", dir=args.output_dir) as scratch:
         for name, table in tables.items():
             pq.write_table(table, pathlib.Path(scratch) / f"{name}.parquet", row_group_size=65536)
             report[name] = {"rows": table.num_rows, **{label: round(pc.mean(table[label]).as_py(), 4)

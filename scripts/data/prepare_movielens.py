@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Turns RecBole's ml-100k example data into train.parquet and test.parquet for configs/pepnet_movielens.config.
+"""Turns RecBole's ml-100k example data into train.parquet and test.parquet for
+configs/pepnet_movielens.config.
 
-Usage: python3 scripts/data/prepare_movielens.py --input_dir data/ml-100k --output_dir data/movielens
+Usage: python3 scripts/data/prepare_movielens.py --input_dir data/ml-100k
+                    --output_dir data/movielens
 
-Input: ml-100k.inter, ml-100k.user and ml-100k.item, tab separated, with headers such as "user_id:token".
-Output, one row per rating, oldest first; the newest --test_fraction of all ratings is the test set:
+Input: ml-100k.inter, ml-100k.user and ml-100k.item, tab separated, with headers such as
+"user_id:token". Output, one row per rating, oldest first; the newest --test_fraction of all ratings
+is the test set:
 
   user_id, item_id   int64   dense, 0 .. n-1, in the order of the original ids
   age                int64
   gender             string  M or F
   occupation         string
   occupation_id      int64   dense, alphabetical: the domain
-  zip_prefix         string  first character of the zip code: a digit, or a letter outside the United States
+  zip_prefix         string  first character of the zip code: a digit, or a letter outside the
+                     United States
   release_year       int64   null if unknown
   genres             string  joined with '|'
   like, love         int64   rating >= 4, rating == 5

@@ -1,35 +1,47 @@
 #!/usr/bin/env python3
 """Turns the public Ali_Display_Ad_Click files into Parquet for the Taobao configs.
 
-Usage: python3 scripts/data/prepare_taobao.py --input_dir data/ali_display_ad_click --output_dir data/taobao
+Usage: python3 scripts/data/prepare_taobao.py --input_dir data/ali_display_ad_click
+                    --output_dir data/taobao
 
 Input, CSV with header, as published:
-  raw_sample.csv     user,time_stamp,adgroup_id,pid,nonclk,clk                       26 million impressions of 8 days
-  ad_feature.csv     adgroup_id,cate_id,campaign_id,customer,brand,price             brand may be NULL
-  user_profile.csv   userid,cms_segid,...,new_user_class_level                       empty cells; not every user
-  behavior_log.csv   user,time_stamp,btag,cate,brand                                 723 million rows of 22 days
+  raw_sample.csv     user,time_stamp,adgroup_id,pid,nonclk,clk
+                     26 million impressions of 8 days
+  ad_feature.csv     adgroup_id,cate_id,campaign_id,customer,brand,price
+                     brand may be NULL
+  user_profile.csv   userid,cms_segid,...,new_user_class_level
+                     empty cells; not every user
+  behavior_log.csv   user,time_stamp,btag,cate,brand
+                     723 million rows of 22 days
 
-Output: output_dir/train/day-<date>.parquet for all days but the last, output_dir/test/day-<date>.parquet for the last.
-Rows stand in time order (rows of one second in the order of raw_sample.csv), in row groups of 65,536. Days are those of
---utc_offset_hours. The columns are those of configs/pepnet_taobao.config and configs/pepnet_taobao_example.config, and
+Output: output_dir/train/day-<date>.parquet for all days but the last,
+output_dir/test/day-<date>.parquet for the last. Rows stand in time order (rows of one second in the
+order of raw_sample.csv), in row groups of 65,536. Days are those
+of --utc_offset_hours. The columns are those of configs/pepnet_taobao.config and
+configs/pepnet_taobao_example.config, and
 time_stamp:
 
-  tag_category_list, tag_brand_list   what the user did last before the impression: the categories and the brands of the
-                      newest --list_length behaviours (viewed, put in the cart, liked, bought) whose time_stamp is
-                      strictly smaller, oldest first, joined with '|'. Repeats stay; null if there are none.
+  tag_category_list, tag_brand_list
+                      the last actions of the user before the impression: the categories and the
+                      brands of the newest --list_length behaviours (viewed, put in the cart, liked,
+                      bought) whose time_stamp is strictly smaller, oldest first, joined with '|'.
+                      Repeats stay; null if there are none.
   clk                 as published.
-  buy                 1 if and only if the impression was clicked and its user bought (btag buy) something of the ad's
-                      category and brand at time t with time_stamp < t <= time_stamp + --buy_window_hours. A purchase
-                      counts for every click that it follows. An ad without a brand has buy = 0: nothing says that the
-                      purchase was of its brand. The log ends with the last day, so the last window sees fewer purchases.
-  missing values      of the profile (empty cell, or no profile at all) take the last bucket of the config, which no
-                      published value uses. There are two exceptions, where the last bucket is a real value:
-                      final_gender_code and brand take 0.
+  buy                 1 if and only if the impression was clicked and its user bought (btag buy)
+                      something of the ad's category and brand at time t with time_stamp < t <=
+                      time_stamp + --buy_window_hours. A purchase counts for every click that it
+                      follows. An ad without a brand has buy = 0: nothing says that the purchase was
+                      of its brand. The log ends with the last day, so the last window sees fewer
+                      purchases.
+  missing values      of the profile (empty cell, or no profile at all) take the last bucket of the
+                      config, which no published value uses. There are two exceptions, where the
+                      last bucket is a real value: final_gender_code and brand take 0.
 
-Memory stays bounded: impressions and behaviours are first spread by user over --partitions temporary files below
-output_dir, then each partition is worked on by itself. The result does not depend on --partitions. Nothing appears in
-output_dir unless everything went well. What the published files take, by a run on generated ones of 1/36 of their size on
-two cores: 40 minutes, 1.3 GB of memory, 20 GB of disk on the way and 7 GB at the end.
+Memory stays bounded: impressions and behaviours are first spread by user over --partitions
+temporary files below output_dir, then each partition is worked on by itself. The result does not
+depend on --partitions. Nothing appears in output_dir unless everything went well. What the
+published files take, by a run on generated ones of 1/36 of their size on two cores: 40 minutes, 1.3
+GB of memory, 20 GB of disk on the way and 7 GB at the end.
 """
 import argparse
 import contextlib
@@ -61,17 +73,20 @@ BEHAVIOURS = ["pv", "cart", "fav", "buy"]
 IMPRESSION = np.dtype([("row", "<i8"), ("time", "<i8"), ("user", "<i4"), ("ad", "<i4"), ("pid", "<i4"), ("clk", "i1")])
 BEHAVIOUR = np.dtype([("time", "<i8"), ("user", "<i4"), ("cate", "<i4"), ("brand", "<i4"), ("buy", "i1")])
 ROW_GROUP = 65536
-SLICE_SECONDS = 3600  # partitions are cut into slices of time; a slice of all partitions is sorted in memory
+# Partitions are cut into slices of time; a slice of all partitions is sorted in memory.
+SLICE_SECONDS = 3600
 BLOCK_BYTES = 16 << 20  # of CSV text at a time
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def blocks(path, columns):
-    """Yields (number of the block's first data row, {name: array}) for the columns of a CSV file with header.
+    """Yields (number of the block's first data row, {name: array}) for the columns of a CSV file
+    with header.
 
-    `columns` maps names to Arrow types. Empty cells and NULL are null. Names may be quoted and padded with blanks.
+    `columns` maps names to Arrow types. Empty cells and NULL are null. Names may be quoted and
+    padded with blanks.
     """
     with open(path, encoding="utf-8") as file:
         names = [name.strip().strip('"').strip() for name in file.readline().rstrip("\r\n").split(",")]
@@ -90,7 +105,8 @@ def blocks(path, columns):
 
 
 def numbers(path, first, name, column, low=0, high=1 << 62, missing=None):
-    """The column as int64. A null becomes `missing`; a null without it, or a value outside [low, high), ends the run."""
+    """The column as int64. A null becomes `missing`; a null without it, or a value outside [low,
+    high), ends the run."""
     empty = column.is_null().to_numpy(zero_copy_only=False)
     values = column.fill_null(0).to_numpy()
     wrong = ~empty & ((values < low) | (values >= high))
@@ -130,14 +146,15 @@ class Lookup:
         self.columns = {name: np.concatenate(parts[name])[order] if len(keys) else np.zeros(0) for name in names}
 
     def find(self, keys):
-        """Positions of the keys, and whether each is there (the position means nothing where it is not)."""
+        """Positions of the keys, and whether each is there (the position means nothing where it is
+        not)."""
         if len(self.keys) == 0:
             return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return at, self.keys[at] == keys
 
 
-# ---- first pass: by user --------------------------------------------------------------------------------------------
+# ---- first pass: by user -------------------------------------------------------------------------
 
 
 class Partitions:
@@ -187,7 +204,8 @@ def spread_impressions(path, directory, count):
 
 def spread_behaviours(path, directory, count):
     types = {"user": pa.int64(), "time_stamp": pa.int64(), "btag": pa.string(), "cate": pa.int64(), "brand": pa.int64()}
-    limit = 1 << 31  # what the temporary files hold; categories and brands of behaviours are hashed by the config
+    # What the temporary files hold; categories and brands of behaviours are hashed by the config.
+    limit = 1 << 31
     lowest = -(1 << 62)
     with Partitions(directory, "behaviours", count) as partitions:
         for first, columns in blocks(path, types):
@@ -207,7 +225,7 @@ def spread_behaviours(path, directory, count):
     return partitions.paths
 
 
-# ---- second pass: one partition at a time ---------------------------------------------------------------------------
+# ---- second pass: one partition at a time --------------------------------------------------------
 
 
 def ranks(values, queries):
@@ -220,7 +238,8 @@ def ranks(values, queries):
 
 
 class Keys:
-    """(group, time) packed into one int64 that sorts like the pair. Times beyond those of `times` move to its ends."""
+    """(group, time) packed into one int64 that sorts like the pair. Times beyond those of `times`
+    move to its ends."""
 
     def __init__(self, times, groups):
         self.low, self.high = int(times.min()), int(times.max())
@@ -234,12 +253,14 @@ class Keys:
 
 
 def newest_before(impressions, behaviours, length):
-    """For each impression the range [begin, end) of behaviours (sorted by user and time) that its lists hold."""
+    """For each impression the range [begin, end) of behaviours (sorted by user and time) that its
+    lists hold."""
     zero = np.zeros(len(impressions), np.int64)
     if len(behaviours) == 0:
         return zero, zero
     of_behaviour, user = ranks(behaviours["user"], impressions["user"])
-    # Every time that is compared is inside the span, so that moving times to its ends never happens.
+    # Every time that is compared is inside the span, so that moving times to its ends never
+    # happens.
     keys = Keys(np.concatenate([behaviours["time"], impressions["time"]]), int(of_behaviour.max()) + 1)
     packed = keys.pack(of_behaviour, behaviours["time"])
     end = np.searchsorted(packed, keys.pack(user, impressions["time"]), side="left")
@@ -287,9 +308,11 @@ def bought(impressions, cate, brand, behaviours, window_seconds):
 
 
 def joined_rows(impressions, behaviours, ads, profiles, pids, args):
-    """The output rows of one partition, in (time, row) order, as tables of at most ROW_GROUP rows; what was missing."""
+    """The output rows of one partition, in (time, row) order, as tables of at most ROW_GROUP rows;
+    what was missing."""
     impressions = impressions[np.lexsort((impressions["row"], impressions["time"]))]
-    behaviours = behaviours[np.lexsort((behaviours["time"], behaviours["user"]))]  # stable: one second keeps its order
+    # Stable: one second keeps its order.
+    behaviours = behaviours[np.lexsort((behaviours["time"], behaviours["user"]))]
     at_ad, known_ad = ads.find(impressions["ad"])
     if not known_ad.all():
         raise SystemExit(f"raw_sample.csv shows adgroup_id {impressions['ad'][np.argmin(known_ad)]}, which ad_feature.csv "
@@ -321,7 +344,8 @@ def joined_rows(impressions, behaviours, ads, profiles, pids, args):
 
 
 def write_partition(path, tables, index):
-    """The rows as an Arrow file whose record batches do not cross a slice of time; index[slice] gets (path, batch)."""
+    """The rows as an Arrow file whose record batches do not cross a slice of time; index[slice]
+    gets (path, batch)."""
     writer, batches = None, 0
     for table in tables:
         if writer is None:
@@ -337,7 +361,7 @@ def write_partition(path, tables, index):
         writer.close()
 
 
-# ---- third pass: by day ---------------------------------------------------------------------------------------------
+# ---- third pass: by day --------------------------------------------------------------------------
 
 
 class DayWriter:

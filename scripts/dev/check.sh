@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/check.sh [--base BRANCH] [--full]
-# Checks a change before it is committed: the format of the lines that it changes, the titles of its commits, a build in
-# which warnings are errors, and all tests. --full adds the quick tests under the address sanitizer and those of threads under
-# the thread sanitizer. (scripts/dev/lint.sh checks the format of the whole tree; .ci/run also the locks.)
-#   --base BRANCH   changes are counted from where this branch left BRANCH (default: main), uncommitted ones included
+# Checks a change before it is committed: the format of the lines that it changes, the titles of its
+# commits, a build in which warnings are errors, and all tests. --full adds the quick tests under
+# the address sanitizer and those of threads under the thread sanitizer. (scripts/dev/lint.sh checks
+# the format of the whole tree; .ci/run also the locks.)
+#   --base BRANCH   changes are counted from where this branch left BRANCH (default: main),
+#                   uncommitted ones included
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 base=main full=""
 while (($#)); do

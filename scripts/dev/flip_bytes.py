@@ -1,4 +1,5 @@
-"""The engine of scripts/dev/flip_bytes.sh (which see). Needs nothing beyond Python's standard library."""
+"""The engine of scripts/dev/flip_bytes.sh (which see). Needs nothing beyond Python's standard
+library."""
 
 import argparse
 import collections
@@ -18,7 +19,8 @@ LIMIT_S = 120  # a command that outlasts this is a hang
 
 
 def make_job(directory, build):
-    """A small job and its two checkpoints, the way users make them. Returns the training command."""
+    """A small job and its two checkpoints, the way users make them. Returns the training
+    command."""
     draw = random.Random(1)
     with open(f"{directory}/job.config", "w") as out:
         out.write(CONFIG % dict(dir=directory, batch=4, epochs=1, cadence=20, keep=10, window=1, shuffle="true",

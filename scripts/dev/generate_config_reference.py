@@ -3,11 +3,13 @@
 
 Usage: python3 scripts/dev/generate_config_reference.py [--check]
 
---check writes nothing; it ends with status 1 if docs/config.md is not what the comments say. Every field must have one.
+--check writes nothing; it ends with status 1 if docs/config.md is not what the comments say. Every
+field must have one.
 
-What counts as a field's comment: the one behind it, and the lines in front of it. Lines in front of a run of fields
-without comments of their own belong to each of them, up to the next comment or empty line. What a field that is rejected
-or has no effect says is taken from common/config/field_support.cc, which decides it.
+What counts as a field's comment: the one behind it, and the lines in front of it. Lines in front of
+a run of fields without comments of their own belong to each of them, up to the next comment or
+empty line. What a field that is rejected or has no effect says is taken from
+common/config/field_support.cc, which decides it.
 """
 import argparse
 import pathlib
@@ -95,7 +97,8 @@ def parse(text, file, messages, enums):
 
 
 def support_rules(text):
-    """(message, field) -> (rejected or not, text) from the table of common/config/field_support.cc."""
+    """(message, field) -> (rejected or not, text) from the table of
+    common/config/field_support.cc."""
     constants = dict(re.findall(r'constexpr char (\w+)\[\] = "(.*)";', text))
     rules = {}
     for message, field, support, said in re.findall(r'\{"(\w+)", "(\w+)", Support::(\w+),\s*(k\w+|"[^"]*")\}', text):

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/gpu_check.sh [--pipeline_config_path F --train_input_path G]
-# On a machine with one or more GPUs: builds with a CUDA libtorch into build/gpu, runs the tests that need a GPU (label gpu), measures
-# training on the CPU and on the GPU, and prints one table. The benchmark trains on 400 thousand generated rows of the Taobao job,
-# which it makes once in data/gpu_check, or on what the flags name.
-#   PEPNET_TORCH_DIR  a CUDA libtorch (default: the torch of the virtual environment, if it has CUDA)
+# On a machine with one or more GPUs: builds with a CUDA libtorch into build/gpu, runs the tests
+# that need a GPU (label gpu), measures training on the CPU and on the GPU, and prints one table.
+# The benchmark trains on 400 thousand generated rows of the Taobao job, which it makes once in
+# data/gpu_check, or on what the flags name.
+#   PEPNET_TORCH_DIR  a CUDA libtorch (default: the torch of the virtual environment, if it has
+#                     CUDA)
 #   PEPNET_VENV       the virtual environment (default: .venv)
-# Exit status: 0 all tests passed and every figure was taken; 77 this machine lacks what the one sentence says; else a failure.
+# Exit status: 0 all tests passed and every figure was taken; 77 this machine lacks what the one
+# sentence says; else a failure.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 config=configs/pepnet_taobao_gpu.config
 data=""

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
-# Checks a tree without running it: clang-format over every .cc and .h file, the width of their comments, and the titles of
-# the commits since COMMIT. Needs what scripts/setup.sh --tests installs.
+# Checks a tree without running it: clang-format over every .cc and .h file, the width of their
+# comments, and the titles of the commits since COMMIT. Needs what scripts/setup.sh --tests
+# installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
-#   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed since COMMIT; these must have
-#                   been configured (scripts/build.sh)
+#   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed
+#                   since COMMIT; these must have been configured (scripts/build.sh)
 #   --tidy_all      clang-tidy over all of them: half an hour on two cores
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 base=main tidy=""
@@ -30,7 +31,8 @@ for file in "${sources[@]}"; do [[ ! -f $file ]] || existing+=("$file"); done
 ((${#existing[@]} == 0)) || "$clang_format" --dry-run --Werror "${existing[@]}" ||
   die "the lines above are not formatted; run $clang_format -i on their files"
 
-# clang-format leaves comments as they are: .clang-format has ReflowComments off, for lists and formulas in them.
+# clang-format leaves comments as they are: .clang-format has ReflowComments off, for lists and
+# formulas in them.
 echo "+ width of comments"
 wide=$(awk 'length($0) > 100 && /^ *\/\// { print FILENAME ":" FNR ": " $0 }' "${existing[@]}")
 [[ -z $wide ]] || die "comments are wrapped at 100 columns:"$'\n'"$wide"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/mutants.sh [--no_build] [mutant names; default: all]
-# A mutant is a deliberate fault behind a test-only switch (common/base/mutant.h). Builds with mutants into build/mutants and
-# runs the tests that notice one in a single file, then the law tests: once without a mutant, where they must pass, and once
-# with each, where at least one must fail; prints which law test turned red. The tests of the law that the mutant is listed
-# under run first, the others only if those stay green. Exit status 1 if a mutant survives.
+# A mutant is a deliberate fault behind a test-only switch (common/base/mutant.h). Builds with
+# mutants into build/mutants and runs the tests that notice one in a single file, then the law
+# tests: once without a mutant, where they must pass, and once with each, where at least one must
+# fail; prints which law test turned red. The tests of the law that the mutant is listed under run
+# first, the others only if those stay green. Exit status 1 if a mutant survives.
 #   --no_build   takes build/mutants as it is, and runs the law tests only
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 build=yes
@@ -52,7 +53,8 @@ for mutant in "${mutants[@]}"; do
   status=0 law=${law_of[$mutant]}
   run_laws "--mutant=$mutant" "--gtest_filter=$law*:*/$law*" || status=$?
   ((status != 0)) || run_laws "--mutant=$mutant" || status=$?
-  # gtest writes "[  FAILED  ] Suite.Test (12 ms)" (or "Prefix/Suite.Test/0, where ...") when a test ends, and the name alone again in its summary.
+  # gtest writes "[  FAILED  ] Suite.Test (12 ms)" (or "Prefix/Suite.Test/0, where ...") when a test
+  # ends, and the name alone again in its summary.
   red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_\/]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" | sort -u | paste -sd ' ')
   if [[ -n $red ]]; then
     printf '%-30s red: %s\n' "$mutant" "$red"

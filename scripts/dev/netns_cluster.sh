@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# Usage: scripts/dev/netns_cluster.sh up N [RATE]        N hosts h1 .. hN on one bridge; RATE limits each host's link, e.g. 1gbit
-#        scripts/dev/netns_cluster.sh run [mpirun options] -- COMMAND...     mpirun across the hosts, started on h1
-#        scripts/dev/netns_cluster.sh link H up|down     pulls the plug of host H, or puts it back
-#        scripts/dev/netns_cluster.sh traffic            what each host has sent and received so far, as lines "h1 BYTES_SENT
-#                                                    BYTES_RECEIVED PACKETS_SENT PACKETS_RECEIVED"; bytes with all headers
-#        scripts/dev/netns_cluster.sh down               removes everything
-# A real cluster on one Linux machine: each host is a network namespace with its own address and name, and nothing passes
-# between two hosts but TCP over a bridge. Needs root and iproute2. Every host sees the same files, like a shared
-# file system. Example:
+# Usage: scripts/dev/netns_cluster.sh up N [RATE]
+#                 makes N hosts h1 .. hN on one bridge; RATE limits each host's link, e.g. 1gbit
+#        scripts/dev/netns_cluster.sh run [mpirun options] -- COMMAND...
+#                 runs mpirun across the hosts, started on h1
+#        scripts/dev/netns_cluster.sh link H up|down
+#                 disconnects host H, or connects it again
+#        scripts/dev/netns_cluster.sh traffic
+#                 prints the traffic of each host so far, as lines "h1 BYTES_SENT BYTES_RECEIVED
+#                 PACKETS_SENT PACKETS_RECEIVED"; bytes with all headers
+#        scripts/dev/netns_cluster.sh down
+#                 removes everything
+# A real cluster on one Linux machine: each host is a network namespace with its own address and
+# name, and nothing passes between two hosts but TCP over a bridge. Needs root and iproute2. Every
+# host sees the same files, like a shared file system. Example:
 #   scripts/dev/netns_cluster.sh up 3 1gbit
-#   scripts/dev/netns_cluster.sh run -n 6 --host h1:2,h2:2,h3:2 -- build/release/pepnet train --num_servers=3 --pipeline_config_path ...
+#   scripts/dev/netns_cluster.sh run -n 6 --host h1:2,h2:2,h3:2 -- \
+#     build/release/pepnet train --num_servers=3 --pipeline_config_path ...
 #   scripts/dev/netns_cluster.sh down
-#   PEPNET_CLUSTER   name of the cluster, at most 6 letters: two clusters of different names live side by side (default: pep)
+#   PEPNET_CLUSTER   name of the cluster, at most 6 letters: two clusters of different names live
+#                    side by side (default: pep)
 #   PEPNET_SUBNET    the first three numbers of its addresses (default: 10.77.0)
 here=$PWD
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -23,7 +30,8 @@ subnet=${PEPNET_SUBNET:-10.77.0}
 [[ $cluster =~ ^[a-z]{1,6}$ ]] || die "PEPNET_CLUSTER is '$cluster', expected 1 to 6 small letters"
 [[ $subnet =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || die "PEPNET_SUBNET is '$subnet', expected three numbers, for example 10.77.0"
 
-# A host is the namespace $cluster-hK; its link is the pair eth0 (inside) and $cluster-vK (on the bridge).
+# A host is the namespace $cluster-hK; its link is the pair eth0 (inside) and $cluster-vK (on the
+# bridge).
 namespaces() { ip netns list 2>/dev/null | awk '{print $1}' | grep -E "^$cluster-h[0-9]+$" | sort -V || true; }
 number_of() {  # h3 -> 3
   [[ $1 =~ ^h([0-9]+)$ ]] && [[ -e /run/netns/$cluster-$1 ]] || die "there is no host '$1'; the hosts are: $(namespaces | sed "s/$cluster-//" | xargs)"
@@ -42,7 +50,8 @@ down() {
   ip link del "$cluster-br" 2>/dev/null || true
 }
 
-# limit DEVICE RATE: what leaves through the device. A burst of 5 ms of traffic, at least a few large packets.
+# limit DEVICE RATE: what leaves through the device. A burst of 5 ms of traffic, at least a few
+# large packets.
 limit() {
   tc qdisc add dev "$1" root tbf rate "$2" burst 256kb latency 50ms
 }
@@ -66,7 +75,8 @@ up() {
     { echo "127.0.0.1 localhost"; for ((j = 1; j <= count; ++j)); do echo "$subnet.$j h$j"; done; } >"$(etc_of "$k")/hosts"
     if [[ -n $rate ]]; then
       limit "$cluster-v$k" "$rate"  # to the host
-      ip netns exec "$cluster-h$k" tc qdisc add dev eth0 root tbf rate "$rate" burst 256kb latency 50ms  # from the host
+      # The traffic from the host.
+      ip netns exec "$cluster-h$k" tc qdisc add dev eth0 root tbf rate "$rate" burst 256kb latency 50ms
     fi
   done
   trap - ERR

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Usage: scripts/dev/soak.py [--build DIR] [--seconds S] [--seed N] [--servers N] [--workers N]
 
-Trains for a long time, many small steps, with what wears a program out: a checkpoint and an evaluation every few
-seconds, tables whose rows come and go, and ranks that are stopped (SIGSTOP) for up to two seconds, one after another.
-Then looks whether anything grew: the resident memory, threads and descriptors of each rank are read every second; the
-most memory and the fewest threads and descriptors (those of evaluations and checkpoints come and go) of the last fifth
-of the time are held against those of the second fifth. In the end the job is asked to stop
-(SIGUSR1), its last checkpoint is verified, and nothing may be left of its temporary files.
+Trains for a long time, many small steps, with what wears a program out: a checkpoint and an
+evaluation every few seconds, tables whose rows come and go, and ranks that are stopped (SIGSTOP)
+for up to two seconds, one after another. Then looks whether anything grew: the resident memory,
+threads and descriptors of each rank are read every second; the most memory and the fewest threads
+and descriptors (those of evaluations and checkpoints come and go) of the last fifth of the time are
+held against those of the second fifth. In the end the job is asked to stop (SIGUSR1), its last
+checkpoint is verified, and nothing may be left of its temporary files.
 
-  --build DIR   default build/release     --seconds S   default 1800     --seed N   of rows and stops (default 1)
+  --build DIR   default build/release     --seconds S   default 1800     --seed N   of rows and
+                stops (default 1)
   --servers N   default 2; 0: one process --workers N   default 2
 
-Prints a table. Exit status 1 if anything grew, was left, or ended otherwise than it should. Needs nothing beyond
-Python's standard library.
+Prints a table. Exit status 1 if anything grew, was left, or ended otherwise than it should. Needs
+nothing beyond Python's standard library.
 """
 import argparse
 import json
@@ -31,7 +33,8 @@ import torture
 
 ROWS = 20_000
 SAVE_EVERY_STEPS = 1_000
-# The allocator keeps what the largest checkpoint or evaluation so far has needed, and that comes late now and then.
+# The allocator keeps what the largest checkpoint or evaluation so far has needed, and that comes
+# late now and then.
 GROWTH_MB = 8.0
 
 

@@ -1,4 +1,5 @@
-"""The engine of scripts/dev/torture.sh (which see). Needs nothing beyond Python's standard library."""
+"""The engine of scripts/dev/torture.sh (which see). Needs nothing beyond Python's standard
+library."""
 
 import argparse
 import collections
@@ -222,7 +223,8 @@ def disturb(draw, job, model_dir, log, tally, undisturbed_s):
         tally.missed += 1  # the job was done before the kill
         return False
     tally.kills[kind] += 1
-    tally.otherwise += status not in (137, -signal.SIGKILL)  # for example a rank that reported the loss before mpirun did
+    # For example a rank that reported the loss before mpirun did.
+    tally.otherwise += status not in (137, -signal.SIGKILL)
     return True
 
 

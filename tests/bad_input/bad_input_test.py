@@ -3,25 +3,29 @@
 
 Runs the tables of this folder (*.cases) through the command line. A table has headings and cases:
 
-    = COMMAND LINE                 of the cases below; JSON, CONFIG and FILE stand for what the case prepares
+    = COMMAND LINE                 of the cases below; JSON, CONFIG and FILE stand for what the
+                                   case prepares
     PREPARATION ~ FRAGMENT         one case; ' ;; ' separates several preparations
 
-Each case gets a directory of its own with a job (job.config, train.csv), its trained model and weights.safetensors, prepares
-one fault in it, and runs the command there. It must end with status 1 or 2 within LIMIT_S of processor time; the last line of stderr is one sentence
-that begins with "pepnet: " and holds the fragment; nothing else on stderr looks like a crash, no core is left, and the directory
-is as before. A training may leave its model_dir `new` or its report in `model`, but no checkpoint and nothing half written there;
-an import the lock of its model_dir.
+Each case gets a directory of its own with a job (job.config, train.csv), its trained model and
+weights.safetensors, prepares one fault in it, and runs the command there. It must end with status 1
+or 2 within LIMIT_S of processor time; the last line of stderr is one sentence that begins with
+"pepnet: " and holds the fragment; nothing else on stderr looks like a crash, no core is left, and
+the directory is as before. A training may leave its model_dir `new` or its report in `model`, but
+no checkpoint and nothing half written there; an import the lock of its model_dir.
 
 Preparations (texts may hold Python's escapes):
     nothing                        the command alone is wrong
-    config FROM => TO              in job.config, the first FROM; an empty FROM: TO stands at the end
+    config FROM => TO              in job.config, the first FROM; an empty FROM: TO goes to the end
     json TEXT                      the value of --edit_config_json
     file NAME = TEXT               a file; NAME * COUNT = TEXT repeats the text
     cell COLUMN = TEXT             of the third row of train.csv
     line TEXT                      one more line of train.csv
     header FROM => TO              in the first line of train.csv
-    column NAME TYPE JSON          of train.parquet, which holds train.csv's rows with the columns' types; "column NAME" removes it
-    cut FILE BYTES, flip FILE BYTE, empty FILE, remove FILE, append FILE = TEXT    damages a file; below model/: the checkpoint
+    column NAME TYPE JSON          of train.parquet, which holds train.csv's rows with the columns'
+                                   types; "column NAME" removes it
+    cut FILE BYTES, flip FILE BYTE, empty FILE, remove FILE, append FILE = TEXT
+                                   damages a file; below model/: the checkpoint
     manifest MEMBER.MEMBER = JSON  of the checkpoint, with a checksum that fits; likewise trainer
     tensors JSON | BYTES           weights.safetensors: this header, so many bytes
     fifo NAME, folder NAME, link NAME = TARGET
@@ -85,7 +89,7 @@ model_config {
 COLUMNS = ["clk", "buy", "dom", "sw", "uid", "iid", "hist", "tags", "word", "price", "score"]
 
 
-# ---- the job --------------------------------------------------------------------------------------------------------
+# ---- the job -------------------------------------------------------------------------------------
 
 
 def rows():
@@ -123,7 +127,7 @@ def run(command, directory):
         return subprocess.CompletedProcess(command, 124, "", f"outlasted {BUSY_S} s")
 
 
-# ---- preparations ---------------------------------------------------------------------------------------------------
+# ---- preparations --------------------------------------------------------------------------------
 
 
 def unescaped(text):
@@ -313,7 +317,7 @@ class Case:
             os.remove(self.path(directory, name))
         os.symlink(target, self.path(directory, name))
 
-    # ---- the verdict ------------------------------------------------------------------------------------------------
+    # ---- the verdict -----------------------------------------------------------------------------
 
     def command_line(self, build):
         words = [self.words.get(word, word) for word in self.command.split(" ")]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Usage: terminal_test.py PEPNET
 
-What a person sees who trains with PEPNET on a terminal: the program runs under a pseudo-terminal of several widths,
-and what it writes is shown by a small terminal of our own, which wraps and overwrites as a real one does. Without a
-terminal the lines of the log are counted.
+What a person sees who trains with PEPNET on a terminal: the program runs under a pseudo-terminal of
+several widths, and what it writes is shown by a small terminal of our own, which wraps and
+overwrites as a real one does. Without a terminal the lines of the log are counted.
 """
 import fcntl
 import json
@@ -81,7 +81,8 @@ def write_job(directory):
 
 
 class Terminal:
-    """Rows of characters, as `columns` of them fit: CR, LF, erase to the end of the line, and wrapping."""
+    """Rows of characters, as `columns` of them fit: CR, LF, erase to the end of the line, and
+    wrapping."""
 
     def __init__(self, columns):
         self.columns, self.rows, self.row, self.column = columns, [[]], 0, 0
@@ -111,7 +112,8 @@ class Terminal:
 
 
 def on_terminal(columns, command, stdout_too=False, term="xterm"):
-    """Runs the command with stderr (and stdout) on a terminal: what it wrote there, stdout otherwise, the status."""
+    """Runs the command with stderr (and stdout) on a terminal: what it wrote there, stdout
+    otherwise, the status."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(command, stderr=follower, stdout=follower if stdout_too else subprocess.PIPE,
@@ -206,9 +208,11 @@ class ScreenTest(unittest.TestCase):
                 for line in progress:
                     self.assertRegex(line, f"^{PROGRESS.pattern}$")
                     self.assertLess(len(line), columns)
-                # Below the log lines stands one table, and nothing that was left over from a line drawn before.
+                # Below the log lines stands one table, and nothing that was left over from a line
+                # drawn before.
                 table = re.compile(r"   step  epoch  auc_like|\s+\d+\s+\d\s+0\.\d{4}")
-                # An evaluation shows how far it has got where it takes long enough, as on a busy machine.
+                # An evaluation shows how far it has got where it takes long enough, as on a busy
+                # machine.
                 evaluation = re.compile(r"evaluating step \d+  \d+/\d+ rows +\d+ %$")
                 other = [line for line in shown if line.strip() and line.rstrip() not in progress
                          and not LOG.match(line) and not table.match(line) and not evaluation.match(line.rstrip())]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Usage: make_corpus.py
 
-Writes those inputs of tests/fuzz/corpus that are not text: small files in the formats that the targets read, each right in itself,
-for the mutations to begin with. Needs numpy and pyarrow. Inputs that were findings are files of their own and stay.
+Writes those inputs of tests/fuzz/corpus that are not text: small files in the formats that the
+targets read, each right in itself, for the mutations to begin with. Needs numpy and pyarrow. Inputs
+that were findings are files of their own and stay.
 """
 import io
 import json

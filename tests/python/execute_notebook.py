@@ -1,7 +1,7 @@
 """Usage: execute_notebook.py NOTEBOOK
 
-Executes a notebook in a Jupyter kernel of this environment, in the current directory, as a person would who runs all
-cells, and prints what they show. A cell that fails is an error.
+Executes a notebook in a Jupyter kernel of this environment, in the current directory, as a person
+would who runs all cells, and prints what they show. A cell that fails is an error.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""Runs the code cells of docs/first_model.ipynb one after the other, in the namespace of one module, on fewer rows.
+"""Runs the code cells of docs/first_model.ipynb one after the other, in the namespace of one
+module, on fewer rows.
 
-Torch and pandas are in different environments here: the cell that names torch is skipped where it is missing.
+Torch and pandas are in different environments here: the cell that names torch is skipped where it
+is missing.
 """
 
 import importlib.util

@@ -1,4 +1,5 @@
-"""From pandas to a model and back to scores, through the built program, without a config by hand."""
+"""From pandas to a model and back to scores, through the built program, without a config by
+hand."""
 
 import contextlib
 import io

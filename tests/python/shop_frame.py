@@ -1,4 +1,5 @@
-"""An own DataFrame, as a shop has it: times, users as text, item ids, tags, a price, a scene, and two labels."""
+"""An own DataFrame, as a shop has it: times, users as text, item ids, tags, a price, a scene, and
+two labels."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ TAGS = ["home", "food", "toys", "books", "garden", "sport"]
 
 
 def shop_frame(rows: int = 6000, seed: int = 11, users: int = 60, items: int = 150) -> pd.DataFrame:
-    """Rows in which users like some tags and items sell by a hidden quality; `paid` is known only after `buy`."""
+    """Rows in which users like some tags and items sell by a hidden quality; `paid` is known only
+    after `buy`."""
     print("seed", seed)
     draw = np.random.default_rng(seed)
     user, item = draw.integers(0, users, rows), draw.integers(0, items, rows)

@@ -18,7 +18,8 @@ class ExportTest(unittest.TestCase):
         self.scratch = pathlib.Path(scratch.name)
 
     def compare(self, export, expected, rows):
-        """Outputs of the loaded module are `expected`, and its state_dict holds every tensor of the export."""
+        """Outputs of the loaded module are `expected`, and its state_dict holds every tensor of the
+        export."""
         model = pt.load_torch(export)
         found = model.predict(rows, batch_size=64)
         self.assertEqual(found.column_names, expected.column_names)

@@ -1,4 +1,5 @@
-"""load_torch() of sequences against `pepnet predict`, beyond the golden cases: every kind of cell and of encoder."""
+"""load_torch() of sequences against `pepnet predict`, beyond the golden cases: every kind of cell
+and of encoder."""
 
 import unittest
 
@@ -110,7 +111,8 @@ class TorchSequencesTest(ExportTest):
         model = self.compare(run.export(formats=["safetensors"]), run.predict(table), table)
         self.assertEqual(model.embedding_group.widths["all"], [6, 2, 4, 1, 8, 6, 7, 28, 4])
 
-        # It learns, with gradients that are numbers: there are rows without positions, and padded ones.
+        # It learns, with gradients that are numbers: there are rows without positions, and padded
+        # ones.
         model.train()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         encoded = model.encode(table)

@@ -1,4 +1,5 @@
-"""load_torch() of tables that grow against `pepnet predict`, on rows with ids that training has not seen."""
+"""load_torch() of tables that grow against `pepnet predict`, on rows with ids that training has not
+seen."""
 
 import copy
 import io

@@ -1,4 +1,5 @@
-"""load_torch() against `pepnet predict`: golden cases, and MovieLens-like rows with every kind of cell."""
+"""load_torch() against `pepnet predict`: golden cases, and MovieLens-like rows with every kind of
+cell."""
 
 import csv
 import importlib.util

@@ -1,4 +1,5 @@
-"""The parts of pepnet_trainer that need no program: the text format, data in and out, configs from columns."""
+"""The parts of pepnet_trainer that need no program: the text format, data in and out, configs from
+columns."""
 
 import datetime
 import os
@@ -72,7 +73,8 @@ class FramesTest(unittest.TestCase):
         views = pa.table({"a": pa.array(["x", None], pa.string_view())})
         self.assertEqual(frames.to_arrow(views)["a"].type, pa.large_string())
         self.assertEqual(frames.to_arrow({"a": [1, 2]})["a"].to_pylist(), [1, 2])
-        stream = pa.table({"a": [1, 2]}).to_reader()  # has __arrow_c_stream__, as frames of polars and DuckDB do
+        # has __arrow_c_stream__, as frames of polars and DuckDB do.
+        stream = pa.table({"a": [1, 2]}).to_reader()
         self.assertEqual(frames.to_arrow(stream)["a"].to_pylist(), [1, 2])
 
     def test_whole_numbers_beside_missing_cells_are_ids(self):

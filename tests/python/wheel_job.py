@@ -1,4 +1,5 @@
-"""Runs in the fresh environment of wheel_test.py: an own DataFrame, from pandas to a model and back to scores."""
+"""Runs in the fresh environment of wheel_test.py: an own DataFrame, from pandas to a model and back
+to scores."""
 
 import importlib.metadata
 import pathlib

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Usage: tests/python/wheel_test.py REPOSITORY
 
-The wheel in dist/: what it holds, which foreign libraries it carries or expects, and that it works in a fresh virtual
-environment and in a layout as of conda, in a notebook, with the mpirun of pip and of the system, and in the quickstart.
-Skipped (status 77) where scripts/wheel.sh has not built it.
-PEPNET_PIP_ARGS: more arguments for `pip install`, for example an index with smaller torch builds.
+The wheel in dist/: what it holds, which foreign libraries it carries or expects, and that it works
+in a fresh virtual environment and in a layout as of conda, in a notebook, with the mpirun of pip
+and of the system, and in the quickstart. Skipped (status 77) where scripts/wheel.sh has not built
+it. PEPNET_PIP_ARGS: more arguments for `pip install`, for example an index with smaller torch
+builds.
 """
 
 import os
@@ -31,7 +32,8 @@ OF_WHEELS = re.compile(r"lib(torch_cpu|c10|arrow|parquet|mpi)\.so(\.\d+)?")
 OF_SYSTEM = {
     "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1",
     "libstdc++.so.6", "libz.so.1"}  # fmt: skip
-FRESH = {"LD_LIBRARY_PATH", "PEPNET_BINARY", "PEPNET_VENV", "PYTHONPATH", "PYTHONHOME"}  # must not be needed
+# Must not be needed.
+FRESH = {"LD_LIBRARY_PATH", "PEPNET_BINARY", "PEPNET_VENV", "PYTHONPATH", "PYTHONHOME"}
 
 
 def said(*command, **options):
@@ -42,7 +44,8 @@ def said(*command, **options):
 
 
 def environment_of(prefix):
-    """The environment of a shell in which only the commands in `prefix` come before the system's."""
+    """The environment of a shell in which only the commands in `prefix` come before the
+    system's."""
     result = {name: value for name, value in os.environ.items() if name not in FRESH}
     result |= {f"{who}_ALLOW_RUN_AS_ROOT{what}": "1" for who in ("OMPI", "PRTE") for what in ("", "_CONFIRM")}
     return {**result, "PATH": f"{prefix}/bin:{result['PATH']}", "OMP_NUM_THREADS": "1"}
@@ -182,7 +185,8 @@ class InstalledTest(unittest.TestCase):
         self.assertRegex(refused.stderr.splitlines()[-1], "^pepnet: ")
 
     def test_a_layout_as_of_conda(self):
-        """The interpreter and its library lie in the prefix, without a virtual environment; no other path holds."""
+        """The interpreter and its library lie in the prefix, without a virtual environment; no
+        other path holds."""
         work, options = self.work("conda")
         prefix, away = self.scratch / "prefix", self.scratch / "away"
         shutil.copytree(self.fresh, prefix, symlinks=True, copy_function=os.link)
@@ -201,7 +205,8 @@ class InstalledTest(unittest.TestCase):
         print(said(prefix / "bin/python3", SOURCE / "tests/python/wheel_job.py", work, **options))
 
     def test_the_quickstart(self):
-        """scripts/quickstart.sh --wheel in a clone that holds nothing else; then the commands that it ends with."""
+        """Runs scripts/quickstart.sh --wheel in a clone that holds nothing else, then the commands
+        that it ends with."""
         clone, options = self.work("clone")
         for name in ("configs", "scripts"):
             shutil.copytree(SOURCE / name, clone / name)

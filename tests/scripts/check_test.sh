@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/check_test.sh REPOSITORY VENV
-# scripts/dev/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines only, at new files,
-# and at the titles of commits. scripts/dev/lint.sh, which looks at whole files.
+# scripts/dev/check.sh in a scratch repository whose tests are a stand-in: it looks at changed lines
+# only, at new files, and at the titles of commits. scripts/dev/lint.sh, which looks at whole files.
 set -euo pipefail
 repository=$1 venv=$2
 if [[ ! -x $venv-tools/bin/clang-format && -z $(command -v clang-format-14) ]]; then

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/compare_scripts_test.py REPOSITORY PEPNET
 
-The comparison with peers (scripts/bench) at a tiny size: the plain PyTorch peer starts from pepnet's weights and must have its
-losses, every part runs, and the tables say what was measured. TorchRec, torch.compile and plots need packages that the
-project does not; where matplotlib is at hand the plots are drawn too.
+The comparison with peers (scripts/bench) at a tiny size: the plain PyTorch peer starts from
+pepnet's weights and must have its losses, every part runs, and the tables say what was measured.
+TorchRec, torch.compile and plots need packages that the project does not; where matplotlib is at
+hand the plots are drawn too.
 """
 import importlib.util
 import json

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/completion_test.sh REPOSITORY BUILD
-# scripts/completion.bash with the real programs: every command and every flag of their --help is offered.
+# scripts/completion.bash with the real programs: every command and every flag of their --help is
+# offered.
 set -euo pipefail
 repository=$1 build=$2
 # shellcheck source=scripts/completion.bash
@@ -29,7 +30,8 @@ expect "commands" "$(printf '%s\n' --help --version $commands | sort | xargs)"
 offers "$build/pepnet" expo
 expect "a begun command" export
 for command in $commands; do
-  # From the program's words, not from its layout: each --flag that stands at the beginning of an entry.
+  # From the program's words, not from its layout: each --flag that stands at the beginning of an
+  # entry.
   wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-[a-z], ?)?--[a-z_]+' | sed -E 's/.*--/--/' | sort | xargs)
   [[ $wanted == *--help* ]]
   offers "$build/pepnet" "$command" --
@@ -53,7 +55,8 @@ cd "$repository"
 offers "$build/pepnet" train --pipeline_config_path configs/pepnet_movi
 expect "files" configs/pepnet_movielens.config
 
-# launch.sh: the flags that its case statement knows, and behind -- those of the program that it starts.
+# launch.sh: the flags that its case statement knows, and behind -- those of the program that it
+# starts.
 launch=$repository/scripts/launch.sh
 known=$(sed '/--) shift/q' "$launch" | grep -oE '^ *--[a-z_]+( \| --[a-z_]+)*\)' | grep -oE -- '--[a-z_]+' | sort -u)
 [[ $(wc -w <<<"$known") -ge 6 ]]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/config_coverage_test.py REPOSITORY BUILD
 
-scripts/config_coverage.py on small configs: one that passes, one without expressions, one that is refused for a feature
-that its model uses, two that cannot be read.
+scripts/config_coverage.py on small configs: one that passes, one without expressions, one that is
+refused for a feature that its model uses, two that cannot be read.
 """
 import pathlib
 import subprocess

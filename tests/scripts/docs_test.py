@@ -1,23 +1,26 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/docs_test.py REPOSITORY BUILD VENV [PAGE...]
 
-Runs the commands of the documentation on tiny data. In a page of docs/ a comment in front of a code block (fenced or
-indented) says what to do with it:
+Runs the commands of the documentation on tiny data. In a page of docs/ a comment in front of a code
+block (fenced or indented) says what to do with it:
 
-  <!-- test: run -->            bash, in a scratch repository: build/release, scripts, configs, docs, .venv, and under data/
-                                tiny files in the formats of MovieLens, Taobao and census-income. Blocks of a page follow
-                                each other in one directory; a command that fails stops the test.
-  <!-- test: run, A => B -->    the same with text A replaced by B (smaller numbers); several are separated by commas
+  <!-- test: run -->            bash, in a scratch repository: build/release, scripts, configs,
+                                docs, .venv, and under data/ tiny files in the formats of MovieLens,
+                                Taobao and census-income. Blocks of a page follow each other in one
+                                directory; a command that fails stops the test.
+  <!-- test: run, A => B -->    the same with text A replaced by B (smaller numbers); several are
+                                separated by commas
   <!-- test: run if MODULE -->  the same, where Python has the module
   <!-- test: python if MODULE --> with the Python of VENV or of VENV-tools, whichever has it
-  <!-- test: cluster -->        the same, but mpirun leaves its hosts out and runs the ranks here; sbatch, scontrol,
-                                kubectl and docker only check the files that they are given
+  <!-- test: cluster -->        the same, but mpirun leaves its hosts out and runs the ranks here;
+                                sbatch, scontrol, kubectl and docker only check the files that they
+                                are given
   <!-- test: python -->         the same for Python
   <!-- test: no, REASON -->     not run; the reason is listed
   <!-- text -->                 not a command: output, a fragment of a config
 
-A page with one such comment must have one in front of every block. In all pages the flags behind `pepnet COMMAND` must be
-flags of that command, and links and file names must lead somewhere.
+A page with one such comment must have one in front of every block. In all pages the flags behind
+`pepnet COMMAND` must be flags of that command, and links and file names must lead somewhere.
 """
 import os
 import pathlib
@@ -140,7 +143,8 @@ def has_module(python, module):
 
 
 def run_page(path, scratch):
-    """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not, failures)."""
+    """Runs the marked blocks of a page; returns (blocks run, reasons of those that are not,
+    failures)."""
     lay_out(scratch)
     if path.name == "README.md":  # whose reader has run scripts/quickstart.sh
         subprocess.run([VENV / "bin/python3", "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k",
@@ -199,7 +203,8 @@ def all_help_of(command):
 
 
 def wrong_flags(path, commands):
-    """Flags behind `pepnet COMMAND` that the command's --help does not list. `commands`: command -> its help."""
+    """Flags behind `pepnet COMMAND` that the command's --help does not list. `commands`: command ->
+    its help."""
     wrong = []
     for block in blocks(path):
         for line in re.sub(r"\\\n", " ", block.text).split("\n"):

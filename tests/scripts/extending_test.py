@@ -4,10 +4,13 @@
 Follows the recipes of docs/extending.md. Each has a patch in tests/extending that adds a type; here
 
   - the patch touches no more product files than the recipe says,
-  - with all patches, what they touch compiles, and tests/extending/added_types.cc uses the added types,
-  - with a patch that leaves one of its files out, a file does not compile, a program does not link, or it does not start.
+  - with all patches, what they touch compiles, and tests/extending/added_types.cc uses the added
+    types,
+  - with a patch that leaves one of its files out, a file does not compile, a program does not link,
+    or it does not start.
 
-The patches are applied to copies of the sources; objects of BUILD stand in for files that no patch reaches.
+The patches are applied to copies of the sources; objects of BUILD stand in for files that no patch
+reaches.
 """
 import concurrent.futures
 import json
@@ -22,7 +25,8 @@ import time
 
 REPOSITORY, BUILD = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
 PATCHES = REPOSITORY / "tests/extending"
-SCRATCH = BUILD / "extending"  # always the same place, so that ccache knows the files of the last run
+# Always the same place, so that ccache knows the files of the last run.
+SCRATCH = BUILD / "extending"
 MOST_FILES = {"sparse_optimizer": 3, "loss": 3, "metric": 3, "activation": 3, "feature_kind": 4, "file_format": 4}
 PROTOS = ("data", "feature", "model", "optimizer", "pipeline", "train")
 
@@ -142,7 +146,8 @@ def flag_key(source):
 
 
 def read_flags():
-    """source -> compiler and options, without paths of ours, precompiled header, optimisation and output."""
+    """Maps a source to compiler and options, without paths of ours, precompiled header,
+    optimisation and output."""
     flags = {}
     for entry in json.loads((BUILD / "compile_commands.json").read_text()):
         words = shlex.split(entry["command"])
@@ -158,7 +163,8 @@ def read_flags():
 
 
 def read_link():
-    """(what stands before the objects, libraries behind them that no patch reaches), as metrics_test has them."""
+    """(what stands before the objects, libraries behind them that no patch reaches), as
+    metrics_test has them."""
     command = must(["ninja", "-C", str(BUILD), "-t", "commands", "-s", "tests/metrics_test"]).splitlines()[-1]
     words = [word for word in shlex.split(command) if word not in ("&&", ":")]
     touched = ("pepnet_metrics", "pepnet_test", "pepnet_data", "pepnet_config", "pepnet_job_config", "pepnet_proto",

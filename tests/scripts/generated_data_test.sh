@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/generated_data_test.sh REPOSITORY BUILD PYTHON
-# A few generated rows go through the two Taobao configs: every column that a config reads is there, in both formats, and
-# the same seed gives the same rows.
+# A few generated rows go through the two Taobao configs: every column that a config reads is there,
+# in both formats, and the same seed gives the same rows.
 set -euo pipefail
 repository=$1 build=$2 python=$3
 scratch=$(mktemp -d)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/install_test.sh REPOSITORY BUILD
-# `cmake --install`: what it puts where, and that the programs run from there, also when the folder has been moved.
+# `cmake --install`: what it puts where, and that the programs run from there, also when the folder
+# has been moved.
 set -euo pipefail
 repository=$1 build=$2
 scratch=$(mktemp -d)

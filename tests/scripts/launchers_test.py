@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/launchers_test.py REPOSITORY BUILD
 
-The launchers as far as they can be checked without their systems: shell scripts with shellcheck, the MPIJob against the
-essential part of its schema, the Dockerfile against its rules and the libraries that pepnet links to, the Slurm script
-by a job that is told to stop and is queued again, and launch.sh by jobs that are interrupted at a terminal. A missing
-tool skips its check and says how to get it.
+The launchers as far as they can be checked without their systems: shell scripts with shellcheck,
+the MPIJob against the essential part of its schema, the Dockerfile against its rules and the
+libraries that pepnet links to, the Slurm script by a job that is told to stop and is queued again,
+and launch.sh by jobs that are interrupted at a terminal. A missing tool skips its check and says
+how to get it.
 """
 import fcntl
 import json
@@ -45,10 +46,11 @@ class ShellTest(unittest.TestCase):
         self.assertEqual(done.stdout + done.stderr, "")
 
 
-# ---- Kubernetes -----------------------------------------------------------------------------------------------------
+# ---- Kubernetes ----------------------------------------------------------------------------------
 
-# The part of the MPIJob's and the pod's schema that this job uses: {field: type or sub-schema}; "!" marks required
-# fields, [x] a list, {"*": x} any name. A field that is not here is an error, as it is for a strict API server.
+# The part of the MPIJob's and the pod's schema that this job uses: {field: type or sub-schema}; "!"
+# marks required fields, [x] a list, {"*": x} any name. A field that is not here is an error, as it
+# is for a strict API server.
 QUANTITIES = {"*": str}
 CONTAINER = {"name!": str, "image!": str, "command": [str], "resources": {"requests": QUANTITIES, "limits": QUANTITIES},
              "volumeMounts": [{"name!": str, "mountPath!": str}]}
@@ -117,7 +119,7 @@ class KubernetesTest(unittest.TestCase):
         self.assertEqual(labels["training.kubeflow.org/job-name"], self.job["metadata"]["name"])
 
 
-# ---- Docker ---------------------------------------------------------------------------------------------------------
+# ---- Docker --------------------------------------------------------------------------------------
 
 
 class DockerTest(unittest.TestCase):
@@ -171,7 +173,7 @@ class DockerTest(unittest.TestCase):
             self.assertIn(owned[path], installed, f"{path}: add {owned[path]} to the Dockerfile")
 
 
-# ---- Slurm ----------------------------------------------------------------------------------------------------------
+# ---- Slurm ---------------------------------------------------------------------------------------
 
 
 def prepare_movielens(directory):
@@ -241,7 +243,8 @@ class SlurmTest(unittest.TestCase):
 
 
 class InterruptTest(unittest.TestCase):
-    """Ctrl-C at the terminal on which launch.sh runs, which reaches all that runs in its foreground."""
+    """Ctrl-C at the terminal on which launch.sh runs, which reaches all that runs in its
+    foreground."""
 
     @classmethod
     def setUpClass(cls):
@@ -251,7 +254,8 @@ class InterruptTest(unittest.TestCase):
         prepare_movielens(cls.scratch)
 
     def on_terminal(self, command, typed, environment=os.environ):
-        """Types Ctrl-C whenever a function of `typed`, which takes what has been written so far, says that it is time."""
+        """Types Ctrl-C whenever a function of `typed`, which takes what has been written so far,
+        says that it is time."""
         leader, follower = pty.openpty()
 
         def take_terminal():
@@ -316,7 +320,8 @@ class InterruptTest(unittest.TestCase):
                     ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--", command],
                     [lambda text, one=one: f"\n{one}\r" in text for one in expected[:-1]], environment)
                 self.assertEqual(status, 130, written)
-                lines = written.replace("\r", "").replace("^C", "").split("\n")  # the terminal's echo
+                # The terminal's echo.
+                lines = written.replace("\r", "").replace("^C", "").split("\n")
                 said = [line for line in lines if line in (*expected, "asked to stop")]
                 self.assertEqual(said, expected, f"no restart, and each signal once:\n{written}")
                 self.assertIn("launch.sh: Ctrl-C ended the job", written)

@@ -7,7 +7,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
 
-# expect NAME STATUS PATTERN OPTIONS...: as in scripts_test.sh, of cmake. CMake breaks its lines as it likes.
+# expect NAME STATUS PATTERN OPTIONS...: as in scripts_test.sh, of cmake. CMake breaks its lines as
+# it likes.
 expect() {
   local name=$1 wanted_status=$2 pattern=$3 status=0 output
   shift 3

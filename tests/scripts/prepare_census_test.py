@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/prepare_census_test.py REPOSITORY BUILD
 
-scripts/data/prepare_census.py on a small sample in the published format; then configs/pepnet_census.config trains on it.
+scripts/data/prepare_census.py on a small sample in the published format; then
+configs/pepnet_census.config trains on it.
 """
 import pathlib
 import re

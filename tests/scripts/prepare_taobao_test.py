@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Usage: tests/scripts/prepare_taobao_test.py REPOSITORY BUILD
 
-scripts/data/prepare_taobao.py on a small sample in the published format, against its rules written in plain Python; then both
-Taobao configs train on what it wrote.
+scripts/data/prepare_taobao.py on a small sample in the published format, against its rules written
+in plain Python; then both Taobao configs train on what it wrote.
 """
 import importlib.util
 import io
@@ -87,7 +87,8 @@ class PrepareTaobaoTest(unittest.TestCase):
     def test_lists_labels_and_missing_values_follow_the_rules(self):
         report = self.prepare("out", "--partitions", "7")
         rows = self.check("out")
-        # The sample is not too tame: there are full lists, empty ones, purchases, and clicks without any.
+        # The sample is not too tame: there are full lists, empty ones, purchases, and clicks
+        # without any.
         lengths = [len((row["tag_brand_list"] or "").split("|")) for row in rows]
         self.assertEqual(max(lengths), 50)
         self.assertGreater(sum(row["tag_brand_list"] is None for row in rows), 20)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/scripts_test.sh REPOSITORY
-# Runs the scripts in a scratch repository whose programs are stand-ins: what a script passes on, what it refuses, and
-# with which exit status it ends.
+# Runs the scripts in a scratch repository whose programs are stand-ins: what a script passes on,
+# what it refuses, and with which exit status it ends.
 set -euo pipefail
 repository=$1
 scratch=$(mktemp -d)
@@ -12,7 +12,8 @@ scripts="$scratch/a clone/scripts"
 release="$scratch/a clone/build/release"
 failures=0
 
-# expect NAME STATUS PATTERN COMMAND...: the command ends with STATUS and its output matches the regular expression.
+# expect NAME STATUS PATTERN COMMAND...: the command ends with STATUS and its output matches the
+# regular expression.
 expect() {
   local name=$1 wanted_status=$2 pattern=$3 status=0 output
   shift 3
@@ -205,7 +206,8 @@ expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}"
 
 expect "build: unknown preset" 1 "no preset 'fast'" bash "$scripts/build.sh" --preset fast
 expect "test: preset without a name" 1 'needs a name' bash "$scripts/test.sh" --preset
-# A pip that knows no CPU build where the name of its environment says so, and GPUs where a driver tells of one.
+# A pip that knows no CPU build where the name of its environment says so, and GPUs where a driver
+# tells of one.
 for environment in with_cpu_build without_cpu_build; do
   mkdir -p "$scratch/$environment/bin"
   stand_in "$scratch/$environment/bin/python3" <<'SH'
@@ -230,7 +232,8 @@ expect "torch: the plain build with a GPU" 0 '^installed torch==[0-9.]+$' with_g
 expect "quickstart: no such wheel" 1 'there is no wheel at that path' bash "$scripts/quickstart.sh" --wheel none.whl
 expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
 
-# gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it starts.
+# gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it
+# starts.
 gpu_check=(env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv" bash "$scripts/dev/gpu_check.sh")
 mkdir -p "$scratch/gpu_bin" "$scratch/libtorch/lib" "$scratch/venv/bin" "$scratch/a clone/build/gpu"
 ln -sf "$(command -v python3)" "$scratch/venv/bin/python3"

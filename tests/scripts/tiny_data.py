@@ -1,4 +1,5 @@
-"""Small files in the formats that scripts/data/prepare_*.py read. The same seed gives the same files."""
+"""Small files in the formats that scripts/data/prepare_*.py read. The same seed gives the same
+files."""
 import csv
 import random
 
@@ -9,8 +10,8 @@ PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalu
 
 
 def taobao(seed=20):
-    """The four files of Ali_Display_Ad_Click: name -> (header, rows). Few users, times, categories and brands: everything
-    coincides somewhere. 900 impressions of 3 days."""
+    """The four files of Ali_Display_Ad_Click: name -> (header, rows). Few users, times, categories
+    and brands: everything coincides somewhere. 900 impressions of 3 days."""
     draw = random.Random(seed)
     users = list(range(1, 30)) + [1141729]
     ads = [[ad, draw.randrange(1, 5), draw.randrange(1, 9), draw.randrange(1, 9),
@@ -31,7 +32,8 @@ def taobao(seed=20):
     behaviours = [[draw.choice(users[:27]), second() - DAY // 2, draw.choice(["pv", "pv", "cart", "fav", "buy", "buy"]),
                    draw.randrange(1, 5), draw.randrange(4)] for _ in range(2500)]
     behaviours.append([3, -2147483648, "pv", 9, 99])  # such times are in the published log
-    behaviours.append([500000, START, "buy", 40000, 2000000000])  # shown nothing, and unknown to every ad
+    # Shown nothing, and unknown to every ad.
+    behaviours.append([500000, START, "buy", 40000, 2000000000])
     return {
         "raw_sample": ("user,time_stamp,adgroup_id,pid,nonclk,clk", impressions),
         "ad_feature": ("adgroup_id,cate_id,campaign_id,customer,brand,price", ads),
@@ -49,7 +51,8 @@ def write_taobao(directory, files):
 
 
 def write_shop(path, seed=3, rows=900):
-    """Rows of a shop for docs/python.md: users and items that come again, a scene, lists, a price, a label."""
+    """Rows of a shop for docs/python.md: users and items that come again, a scene, lists, a price,
+    a label."""
     draw = random.Random(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
@@ -63,7 +66,8 @@ def write_shop(path, seed=3, rows=900):
 
 
 def write_movielens(directory, seed=5, ratings=1200):
-    """ml-100k.inter, .user and .item as scripts/data/prepare_movielens.py reads them: 40 users, 60 films."""
+    """ml-100k.inter, .user and .item as scripts/data/prepare_movielens.py reads them: 40 users, 60
+    films."""
     draw = random.Random(seed)
     directory.mkdir(parents=True, exist_ok=True)
 

@@ -3,13 +3,14 @@
 
 Checks the pages of docs/ (without docs/config.md, which is generated):
 
-  width      prose is wrapped at 100 characters, also in the pages at the top and in configs/README.md.
-             Excepted are tables, code blocks, text that a script writes into a page, and lines that
-             a link or a name makes longer.
+  width      prose is wrapped at 100 characters, also in the pages at the top and in
+             configs/README.md. Excepted are tables, code blocks, text that a script writes into a
+             page, and lines that a link or a name makes longer.
   budget     all pages together have at most 25,000 words of prose and tables. A word lies between
              blanks and holds a letter or a digit. Code blocks, which docs_test.py runs, do not
              count.
-  anchors    a link to a heading (page.md#heading) names a heading of that page; in all pages at the top, too.
+  anchors    a link to a heading (page.md#heading) names a heading of that page; in all pages at the
+             top, too.
   decisions  docs/decisions/NNNN-title.md count up from 0001, have a date, a status, a context, a
              decision and a list of rejected alternatives, and stand in the index once.
 """
@@ -38,14 +39,16 @@ def text_lines(text):
 
 
 def prose(text):
-    """The same without tables, and without what scripts write between <!-- NAME --> and <!-- /NAME -->."""
+    """The same without tables, and without what scripts write between <!-- NAME --> and <!-- /NAME
+    -->."""
     generated = re.compile(r"^<!-- (\w+) -->\n.*?^<!-- /\1 -->$", re.M | re.S)
     ours = generated.sub(lambda found: "\n" * found[0].count("\n"), text)
     return ((number, line) for number, line in text_lines(ours) if not line.startswith("|"))
 
 
 def wide_lines(page):
-    """Lines that could have been wrapped: a blank lies in front of the last link, code span or word."""
+    """Lines that could have been wrapped: a blank lies in front of the last link, code span or
+    word."""
     for number, line in prose(page.read_text()):
         if len(line) > WIDTH and not line.startswith("#"):
             whole = re.sub(r"`[^`]+`|!?\[[^\]]*\]\([^)]*\)", lambda found: "x" * len(found[0]), line)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Usage: hardening_test.py PROGRAM... [--compile-commands FILE]
 
-What the linker has made of each program: position independent, no memory that is written and run, the loader's tables
-read-only before main(), and an RPATH whose entries are absolute paths or $ORIGIN: the loader reads an empty entry as the
-current directory, and would run a library that somebody has put there. That is tried, too. With --compile-commands
-every file of the product must be compiled so that a write beyond a local array or a buffer of known size ends the
-process; the programs do not show it, since libraries that they link statically have the same checks.
+What the linker has made of each program: position independent, no memory that is written and run,
+the loader's tables read-only before main(), and an RPATH whose entries are absolute paths or
+$ORIGIN: the loader reads an empty entry as the current directory, and would run a library that
+somebody has put there. That is tried, too. With --compile-commands every file of the product must
+be compiled so that a write beyond a local array or a buffer of known size ends the process; the
+programs do not show it, since libraries that they link statically have the same checks.
 """
 import argparse
 import json

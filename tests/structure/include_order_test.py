@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Usage: include_order_test.py REPOSITORY
 
-Compares the includes of the tree with tests/structure/folders.txt: the order of the folders, the folders that stay
-apart, the one door of each third-party library, folders that nobody declared, and folders that have grown too large.
-Prints each violation with its file and line. The rules themselves are tested first, on small trees with one violation.
+Compares the includes of the tree with tests/structure/folders.txt: the order of the folders, the
+folders that stay apart, the one door of each third-party library, folders that nobody declared, and
+folders that have grown too large. Prints each violation with its file and line. The rules
+themselves are tested first, on small trees with one violation.
 """
 import os
 import re

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Prints tests/worker/optim/dense_optimizer_expected.h: what torch.optim makes of five steps in float32.
+"""Prints tests/worker/optim/dense_optimizer_expected.h: what torch.optim makes of five steps in
+float32.
 
-Usage: python3 tests/support/dense_optimizer_expected.py > tests/worker/optim/dense_optimizer_expected.h
+Usage: dense_optimizer_expected.py > tests/worker/optim/dense_optimizer_expected.h
 
 Inputs are exact in float32 and repeated in the test:
   value[i]          = (7 i mod 11 - 5) / 8

@@ -1,4 +1,5 @@
-"""scripts/monitoring against a run's --metrics_textfile: whatever the dashboard and the alerts read is there."""
+"""Compares scripts/monitoring with a run's --metrics_textfile: every series that the dashboard and
+the alerts read exists."""
 
 import json
 import os

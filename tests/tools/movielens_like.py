@@ -1,4 +1,5 @@
-"""Rows in the shape of configs/pepnet_movielens.config, from a seed; some cells are empty or hold unknown words."""
+"""Rows in the shape of configs/pepnet_movielens.config, from a seed; some cells are empty or hold
+unknown words."""
 
 import random
 

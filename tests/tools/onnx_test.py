@@ -1,4 +1,5 @@
-"""model.onnx in onnxruntime against `pepnet predict`: golden cases, MovieLens-like and Taobao-like rows."""
+"""model.onnx in onnxruntime against `pepnet predict`: golden cases, MovieLens-like and Taobao-like
+rows."""
 
 import csv
 import json
@@ -80,7 +81,8 @@ class OnnxTest(unittest.TestCase):
         self.scratch = pathlib.Path(scratch.name)
 
     def compare(self, config, data, columns, model_dir, flags=(), edits=()):
-        """Exports and predicts the same checkpoint, and compares all outputs of all rows. Returns the session and its inputs."""
+        """Exports and predicts the same checkpoint, and compares all outputs of all rows. Returns
+        the session and its inputs."""
         common = ["--pipeline_config_path", config, "--model_dir", model_dir, *edits]
         export_dir = self.scratch / "export"
         pepnet("export", *common, "--export_dir", export_dir, "--format", "onnx", *flags)
@@ -238,7 +240,8 @@ class OnnxTest(unittest.TestCase):
         self.compare(job.config, job.directory / "eval.csv", read_csv(job.directory / "eval.csv", text), job.model_dir)
 
     def growing_job(self, name, mode, user_init="nn.init.uniform_,a=-1,b=1", user_type="FP32", item_type="FP32"):
-        """Users and items in tables that grow; many rows of eval.csv name ids that have no row, in cells of one or two."""
+        """Users and items in tables that grow; many rows of eval.csv name ids that have no row, in
+        cells of one or two."""
         job = SmallJob(self.scratch / name)
         separator = "\3" if mode == "FG_NONE" else "|"
         text = job.config.read_text().replace("FG_DAG", mode)

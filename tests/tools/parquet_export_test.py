@@ -1,4 +1,5 @@
-"""Exported Parquet tables through pyarrow, as pandas, DuckDB and Spark read them, against model.safetensors."""
+"""Exported Parquet tables through pyarrow, as pandas, DuckDB and Spark read them, against
+model.safetensors."""
 
 import json
 import pathlib

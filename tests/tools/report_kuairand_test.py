@@ -1,9 +1,11 @@
-"""The example of docs/report.md: on KuaiRand-Pure a model that is not told the tab ranks far worse within one tab and
-predicts several times too much there, and the report says so where one looks first.
+"""The example of docs/report.md: on KuaiRand-Pure a model that is not told the tab ranks far worse
+within one tab and predicts several times too much there, and the report says so where one looks
+first.
 
-The rows (CC BY-SA 4.0) are not part of the repository: $PEPNET_KUAIRAND names a Parquet file of impressions of 2022-04-25
-to 05-08, joined with user and video features; without it the test skips, with a message. $PEPNET_KUAIRAND_PAGE names a
-file that keeps the page, of which docs/images/report.png is a picture.
+The rows (CC BY-SA 4.0) are not part of the repository: $PEPNET_KUAIRAND names a Parquet file of
+impressions of 2022-04-25 to 05-08, joined with user and video features; without it the test skips,
+with a message. $PEPNET_KUAIRAND_PAGE names a file that keeps the page, of which
+docs/images/report.png is a picture.
 """
 
 import os
@@ -22,7 +24,8 @@ from small_job import pepnet
 SKIPPED = 77
 LAST_DAY = 20220505  # of the training rows
 TASKS = ("is_click", "long_view", "is_like")
-BOUNDARIES = [7500, 10500, 15500, 20500, 30500, 45500, 60500, 90500, 120500, 180500, 240500]  # milliseconds
+# Milliseconds.
+BOUNDARIES = [7500, 10500, 15500, 20500, 30500, 45500, 60500, 90500, 120500, 180500, 240500]
 VOCABULARIES = {"tag": "item", "user_active_degree": "user", "register_days_range": "user", "fans_user_num_range": "user",
                 "video_type": "item", "upload_type": "item"}
 
@@ -62,7 +65,8 @@ def id_feature(name, side, rest):
 
 
 def config(directory, train, with_tab):
-    """Of the model that is told the tab, as a feature and as the domain, or of the one that is not."""
+    """Of the model that is told the tab, as a feature and as the domain, or of the one that is
+    not."""
     features = {"user_id": id_feature("user_id", "user", "num_buckets: 27285"),
                 "video_id": id_feature("video_id", "item", "num_buckets: 7567"),
                 "hour": id_feature("hour", "user", "num_buckets: 24"),

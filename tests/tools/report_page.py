@@ -1,4 +1,5 @@
-"""A page of `pepnet report`, read back: its data, its curves as figures, its tables; and a job whose report has all parts."""
+"""A page of `pepnet report`, read back: its data, its curves as figures, its tables; and a job
+whose report has all parts."""
 
 import html.parser
 import json
@@ -54,7 +55,8 @@ class Page(html.parser.HTMLParser):
             self.data = json.loads(data)
 
     def _value(self, x, y):
-        """From pixels to the figures of the axes: a hundredth of a pixel is the precision, `tolerance` says of what."""
+        """From pixels to the figures of the axes: a hundredth of a pixel is the precision,
+        `tolerance` says of what."""
         s = {name: float(value) for name, value in self._svg.items() if name != "x-scale"}
         share = (x - s["left"]) / s["width"]
         if self._svg["x-scale"] == "log":
@@ -76,7 +78,8 @@ EDITS = json.dumps({"eval_config.slice_by": ["uid"], "train_config.keep_best": [
 
 
 def trained_job(directory, **kwargs):
-    """A trained job with slices of some hundred rows, a best checkpoint, and words behind the ids of iid."""
+    """A trained job with slices of some hundred rows, a best checkpoint, and words behind the ids
+    of iid."""
     job = SmallJob(directory, **kwargs)
     words = ", ".join(f'"{i}"' for i in range(40))
     text = job.config.read_text()

@@ -1,4 +1,5 @@
-"""`pepnet report` and `pepnet compare` on real runs, and on what is none: every figure that is shown is one of the run's."""
+"""`pepnet report` and `pepnet compare` on real runs, and on what is none: every figure that is
+shown is one of the run's."""
 
 import json
 import shutil

@@ -55,7 +55,8 @@ class SmallJob:
 
 
 def pepnet(*arguments, status=0):
-    """Runs the binary; returns its result. Another exit status than `status` is an error with what the program said."""
+    """Runs the binary; returns its result. Another exit status than `status` is an error with what
+    the program said."""
     result = subprocess.run([os.environ["PEPNET"], *map(str, arguments)], capture_output=True, text=True, timeout=120)
     if result.returncode != status:
         raise AssertionError(f"pepnet {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")

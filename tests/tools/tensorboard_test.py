@@ -72,7 +72,8 @@ class TensorBoardTest(unittest.TestCase):
         pepnet("train", "--pipeline_config_path", job.config)
         self.assert_log_and_events_agree(job)
         self.assertNotIn("global_gradient_norm", read(job.model_dir))
-        # From step 10 again: what came after it is of a run that was abandoned, also for a reader that has seen it.
+        # From step 10 again: what came after it is of a run that was abandoned, also for a reader
+        # that has seen it.
         before = EventAccumulator(str(job.model_dir))
         before.Reload()
         pepnet("train", "--pipeline_config_path", job.config, "--continue_train", "--checkpoint_path",
@@ -93,7 +94,8 @@ class TensorBoardTest(unittest.TestCase):
         self.assertEqual({line["step"] for line in slices}, {5, 10, 15, 20})
         for step in (5, 10, 15, 20):
             of_step = [line for line in slices if line["step"] == step]
-            # Each row lies in one slice; 200 rows in batches of 16, so that step 13 has 8; windows of 5 steps.
+            # Each row lies in one slice; 200 rows in batches of 16, so that step 13 has 8; windows
+            # of 5 steps.
             rows = [8 if number == 13 else 16 for number in range(1, step + 1)]
             self.assertEqual(sum(line["window"]["rows"] for line in of_step), sum(rows[-5:]))
             self.assertEqual(sum(line["lifetime"]["rows"] for line in of_step), sum(rows))

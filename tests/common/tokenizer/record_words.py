@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Usage: record_words.py > recorded_words.json
 
-The answers of Hugging Face's tokenizers (pip install tokenizers) that word_tokenizer_test.cc compares with: the tokens
-of texts, and for the first and last character of each range of common/tokenizer/characters.cc the words of
-"a<character>b".
+The answers of Hugging Face's tokenizers (pip install tokenizers) that word_tokenizer_test.cc
+compares with: the tokens of texts, and for the first and last character of each range of
+common/tokenizer/characters.cc the words of "a<character>b".
 """
 import json
 import pathlib
@@ -46,7 +46,8 @@ def main():
     for split, splitter in (("Whitespace", Whitespace()), ("WhitespaceSplit", WhitespaceSplit())):
         for lower in (False, True):
             for text in TEXTS + [f"a{chr(code)}b" for code in boundaries()]:
-                # Every word of the text but "size" and "off" is in the vocabulary, whatever its neighbours.
+                # Every word of the text but "size" and "off" is in the vocabulary, whatever its
+                # neighbours.
                 words = set(ADDED)
                 added = "|".join(map(re.escape, sorted(ADDED, key=len, reverse=True)))
                 for piece in re.split(f"({added})", text):
