@@ -96,13 +96,23 @@ def parse(text, file, messages, enums):
         fresh = False
 
 
+def joined(literals):
+    """The text of C++ string literals that stand side by side."""
+    return "".join(re.findall(r'"([^"]*)"', literals))
+
+
 def support_rules(text):
     """(message, field) -> (rejected or not, text) from the table of
     common/config/field_support.cc."""
-    constants = dict(re.findall(r'constexpr char (\w+)\[\] = "(.*)";', text))
+    literals = r'((?:"[^"]*"\s*)+)'  # one text, which C++ may have in several pieces
+    constants = {name: joined(pieces) for name, pieces in
+                 re.findall(rf'constexpr char (\w+)\[\] =\s*{literals};', text)}
     rules = {}
-    for message, field, support, said in re.findall(r'\{"(\w+)", "(\w+)", Support::(\w+),\s*(k\w+|"[^"]*")\}', text):
-        rules[message, field] = (support == "kRejected", constants[said] if said in constants else said.strip('"'))
+    found = re.findall(rf'\{{\s*"(\w+)",\s*"(\w+)",\s*Support::(\w+),\s*(?:(k\w+)|{literals})\s*\}}', text)
+    if len(found) != len(re.findall(r'^ *\{\s*"\w+",', text, re.M)):
+        raise SystemExit("common/config/field_support.cc has a rule that this script cannot read")
+    for message, field, support, name, pieces in found:
+        rules[message, field] = (support == "kRejected", constants[name] if name else joined(pieces))
     return rules
 
 
