@@ -22,13 +22,15 @@ ROOT = "EasyRecConfig"
 UNSUPPORTED = {"Unsupported"}  # types of what can be named but not used
 HEAD = """# Config reference
 
-Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not edit. A job's config is one `EasyRecConfig` in text format:
-`field: value` and `field { ... }`, lists as `[a, b]` or repeated fields, comments behind `#`; or in JSON, as protobuf writes it, where its name ends in
-`.json`. `pepnet check-config --pipeline_config_path F` checks one and prints it with all
-defaults. A field that is not listed here is an error with its line number.
+Generated from the comments in `proto/*.proto` by `scripts/dev/generate_config_reference.py`; do not
+edit. The config of a job is one `EasyRecConfig` in text format: `field: value` and `field { ... }`,
+lists as `[a, b]` or repeated fields, comments after `#`. A config whose name ends in `.json` is
+JSON, as protobuf writes it. `pepnet check-config --pipeline_config_path F` checks a config and
+prints it with all defaults. A field that is not listed here is an error with its line number.
 
-A default of - means that the field is unset unless written. "Rejected" fields are errors where they differ from their default; "no effect" fields are
-accepted so that a config can stay as it is.
+A default of - means that the field is unset unless written. Setting a "rejected" field to anything
+but its default is an error. Fields with "no effect" are accepted so that a config can stay
+unchanged.
 """
 
 

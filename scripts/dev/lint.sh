@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
-# Checks a tree without running it: clang-format over every .cc and .h file, the width of their
-# comments, and the titles of the commits since COMMIT. Needs what scripts/setup.sh --tests
-# installs.
+# Checks a tree without running it: clang-format over every .cc and .h file, the width of comments
+# (also of schemas, scripts and CMake files), and the titles of the commits since COMMIT. Needs what
+# scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed
 #                   since COMMIT; these must have been configured (scripts/build.sh)
@@ -32,9 +32,12 @@ for file in "${sources[@]}"; do [[ ! -f $file ]] || existing+=("$file"); done
   die "the lines above are not formatted; run $clang_format -i on their files"
 
 # clang-format leaves comments as they are: .clang-format has ReflowComments off, for lists and
-# formulas in them.
+# formulas in them. Comments of schemas, scripts and CMake files have the same width.
 echo "+ width of comments"
-wide=$(awk 'length($0) > 100 && /^ *\/\// { print FILENAME ":" FNR ": " $0 }' "${existing[@]}")
+mapfile -t texts < <(git ls-files --cached --others --exclude-standard -- '*.proto' '*.sh' '*.bash' '*.sbatch' \
+  '*.py' '*.cmake' '*CMakeLists.txt')
+for file in "${texts[@]}"; do [[ ! -f $file ]] || existing+=("$file"); done
+wide=$(awk 'length($0) > 100 && /^ *(\/\/|#)/ { print FILENAME ":" FNR ": " $0 }' "${existing[@]}")
 [[ -z $wide ]] || die "comments are wrapped at 100 columns:"$'\n'"$wide"
 
 echo "+ titles of the commits since $base"
