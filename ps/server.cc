@@ -430,7 +430,8 @@ Status Server::State::StartSave(const Request& request) {
       sent = Refuse(to, parts.status());
     }
     if (!sent.ok()) {
-      LOG(ERROR) << name << ": nobody learns how the checkpoint went: " << sent.message();
+      LOG(ERROR) << name
+                 << ": the outcome of the checkpoint cannot be reported: " << sent.message();
     }
     if (!parts.ok() || !sent.ok()) return;
     VLOG(1) << name << " wrote " << cost.rows << " rows after step " << to.header.step << " in "
@@ -441,7 +442,7 @@ Status Server::State::StartSave(const Request& request) {
             << " ms at most";
   };
   // The snapshot before this one has ended: slots that it kept become free before the new views are
-  // taken, and no view contains a row that has gone.
+  // taken, and no view contains a removed row.
   for (TableShard& table : tables) table.KeepErased(false);
   snapshot = std::make_unique<Snapshot>(*plan, tables, applied(), request.directory,
                                         Snapshot::DefaultCopyBytes(tables), answer);

@@ -30,7 +30,7 @@ CLI::App* Add(CLI::App* bench, BenchFlags* flags, const std::string& name,
 void AddConfig(CLI::App* what, BenchFlags* flags, bool data) {
   AddConfigFlags(what, &flags->config);
   what->add_option("--batch_sizes", flags->batch_sizes,
-                   "rows a batch, comma list (default: the config's)")
+                   "rows per batch, comma list (default: the config's)")
       ->delimiter(',')
       ->check(kCount);
   if (data) {
@@ -80,27 +80,31 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   AddConfig(dense, flags, false);
   AddThreads(dense, flags);
   AddDeviceFlags(dense, &flags->job);
-  dense->add_option("--click_rate", flags->click_rate, "rows whose label is 1")
+  dense->add_option("--click_rate", flags->click_rate, "share of the rows whose label is 1")
       ->check(CLI::Range(0.0, 1.0));
-  dense->add_option("--block_rows", flags->block_rows, "rows a block of the fused engine, at most")
+  dense
+      ->add_option("--block_rows", flags->block_rows,
+                   "largest number of rows per block of the fused engine")
       ->check(kCount);
 
   CLI::App* table =
       Add(bench, flags, "table", "a server's rows without messages: create, read, update");
   AddRows(table, flags);
-  table->add_option("--keys", flags->keys, "rows a message")->check(kCount);
+  table->add_option("--keys", flags->keys, "rows per message")->check(kCount);
 
   CLI::App* service = Add(bench, flags, "service",
                           "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");
   AddRows(service, flags);
-  service->add_option("--keys", flags->keys, "rows a message")->check(kCount);
+  service->add_option("--keys", flags->keys, "rows per message")->check(kCount);
 
   CLI::App* allreduce =
       Add(bench, flags, "allreduce", "sum over the workers: threads, or the ranks of mpirun");
   allreduce->add_option("--floats", flags->floats, "array sizes, comma list")
       ->delimiter(',')
       ->check(kCount);
-  allreduce->add_option("--workers", flags->workers, "without mpirun: workers as threads")
+  allreduce
+      ->add_option("--workers", flags->workers,
+                   "without mpirun: number of workers, which are threads")
       ->check(CLI::Range(1, 64));
 
   CLI::App* reader = Add(bench, flags, "reader", "training files to batches");
@@ -113,16 +117,16 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 
   reader
       ->add_option("--workers", flags->job_workers,
-                   "read as the first of so many workers, comma list")
+                   "read as the first of this number of workers, comma list")
       ->delimiter(',')
       ->check(kCount);
   reader
       ->add_option("--local_workers", flags->local_workers,
-                   "how many of them read at the same time, as threads")
+                   "number of workers that read at the same time, as threads")
       ->check(CLI::Range(1, 64));
   reader
       ->add_option("--share_reader", flags->share_reader,
-                   "whether these decode together, comma list of auto, on and off")
+                   "sharing of the decoding among these, comma list of auto, on and off")
       ->delimiter(',')
       ->check(CLI::IsMember({"auto", "on", "off"}));
 
@@ -134,7 +138,7 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   CLI::App* checkpoint =
       Add(bench, flags, "checkpoint", "saving, verifying and loading a server's rows");
   AddRows(checkpoint, flags);
-  checkpoint->add_option("--directory", flags->directory, "where to write; must exist");
+  checkpoint->add_option("--directory", flags->directory, "directory to write to; must exist");
 
   CLI::App* train =
       Add(bench, flags, "train", "whole training steps: one process, or mpirun with --num_servers");
@@ -148,8 +152,8 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
   train->add_option("--steps", flags->steps, "measured steps")->check(kCount);
   train->add_option("--warmup_steps", flags->warmup_steps, "steps before the first measured one")
       ->check(kCount);
-  train->add_option("--num_servers", flags->job.num_servers, "as of pepnet train")->check(kCount);
-  train->add_option("--placement", flags->job.placement, "as of pepnet train")
+  train->add_option("--num_servers", flags->job.num_servers, "as for pepnet train")->check(kCount);
+  train->add_option("--placement", flags->job.placement, "as for pepnet train")
       ->check(CLI::IsMember({"dedicated", "colocated"}));
   train->add_option("--dense_engine", flags->job.dense_engine, "fused or reference")
       ->check(CLI::IsMember({"fused", "reference"}));

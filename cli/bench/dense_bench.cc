@@ -229,10 +229,8 @@ StatusOr<BenchReport> DenseBench(const BenchFlags& flags) {
   report.checked = {
       "the engines give the same losses (1e-5) and gradient norms (1e-4), those with BF16 within "
       "2e-2 and 5e-2",
-      "of peak counts the matrix products that the engine needs, against a large product of the "
-      "same round (BF16 on "
-      "the "
-      "CPU: in float32)"};
+      "'of peak' counts only the matrix products that the engine needs, against a large product of "
+      "the same round (BF16 on the CPU: in float32)"};
   return report;
 }
 

@@ -317,9 +317,8 @@ StatusOr<BenchReport> ReaderBench(const BenchFlags& flags) {
                            static_cast<double>(pass.read.bytes) / rows, decode, pass_over});
   }
   report.checked = {
-      "all passes as the same workers give the same ids and labels, in order, shared or not; as "
-      "many rows as "
-      "their slices of the rows that Arrow counts",
+      "all passes of the same workers give the same ids and labels in order, shared or not, and as "
+      "many rows as their slices of the rows that Arrow counts",
       "per core is rows by CPU time of all threads, the sum over the ids of this benchmark left "
       "out"};
   return report;

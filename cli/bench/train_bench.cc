@@ -237,12 +237,12 @@ StatusOr<BenchReport> TrainBench(const BenchFlags& flags, MpiSession* session) {
     report.columns.push_back({"speed of a core", "samples/s of processor time"});
   }
   report.checked = {"every step was made and every loss is finite",
-                    "of peak counts the matrix products that routing leaves, against the CPUs' "
-                    "peak on any device; the "
-                    "stages are worker 0's"};
+                    "'of peak' counts only the matrix products left after routing, against the "
+                    "CPUs' peak on any device; the stages are those of worker 0"};
   if (session == nullptr) {
     report.checked.push_back(
-        "speed of a core counts the time of all threads: reading, servers and all");
+        "'speed of a core' counts the processor time of all threads, those of readers and servers "
+        "too");
   }
   return report;
 }

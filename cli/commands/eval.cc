@@ -77,11 +77,11 @@ void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
   command->add_option("--eval_result_filename", flags->eval_result_filename,
                       "file in model_dir to append the result to");
   command
-      ->add_option("--bootstrap", flags->bootstrap,
-                   "draw the rows anew so many times, and tell 95 % intervals of auc, logloss and "
-                   "pcoc by task")
+      ->add_option(
+          "--bootstrap", flags->bootstrap,
+          "number of resamples for 95 % bootstrap intervals of auc, logloss and pcoc by task")
       ->check(CLI::Range(0, 1000000, "a number of rounds from 0 to 1000000"));
-  command->add_option("--seed", flags->job.run.seed, "of --bootstrap (default 0)");
+  command->add_option("--seed", flags->job.run.seed, "seed of --bootstrap (default 0)");
 }
 
 Status EvalCommand(const EvalFlags& flags, MpiSession* session) {

@@ -30,10 +30,9 @@ void AddExplainFlags(CLI::App* command, ExplainFlags* flags) {
   command
       ->add_option(
           "--rows", flags->rows,
-          "the first so many rows of the input, which the workers share in memory; 0: all of them")
+          "number of rows, the first of the input, which the workers share in memory; 0: all")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", flags->job.run.seed,
-                      "of the rows that give their values (default 0)");
+  command->add_option("--seed", flags->job.run.seed, "seed of the permutation (default 0)");
   command->add_option("--output", flags->output, "also write all digits to this file, as JSON");
 }
 

@@ -63,9 +63,9 @@ void AddReportFlags(CLI::App* command, ReportFlags* flags) {
   command->add_option("-o,--output", flags->output, "file for the page; - is the standard output")
       ->required();
   command->add_flag("--overwrite", flags->overwrite,
-                    "replace what stands at --output, even if it is no such page");
+                    "replace the file at --output, even if it is no such page");
   command->add_flag("--no_rows", flags->no_rows,
-                    "do not read the tables' rows: no hottest ids, but at once");
+                    "do not read the tables' rows: faster, but without the hottest ids");
 }
 
 Status ReportCommand(const ReportFlags& flags) {
@@ -87,7 +87,7 @@ Status ReportCommand(const ReportFlags& flags) {
 void AddCompareFlags(CLI::App* command, CompareFlags* flags) {
   AddRuns(command, &flags->runs);
   command->add_flag("--json", flags->json,
-                    "the figures as JSON, as they stand in the page of pepnet report");
+                    "print the figures as JSON, as in the page of pepnet report");
 }
 
 Status CompareCommand(const CompareFlags& flags) {

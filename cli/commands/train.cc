@@ -87,14 +87,13 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
   command->add_option("--checkpoint_path", flags->job.run.checkpoint_path,
                       "with --continue_train: go on from this model.ckpt-N of model_dir; newer "
                       "ones are renamed to *.rejected");
-  command->add_flag(
-      "--ignore_restore_optimizer", flags->job.run.ignore_restore_optimizer,
-      "with --continue_train: take the weights and the position, and begin the optimizers afresh");
+  command->add_flag("--ignore_restore_optimizer", flags->job.run.ignore_restore_optimizer,
+                    "with --continue_train: restore weights and position, but no optimizer state");
   command
-      ->add_option("--restart_data_at_step", flags->job.run.restart_data_at_step,
-                   "with --continue_train from this step: read the given files from their first "
-                   "row, whatever was read "
-                   "before; once, so a job that is started again with it goes on")
+      ->add_option(
+          "--restart_data_at_step", flags->job.run.restart_data_at_step,
+          "with --continue_train from this step: read the given files from their first row, "
+          "whatever was read before; it takes effect once, so a restarted job goes on")
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--share_reader", flags->job.share_reader,
@@ -105,7 +104,7 @@ void AddTrainFlags(CLI::App* command, TrainFlags* flags) {
       "--metrics_textfile", flags->job.run.metrics_textfile,
       "keep step, losses, metrics and speed in this file, in Prometheus' text format");
   command->add_option("--trace_path", flags->job.trace_path,
-                      "write what each thread did when, for ui.perfetto.dev; under mpirun "
+                      "record the stages of each thread for ui.perfetto.dev; under mpirun "
                       "trace.json becomes trace-<rank>.json");
   // A seed that is given must agree with that of a checkpoint that is continued; the default must
   // not.

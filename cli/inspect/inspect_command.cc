@@ -217,7 +217,7 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
   CLI::Option* path =
       command->add_option("path", flags->path, "model.ckpt-N, its parent, or a safetensors file");
   command->add_option("--checkpoint_path", flags->checkpoint_path,
-                      "in place of the path; best: the one that keep_best kept in the path, "
+                      "replaces the path; best: the checkpoint that keep_best kept in the path, "
                       "--model_dir or the config's");
   command->add_option("--model_dir", flags->model_dir, "where --checkpoint_path best looks")
       ->excludes(path);
@@ -233,14 +233,15 @@ void AddInspectFlags(CLI::App* command, InspectFlags* flags) {
           ->needs(table);
   command
       ->add_option("--neighbours", flags->neighbours,
-                   "with --id: so many rows whose values point the same way")
+                   "with --id: number of rows to list, those with the largest cosine similarity")
       ->needs(id)
       ->check(CLI::PositiveNumber);
   command->add_option("--report", flags->report,
                       "also write the summary to this file, as an HTML page");
   command->add_option(
       "--what_if", flags->what_if,
-      "which rows would leave under max_rows=N, memory_budget_mb=N, ttl_steps=N, ttl_seconds=N, "
+      "count the rows that would expire or be evicted under max_rows=N, memory_budget_mb=N, "
+      "ttl_steps=N, ttl_seconds=N, "
       "eviction=LRU|LFU|SCORE, half_life_steps=N, show_weight=W, click_weight=W, separated by "
       "commas");
   CLI::Option* diff = command->add_option(

@@ -23,7 +23,7 @@ void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
   command
       ->add_option(
           "--set", flags->set,
-          "a change as path=value: --set train_config.num_epochs=5; may stand several times")
+          "a change as path=value: --set train_config.num_epochs=5; may be given several times")
       ->allow_extra_args(false);
   AddLogFlags(command);
 }
@@ -102,12 +102,12 @@ void AddDeviceFlags(CLI::App* command, JobFlags* flags) {
   flags->device = "auto";
   command
       ->add_option("--device", flags->device,
-                   "where the workers compute: auto (a GPU each where there is one, else the CPU), "
-                   "cpu or gpu")
+                   "where the workers compute: auto (one GPU per worker if every worker has one, "
+                   "else the CPU), cpu or gpu")
       ->check(CLI::IsMember({"auto", "cpu", "gpu"}));
-  command->add_flag(
-      "--deterministic", flags->deterministic,
-      "on GPUs: the same bits for the same GPUs and links, at some cost; CPUs give them anyway");
+  command->add_flag("--deterministic", flags->deterministic,
+                    "on GPUs: bit-identical results for the same GPUs and links, at some cost; "
+                    "CPUs always give them");
 }
 
 }  // namespace pepnet

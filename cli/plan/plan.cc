@@ -121,21 +121,20 @@ void AddPlanFlags(CLI::App* plan, PlanFlags* flags) {
   plan->add_option("--servers_per_host", flags->servers_per_host, "server ranks on each")
       ->check(count);
   plan->add_option("--nic_gbps", flags->nic_gbps,
-                   "speed of a host's network, gigabits a second each way")
+                   "speed of a host's network, gigabits per second each way")
       ->check(CLI::Range(0.001, 1e5, "a positive number of Gbit/s"));
   plan->add_option("--calibration", flags->calibration,
                    "JSON reports of pepnet bench train, service, reader, allreduce")
       ->delimiter(',')
       ->required();
   plan->add_option("--sample_batches", flags->sample_batches,
-                   "batches of the training data in which distinct ids are counted; 0: read none, "
-                   "take every lookup "
-                   "for distinct")
+                   "batches of the training data in which distinct ids are counted; 0: read none "
+                   "and count every lookup as distinct")
       ->check(CLI::Range(0, 1 << 20, "a whole number from 0"));
   plan->add_option("--id_growth", flags->id_growth,
-                   "ids to come, as a multiple of the tables' rows, for the memory")
+                   "expected number of ids, as a multiple of the tables' rows, for the memory")
       ->check(CLI::Range(1.0, 1e6, "a number from 1"));
-  plan->add_option("--rows", flags->rows, "rows to train on in all, for the duration");
+  plan->add_option("--rows", flags->rows, "rows of the whole training, for the duration");
   plan->add_option("--up_to_workers", flags->up_to_workers, "also a table for 1, 2, 4, ... workers")
       ->check(count);
   plan->add_option("--json", flags->json, "file for the plan as JSON");

@@ -94,7 +94,7 @@ int Program::Run(const std::function<Status()>& work) {
   if (watch_ != nullptr) watch_->Close(stopped ? "stopped" : "done");
   // The thread of the signals goes before the watch, which it may ask.
   stop_.reset();
-  watch_.reset();  // says goodbye to the other ranks
+  watch_.reset();  // deregisters this rank from the others
   if (!stopped) return 0;
   LOG(INFO) << status.message();
   return kStoppedExitStatus;
@@ -110,7 +110,7 @@ void Program::Fail(const Status& status) {
 }
 
 void Program::Exit(const std::string& last_words, int exit_status) {
-  // The results stand before the last words, although both are written through buffers of their
+  // The results come before the last message, although both are written through buffers of their
   // own.
   std::fflush(stdout);
   EndProgress();

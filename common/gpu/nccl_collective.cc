@@ -240,7 +240,7 @@ Status NcclCollective::Connect() {
   std::vector<wire::NcclWorker> workers(all.size());
   for (size_t w = 0; w < all.size(); ++w) {
     if (!workers[w].ParseFromString(all[w])) {
-      return absl::DataLossError(absl::StrCat("worker ", w, " is garbled"));
+      return absl::DataLossError(absl::StrCat("cannot parse the device description of worker ", w));
     }
     if (workers[w].code() != 0) {
       return Status(static_cast<absl::StatusCode>(workers[w].code()),
@@ -294,7 +294,7 @@ void NcclCollective::Abort() {
 
 // NCCL does not say whom it waits for. What the other workers' heartbeats say, as far as it is not
 // this very wait (a worker may be in two waits, and shows the longer one). "" if they say nothing
-// else, or blame a rank anyway (WatchedWait adds it).
+// else, or name a root cause anyway (WatchedWait adds it).
 std::string NcclCollective::WhatOthersDo(const std::string& what) const {
   if (options_.peers == nullptr || options_.peers->RootCauseOf({}).rank != kAnyRank) return "";
   std::string text;

@@ -25,7 +25,8 @@ struct JobReport {
 
   // Of a failed job.
   std::string message;  // the story, cause last
-  // Of the rank to blame: failed, dead, hung, slow, signal (somebody ended the job), unknown.
+  // State of the root-cause rank: failed, dead, hung, slow, signal (somebody ended the job),
+  // unknown.
   std::string looks;
   int root_cause = kAnyRank;  // kAnyRank: not known
   int64_t step = 0;           // of `written_by`

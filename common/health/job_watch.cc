@@ -17,7 +17,7 @@ PeerWatchOptions WatchOptions(double timeout_s, std::function<void(const Status&
   return options;
 }
 
-// The looks of the rank to blame, in the report's words.
+// The state of the root-cause rank, in the report's words.
 const char* LooksOf(PeerState state) {
   switch (state) {
     case PeerState::kDead:

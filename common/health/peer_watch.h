@@ -50,7 +50,7 @@ class PeerWatch {
  public:
   // transport: nullptr if there is no other process; then only the watchdog works.
   PeerWatch(Transport* transport, RankStatus* status, PeerWatchOptions options);
-  ~PeerWatch();  // says goodbye: nobody waits for this rank any more
+  ~PeerWatch();  // deregisters this rank from its peers
 
   int rank() const;  // this one
   // server: of a rank that works and serves what its server does (outlives this object); nullptr
@@ -71,12 +71,12 @@ class PeerWatch {
   std::vector<PeerView> Ranks(bool probe = false) const;
   // OK, or why the job cannot go on: a rank is dead, hung or has failed. *rank: which one.
   Status Lost(int* rank = nullptr) const;
-  // Who is to blame for a wait for `peer`: follows who waits for whom; for any rank: one that sends
-  // no heartbeats. kAnyRank if nobody. by_server: it is the server of this rank that waits, which
-  // works as well.
+  // Root cause of a wait for `peer`: follows the wait-for graph. For kAnyRank: a rank without
+  // heartbeats. kAnyRank if there is none. by_server: the waiting thread is the server of this
+  // colocated rank.
   Endpoint RootCauseOf(Endpoint peer, bool by_server = false) const;
-  // One clause for the end of a timed-out wait's message: which rank is to blame and how it stands.
-  // "" if nobody.
+  // One clause for the end of a timed-out wait's message: the root cause and its state. "" if there
+  // is none.
   std::string Explain(Endpoint peer, bool by_server = false) const;
   // True while another rank announces a phase, or the worker beside this server does.
   bool PhaseAnnounced() const;

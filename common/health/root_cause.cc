@@ -67,8 +67,8 @@ std::string LossText(const PeerView& view, absl::string_view how) {
 
 Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server) {
   if (peer.rank == kAnyRank) return LeastHealthy(job.ranks);
-  // The open waits form a chain, and its end is to blame. For example, worker 0 on rank 0 asks
-  // about a wait for rank 3:
+  // The open waits form a chain, and its end is the root cause. For example, worker 0 on rank 0
+  // asks about a wait for rank 3:
   //
   //   rank 0 --rows of step 8--> rank 3 (a server) --push of step 7--> rank 2 (computes)
   //

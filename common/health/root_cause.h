@@ -1,4 +1,4 @@
-// The lost rank, and the rank that is to blame for a wait, as pure functions of what a rank knows.
+// The lost rank, and the root cause of a wait, as pure functions of a rank's knowledge.
 // PeerWatch brings the heartbeats that it knows it from.
 //
 // Words:   dead: the process is gone (seen on the same host). hung: silent, its process is there or
@@ -50,13 +50,13 @@ struct JobView {
   double period_s = 0;          // shorter waits are no news
 };
 
-// The rank that is to blame for a wait for `peer`. Follows the open waits, as long as a rank is
+// The root cause of a wait for `peer`. Follows the open waits, as long as a rank is
 // alive and waits for another one than the asker. For any rank (kAnyRank): the first that has
 // failed, else one that is dead or stopped, else one that is silent. kAnyRank if nobody. by_server:
 // it is the server of the asking rank that waits, which works as well.
 Endpoint RootCause(const JobView& job, Endpoint peer, bool by_server);
 // One clause for the end of the message about a wait for `peer` that timed out: how `cause`, of
-// RootCause(), stands. "" if nobody is to blame, or the asker itself.
+// RootCause(), stands. "" if there is no root cause, or it is the asker itself.
 std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by_server);
 
 }  // namespace pepnet

@@ -1,5 +1,5 @@
 // WatchedTransport: a transport whose waits are entered in the table of open waits, end when a peer
-// is lost, and say at their deadline who is to blame. The same for every transport beneath.
+// is lost, and name the root cause at their deadline. The same for every transport beneath.
 //
 // Ownership: borrows all. `peers` may be null (no heartbeats: deadlines only). `of_server`: it is
 // the server of a rank that works as well whose waits these are.
@@ -29,7 +29,7 @@ class WatchedTransport : public Transport {
   // Time for which this process was suspended (a scheduler, a debugger) does not count towards the
   // deadline.
   // Beside the deadline: Unavailable as soon as any rank of the job is lost. A wait of at most 250
-  // ms is a probe: its end blames nobody.
+  // ms is a probe, whose error names none.
   StatusOr<Message> Receive(Channel channel, int source, Deadline deadline,
                             const std::string& what) override;
   Status Flush(Deadline deadline) override { return inner_->Flush(deadline); }

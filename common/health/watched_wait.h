@@ -1,8 +1,8 @@
-// WatchedWait: one wait of this rank. It stands in the table of open waits, ends when a rank of the
-// job is lost, says at its end who is to blame, and its deadline moves by the time for which this
-// process was suspended (a scheduler, a debugger).
+// WatchedWait: one wait of this rank, registered in the table of open waits while it lasts. It
+// fails when a rank of the job is lost, with the root cause in the error. Time during which this
+// process was suspended (a scheduler, a debugger) does not count towards the deadline.
 //
-//   WatchedWait wait(status, peers, seat, deadline, what);
+//   WatchedWait wait(status, peers, peer, deadline, what);
 //   while (nothing has come by wait.NextProbe()) PEPNET_RETURN_IF_ERROR(wait.Probe(words));
 //
 // Ownership: borrows `status` and `peers`; both may be null (nobody watches: the deadline alone
@@ -22,8 +22,8 @@ namespace pepnet {
 
 class WatchedWait {
  public:
-  // peer: who is waited for; its rank may be kAnyRank. by_server: it is the server of a rank that
-  // works as well that waits.
+  // peer: the endpoint that is waited for; its rank may be kAnyRank. by_server: the waiting thread
+  // is the server of a colocated rank.
   WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline,
               const std::string& what, bool by_server = false);
 
@@ -31,10 +31,10 @@ class WatchedWait {
   // now.
   Deadline NextProbe();
   // Nothing has come by then. OK: wait on. Unavailable: a rank of the job is lost. Else the
-  // deadline has passed: what `words` makes of the time at which the wait began, and who is to
-  // blame (a wait of at most 250 ms is a probe: its end blames nobody).
+  // deadline has passed: the error that `words` makes of the time at which the wait began, and
+  // the root cause (a wait of at most 250 ms is a probe, whose error names none).
   Status Probe(const std::function<Status(Clock::time_point start)>& words);
-  // The wait ends with this error: returns it with who is to blame, and keeps it for the job's
+  // The wait ends with this error: returns it with the root cause, and keeps it for the job's
   // report.
   Status Fail(const Status& error);
 

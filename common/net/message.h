@@ -91,7 +91,7 @@ inline uint8_t* FrameBody(Bytes& frame) { return frame.data() + sizeof(FrameHead
 inline const uint8_t* FrameBody(const Bytes& frame) { return frame.data() + sizeof(FrameHeader); }
 
 // The header of bytes that may be a frame, or InvalidArgument: too short, wrong magic, version,
-// unknown type, or body length. For who only looks at frames that pass by; who receives one makes a
+// unknown type, or body length. For code that only inspects passing frames; a receiver makes a
 // ParsedFrame of it.
 StatusOr<FrameHeader> ParseHeader(const Bytes& frame);
 

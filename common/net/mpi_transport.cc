@@ -109,8 +109,8 @@ StatusOr<std::unique_ptr<MpiTransport>> MpiTransport::Create(MPI_Comm world,
                                                              MpiTransportOptions options) {
   CHECK(options.split_bytes > 0 && options.split_bytes <= INT_MAX);
   int rank = 0, size = 0;
-  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_rank(world, &rank), "tell the rank"));
-  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_size(world, &size), "tell the number of ranks"));
+  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_rank(world, &rank), "get the rank"));
+  PEPNET_RETURN_IF_ERROR(MpiStatus(MPI_Comm_size(world, &size), "get the number of ranks"));
   std::unique_ptr<MpiTransport> transport(new MpiTransport(rank, size, options));
   for (ChannelState& state : transport->channels_) {
     // A communicator of its own for each channel: a wildcard receive on one never meets a message
@@ -228,7 +228,7 @@ Status MpiTransport::PollArrivals(ChannelState& state, bool* progress) {
     MPI_Status status;
     PEPNET_RETURN_IF_ERROR(
         MpiStatus(MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, state.comm, &found, &message, &status),
-                  "look for messages"));
+                  "probe for messages"));
     if (found == 0) return absl::OkStatus();
     *progress = true;
     PEPNET_RETURN_IF_ERROR(StartReceive(state, &message, status));
@@ -239,7 +239,7 @@ Status MpiTransport::StartReceive(ChannelState& state, MPI_Message* message,
                                   const MPI_Status& status) {
   int count = 0;
   PEPNET_RETURN_IF_ERROR(
-      MpiStatus(MPI_Get_count(&status, MPI_BYTE, &count), "tell the size of a message"));
+      MpiStatus(MPI_Get_count(&status, MPI_BYTE, &count), "get the size of a message"));
   const size_t bytes = static_cast<size_t>(count);
   std::deque<Incoming>& queue = state.incoming[static_cast<size_t>(status.MPI_SOURCE)];
   const auto broken = [&](const std::string& why) {

@@ -52,9 +52,9 @@ class StopSignal {
 Status StoppedOnRequest(const std::string& message);
 bool IsStoppedOnRequest(const Status& status);
 
-// What a process does between its last words and its exit when mpirun ends all ranks: it stays for
-// the rest of the others' last words, so that they do not take it for the one that died first. Well
-// below mpirun's second.
+// Waits briefly between the error message and the exit when mpirun ends all ranks, so that peers
+// can report their own errors and do not take this rank for the one that died first. The wait is
+// well below mpirun's second.
 void LingerBeforeExit();
 
 // "SIGUSR1", "SIGTERM", ...

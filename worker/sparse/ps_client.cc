@@ -245,7 +245,7 @@ Status PsClient::StartSave(const std::string& directory, int64_t step) {
 
 StatusOr<SavedTables> PsClient::FinishSave(int64_t step, const std::atomic<bool>& cancelled) {
   constexpr std::chrono::milliseconds kLook{200};  // how often `cancelled` is looked at
-  // Is waited in one piece, so that the transport can say who is to blame.
+  // One single wait, so that the transport can name the root cause.
   constexpr std::chrono::seconds kLastWait{1};
   const Deadline deadline = After(std::chrono::duration<double>(phase_timeout_s_));
   const std::string what = absl::StrCat("saved rows of step ", step);

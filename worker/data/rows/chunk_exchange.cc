@@ -468,12 +468,12 @@ StatusOr<SharedChunk> ChunkExchange::Take(int member) {
   if (!ParsePacket(packet, &chunk)) {
     return absl::DataLossError(absl::StrCat("a packet of ", packet.size(), " bytes from ",
                                             group_.members[member],
-                                            ", on this host, is no chunk of rows"));
+                                            ", on this host, is not a valid chunk of rows"));
   }
   const char claim = 1;
   // The claim is sent at once and not when the rows are used up: it says that the descriptor has
   // been received, which is what the bound counts.
-  send(giver.fd(), &claim, 1, MSG_NOSIGNAL);  // who has gone needs no claims
+  send(giver.fd(), &claim, 1, MSG_NOSIGNAL);  // a disconnected peer needs no claim
   return chunk;
 }
 

@@ -30,7 +30,7 @@ struct ReaderGroup {
   int count() const { return static_cast<int>(members.size()); }
 };
 
-// How the rows of a training lie and how they are read.
+// Layout of the training input and the read strategy.
 struct ReadShape {
   bool row_by_row = false;  // as CSV: a row can be decoded alone; else as Parquet, in groups
   bool shuffle = false;

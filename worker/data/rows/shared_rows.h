@@ -16,18 +16,18 @@
 // though not at the same pace.
 //
 // No deadlock. Order all chunks by (epoch, turn, place in the turn). A giver waits only for claims
-// of chunks that lie before the one it is about to give. Take the member m whose next chunk x comes
-// first. Nobody is behind m, so all chunks before x are claimed by all, so the giver of x waits for
-// no claim: it decodes x, and m goes on. That is enough where all members keep asking. A member
-// does not ask while its loader holds as many batches as it may. It has then claimed all chunks of
-// its last batch and of the one behind it, because BatchCutter looks ahead, and it holds at least
-// two batches (kBatchesAhead) that its trainer has not had. Trainers agree on every batch
-// (Prefetcher), so none is more than one batch ahead of another: what a trainer waits for lies
-// before all that a member that does not ask has left unclaimed, and the argument holds among the
-// others. A loader that is ahead of its own trainer may wait for such a member; hence the deadline
-// of a wait counts from where the trainer waits (BatchLoader::Next). A member gives a chunk to all
-// others before it takes it itself, so that one that has had its last batch and has gone owes
-// nobody anything.
+// of chunks that lie before the one it is about to give. Let m be the member whose next chunk x is
+// the smallest. No member is behind m, so every member has claimed all chunks before x, and the
+// giver of x waits for no claim: it decodes x, and m goes on. That is enough where all members keep
+// asking. A member does not ask while its loader holds as many batches as it may. It has then
+// claimed all chunks of its last batch and of the one behind it, because BatchCutter looks ahead,
+// and it holds at least two batches (kBatchesAhead) that its trainer has not had. Trainers agree on
+// every batch (Prefetcher), so none is more than one batch ahead of another: what a trainer waits
+// for lies before all that a member that does not ask has left unclaimed, and the argument holds
+// among the others. A loader that is ahead of its own trainer may wait for such a member; hence the
+// deadline of a wait counts from where the trainer waits (BatchLoader::Next). A member gives a
+// chunk to all others before it takes it itself, so that one that has had its last batch and has
+// gone owes nobody anything.
 //
 // Memory:    (kUnclaimed + 1) chunks of up to 65,536 rows a member that are not claimed yet, and
 //            what the loaders hold: once for the host, and what a member has decoded itself once

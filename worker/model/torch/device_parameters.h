@@ -23,8 +23,8 @@ class DeviceParameters {
   // On the device, for leaves; they never move.
   const ParameterArenas& arenas() const { return arenas_; }
 
-  // What the host holds now. Whoever computes calls it first, every time: nobody has to say that
-  // values have changed. They must not change before the device is done with the copy.
+  // Copies the values of the host to the device. Must be called before every computation, so no
+  // dirty flag is needed. The values must not change before the device is done with the copy.
   void UploadValues();
   void ZeroGradients();
 
