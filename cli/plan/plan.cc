@@ -56,14 +56,15 @@ Json JsonOf(const ClusterPlan& cluster, const Prediction& p) {
 // A plan without data is an upper bound and says so.
 void PrintWorkload(const Workload& load) {
   std::printf(
-      "workload    batch %lld a worker; %.0f distinct rows (%s) and %s of dense parameters a step; "
+      "workload    batch %lld per worker; %.0f distinct rows (%s) and %s of dense parameters per "
+      "step; "
       "%s\n",
       static_cast<long long>(load.batch_size), load.unique_rows, Bytes(load.row_bytes).c_str(),
       Bytes(load.dense_bytes).c_str(),
       load.sampled_batches > 0
           ? absl::StrFormat("counted on %d batches of the training data", load.sampled_batches)
                 .c_str()
-          : "no data was read: every lookup is taken for a distinct row");
+          : "no data was read: every lookup counts as a distinct row");
 }
 
 void PrintPrediction(const PlanFlags& flags, const Workload& load, const ClusterPlan& cluster,
@@ -71,14 +72,15 @@ void PrintPrediction(const PlanFlags& flags, const Workload& load, const Cluster
   const int servers = cluster.hosts * cluster.servers_per_host;
   std::printf("cluster     %d host(s) of %d worker(s) and %d server(s), %g Gbit/s each way\n",
               cluster.hosts, cluster.workers_per_host, cluster.servers_per_host, flags.nic_gbps);
-  std::printf("memory      %s a server if every table is full, %s with %g times the ids\n",
+  std::printf("memory      %s per server if every table is full, %s with %g times the ids\n",
               Bytes(ServerBytes(load, servers, 1)).c_str(),
               Bytes(ServerBytes(load, servers, flags.id_growth)).c_str(), flags.id_growth);
-  std::printf("link        %s a step and host each way, %s of them ids, rows and gradients\n",
-              Bytes(p.link_bytes_per_step).c_str(), Bytes(p.row_bytes_per_step).c_str());
   std::printf(
-      "reader      decodes %.1f and passes over %.1f rows for each row it trains on%s, %.1f ms a "
-      "step beside the "
+      "link        %s per step and host each way, of which %s are ids, rows and gradients\n",
+      Bytes(p.link_bytes_per_step).c_str(), Bytes(p.row_bytes_per_step).c_str());
+  std::printf(
+      "reader      decodes %.1f and skips %.1f rows per training row%s; %.1f ms per step beside "
+      "the "
       "worker\n",
       p.decoded_per_row, p.passed_per_row,
       p.shared_reader ? ", shared by the workers of a host" : "", 1e3 * p.reader_s);
@@ -161,7 +163,7 @@ Status PlanCommand(const PlanFlags& flags) {
   PrintWorkload(load);
   PrintPrediction(flags, load, cluster, predicted);
   const int advised = AdviseServersPerHost(load, machine, cluster, kMostServersPerHost);
-  std::printf("advice      %d server(s) a host keep the servers below a tenth of the step\n",
+  std::printf("advice      %d server(s) per host keep the servers below a tenth of the step\n",
               advised);
 
   Json json = {{"prediction", JsonOf(cluster, predicted)}, {"advised_servers_per_host", advised}};
