@@ -164,7 +164,7 @@ def names_of(feature, joint="__"):
 
 
 def joint_of(config):
-    """What stands between the names of a sequence and of its features: "_" where groups list them
+    """The separator between the names of a sequence and of its features: "_" where groups list them
     so, as with RTP."""
     listed = set()
     for group in config.get("model_config", Message()).all("feature_groups"):
@@ -406,7 +406,7 @@ def try_config(path, pepnet, steps, directory):
     swapped.write_text(config.write() + "\n")
     flags = ["--pipeline_config_path", swapped, "--train_input_path", directory / "train.parquet",
              "--model_dir", directory / "model"]
-    # Which a command line may name, too.
+    # A command line may name the model_dir, too.
     elsewhere = json.dumps({"model_dir": str(directory / "model")})
     checked = run([pepnet, "check-config", "--pipeline_config_path", swapped, "--edit_config_json", elsewhere])
     if checked:

@@ -72,7 +72,7 @@ else
   options=(--bind-to none)  # otherwise mpirun pins each of few ranks to one core
   if [[ -n $hostfile ]]; then
     [[ -r $hostfile ]] || die "cannot read the host file '$hostfile'"
-    # The last ranks serve: dealt out host by host, every host gets its share of servers and of
+    # The last ranks serve: distributed host by host, every host gets its share of servers and of
     # workers.
     options+=(--hostfile "$hostfile" --map-by node)
   elif [[ -n ${SLURM_JOB_ID:-} ]]; then
@@ -88,7 +88,7 @@ else
   [[ $placement == dedicated ]] || suffix=(--placement="$placement")
 fi
 
-# What a restart needs to know: where the job keeps its state, and its arguments without faults.
+# A restart needs the directory of the job's state, and the arguments without faults.
 model_dir="" config="" restart_arguments=() continues=""
 expect=""
 for argument in "$@"; do
@@ -120,8 +120,8 @@ fi
 [[ -n $model_dir || ! -r $config ]] || model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)
 report_file=$model_dir/job_report.json
 
-# Where the job stands: "checkpoint 40, failed in step 57"; without a report of this start the last
-# logged step.
+# The progress of the job: "checkpoint 40, failed in step 57"; without a report of this start the
+# last logged step.
 progress() {
   local newest step
   newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)

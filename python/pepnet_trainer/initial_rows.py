@@ -126,8 +126,8 @@ def grows(feature: Message) -> bool:
 
 
 def initializer_of(feature: Message, width: int) -> Initializer:
-    """What the rows of a feature's table that grows begin with. Only uniform, normal and constant
-    values are made."""
+    """The initial values of the rows of a feature's dynamic table. Only uniform, normal and
+    constant values are made."""
     rows, initializer = _of_table(feature, width)
     text = feature.first("init_fn", "")
     return _of_function(text, rows, width) if text else initializer

@@ -126,7 +126,7 @@ def _read(token: Any, read: Callable[[Any], Any], item: Mapping[str, Any]) -> An
 
 
 def not_computed(item: Mapping[str, Any]) -> str:
-    """What to do where the column of a computed feature is missing."""
+    """The remedy if the column of a computed feature is missing."""
     return (
         f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, which is not done here; "
         f"give what it computes as the column {item['column']!r}, or score with pepnet predict"

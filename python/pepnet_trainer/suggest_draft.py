@@ -1,4 +1,4 @@
-"""What the parts of suggest.py know of the rows, and what they have found out so far."""
+"""The state that the parts of suggest.py share: the rows, and the findings so far."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ Encoded = Mapping[str, Cells]  # by feature
 
 
 class SequenceCells(NamedTuple):
-    """How the cells of a sequence are read."""
+    """The rules by which the cells of a sequence are read."""
 
     prefix: str  # of the feature's and the column's name: "click__"
     delimiter: str  # of elements in a text
@@ -60,7 +60,7 @@ class SequenceCells(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """What a group reads of a feature: its values, or vectors from one of its tables."""
+    """The input of a group from a feature: its values, or vectors from one of its tables."""
 
     feature: str
     # Named as in checkpoints: those of sequence groups are "sequence.<width>.<name>"; "": values.
@@ -121,8 +121,8 @@ def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCel
 
 
 def _joint(config: Config) -> str:
-    """What stands between the names of a sequence_feature and of its features: "_" where the groups
-    list them so."""
+    """The separator between the names of a sequence_feature and of its features: "_" where the
+    groups list them so."""
     groups = config.parsed().message("model_config").all("feature_groups")
     groups = [*groups, *(one for group in groups for one in group.all("sequence_groups"))]
     listed = {name for group in groups for name in group.all("feature_names")}
@@ -317,7 +317,7 @@ class Feature:
         return ids[:1] if self._one_id else ids
 
     def leaf(self, suffix: str, of_sequence_group: bool = False) -> Leaf:
-        """What a group reads of the feature; `suffix` is the group's embedding_name_suffix."""
+        """The input of a group from the feature; `suffix` is the group's embedding_name_suffix."""
         if self.dense:
             embedded = self.embedded and not of_sequence_group
             return Leaf(self.name, "", self.width if embedded else self.values, self.sequence is not None, embedded)

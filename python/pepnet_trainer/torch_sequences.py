@@ -44,7 +44,7 @@ def elements_of_rows(cells: Cells) -> torch.Tensor:
 
 
 class SequenceGroup(NamedTuple):
-    """What a sequence group reads: its features that are sequences, and the others, in the order
+    """The inputs of a sequence group: its features that are sequences, and the others, in the order
     listed."""
 
     query: list[Leaf]

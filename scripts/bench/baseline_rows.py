@@ -1,5 +1,5 @@
-"""What the baselines on tables of columns share: files, the tasks of the command line, and the AUCs
-that they print."""
+"""Shared code of the baselines on tables of columns: files, the tasks of the command line, and the
+AUCs that they print."""
 import pathlib
 
 import numpy as np
@@ -42,7 +42,7 @@ class Rows:
         return [(part[label].to_numpy() == 1).astype(np.int32) for part in (self.train, self.test)]
 
     def inside(self, part, space):
-        """Which rows of a part are in a task's space."""
+        """A mask of the rows of a part that are in a task's space."""
         return part[space].to_numpy() > 0 if space else np.ones(part.num_rows, dtype=bool)
 
     def aucs(self, name, label, space, scores):

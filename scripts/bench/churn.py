@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What does a limit of rows cost where ids come and go? One stream of rows, without a limit and
+"""Measures the cost of a limit of rows if ids come and go: one stream of rows, without a limit and
 under each policy.
 
 Usage: churn.py [--days 40] [--rows_per_day 100000] [--budget 40960] [--work_dir runs/churn]

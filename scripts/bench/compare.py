@@ -291,7 +291,7 @@ def measure_reader(bench, rate):
     return result
 
 
-# What to measure, and which columns are a figure and its share of a limit.
+# The benchmarks to run, and the columns with a figure and its share of a limit.
 LIMITS = [
     (["dense", "--batch_sizes", "1024,8192"], [("speed", "of peak", "matrix peak")]),
     (["table", "--rows", "1000000,10000000,20000000"], [("pull", "of random reads", "random row reads"),

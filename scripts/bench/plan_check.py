@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far `pepnet plan` is from the truth: its throughput against the measured one over links of
+"""Compares the throughput that `pepnet plan` predicts with the measured one over links of
 several speeds.
 
 Usage: plan_check.py --pipeline_config_path F --train_input_path G [--rates 100,300,1000]

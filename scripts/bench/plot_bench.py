@@ -77,7 +77,7 @@ def plot_comparison(report, out_dir):
 
 
 def plot_sparse(report, out_dir):
-    """Speeds of the jobs whose work is rows, and pepnet's ratios to the best peer."""
+    """Speeds of the jobs limited by rows, and pepnet's ratios to the best peer."""
     jobs = report["peers"]
     figure, (speeds, ratios) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[2, 1])
     names = [name for name in SPARSE if any(name in job["rates"] for job in jobs.values())]
@@ -148,7 +148,7 @@ def plot_trace(report, out_dir, trace_ms):
     end = begin + 1000 * trace_ms
     shown = [event for event in events if event["ts"] < end and event["ts"] + event["dur"] > begin]
     threads = sorted({event["tid"] for event in shown}, key=lambda tid: (names[tid] != "worker", names[tid]))
-    # What encloses others says less than what it encloses.
+    # A span that encloses others says less than the enclosed ones.
     kinds = sorted({event["name"] for event in shown} - {"compute", "read"})
     colours = dict(zip(kinds, plt.get_cmap("tab20").colors))
     figure, axes = plt.subplots(figsize=(10, 0.6 * len(threads) + 2))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What reading costs one of N workers, predicted by `pepnet plan` and measured (docs/capacity.md
-has the result).
+"""The cost of reading for one of N workers, predicted by `pepnet plan` and measured
+(docs/capacity.md has the result).
 
 Usage: reading.py --data_dir DIR --calibration REPORTS [--workers 1,2,8,32] [--rounds 3]
                   [--batch_size 4096] [--rows 600000] [--work_dir runs/reading]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What do rows of 16 and 8 bits cost in quality, and what do they save? One job, trained with each
-data_type.
+"""Measures what rows of 16 and 8 bits cost in quality and save in memory: one job, trained with
+each data_type.
 
 Usage: row_types.py [--rows 200000] [--test_rows 100000] [--seeds 5]
                     [--optimizer adagrad|rowwise_adagrad] [--lr 0.02] [--threads 2]

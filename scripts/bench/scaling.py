@@ -50,7 +50,7 @@ def batch_size_of(args):
 
 
 def scratch(args):
-    """Where runs train into: on the file system that all hosts share."""
+    """The directory of the runs, on the file system that all hosts share."""
     return args.out_dir.resolve() / f"scratch-{os.getpid()}"
 
 
@@ -60,7 +60,7 @@ def command(args, workers, batch, report):
     bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
              args.train_input_path, "--batch_sizes", str(batch), "--threads", str(args.threads), "--steps", str(args.steps),
              "--num_servers", str(servers), "--scratch_dir", str(scratch(args)), "--json", str(report)]
-    # Ranks are dealt out host by host, so that every host has as many workers and servers as the
+    # Ranks are distributed host by host, so that every host has as many workers and servers as the
     # others.
     if args.netns:
         hosts = ",".join(f"h{k}:{1 + args.servers_per_worker}" for k in range(1, workers + 1))

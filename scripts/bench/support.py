@@ -1,4 +1,4 @@
-"""What the benchmarks' scripts share."""
+"""Shared code of the benchmark scripts."""
 import argparse
 import os
 import pathlib

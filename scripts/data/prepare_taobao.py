@@ -66,7 +66,7 @@ BUCKETS = {
 PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
            "new_user_class_level"]
 AD = ["cate_id", "campaign_id", "customer", "brand"]
-# What a missing value becomes. No real value may be this one.
+# The value that replaces a missing one. No real value may be this one.
 MISSING = {**{name: BUCKETS[name] - 1 for name in PROFILE}, "final_gender_code": 0, "brand": 0}
 
 BEHAVIOURS = ["pv", "cart", "fav", "buy"]
@@ -204,7 +204,8 @@ def spread_impressions(path, directory, count):
 
 def spread_behaviours(path, directory, count):
     types = {"user": pa.int64(), "time_stamp": pa.int64(), "btag": pa.string(), "cate": pa.int64(), "brand": pa.int64()}
-    # What the temporary files hold; categories and brands of behaviours are hashed by the config.
+    # The range of the temporary files; categories and brands of behaviours are hashed by the
+    # config.
     limit = 1 << 31
     lowest = -(1 << 62)
     with Partitions(directory, "behaviours", count) as partitions:

@@ -37,7 +37,7 @@ number_of() {  # h3 -> 3
   [[ $1 =~ ^h([0-9]+)$ ]] && [[ -e /run/netns/$cluster-$1 ]] || die "there is no host '$1'; the hosts are: $(namespaces | sed "s/$cluster-//" | xargs)"
   echo "${BASH_REMATCH[1]}"
 }
-# What ip netns exec binds over /etc while it runs a command in the namespace.
+# ip netns exec binds these files over /etc while it runs a command in the namespace.
 etc_of() { echo "/etc/netns/$cluster-h$1"; }
 
 down() {
@@ -111,7 +111,7 @@ case $verb in
     ip link set "$cluster-v$number" "$2" ;;
   traffic)
     for namespace in $(namespaces); do
-      # What the host sends is what the bridge's end receives.
+      # The bridge's end receives what the host sends.
       device=/sys/class/net/$cluster-v${namespace##*-h}/statistics
       echo "${namespace#"$cluster-"} $(cat "$device"/{rx,tx}_bytes "$device"/{rx,tx}_packets | xargs)"
     done ;;

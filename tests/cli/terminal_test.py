@@ -285,7 +285,7 @@ class ScreenTest(unittest.TestCase):
         written, _, status = on_terminal(80, self.command("dumb", kind="csv"), stdout_too=True, term="dumb")
         self.assertEqual(status, 0, written)
         self.assertNotIn("\x1b", written)
-        # How many rows a CSV file has is known behind the first pass.
+        # The number of rows of a CSV file is known after the first pass.
         self.assertRegex(written, r"I \d\d:\d\d:\d\d step 5  epoch 1/3  ")
         self.assertRegex(written, rf"I \d\d:\d\d:\d\d step {self.steps}/{self.steps}  100 %  epoch 3/3")
 

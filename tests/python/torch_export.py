@@ -1,4 +1,4 @@
-"""What the tests of load_torch() have in common."""
+"""Shared code of the tests of load_torch()."""
 
 import pathlib
 import tempfile

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Usage: tests/scripts/nccl_option_test.sh REPOSITORY VENV
-# What CMake says to PEPNET_WITH_NCCL: configures into a scratch folder, builds nothing.
+# The answers of CMake to PEPNET_WITH_NCCL: configures into a scratch folder, builds nothing.
 set -euo pipefail
 repository=$1 venv=$2
 scratch=$(mktemp -d)

@@ -43,7 +43,7 @@ class PrepareCensusTest(unittest.TestCase):
                                  tuple(int(words[i]) for i in (0, 16, 30, 39)))
                 self.assertEqual((row["class_worker"], row["education"], row["sex"], row["year"]),
                                  tuple(words[i] for i in (1, 4, 12, 40)))
-                # What the labels are made of, and the instance weight, are no features.
+                # The columns behind the labels, and the instance weight, are no features.
                 self.assertEqual(len(row), 42 - 3 + 2)
                 self.assertFalse({"income", "marital_status", "instance_weight"} & set(row))
 

@@ -61,7 +61,7 @@ def words(page):
 
 
 def anchors(page):
-    """What a heading is called in a link: lower case, without punctuation, blanks as hyphens."""
+    """The names of the headings in links: lower case, without punctuation, blanks as hyphens."""
     headings = [line.lstrip("#").strip() for _, line in prose(page.read_text()) if re.match(r"#+ ", line)]
     return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", one)).lower().replace(" ", "-")
             for one in headings}

@@ -23,7 +23,8 @@ from small_job import pepnet
 SKIPPED = 77  # SKIP_RETURN_CODE of the test
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell",
          "chrome-headless-shell")
-# What the browser found, as text in the document around the page: the page itself has no program.
+# The findings of the browser, as text in the document around the page: the page itself has no
+# program.
 # It stands in a frame, because no window of Chromium's is narrower than 500 pixels.
 FRAME = """<!doctype html><title>probe</title><body style="margin:0">
 <iframe style="border:0;width:{width}px;height:6000px" srcdoc="{page}"></iframe>"""

@@ -106,7 +106,7 @@ class KuaiRandTest(unittest.TestCase):
             if os.environ.get("PEPNET_KUAIRAND_PAGE"):
                 shutil.copy(directory / "page.html", os.environ["PEPNET_KUAIRAND_PAGE"])
         first, second = page.data["runs"]
-        # What is read first.
+        # The part that is read first.
         self.assertRegex(first["remarks"][0]["text"], r"is_click where tab is 0 .* [34]\.\d\d times as many")
         self.assertTrue(first["remarks"][0]["warning"])
         self.assertFalse([one["text"] for one in second["remarks"] if one["warning"] and "is_click where tab is 0" in one["text"]])

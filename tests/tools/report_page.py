@@ -10,7 +10,7 @@ from small_job import SmallJob, pepnet
 
 
 class Page(html.parser.HTMLParser):
-    """What stands in the page, as a browser's parser would see it."""
+    """The content of the page, as a browser's parser would see it."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)

@@ -22,7 +22,7 @@ def read(directory):
 
 
 def session_groups(directory):
-    """What the HParams plugin shows of the runs below a directory."""
+    """The table of the HParams plugin for the runs below a directory."""
     multiplexer = EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(directory))
     multiplexer.Reload()
