@@ -179,7 +179,7 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   const size_t bytes = (rows * kFloats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
   std::unique_ptr<float, FreeDeleter> table(
       static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
-  // A wish; without it the rates are those of small pages.
+  // Only a hint; without it the rates are those of small pages.
   madvise(table.get(), bytes, MADV_HUGEPAGE);
   // Pages are made before the measurement, which would otherwise be of the kernel.
   std::memset(static_cast<void*>(table.get()), 0, bytes);

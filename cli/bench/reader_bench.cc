@@ -199,7 +199,7 @@ int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
   return rows / global * own + std::min(rows % global, own);
 }
 
-// Processor seconds of walking all rows without making batches: decoding them, or passing over them
+// Processor seconds of walking all rows without making batches: decoding them, or skipping them
 // as a shuffled or an ordered epoch does. A shuffled one holds the rows of a window, whose memory
 // costs as much as decoding into it; what a row costs hardly grows beyond kBufferedRows.
 StatusOr<double> WalkSeconds(const JobConfig& config, const InputFiles& files, bool decode) {

@@ -1,6 +1,6 @@
 // bench sparse: what a training step does with rows, stage by stage, without the network: the
 // batches of a config's training files, their unique ids, the rows of these in a server's tables,
-// pooled, and their gradients back into them. The files are passed over twice: in the first pass
+// pooled, and their gradients back into them. The files are read twice: in the first pass
 // the rows are made, in the second they exist.
 #include <algorithm>
 #include <optional>

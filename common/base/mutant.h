@@ -26,7 +26,7 @@ enum class Mutant {
   kDropoutByLocalRow,   // L2: dropout is keyed by the row within the slice
   kStatisticsOfSlice,   // L2: batch norm takes the statistics of the slice
   kSessionEndsAtSlice,  // L2: a loss compares the rows of a session within the slice
-  // L2: explain deals a feature out by another permutation on each worker
+  // L2: explain permutes a feature differently on each worker
   kExplainDealsByWorker,
   // L2: how often the bootstrap draws a row depends on its number within the slice
   kBootstrapByLocalRow,

@@ -406,8 +406,8 @@ Status FileWriter::WriteOut(const char* data, size_t bytes) {
   }
   written_ += static_cast<int64_t>(bytes);
   if (written_ - started_ >= kWriteBackBytes) {
-    // A wish: left alone, the system collects gigabytes first and then makes the writer wait. The
-    // fsync says what failed.
+    // Only a hint: left alone, the system collects gigabytes first and then makes the writer wait.
+    // The fsync says what failed.
     ::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
     started_ = written_;
   }

@@ -44,8 +44,8 @@ PeerWatch::~PeerWatch() {
   }
   wakes_.NotifyAll();
   thread_.join();
-  // The goodbye follows the join: messages between two ranks keep their order, so no heartbeat
-  // comes behind it and makes this rank look alive again.
+  // The deregistration follows the join: messages between two ranks keep their order, so no
+  // heartbeat comes behind it and makes this rank look alive again.
   Send(wire::Heartbeat::LEFT, "");
 }
 

@@ -37,7 +37,8 @@ std::string WhyLost(ProcessState process, const Patience& patience, PeerRecord* 
     return absl::StrCat("has failed: ", view.failure);
   }
   if (!NeedsProbe(*peer)) return "";
-  // A probe is possible only on the same host; ranks elsewhere are judged by their silence alone.
+  // A probe is possible only on the same host; ranks elsewhere are classified by their silence
+  // alone.
   peer->gone_probes = process == ProcessState::kGone ? peer->gone_probes + 1 : 0;
   if (view.state != PeerState::kUnheard) {
     view.state = process == ProcessState::kStopped ? PeerState::kStopped : PeerState::kSilent;

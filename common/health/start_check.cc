@@ -237,7 +237,7 @@ StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout
 StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankInfo& mine) {
   std::vector<int> ranks(static_cast<size_t>(transport->size()));
   std::iota(ranks.begin(), ranks.end(), 0);
-  // All ranks, servers too, judge the same info in the same way, so that all end with the same
+  // All ranks, servers too, check the same info in the same way, so that all end with the same
   // error.
   const std::unique_ptr<Collective> all =
       MakeCollective(transport, Channel::kControl, ranks, kStartSeconds);

@@ -1,7 +1,7 @@
 // The check before the first step: do all ranks of the job fit together, and do their hosts have
 // what it needs?
 //
-// Every rank describes itself, all descriptions go to all ranks, and every rank judges them alike,
+// Every rank describes itself, all descriptions go to all ranks, and every rank checks them alike,
 // so that the job ends before it begins with one sentence that names ranks and hosts.
 #pragma once
 
@@ -45,7 +45,7 @@ struct StartReport {
 // laws L3 and L4), tables larger than a host's memory. (GPUs: cli/job/compute.h.)
 StatusOr<StartReport> CheckStart(const std::vector<RankInfo>& info, const Layout& layout);
 
-// Exchanges info among all ranks and judges them. Every rank calls it once, after the roles are
+// Exchanges info among all ranks and checks it. Every rank calls it once, after the roles are
 // known.
 StatusOr<StartReport> CheckStart(Transport* transport, const Layout& layout, const RankInfo& mine);
 

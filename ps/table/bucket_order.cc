@@ -18,7 +18,7 @@ BucketOrder::BucketOrder(const RowStore::View& rows, uint64_t table_hash)
     : rows_(rows), begin_(kBucketCount + 1, 0) {
   static_assert(kBucketCount < 1 << 16);
   constexpr uint16_t kNone = kBucketCount;
-  // A counting sort by bucket: the first pass counts, the second deals the slots out. The buckets
+  // A counting sort by bucket: the first pass counts, the second distributes the slots. The buckets
   // are kept in between, in 2 bytes a row, because hashing again would read all ids again.
   std::vector<uint16_t> bucket_of(static_cast<size_t>(rows.size()), kNone);
   for (int64_t slot = 0; slot < rows.size(); ++slot) {

@@ -1,6 +1,6 @@
 // BucketOrder: the slots of the rows of a view by (bucket, id), the order of checkpoints.
 //
-// Cost:    4 bytes per row, 6 in the constructor; the rows are counted and dealt out by bucket at
+// Cost:    4 bytes per row, 6 in the constructor; the rows are counted and sorted by bucket at
 //          once, a bucket is sorted when it is asked for.
 // Threads: one. Reads nothing but the ids of the view, which never change.
 #pragma once

@@ -3,7 +3,7 @@
 //
 // All of it is a function of the evaluations in model_dir: train_eval_result.txt and
 // train_eval_slices.jsonl, whose numbers are read back to the same bits. A run that goes on from a
-// checkpoint cuts them back to its step, so that it judges as the undisturbed run does (law L4),
+// checkpoint cuts them back to its step, so that it decides as the undisturbed run does (law L4),
 // and there is nothing else to save.
 //
 // Threads: no state. A line that is being written while it reads is skipped.

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t kNoDomain = -1;
 
-// Features that are dealt out together.
+// Features that are permuted together.
 struct Unit {
   std::string name;
   std::vector<size_t> features;
@@ -156,7 +156,7 @@ class Explainer {
             TakeFrom(rows_, cells[i], config_.features[unit->features[i]], block,
                      [&](int64_t row) { return static_cast<int64_t>((*source)(row)); }));
       }
-      // The keys are taken before the feature is dealt out, which may be the one that says the
+      // The keys are taken before the feature is permuted, which may be the one that says the
       // domain.
       const std::vector<int64_t> keys = DomainKeys(config_, rows_.blocks[block]);
       PreparedBatch prepared;

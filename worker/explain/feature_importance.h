@@ -1,12 +1,12 @@
-// FeatureImportance: what the model would lose without a feature. The feature's values are dealt
-// out among the evaluated rows by a permutation, so that they keep their distribution and lose
-// their rows; how far the AUC falls and the logloss rises is the feature's permutation importance
-// (Breiman, "Random forests", 2001), by task and by domain.
+// FeatureImportance: the permutation importance of features (Breiman, "Random forests", 2001), by
+// task and by domain. The values of a feature are permuted among the evaluated rows, so that they
+// keep their distribution and lose their rows; the importance is the decrease of the AUC and the
+// increase of the logloss.
 //
-// Together: the sequences of one sequence group are dealt out as one, since their positions belong
+// Together: the sequences of one sequence group are permuted as one, since their positions belong
 //           to each other.
 // Domain:   a value of domain_input_name, else the first id of the first feature of the domain
-//           group; that of the row as it is, when the feature itself is dealt out, too.
+//           group; that of the row as it is, when the feature itself is permuted, too.
 // Read it:  a feature whose information another one carries as well shows little. A drop below zero
 //           is chance.
 // Order:    the numbers depend on rows, weights and seed alone: any number of workers gives the
@@ -37,8 +37,8 @@ struct TaskQuality {
 
 struct FeatureImportance {
   std::string name;                   // of the feature, or of the sequence group
-  std::vector<std::string> features;  // that are dealt out together
-  std::vector<TaskQuality> shuffled;  // as Importance::base, with the feature dealt out
+  std::vector<std::string> features;  // that are permuted together
+  std::vector<TaskQuality> shuffled;  // as Importance::base, with the feature permuted
 };
 
 struct Importance {

@@ -4,7 +4,7 @@
 // Blocks:  of as many rows as a batch, the last one shorter; block b holds rows [b * size, ...) of
 //          the input order. Worker w of W holds blocks w, w + W, ...; worker 0 may hold the first
 //          ones beside them.
-// Memory:  a W-th of the rows on each worker, and, while a feature is dealt out, that feature of
+// Memory:  a W-th of the rows on each worker, and, while a feature is permuted, that feature of
 //          all rows, so that a row can take it from any other.
 // Threads: one at a time.
 #pragma once

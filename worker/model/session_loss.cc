@@ -169,7 +169,7 @@ SessionPart RankInSessions(const SessionRows& rows, double share, int64_t begin,
     const int other = 1 - rows.positive[i];
     sessions[place[i]].others[other].Add(rows.z[2 * i + other]);
   }
-  // The rows are passed over three times: for the sums of each session, for what its rows give back
+  // There are three passes over the rows: for the sums of each session, for what its rows give back
   // to the other class, and for the loss and gradient of this worker's rows.
   for (Session& session : sessions) {
     for (const int c : {0, 1}) session.limit[c] = session.others[c].value();

@@ -63,7 +63,7 @@ StatusOr<std::optional<PreparedBatch>> Prefetcher::PrepareNext() {
     batch = *std::move(next);
   }
   // All workers see the end after the same batch: batches are cut from the global order, and a
-  // worker without rows of its own gets an empty one (law L6). Prediction alone deals rows out by
+  // worker without rows of its own gets an empty one (law L6). Prediction alone distributes rows by
   // range and agrees on nothing.
   if (!batch.has_value()) return std::optional<PreparedBatch>();
   PreparedBatch prepared;

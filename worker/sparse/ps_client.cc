@@ -70,7 +70,7 @@ size_t RouteFloats(const JobConfig& config, const std::vector<Route>& route) {
   return floats;
 }
 
-// Deals the ids of one table out to the servers: routes[server] is set.
+// Partitions the ids of one table by server: routes[server] is set.
 void PartitionIds(const std::vector<int64_t>& ids, uint64_t table_hash, std::span<Route*> routes) {
   const int servers = static_cast<int>(routes.size());
   // One server holds all buckets. Positions stay empty, which means "in the order of the table" and

@@ -20,8 +20,8 @@ BestKeeper::BestKeeper(const BestRule* rule, std::string model_dir)
     : rule_(*rule), model_dir_(std::move(model_dir)) {}
 
 Status BestKeeper::Open() {
-  // The evaluations are judged anew from the files, which RunLog has cut back: nothing else has to
-  // be saved to go on as the undisturbed run would (law L4).
+  // The evaluations are compared anew from the files, which RunLog has cut back: nothing else has
+  // to be saved to go on as the undisturbed run would (law L4).
   if (!MutantActive(Mutant::kResumeForgetsEvaluations)) steps_ = ReadValuedSteps(model_dir_, rule_);
   standing_ = StandingOf(rule_, steps_);
   if (StatusOr<BestCheckpoint> published = ReadBestCheckpoint(model_dir_); published.ok()) {

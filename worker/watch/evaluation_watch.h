@@ -4,7 +4,7 @@
 //   predicted / observed = (sum of w p) / (sum of w y)
 //
 // over the rows with label, with the row weights w of the loss, which training itself brings to 1:
-// so a task that is trained on clicked rows alone is judged on clicked rows alone. Not looked at
+// so a task that is trained on clicked rows alone is measured on clicked rows alone. Not looked at
 // are losses whose optimum is elsewhere: focal loss, label smoothing, values.
 //
 // Use:     Add() per batch; Warnings() once (a collective operation).

@@ -77,7 +77,7 @@ class RowReader {
   // As Read(), but rows that nobody picks need not be decoded. Zero rows only at the end of the
   // file.
   virtual StatusOr<std::shared_ptr<const BufferedRows>> Buffer(int64_t max_rows) = 0;
-  // Passes over up to `max_rows` rows as cheaply as the format allows. Returns how many; fewer only
+  // Skips up to `max_rows` rows as cheaply as the format allows. Returns how many; fewer only
   // at the end.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
   // Rows of the whole file where that is known without reading it (Parquet), else -1.

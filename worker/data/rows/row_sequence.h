@@ -33,7 +33,7 @@ class RowSequence {
   // Appends up to `max_rows` rows, of which some will be picked; fewer only at the end of the last
   // file.
   virtual Status Buffer(int64_t max_rows, BufferedRowsList* buffered) = 0;
-  // Passes over up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
+  // Skips up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
 
   // What this process has read of the files so far.

@@ -82,7 +82,7 @@ Status RowStream::Buffer(int64_t max_rows, BufferedRowsList* buffered) {
 StatusOr<int64_t> RowStream::Skip(int64_t max_rows) {
   int64_t skipped = 0;
   while (skipped < max_rows && !AtEnd()) {
-    // A file whose rows are known need not be opened to pass over all of it.
+    // A file whose rows are known need not be opened to skip all of it.
     if (reader_ == nullptr && !file_rows_.empty() && file_rows_[file_] <= max_rows - skipped) {
       skipped += file_rows_[file_];
       counts_->passed_rows += file_rows_[file_];
