@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kMaxFrequency = int64_t{1} << 62;  // training adds to it
 constexpr float kMaxClicks = 1 << 24;                // floats count so far
 constexpr int64_t kMostReserved = int64_t{1} << 23;  // rows, whose index entries take 100 MB
-// Whose places in the index are asked for ahead of their use.
+// The number of ids whose index entries are prefetched.
 constexpr size_t kPrefetchRows = 16;
 
 // The rows of the buckets [first, end) in a part: one range, since parts are in bucket order.

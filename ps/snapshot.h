@@ -38,7 +38,7 @@
 
 namespace pepnet {
 
-// What a checkpoint cost a server.
+// The cost of a checkpoint to a server.
 struct SnapshotCost {
   int64_t rows = 0;
   int64_t copied_rows = 0;

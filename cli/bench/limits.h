@@ -1,4 +1,4 @@
-// What this machine can do, measured: the limits that a benchmark's figures are given as shares of.
+// The measured limits of this machine: those that a benchmark's figures are given as shares of.
 // Each is the best of a few tries, because a limit is what remains when nothing disturbs.
 //
 // Threads: the caller's, and as many more as a function says, joined before it returns.

@@ -27,7 +27,7 @@ float GradientOf(int64_t id, int64_t update);
 // Fills ids.size() * kBenchDim floats.
 void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradients);
 
-// Which updates a few rows, spread over all messages, have seen, and what their values must be
+// The updates that a few rows, spread over all messages, have seen, and what their values must be
 // then.
 class RowLedger {
  public:

@@ -1,4 +1,4 @@
-// What a training run is about to do, in words, before it does it; and what about its config looks
+// The plan of a training run, in words, before it starts; and what about its config looks
 // wrong.
 #pragma once
 

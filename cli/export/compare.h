@@ -16,8 +16,8 @@ inline constexpr int64_t kComparedRows = 1024;
 // A collective operation.
 StatusOr<int64_t> CompareWithEval(const WorkerContext& context, const ExportSource& source);
 
-// What a model.safetensors holds, as a source; for the comparison with what was written. Borrows
-// nothing of `source` but its config and manifest.
+// The content of a model.safetensors, as a source; for the comparison with what was written.
+// Borrows nothing of `source` but its config and manifest.
 StatusOr<ExportSource> OpenExportedWeights(const ExportSource& source, const std::string& path,
                                            DenseParameters* parameters);
 

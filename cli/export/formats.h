@@ -1,4 +1,4 @@
-// What `pepnet export` can write. Each function writes into a directory under construction, reads
+// The formats of `pepnet export`. Each function writes into a directory under construction, reads
 // back what it wrote, and returns the names of its files relative to that directory.
 //
 // Files are complete or their directory is never renamed; nothing here is atomic by itself.

@@ -1,4 +1,4 @@
-// What stands beside the exported weights: export.json for programs and README.md for people.
+// The files beside the exported weights: export.json for programs and README.md for people.
 //
 //   export.json: {"format_version": 1, "pepnet": version, "checkpoint": path, "step": n,
 //                 "string_hash": text, "files": [{"file", "bytes", "crc32c"}...],

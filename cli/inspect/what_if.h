@@ -1,4 +1,4 @@
-// What `pepnet inspect --what_if` shows: which rows of a checkpoint a policy would take out, and
+// The answer of `pepnet inspect --what_if`: which rows of a checkpoint a policy would take out, and
 // how much they were used.
 //
 // Threads: no state. Memory: the ranks of one bucket.

@@ -1,4 +1,4 @@
-// Where and how the workers of a job compute: decided once, by all workers from the same info.
+// The device and precision of a job's workers: decided once, by all workers from the same info.
 //
 //   --device=gpu    a GPU for every worker, or an error that says what is missing
 //   --device=auto   the same where every worker has one, else the CPU, with the reason
@@ -17,7 +17,7 @@
 
 namespace pepnet {
 
-// What one worker's process and host have.
+// The devices of one worker's process and host.
 struct ComputeInfo {
   std::string host;
   std::vector<std::string> gpus;  // addresses of those that libtorch can compute on, by its number

@@ -1,4 +1,4 @@
-// What a cluster will do: time, bytes and memory of a step, from a workload and the speeds of its
+// Prediction of a cluster: time, bytes and memory of a step, from a workload and the speeds of its
 // machines.
 //
 // The model (docs/capacity.md derives it). H hosts with W workers and S servers each, N = H W

@@ -12,7 +12,7 @@ namespace pepnet {
 // Call once in main(). Lines go to stderr; `rank_label` ("worker 1", "server 0", "" in one process)
 // stands in front.
 void InitLogging(const char* program, const std::string& rank_label);
-// How much is logged. Warnings and errors always are.
+// The amount of logging. Warnings and errors always are.
 enum class LogDetail {
   kQuiet,    // nothing else, and no progress line (common/base/screen.h)
   kNormal,   // what somebody who waits for the job wants to know

@@ -1,4 +1,4 @@
-// Which server owns a row. Frozen: checkpoints are laid out by it (design section 6).
+// The assignment of rows to servers. Frozen: checkpoints are laid out by it (design section 6).
 //
 //   bucket(table, id) = top 10 bits of Mix64(id ^ HashName(table)); the in-server index uses the
 //   low bits. server s of S owns the buckets [s*1024/S, (s+1)*1024/S).

@@ -14,7 +14,7 @@
 
 namespace pepnet {
 
-// What the numbers are for; part of the key. Never renumber.
+// The purpose of the numbers; part of the key. Never renumber.
 enum class RandomPurpose : uint64_t {
   kTableInit = 1,  // (seed, table hash) x id x element
   kDenseInit = 2,  // (seed, parameter hash) x element

@@ -35,7 +35,7 @@ void WriteScreenLines(std::string_view text);
 // Columns of the terminal at standard error; `otherwise` if it is none.
 int ScreenWidth(int otherwise);
 
-// What DrawProgress() writes on `columns` columns.
+// The text that DrawProgress() writes on `columns` columns.
 std::string FitParts(const std::vector<std::string>& parts, int columns);
 // Columns that UTF-8 text takes on a terminal: 2 for East Asian wide characters, 0 for combining
 // ones, else 1.

@@ -52,7 +52,7 @@ struct BucketEntry {
   RowDigest digest;
 };
 
-// What the manifest says about one part file.
+// The entry of one part file in the manifest.
 struct PartEntry {
   std::string table;
   std::string file;  // relative to the checkpoint directory

@@ -1,4 +1,4 @@
-// What writer and reader of table parts share: the Arrow schema and the way from Arrow's status to
+// Shared by writer and reader of table parts: the Arrow schema and the way from Arrow's status to
 // ours. Only .cc files of this folder include it; no other folder sees Arrow through the checkpoint
 // library.
 #pragma once

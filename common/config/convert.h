@@ -12,7 +12,7 @@ namespace pepnet {
 
 Status ConvertData(const config::DataConfig& data, ConfigSource* source, DataConfig* out);
 
-// What stands between the name of a sequence_feature and the names of its features and columns.
+// The separator between the name of a sequence_feature and the names of its features and columns.
 inline constexpr char kSequenceJoint[] = "__";
 // Of jobs that serve with RTP, which the reference knows by an environment variable (USE_RTP=1).
 inline constexpr char kRtpSequenceJoint[] = "_";

@@ -1,4 +1,4 @@
-// Which fields of the schema are rejected, and which are accepted without effect. One table; the
+// The fields of the schema that are rejected, and those accepted without effect. One table; the
 // rest of the loader never sees these fields.
 #pragma once
 

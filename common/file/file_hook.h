@@ -15,7 +15,7 @@ enum class FileOperation { kWrite, kSync, kRename };
 class FileHook {
  public:
   virtual ~FileHook() = default;
-  // What is to happen instead: `error` (an errno value) is reported after `data` has been written;
+  // The outcome instead: `error` (an errno value) is reported after `data` has been written;
   // 0 and the data it was given let the operation pass. `data` is empty for kSync and kRename; a
   // returned view lives until After().
   struct Verdict {

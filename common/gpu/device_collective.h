@@ -60,7 +60,7 @@ struct NcclOptions {
   const PeerWatch* peers = nullptr;  // a wait ends when one of them is lost; may be null
 };
 
-// What this build and this machine have of GPUs.
+// The GPU support of this build and this machine.
 struct GpuReport {
   int count = 0;                 // GPUs that this process sees
   std::vector<std::string> ids;  // of each: its address on the host's bus, "0000:17:00.0"

@@ -15,7 +15,7 @@
 namespace pepnet {
 
 struct JobReport {
-  // How sure a rank is that it names the first cause.
+  // The certainty with which a rank names the first cause.
   enum Certainty { kNone = 0, kBystander = 1, kPeerBlamed = 2, kOwnError = 3 };
 
   std::string run;     // tells runs in one model_dir apart

@@ -36,7 +36,7 @@ class JobWatch {
   // The role is known, "worker 0"; `colocated`: of a rank that serves beside its worker. To be
   // called before either role begins.
   void SetRole(const std::string& role, bool colocated);
-  // What this rank's server does: status() unless a worker stands beside it.
+  // The activity of this rank's server: status() unless a worker stands beside it.
   RankStatus* server_status() { return colocated_ ? &server_status_ : &status_; }
   // The transport of the server beside a worker.
   std::unique_ptr<Transport> WatchedForServer(Transport* transport);

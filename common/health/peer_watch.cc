@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kPeriodSeconds = 0.5;
 constexpr double kShortestPeriodSeconds = 0.02;
-// What one rank sends and gets at most, however many ranks there are.
+// The most that one rank sends and receives, however many ranks there are.
 constexpr double kHeartbeatsPerSecond = 200;
 // Heartbeats that must be missing before a rank counts as hung.
 constexpr double kHeartbeatsPerSilence = 8;
@@ -221,7 +221,7 @@ void PeerWatch::Collect() {
     view.colocated = heartbeat.colocated();
     view.server_wait = {heartbeat.server_wait(), heartbeat.server_wait_peer(),
                         heartbeat.server_wait_s(), 0, false};
-    // What it says while it ends is no sign of health.
+    // A message of a rank that ends is no sign of health.
     if (view.state == PeerState::kFailed) continue;
     view.state = heartbeat.kind() == wire::Heartbeat::LEFT     ? PeerState::kLeft
                  : heartbeat.kind() == wire::Heartbeat::FAILED ? PeerState::kFailed

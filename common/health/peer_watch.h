@@ -37,9 +37,9 @@ namespace pepnet {
 struct PeerWatchOptions {
   double period_s = 0;  // 0: 0.5, less for a short silence, more for many ranks
   double silence_s = 300;
-  // What this rank has to end by itself once a peer is lost or a deadline has passed.
+  // The time that this rank has to end by itself once a peer is lost or a deadline has passed.
   double grace_s = 5;
-  // What a rank that says it fails has to end the job itself, with its own message.
+  // The time that a rank which reports a failure has to end the job itself, with its own message.
   double failure_grace_s = 3;
   ProcessIdentity self = ThisProcess();
   // Ends the process; called in the thread "heartbeats", at most once. May be empty.

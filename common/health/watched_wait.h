@@ -27,7 +27,7 @@ class WatchedWait {
   WatchedWait(RankStatus* status, const PeerWatch* peers, Endpoint peer, Deadline deadline,
               const std::string& what, bool by_server = false);
 
-  // How long the caller may poll for what it waits for before it calls Probe(): at most 250 ms from
+  // The time until which the caller may poll before it calls Probe(): at most 250 ms from
   // now.
   Deadline NextProbe();
   // Nothing has come by then. OK: wait on. Unavailable: a rank of the job is lost. Else the

@@ -8,7 +8,7 @@
 
 namespace pepnet {
 
-// What is measured on a slice and has a better direction (predicted over observed is best at 1, so
+// The figures of a slice that have a better direction (predicted over observed is best at 1, so
 // it is not here).
 enum class SliceMeasure {
   kAuc,

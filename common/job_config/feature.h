@@ -184,7 +184,7 @@ struct Feature {
   // Id features: 0 list allowed, 1 single value. Raw features: values per cell.
   int value_dim = 0;
   std::string separator;  // splits a string cell into tokens
-  // What an empty cell reads as; nullopt: no id (pooled vector zero).
+  // The value of an empty cell; nullopt: no id (pooled vector zero).
   std::optional<std::string> default_value;
   // Vocabulary and hash:
   std::map<std::string, int64_t> vocabulary;

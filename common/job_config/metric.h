@@ -87,7 +87,7 @@ inline constexpr MetricType kGroupedAuc = {
     "grouped_auc", MetricInput::kScore, {}, "grouping_key", false, true};
 inline constexpr MetricType kAccuracy = {"accuracy", MetricInput::kProbabilities,
                                          kAccuracyParameters};
-// How far values are from the labels: smaller is better.
+// The distance of values from the labels: smaller is better.
 constexpr MetricType Distance(const char* name) {
   return {name, MetricInput::kValue, {}, nullptr, false, false, false};
 }

@@ -183,7 +183,7 @@ struct Tokenizer {
 
 struct OperatorInput {
   std::string column;  // unless `feature` is set
-  // Whose cells are read, an empty one as the feature's default_value; -1: none.
+  // The feature whose cells are read, an empty one as the feature's default_value; -1: none.
   int feature = -1;
   // Of a sequence: its cells are sequences, too; else the same cell counts for every element.
   bool by_element = false;

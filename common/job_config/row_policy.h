@@ -12,7 +12,7 @@ namespace pepnet {
 
 inline constexpr double kMostWeight = 1e6;  // of a step in a row's score
 
-// Which rows leave first when a table holds too many.
+// The order in which rows are evicted when a table holds too many.
 enum class EvictionKind { kLru, kLfu, kScore };
 
 struct RowPolicy {

@@ -198,8 +198,8 @@ int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy);
 // field; "": it can.
 std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes);
 
-// What the policy does, in words, with clauses between commas: "at most 5000 rows: rows unnamed for
-// longest leave first, ...". "" if it does nothing.
+// The effect of the policy, in words, with clauses between commas: "at most 5000 rows: rows unnamed
+// for longest leave first, ...". "" if it does nothing.
 std::string RowPolicyText(const RowPolicy& policy);
 
 // Name of a sequence group's table, from what its configs call it.

@@ -30,7 +30,7 @@ struct Layout {
   bool colocated = false;
 };
 
-// What one rank asks for.
+// The request of one rank.
 struct RoleRequest {
   bool wants_to_serve = false;  // this is pepnet_ps
   int num_servers = 0;          // --num_servers; 0: not given
@@ -57,8 +57,8 @@ class MpiSession {
   ~MpiSession();
 
   Transport* transport();
-  // What each rank wants to be: exchanged here, so every rank returns the same lists. Errors (same
-  // on all ranks): more servers than ranks, no worker left, several ranks without any server,
+  // The role that each rank requests: exchanged here, so every rank returns the same lists. Errors
+  // (same on all ranks): more servers than ranks, no worker left, several ranks without any server,
   // requests that do not fit together. `via`: transport() or one in front of it.
   StatusOr<Layout> ExchangeRoles(const RoleRequest& request, Transport* via);
   // Ends all ranks of the job with `exit_status`. Only main() calls it.

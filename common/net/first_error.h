@@ -15,8 +15,8 @@ class FirstError {
   // OK: there is none.
   const Status& status() const { return status_; }
 
-  // What body() returns (Status or StatusOr), or the first error without calling it. on_error() is
-  // called when that comes.
+  // Returns the result of body() (Status or StatusOr), or the first error without calling it.
+  // on_error() is called when that comes.
   template <typename Body, typename OnError>
   auto Guard(const Body& body, const OnError& on_error) -> decltype(body()) {
     if (!status_.ok()) return status_;

@@ -59,7 +59,7 @@ StatusOr<FrameHeader> ParseHeader(const Bytes& frame) {
   if (!KnownType(header.type)) {
     return InvalidInput("frame has unknown type ", static_cast<int>(header.type));
   }
-  // Whoever reads a body takes this length for granted: here it is compared with the bytes that
+  // Readers of a body rely on this length: here it is compared with the bytes that
   // came.
   if (header.body_bytes != frame.size() - sizeof(FrameHeader)) {
     return InvalidInput("frame announces a body of ", header.body_bytes, " bytes and carries ",

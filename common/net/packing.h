@@ -27,7 +27,7 @@ enum class WireDtype : uint32_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2 };
 // "float32", "bfloat16" or "float16".
 StatusOr<WireDtype> ParseWireDtype(const std::string& name);
 
-// What a frame's flags ask for, or hold.
+// The requests or contents that a frame's flags name.
 inline WireDtype DtypeOf(const FrameHeader& header) {
   return static_cast<WireDtype>((header.flags & FrameHeader::kDtypeMask) >>
                                 FrameHeader::kDtypeShift);

@@ -27,7 +27,7 @@ class FileFaults : public FileHook {
   Verdict Before(FileOperation operation, const std::string& path, std::string_view data) override;
   void After(FileOperation operation, const std::string& path) override;
 
-  // How often a fault of this plan has acted.
+  // The number of times that a fault of this plan has acted.
   int64_t fired() const;
 
  private:

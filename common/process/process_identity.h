@@ -26,7 +26,7 @@ enum class ProcessState {
   kStopped,  // by SIGSTOP, a terminal or a debugger
   kGone,     // ended, or a zombie
 };
-// What `self` sees of `other` right now.
+// The state of `other` that `self` sees right now.
 ProcessState StateOf(const ProcessIdentity& other, const ProcessIdentity& self);
 
 }  // namespace pepnet

@@ -15,7 +15,7 @@
 
 namespace pepnet {
 
-// How much memory the copies of a server may take.
+// The memory that the copies of a server may take.
 struct CopyBudget {
   uint64_t limit_bytes = 0;
   uint64_t used_bytes = 0, peak_bytes = 0;

@@ -36,7 +36,7 @@
 
 namespace pepnet {
 
-// What has happened since the server started.
+// The counts since the server started.
 struct LifecycleCounts {
   int64_t admitted = 0;  // rows made
   int64_t refused = 0;   // times that a step named an id without giving it a row

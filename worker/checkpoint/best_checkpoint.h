@@ -21,7 +21,7 @@
 namespace pepnet {
 
 inline constexpr char kBestCheckpointFile[] = "best_checkpoint.json";
-// What --checkpoint_path takes for it.
+// The value of --checkpoint_path for it.
 inline constexpr char kBestCheckpointWord[] = "best";
 
 struct BestCheckpoint {
@@ -44,7 +44,7 @@ Status ForgetBestCheckpoint(const std::string& model_dir);
 // there is no such file or its checkpoint is gone.
 StatusOr<std::string> ResolveBestCheckpoint(const std::string& model_dir);
 
-// What a flag --checkpoint_path means: "best" is the best checkpoint of model_dir, all else is
+// The meaning of a flag --checkpoint_path: "best" is the best checkpoint of model_dir, all else is
 // ResolveCheckpoint()'s.
 StatusOr<std::string> ResolveCheckpointFlag(const std::string& path, const std::string& model_dir);
 

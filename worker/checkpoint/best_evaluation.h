@@ -1,4 +1,4 @@
-// Which evaluation of a training is the best (train_config.keep_best), and whether the training has
+// The best evaluation of a training (train_config.keep_best), and whether the training has
 // run out of patience.
 //
 // All of it is a function of the evaluations in model_dir: train_eval_result.txt and
@@ -38,8 +38,8 @@ struct ValuedStep {
   double value = 0;  // finite
 };
 
-// What the rule says of one evaluation; nullopt if a number of it is missing (a slice without rows,
-// say) or not finite.
+// The value of the rule for one evaluation; nullopt if a number of it is missing (a slice without
+// rows, say) or not finite.
 std::optional<double> ValueOf(const BestRule& rule, const std::map<std::string, double>& values,
                               const std::vector<Slice>& slices);
 // Why it says nothing: "auc_like has no value where tab is 4: every label is 0", "there is no
@@ -50,7 +50,7 @@ std::string WhyNoValue(const BestRule& rule, const std::map<std::string, double>
 // The evaluations of model_dir that have a value, in file order.
 std::vector<ValuedStep> ReadValuedSteps(const std::string& model_dir, const BestRule& rule);
 
-// How the evaluations stand, v_1 ... v_n in order (for smaller values the signs turn):
+// The state of the evaluations, v_1 ... v_n in order (for smaller values the signs turn):
 //   best       the first i with v_i >= v_j for all j
 //   last_gain  g starts as 1 and becomes i where v_i > v_g + min_delta: small gains add up
 //   waited     n - g

@@ -39,7 +39,7 @@ std::string StringHash(const WorkerContext& context) {
   return "";
 }
 
-// What decides the bits of this run.
+// The settings that decide the bits of this run.
 std::string HardwareOf(const RunOptions& options) {
   return absl::StrCat(CpuDescription(), options.bf16 ? " bf16" : "",
                       options.device.kind == ComputeDevice::Kind::kGpu ? " and GPUs" : "");

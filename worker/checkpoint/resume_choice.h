@@ -1,4 +1,4 @@
-// Which checkpoint a training job goes on from, and what to do when the newest one is damaged:
+// The checkpoint that a training job goes on from, and what to do when the newest one is damaged:
 // nothing silently. A job never starts from an older checkpoint, or from scratch, because a newer
 // one cannot be read; it says which one is whole.
 //

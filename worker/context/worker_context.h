@@ -36,7 +36,7 @@ struct RunOptions {
   // nobody can.
   const std::atomic<int>* stop_request = nullptr;
   JobWatch* watch = nullptr;  // nullptr: nobody watches
-  // Where the state of the run is kept for Prometheus ("" = nowhere).
+  // The file that keeps the state of the run for Prometheus ("" = nowhere).
   std::string metrics_textfile;
   bool verify_checkpoint = true;  // false: --no_verify
   bool farm_hash = false;
@@ -68,7 +68,7 @@ struct WorkerContext {
   RankStatus* status() const { return StatusOf(options.watch); }
 };
 
-// What BatchLoader::Open() is asked for on this worker, whatever the rows are for: one pass in
+// The request to BatchLoader::Open() on this worker, whatever the rows are for: one pass in
 // order, its slices of batches of the config's size.
 inline LoaderOptions LoaderOptionsOf(const WorkerContext& context, const std::string& input_path) {
   LoaderOptions options;

@@ -36,7 +36,7 @@ struct LabelColumn {
   std::vector<int64_t> integers;  // empty if the column holds non-integers
 };
 
-// Where the stream stands after a batch: what a checkpoint records (law L4).
+// The position of the stream after a batch, which a checkpoint records (law L4).
 struct DataPosition {
   int64_t epoch = 0;  // finished passes
   // Global rows consumed in the current pass; 0 after the last batch of a pass.

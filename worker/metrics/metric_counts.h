@@ -13,7 +13,7 @@ namespace pepnet {
 // n thresholds as torch.linspace(0, 1, n) in float32 makes them: filled from both ends.
 std::vector<float> AucThresholds(int n);
 
-// What the metrics of one tower read for each row.
+// The inputs of the metrics of one tower for each row.
 //   num_class 1  one score
 //   num_class 2  probs1 alone, or both probabilities
 //   more         all probabilities

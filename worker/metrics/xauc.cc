@@ -11,7 +11,7 @@
 namespace pepnet {
 namespace {
 
-// How many of the numbers added so far are smaller: a binary indexed tree over places 0 .. size -
+// Counts the numbers added so far that are smaller: a binary indexed tree over places 0 .. size -
 // 1.
 class SmallerCount {
  public:

@@ -1,4 +1,4 @@
-// Where the dense network computes.
+// The device on which the dense network computes.
 #pragma once
 
 namespace pepnet {

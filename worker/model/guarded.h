@@ -1,4 +1,4 @@
-// Where libtorch's exceptions end. Internal to this folder: includes torch.
+// The boundary at which libtorch's exceptions end. Internal to this folder: includes torch.
 #pragma once
 
 #include <c10/util/Exception.h>

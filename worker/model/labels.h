@@ -1,4 +1,4 @@
-// What the model asks of a batch's labels, without torch.
+// The model's requirements on a batch's labels, without torch.
 #pragma once
 
 #include "common/base/status.h"

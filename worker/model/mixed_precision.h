@@ -1,5 +1,5 @@
-// Where mixed_precision "BF16" pays: on GPUs, and on CPUs with instructions for it. Elsewhere
-// libtorch emulates bfloat16, many times slower than float32.
+// The hardware on which mixed_precision "BF16" pays: GPUs, and CPUs with instructions for it.
+// Elsewhere libtorch emulates bfloat16, many times slower than float32.
 #pragma once
 
 namespace pepnet {

@@ -1,4 +1,4 @@
-// Which outputs a network has and how each follows from a tower's raw output (spec 1.7), without
+// The outputs of a network, and how each follows from a tower's raw output (spec 1.7), without
 // torch.
 #pragma once
 

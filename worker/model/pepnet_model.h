@@ -85,7 +85,7 @@ struct ModelOptions {
   // rows. Null: this worker has all rows. Borrowed.
   Collective* workers = nullptr;
   size_t bucket_bytes = size_t{4} << 20;  // of gradients, at least, that are summed at once
-  // Where waits for a GPU are entered; may be null. Borrowed.
+  // The table in which waits for a GPU are entered; may be null. Borrowed.
   RankStatus* status = nullptr;
   double timeout_s = 300;  // their deadline, which the watchdog keeps
 };

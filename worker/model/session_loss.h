@@ -47,7 +47,7 @@ struct SessionRows {
   std::vector<float> z;           // [rows, 2]
 };
 
-// What a worker needs of it for its own rows.
+// The part of it that a worker needs for its own rows.
 struct SessionPart {
   std::vector<double> losses;  // by row: (1 - alpha) g_i
   // [rows, 2]: of the sum of scale_i (1 - alpha) g_i over the global batch's rows i

@@ -39,8 +39,8 @@ inline VariationalFactor EvaluationFactor(double w) {
   return {1 - p, -p * (1 - p)};
 }
 
-// What this worker adds to the penalty, as a factor of lambda * sum of (1 - p): the workers' add up
-// to 1 / n.
+// The share of this worker in the penalty, as a factor of lambda * sum of (1 - p): the workers' add
+// up to 1 / n.
 inline double PenaltyShare(int64_t rows, int64_t global_rows) {
   if (rows == 0) return 0;
   const double n = static_cast<double>(global_rows);

@@ -90,7 +90,7 @@ class RunLog {
   // The closing report: how much was trained, how fast; verbosely, where the time went.
   void Report(int64_t steps, int64_t rows, const StageTimes& times,
               const std::vector<std::string>& server_stats, const std::string& checkpoint);
-  // What the checkpoints of the run cost, if there were any.
+  // The cost of the checkpoints of the run, if there were any.
   void ReportSaves(const SaveCosts& costs, const SaveDelays& delays);
 
  private:

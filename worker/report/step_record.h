@@ -1,4 +1,4 @@
-// What a training run tells of one of its steps.
+// The report of a training run about one of its steps.
 #pragma once
 
 #include <cstdint>

@@ -46,14 +46,14 @@
 
 namespace pepnet {
 
-// Which of a table's ids went to one server, in message order.
+// The ids of a table that went to one server, in message order.
 struct Route {
   size_t count = 0;
   // In UniqueIds::ids[table], ascending; empty where all ids of the table went to this server.
   std::vector<int32_t> positions;
 };
 
-// How the replies to a pull are read, and how its push is laid out.
+// The layout of the replies to a pull, and of its push.
 struct PullTicket {
   int64_t step = 0;
   bool read_only = false;
@@ -73,7 +73,7 @@ struct RowGradients {
   std::vector<AlignedBuffer<float>> floats;
 };
 
-// What the servers wrote for one checkpoint, and what it cost them: sums, and the largest of each
+// The part files of the servers for one checkpoint, and their cost: sums, and the largest of each
 // server's largest.
 struct SavedTables {
   std::vector<PartEntry> parts, candidates;  // as in the manifest
@@ -123,7 +123,7 @@ class PsClient {
   Status Push(const PullTicket& ticket, const std::vector<AlignedBuffer<float>>& row_gradients,
               double lr, int64_t update);
 
-  // How rows and gradients of training steps travel from now on; float32 at first. All workers
+  // The encoding of rows and gradients of training steps from now on; float32 at first. All workers
   // choose the same.
   void set_wire_dtype(WireDtype dtype) { wire_dtype_ = dtype; }
 

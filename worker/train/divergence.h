@@ -1,4 +1,4 @@
-// What to say when a loss is no longer finite: where it began, and which rows were pulled hardest.
+// The message when a loss is no longer finite: where it began, and which rows were pulled hardest.
 //
 // Cost: one more forward pass; only when the job ends anyway. Threads: one.
 #pragma once

@@ -141,7 +141,7 @@ StatusOr<ReaderGroup> TrainSession::FindReaderGroup() {
 }
 
 Status TrainSession::OpenData() {
-  // What is wrong with it shows before the training, not behind it.
+  // Its faults show before the training, not after it.
   if (!config_.eval_input_path.empty()) {
     PEPNET_RETURN_IF_ERROR(OpenEvaluationData(context_, config_.eval_input_path).status());
   }

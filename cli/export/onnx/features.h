@@ -19,8 +19,8 @@
 // <input> is the column's name; where features of different kinds read one column, it is the
 // feature's name.
 //
-// What predict refuses (an id out of range, a missing raw value without default) is an error of
-// Gather here, or a NaN.
+// Input that predict refuses (an id out of range, a missing raw value without default) is an error
+// of Gather here, or a NaN.
 #pragma once
 
 #include <string>

@@ -66,7 +66,7 @@ class ColumnView {
   };
   PlainIntegers plain_integers() const;
 
-  // What follows takes element numbers.
+  // The following functions take element numbers.
   // Null or an empty text.
   bool IsEmpty(int64_t element) const;
   // Precondition: kind() is kText and the element is not null.
@@ -103,7 +103,7 @@ class ColumnView {
   static double RealOf(const Values& values, int64_t element);
 
   std::shared_ptr<arrow::Array> array_;
-  // What array_ holds for each row, in cell_bytes_; null: not known.
+  // The raw values of array_, cell_bytes_ per row; null: not known.
   const uint8_t* cells_ = nullptr;
   int64_t cell_bytes_ = 0;
   Lists lists_ = Lists::kNone;

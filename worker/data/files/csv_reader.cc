@@ -140,7 +140,7 @@ class RecordScanner {
     return true;
   }
 
-  // Where `c` first stands in [from, to) of the buffer, else `to`.
+  // The first position of `c` in [from, to) of the buffer, else `to`.
   size_t Find(char c, size_t from, size_t to) const {
     if (from >= to) return to;
     const void* found = std::memchr(buffer_.data() + from, c, to - from);

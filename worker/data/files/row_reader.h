@@ -56,7 +56,7 @@ class BufferedRows {
 // Rows that are decoded already: picking is free.
 std::shared_ptr<const BufferedRows> BufferDecoded(RowChunk chunk);
 
-// How to understand the bytes of a file.
+// The rules by which the bytes of a file are read.
 struct FileFormat {
   DatasetType type = DatasetType::kCsv;
   // CSV only:
@@ -107,8 +107,8 @@ const FormatReader& ReaderOfFormat();
 
 // Opens `path` for `columns` (unique names, at least one). A column that the file lacks is an error
 // that lists what it has; a CSV file without a single byte has zero rows and no header to check.
-// What the reader and the rows it holds cost is added to `counts` (may be null), which outlives the
-// reader because buffered rows do.
+// The cost of the reader and the rows it holds is added to `counts` (may be null), which outlives
+// the reader because buffered rows do.
 StatusOr<std::unique_ptr<RowReader>> OpenRowReader(const std::string& path,
                                                    const FileFormat& format,
                                                    const std::vector<std::string>& columns,

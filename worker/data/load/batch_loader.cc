@@ -26,9 +26,9 @@ namespace {
 
 // Decoded batches that wait, beyond the ones under work.
 constexpr int kBatchesAhead = 2;
-// How often a wait for other workers looks whether the job is lost.
+// The interval at which a wait for other workers checks whether the job is lost.
 constexpr std::chrono::milliseconds kLook(250);
-// Who wakes up so late was suspended: that time does not count.
+// A thread that wakes up so late was suspended: that time does not count.
 constexpr std::chrono::seconds kSuspended(2);
 
 // ALL_COLUMNS stands for every column of the first file that has any.

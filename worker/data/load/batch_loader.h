@@ -97,12 +97,13 @@ class BatchLoader {
   // Counts of what the encoding of the batches returned so far has replaced; until the next call of
   // Next().
   const EncodeCounts& encode_counts() const;
-  // Who decodes what, and why: "each worker decodes its rows alone: ...", for the log.
+  // The division of the decoding, and its reason: "each worker decodes its rows alone: ...", for
+  // the log.
   std::string sharing() const;
   // Whether this worker shares the decoding with others.
   bool shares() const;
-  // What was read of the files for the batches returned so far, and for those that were cut ahead
-  // of them.
+  // The rows and bytes read of the files for the batches returned so far, and for those that were
+  // cut ahead of them.
   ReadCounts counts() const;
   // Names and types of Batch::reserved, known before the first batch; null without reserved
   // columns.

@@ -99,8 +99,8 @@ StatusOr<bool> FdChannel::Receive(size_t max_bytes, std::string* packet, OwnedFd
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t got = 0;
-  // Whoever closes with claims unread resets the connection, which is reported once, before the
-  // packets that still wait.
+  // A member that closes with claims unread resets the connection, which is reported once, before
+  // the packets that still wait.
   do {
     // With MSG_CMSG_CLOEXEC a program that is started at this moment does not inherit the
     // descriptor.

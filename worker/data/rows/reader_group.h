@@ -48,7 +48,7 @@ double DecodedPerRowAlone(const ReadShape& shape);
 inline double DecodedPerRowShared(const ReadShape& shape, int sharing) {
   return shape.workers / sharing;
 }
-// What a worker spends on chunks for each row it trains on where `sharing` workers share, in rows
+// The cost of chunks to a worker for each row it trains on where `sharing` workers share, in rows
 // decoded: those it decodes and gives, and those it takes from others.
 double SharedCostPerRow(const ReadShape& shape, int sharing);
 // Whether ShareReader::kAuto shares.

@@ -36,11 +36,11 @@ class RowSequence {
   // Skips up to `max_rows` rows. Returns how many; fewer only at the end of the last file.
   virtual StatusOr<int64_t> Skip(int64_t max_rows) = 0;
 
-  // What this process has read of the files so far.
+  // The read counts of this process so far.
   virtual ReadCounts counts() const = 0;
   // Ends calls that wait for others, now and later, with Cancelled.
   virtual void Stop() {}
-  // What the thread in Read, Hold or Skip waits for at this moment: "rows ... from worker 3"; "" if
+  // The present wait of the thread in Read, Buffer or Skip: "rows ... from worker 3"; "" if
   // for nobody.
   virtual std::string WaitingFor() const { return ""; }
 };

@@ -1,4 +1,4 @@
-// Where the layers of a network lie in the parameter arenas: what the fused engine computes with.
+// The layers of a network in the parameter arenas, as the fused engine computes with them.
 // Without torch.
 #pragma once
 

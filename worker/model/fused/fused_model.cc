@@ -21,7 +21,7 @@
 namespace pepnet {
 namespace {
 
-// What one thread needs beside its layers.
+// The buffers of one thread beside its layers.
 struct ThreadState {
   explicit ThreadState(const FusedLayers* layers, const float* values) : network(layers, values) {}
   FusedNetwork network;

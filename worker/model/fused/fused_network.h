@@ -18,7 +18,7 @@
 
 namespace pepnet {
 
-// What forward needs to know of a block's rows, for dropout.
+// The description of a block's rows that forward needs for dropout.
 struct FusedRows {
   int64_t count = 0;
   bool dropout = false;  // false: evaluation

@@ -24,7 +24,8 @@ void MakeLeaf(const at::Tensor& leaf, const at::Tensor& gradient) {
   leaf.mutable_grad() = gradient;
 }
 
-// Where backward of sum over losses and rows of l_i * scale_i * gradient_scale starts.
+// The tensors at which backward of sum over losses and rows of l_i * scale_i * gradient_scale
+// starts.
 std::vector<std::vector<float>> Seeds(const std::vector<std::vector<float>>& row_scales,
                                       double gradient_scale) {
   std::vector<std::vector<float>> seeds = row_scales;

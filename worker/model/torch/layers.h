@@ -134,7 +134,8 @@ struct PerceptronLayer {
   ActivationLayer activation;
 };
 
-// What is left of each source of a group (worker/model/variational_dropout.h), computed in float64.
+// The remaining share of each source of a group (worker/model/variational_dropout.h), computed in
+// float64.
 struct VariationalLayer {
   VariationalLayer(LeafMaker* maker, const VariationalDropout& dropout);
   // [rows, sources] in training, else [1, sources].

@@ -1,4 +1,4 @@
-// What libtorch has of GPUs, without torch.
+// The GPUs that libtorch finds, without torch.
 #pragma once
 
 #include <cstdint>
