@@ -4,10 +4,13 @@
 # They are searched in PEPNET_NCCL_DIR and PEPNET_CUDA_DIR, in the wheels of the virtual environment
 # (a CUDA torch brings its own, and the program must load the same ones), in a CUDA toolkit, in the
 # system. The first CUDA runtime that compiles and links is taken.
-set(PEPNET_WITH_NCCL AUTO CACHE STRING "Sums between GPUs through NCCL: AUTO (if it is found), ON (an error if not), OFF")
+set(PEPNET_WITH_NCCL AUTO CACHE STRING
+    "Sums between GPUs through NCCL: AUTO (if it is found), ON (an error if not), OFF")
 set_property(CACHE PEPNET_WITH_NCCL PROPERTY STRINGS AUTO ON OFF)
-set(PEPNET_NCCL_DIR "" CACHE PATH "Where NCCL is (a folder with include/ and lib/); empty: look for it")
-set(PEPNET_CUDA_DIR "" CACHE PATH "Where the CUDA runtime is (a folder with include/ and lib/ or lib64/); empty: look for it")
+set(PEPNET_NCCL_DIR "" CACHE PATH
+    "Folder of NCCL (with include/ and lib/); empty: search for it")
+set(PEPNET_CUDA_DIR "" CACHE PATH
+    "Folder of the CUDA runtime (with include/ and lib/ or lib64/); empty: search for it")
 if(NOT PEPNET_WITH_NCCL MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "PEPNET_WITH_NCCL is '${PEPNET_WITH_NCCL}', it must be AUTO, ON or OFF.")
 endif()
