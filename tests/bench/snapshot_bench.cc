@@ -1,4 +1,4 @@
-// What a checkpoint costs while it is written: one server and one worker as threads, rows of 16
+// The cost of a checkpoint while it is written: one server and one worker as threads, rows of 16
 //   floats with Adagrad. snapshot_bench [--rows 2000000] [--keys 20000] [--compute_ms 20]
 //   [--directory /tmp]
 // The worker pulls and pushes `keys` random rows a step and computes for compute_ms between. Steps

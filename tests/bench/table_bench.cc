@@ -1,5 +1,5 @@
-// How fast one core serves rows of 16 floats with Adagrad: what a server does for a pull and for a
-//   push, without the wire. table_bench [--keys 20000] [--policy
+// The speed at which one core serves rows of 16 floats with Adagrad: what a server does for a pull
+//   and for a push, without the wire. table_bench [--keys 20000] [--policy
 //   none|limit|expiry|candidates|filter] [--new 0] [rows ...]
 //                                              default rows: 1000000 10000000 20000000
 // --policy: of a dynamic_table; none, the default, is a table whose rows stay. --new: so many of a

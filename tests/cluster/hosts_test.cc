@@ -94,7 +94,7 @@ TEST_F(Hosts, AHostThatDropsOutEndsTheJobAndTheRestartLosesNothing) {
   // Whatever comes first: the deadline of a pull, or the end of the heartbeats.
   EXPECT_THAT(cut.err, testing::ContainsRegex(
                            "pepnet: .*rank [45].*(waited 3\\..* s for rows of step|hangs)"));
-  // What was cut off ends as well: nobody holds model_dir any more.
+  // The ranks that were cut off end as well: nobody holds model_dir any more.
   const ProcessResult resumed = Script(OverHosts(Job("cut", "--continue_train")));
   ASSERT_EQ(resumed.exit_status, 0) << resumed.err << cut.err;
   EXPECT_EQ(Difference("undisturbed", "cut"), "");
@@ -145,7 +145,7 @@ struct Traffic {
 
 class HostsTraffic : public Hosts {
  protected:
-  // What each host's link has carried so far. Ethernet, IP and TCP (with its timestamps) take 14 +
+  // The traffic of each host's link so far. Ethernet, IP and TCP (with its timestamps) take 14 +
   // 20 + 32 bytes of a packet, however large it is here (a virtual link does not cut what the
   // sender has put together).
   static std::map<std::string, Traffic> Carried() {

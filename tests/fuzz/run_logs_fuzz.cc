@@ -1,5 +1,5 @@
 // The files of a run that `pepnet report` reads: the first byte chooses one, the rest is the file.
-// What is accepted makes a page and a table, whatever its numbers and names.
+// Accepted input makes a page and a table, whatever its numbers and names.
 #include <filesystem>
 
 #include "cli/report/compare.h"

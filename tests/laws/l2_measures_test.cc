@@ -37,7 +37,7 @@ JobConfig TrainedJob(const std::string& directory) {
   return config;
 }
 
-// What worker 0 of so many says.
+// The report of worker 0 of so many.
 std::string TextOfFirst(int workers,
                         const std::function<StatusOr<std::string>(int rank, Collective*)>& work) {
   std::string text;

@@ -31,8 +31,8 @@ Status TrainAndKill(const JobConfig& config, int64_t steps) {
   });
 }
 
-// What `job` writes, checkpoints every 5 steps, when it ends after `steps` and goes on, is what it
-// writes undisturbed.
+// The output of `job`, checkpoints every 5 steps, when it ends after `steps` and goes on, is what
+// it writes undisturbed.
 void ExpectTheSameBits(const RandomJobOptions& job, int steps) {
   TemporaryDirectory directory;
   const JobConfig undisturbed =

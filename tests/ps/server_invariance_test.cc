@@ -78,7 +78,7 @@ bool ClickedIn(int slice, int64_t step, size_t table, int64_t id) {
   return words[0] % 4 == 0;
 }
 
-// What worker `worker` of the job does in a step: the slices worker, worker + W, ... of the data.
+// The work of worker `worker` of the job in a step: the slices worker, worker + W, ... of the data.
 struct Work {
   TableIds ids;
   std::vector<std::map<int64_t, std::vector<float>>> gradients;

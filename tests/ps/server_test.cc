@@ -39,7 +39,7 @@ class ServerTest : public testing::Test {
     Start(workers);
     ASSERT_OK(workers_[0].Configure());
   }
-  // What Run() returned. The server must be on its way out.
+  // The result of Run(). The server must be on its way out.
   Status Join() {
     thread_.join();
     return run_status_;

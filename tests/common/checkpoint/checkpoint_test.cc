@@ -54,7 +54,7 @@ StatusOr<std::string> WriteCheckpoint(const std::string& model_dir, int64_t step
   return writer.Commit(manifest);
 }
 
-// What a command does with a checkpoint it opens.
+// The steps of a command that opens a checkpoint.
 Status OpenAndVerify(const std::string& directory, bool contents = true, bool deep = false) {
   PEPNET_ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   return VerifyCheckpoint(directory, manifest, contents, deep);

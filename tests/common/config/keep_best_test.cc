@@ -135,7 +135,7 @@ TEST(KeepBestTest, PatienceNeedsAMetricAndEvaluations) {
                        Parse(WithTrain("keep_best { metric: 'auc_ctr' } min_delta: 0.1")));
   EXPECT_THAT(Notes(unused), HasSubstr("min_delta: without effect: patience is not set"));
 
-  // What trains must evaluate; predictions and exports go without.
+  // A training must evaluate; predictions and exports go without.
   std::string silent = WithTrain(patient);
   const size_t at = silent.find("eval_input_path");
   if (at != std::string::npos) silent.erase(at, silent.find('\n', at) - at);

@@ -70,7 +70,7 @@ TEST(SequenceConfigTest, SequencesMayBeNamedWithOneUnderscore) {
   // The effective config means the same.
   EXPECT_EQ(FirstDifference(ShapeDescription(*Parse(job.effective_text)), ShapeDescription(job)),
             "");
-  // Where one usual name is listed, or the other one is a feature's own, nothing else is meant.
+  // If one usual name is listed, or the other one is a feature's own, nothing else is meant.
   EXPECT_THAT(ErrorOf(Changed(named, "[\"click__iid\", \"iid\", \"click_ts\"]", kConfig)),
               HasSubstr("no feature is named \"click_ts\" (did you mean \"click__ts\"?)"));
   std::string own = Changed("feature_name: \"tags\"", "feature_name: \"click_ts\"", kConfig);

@@ -1,5 +1,5 @@
-// What every DeviceCollective must do beside what a Collective must. Its memory and streams are the
-// CUDA runtime's: the one that the test is linked with, a real one or the fake.
+// The contract of every DeviceCollective beside that of a Collective. Its memory and streams are
+// the CUDA runtime's: the one that the test is linked with, a real one or the fake.
 #pragma once
 
 #include <vector>
@@ -31,7 +31,7 @@ class DeviceArray {
   size_t size() const { return host_.size(); }
   // Puts worker `worker`'s test values into the array, on `stream` (0: the default stream).
   void Fill(int worker, void* stream);
-  // What the array holds behind everything that is on `stream`.
+  // The content of the array after all work on `stream`.
   StatusOr<std::vector<float>> Read(void* stream);
 
  private:

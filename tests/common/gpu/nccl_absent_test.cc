@@ -1,5 +1,5 @@
-// What a build without NCCL answers; compiled on every machine, so that it does not rot where NCCL
-// is present.
+// The answers of a build without NCCL; compiled on every machine, so that it does not rot where
+// NCCL is present.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

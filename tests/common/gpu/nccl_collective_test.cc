@@ -355,7 +355,7 @@ TEST(NcclCollectiveTest, AWorkerThatCannotConnectLeavesNobodyWaitingForEver) {
   EXPECT_EQ(gpus.Verdict(), "");
 }
 
-// What every worker is told if MakeNcclCollective() fails on one of them, with worker i on
+// The error of every worker if MakeNcclCollective() fails on one of them, with worker i on
 // devices[i].
 std::string WhyNot(const std::vector<int>& devices) {
   std::vector<Status> ends(devices.size());

@@ -78,7 +78,7 @@ class PeerWatchTest : public testing::Test {
     }
     return false;
   }
-  // What ends a wait of rank 0 for rank `r`.
+  // The error that ends a wait of rank 0 for rank `r`.
   Status WaitFor(int r, double seconds) {
     return ranks_[0]
         ->transport

@@ -50,7 +50,7 @@ T SumInWorkerOrder(int count, size_t i) {
   return sum;
 }
 
-// How far another order of additions may be from that of the workers.
+// The largest difference of another order of additions from that of the workers.
 template <typename T>
 T Tolerance(int count, size_t i) {
   if constexpr (std::is_same_v<T, int64_t>) return 0;

@@ -1,4 +1,4 @@
-// What every Collective must do, as bodies that all workers run together (see
+// The contract of every Collective, as bodies that all workers run together (see
 // transport_conformance.h).
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace pepnet {
 
-// What is tested, and what may be expected of it.
+// The collective under test, and the expectations of it.
 struct CollectiveKind {
   // Makes the collective under test over that of the host. Empty: the host's itself is tested.
   std::function<StatusOr<std::unique_ptr<Collective>>(Collective* host)> make;

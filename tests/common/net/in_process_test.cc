@@ -53,7 +53,7 @@ std::string OrderOfSenders(uint64_t seed) {
   return order;
 }
 
-// What laws' tests rely on: some seed lets messages overtake those of other senders.
+// The tests of the laws rely on this: some seed lets messages overtake those of other senders.
 TEST(InProcessTest, DelaysChangeTheOrderBetweenSenders) {
   std::vector<std::string> orders;
   for (uint64_t seed = 1; seed <= 12; ++seed) orders.push_back(OrderOfSenders(seed));

@@ -1,4 +1,4 @@
-// What every Transport must do, as bodies that all ranks of a job run together: threads over the
+// The contract of every Transport, as bodies that all ranks of a job run together: threads over the
 // in-process hub, processes over MPI. A body returns an error that says what went wrong on its
 // rank.
 #pragma once

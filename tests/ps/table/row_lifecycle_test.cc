@@ -260,7 +260,7 @@ TEST(RowLifecycleTest, ClicksKeepARowThatOthersOutnumber) {
   // stays.
   EXPECT_EQ(life.shard().clicks(life.shard().Find(c)), 1);
   EXPECT_THAT(life.Step({d}), UnorderedElementsAre(a, b, c));
-  // Whoever returns begins without clicks.
+  // An id that returns begins without clicks.
   EXPECT_THAT(life.Step({d}, -1, {d}), testing::Contains(d));
   EXPECT_EQ(life.shard().clicks(life.shard().Find(d)), 1);
 }

@@ -14,7 +14,7 @@
 
 namespace pepnet {
 
-// Where the function is evaluated.
+// The point at which the function is evaluated.
 struct ReferencePoint {
   std::map<std::string, std::vector<double>> parameters;
   std::vector<std::vector<double>> leaves;  // [feature][row * dim + column]

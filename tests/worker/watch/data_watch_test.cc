@@ -59,7 +59,7 @@ Batch Rows(const Slice& slice) {
   return batch;
 }
 
-// What worker 0 is told if worker w sees batches[w].
+// The warnings of worker 0 if worker w sees batches[w].
 std::string WarningsOf(const JobConfig& config, const std::vector<Slice>& batches) {
   std::string text;
   std::vector<int> ranks;

@@ -23,7 +23,7 @@ struct Case {
   double label_smoothing = 0;
 };
 
-// What is said of the rows of the case, spread over three workers.
+// The warnings about the rows of the case, spread over three workers.
 std::vector<std::string> Said(const Case& given) {
   JobConfig config;
   config.data.labels = {"clk"};

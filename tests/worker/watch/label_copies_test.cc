@@ -40,7 +40,7 @@ Batch Rows(int64_t first, const std::function<int(int64_t)>& label,
 
 int EveryFifth(int64_t row) { return row % 5 == 0 ? 1 : 0; }
 
-// What is said of two workers that read 200 rows each.
+// The warnings about two workers that read 200 rows each.
 std::vector<Warning> Said(const std::function<int(int64_t)>& label,
                           const std::function<int64_t(int64_t, int)>& id) {
   const JobConfig config = Config();

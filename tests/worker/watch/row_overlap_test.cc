@@ -44,7 +44,7 @@ Batch Slice(int64_t begin, int64_t rows, int index, int count,
   return batch;
 }
 
-// What is said of 16,000 training and 2,000 eval rows on `workers` workers.
+// The warnings about 16,000 training and 2,000 eval rows on `workers` workers.
 std::string Said(int workers, const std::function<int64_t(int64_t)>& trained,
                  const std::function<int64_t(int64_t)>& evaluated) {
   const JobConfig config = Config();

@@ -10,7 +10,7 @@
 namespace pepnet {
 namespace {
 
-// What worker 0 says if worker w read by_worker[w] of the one feature.
+// The warnings of worker 0 if worker w read by_worker[w] of the one feature.
 std::string Said(const std::vector<VocabularyCounts>& by_worker,
                  Bucketizer bucketizer = Bucketizer::kVocabulary) {
   JobConfig config;

@@ -17,7 +17,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// What feature `feature` makes of the rows, as text; the error's text if there is one.
+// The encoding of the rows by feature `feature`, as text; the error's text if there is one.
 std::string Encode(const Feature& feature, const RowSelection& rows, EncoderOptions options = {},
                    int64_t* clamped = nullptr, VocabularyCounts* vocabulary = nullptr) {
   const auto encoder = FeatureEncoder::Create({feature}, options);

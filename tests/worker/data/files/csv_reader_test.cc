@@ -124,7 +124,7 @@ TEST(CsvReaderTest, SkippingHonoursQuotes) {
   EXPECT_EQ(ColumnView::Make(chunk.rows->column(0))->Text(0), "d");
 }
 
-// Where records end, byte by byte: what the reader finds in jumps. Returns the records that are
+// The ends of records, byte by byte: what the reader finds in jumps. Returns the records that are
 // rows; *open: the text ends inside a quoted field.
 std::vector<std::string> RecordsOf(const std::string& text, bool* open) {
   enum class State { kFieldStart, kPlain, kQuoted, kQuoteInQuoted };
