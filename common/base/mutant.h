@@ -31,6 +31,7 @@ enum class Mutant {
   // L2: how often the bootstrap draws a row depends on its number within the slice
   kBootstrapByLocalRow,
   kSliceOfOwnValues,         // L2: a worker gives slices of train metrics by its own rows
+  kGroupsOfOwnRows,          // L2: a grouped AUC of training rows is measured worker by worker
   kSumInArrivalOrder,        // L3: gradients are added in the order in which pushes arrive
   kInitByServer,             // L3: a row's initial value depends on its server
   kPullCreatesRow,           // L3: a pull creates the row
@@ -42,6 +43,7 @@ enum class Mutant {
   kResumeForgetsEvaluations,
   // L4: a resumed run has no rows of train metrics that wait for a slice
   kResumeForgetsTrainSlices,
+  kResumeForgetsTrainRows,   // L4: a resumed run has no rows of the open window of a grouped AUC
   kBudgetByServer,           // L3: all rows of a server share one limit, whatever their bucket
   kCountByWorker,            // L2: every worker that names a row or a candidate counts
   kClicksByWorker,           // L2: every worker that marks a row counts a click

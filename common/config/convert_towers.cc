@@ -131,7 +131,7 @@ std::string ClassesThatDoNotFit(const MetricType& type, uint32_t num_class) {
 
 // Metrics of probabilities need a tower with a classifying loss, metrics of values one with a loss
 // of values.
-// Config: MetricConfig, or TrainMetricConfig, whose members are a subset.
+// Config: MetricConfig or TrainMetricConfig.
 template <typename Config>
 Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool has_probabilities,
                      bool has_value, const std::vector<Feature>& features,
@@ -182,16 +182,28 @@ Status ConvertMetric(const Config& from, const config::TaskTower& tower, bool ha
   return absl::OkStatus();
 }
 
+// A metric that needs its rows one by one keeps those of a window, which the length of a window
+// must therefore bound.
+Status CheckRowsOfWindow(const config::TrainMetricConfig& from, const TrainMetric& metric,
+                         int64_t batch_size, const ConfigSource& source) {
+  constexpr int64_t kMostRows = int64_t{1} << 26;  // on each worker: 1 GiB
+  if (!TypeOf(metric.metric.kind).needs_rows || metric.decay_step <= kMostRows / batch_size) {
+    return absl::OkStatus();
+  }
+  return source.Error(from, "decay_step", metric.decay_step, " steps of batch_size ", batch_size,
+                      " make a window of more rows than ", TypeOf(metric.metric.kind).name,
+                      " keeps; expected at most ", kMostRows, " on each worker, so lower it");
+}
+
 // The metrics of the batches that are trained on, each with its own decay. A name may stand once:
 // it is the key in logs and files.
 Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilities, bool has_value,
-                           const std::vector<Feature>& features, const ConfigSource& source,
-                           Tower* out) {
+                           const JobConfig& job, const ConfigSource& source, Tower* out) {
   std::set<std::string> names;
   for (const config::TrainMetricConfig& from : tower.train_metrics()) {
     if (from.has_recall_at_k() || from.has_xauc()) continue;  // noted by field_support
     TrainMetric train_metric;
-    PEPNET_RETURN_IF_ERROR(ConvertMetric(from, tower, has_probabilities, has_value, features,
+    PEPNET_RETURN_IF_ERROR(ConvertMetric(from, tower, has_probabilities, has_value, job.features,
                                          source, &train_metric.metric));
     if (!names.insert(train_metric.metric.name).second) {
       return source.Error(from, "", "a second ", train_metric.metric.name, "; keep one");
@@ -204,6 +216,7 @@ Status ConvertTrainMetrics(const config::TaskTower& tower, bool has_probabilitie
     if (train_metric.decay_step == 0) {
       return source.Error(from, "decay_step", "0; expected at least 1 step");
     }
+    PEPNET_RETURN_IF_ERROR(CheckRowsOfWindow(from, train_metric, job.data.batch_size, source));
     out->train_metrics.push_back(std::move(train_metric));
   }
   return absl::OkStatus();
@@ -298,8 +311,7 @@ Status ConvertTower(const config::TaskTower& from, const ConfigSource& source, c
       return source.Error(metric, "", "a second ", out->metrics.back().name, "; keep one");
     }
   }
-  PEPNET_RETURN_IF_ERROR(
-      ConvertTrainMetrics(from, has_probabilities, has_value, job.features, source, out));
+  PEPNET_RETURN_IF_ERROR(ConvertTrainMetrics(from, has_probabilities, has_value, job, source, out));
   return ConvertWeights(from, job.data, source, out);
 }
 

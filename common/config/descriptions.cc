@@ -77,11 +77,12 @@ Status CheckParameters(const Descriptor& message, std::span<const Parameter<Owne
 }
 
 // The members of the oneof and the kinds are the same. check(type, message) looks at each pair.
-// `all`: every kind is a member. `others`: members that are no kinds.
+// `all`: every kind but those named `absent` is a member. `others`: members that are no kinds.
 template <typename Kind, typename Type, typename Check>
 Status CheckKinds(const Descriptor& message, const std::string& oneof,
                   const char* const Type::*field, bool all, const Check& check,
-                  const std::set<std::string>& others = {}) {
+                  const std::set<std::string>& others = {},
+                  const std::set<std::string>& absent = {}) {
   std::set<std::string> described;
   for (const Kind kind : AllKinds<Kind>()) {
     const std::string name = TypeOf(kind).*field;
@@ -89,7 +90,10 @@ Status CheckKinds(const Descriptor& message, const std::string& oneof,
       return Disagreement("two descriptions of ", message.name(), ".", name);
     }
     const FieldDescriptor* const member = message.FindFieldByName(name);
-    if (member == nullptr && !all) continue;
+    if (absent.count(name) > 0 && member != nullptr) {
+      return Disagreement(message.name(), " has ", name, ", which its description leaves out");
+    }
+    if (member == nullptr && (!all || absent.count(name) > 0)) continue;
     if (member == nullptr || member->containing_oneof() == nullptr ||
         member->containing_oneof()->name() != oneof) {
       return Disagreement(message.name(), " has no ", oneof, " ", name);
@@ -145,8 +149,12 @@ Status CheckAll() {
   const auto metric = [&](const MetricType& type, const Descriptor& message) {
     return with_feature(type, type.grouping_field, message);
   };
+  std::set<std::string> train_only;
+  for (const MetricKind kind : AllKinds<MetricKind>()) {
+    if (TypeOf(kind).train_only) train_only.insert(TypeOf(kind).name);
+  }
   PEPNET_RETURN_IF_ERROR(CheckKinds<MetricKind>(*config::MetricConfig::descriptor(), "metric",
-                                                &MetricType::name, true, metric));
+                                                &MetricType::name, true, metric, {}, train_only));
   PEPNET_RETURN_IF_ERROR(CheckKinds<MetricKind>(*config::TrainMetricConfig::descriptor(), "metric",
                                                 &MetricType::name, false, metric));
   // Features have converters of their own; what all of them have is what their table is made from.

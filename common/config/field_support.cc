@@ -159,8 +159,11 @@ std::string UnsupportedAdvice(const FieldDescriptor& field) {
                         ListOfKinds<LossKind>(&LossType::name, " and "), " are");
   }
   if (owner == "MetricConfig") {
-    return absl::StrCat("this metric is not supported; ",
-                        ListOfKinds<MetricKind>(&MetricType::name, " and "), " are");
+    std::vector<std::string> names;
+    for (const MetricKind kind : AllKinds<MetricKind>()) {
+      if (!TypeOf(kind).train_only) names.emplace_back(TypeOf(kind).name);
+    }
+    return absl::StrCat("this metric is not supported; ", JoinNames(names, " and "), " are");
   }
   if (owner == "DataConfig") return "samplers are not supported; remove it";
   return "is not supported; remove it";

@@ -19,6 +19,9 @@ enum class MetricKind {
   kMeanAbsoluteError,
   kMeanSquaredError,
   kNormalizedEntropy,
+  kPcoc,
+  kEce,
+  kLogLoss,
   kMulticlassAuc,
   kXauc,
   kGroupedXauc,
@@ -55,8 +58,8 @@ enum class MetricInput {
 };
 
 struct MetricType {
-  // Field of config::MetricConfig, and of config::TrainMetricConfig if training batches can be
-  // measured; in names of metrics, so it never changes.
+  // Field of config::MetricConfig (not if train_only), and of config::TrainMetricConfig if training
+  // batches can be measured; in names of metrics, so it never changes.
   const char* name;
   MetricInput input;
   std::span<const Parameter<Metric>> parameters;
@@ -65,6 +68,8 @@ struct MetricType {
   bool decays_counts = false;  // in training: the counts decay, not the value
   bool needs_rows = false;     // all of them in one place; the other metrics are sums over rows
   bool larger_is_better = true;
+  bool train_only = false;   // evaluations have it of eval_config.slice_by alone
+  bool best_at_one = false;  // neither larger nor smaller values are better
 };
 
 namespace metric_types {
@@ -95,6 +100,13 @@ inline constexpr MetricType kMeanAbsoluteError = Distance("mean_absolute_error")
 inline constexpr MetricType kMeanSquaredError = Distance("mean_squared_error");
 inline constexpr MetricType kNormalizedEntropy = {
     "normalized_entropy", MetricInput::kOneScore, kEta, nullptr, false, false, false};
+// How good probabilities are: smaller is better.
+constexpr MetricType OfTraining(const char* name, bool best_at_one = false) {
+  return {name, MetricInput::kScore, {}, nullptr, false, false, false, true, best_at_one};
+}
+inline constexpr MetricType kPcoc = OfTraining("pcoc", /*best_at_one=*/true);
+inline constexpr MetricType kEce = OfTraining("ece");
+inline constexpr MetricType kLogLoss = OfTraining("logloss");
 inline constexpr MetricType kMulticlassAuc = {"multiclass_auc", MetricInput::kClasses,
                                               kMulticlassParameters};
 inline constexpr MetricType kXauc = {"xauc", MetricInput::kValue, kInBatch, nullptr, false, true};
@@ -117,6 +129,12 @@ constexpr const MetricType* FindType(MetricKind kind) {
       return &metric_types::kMeanSquaredError;
     case MetricKind::kNormalizedEntropy:
       return &metric_types::kNormalizedEntropy;
+    case MetricKind::kPcoc:
+      return &metric_types::kPcoc;
+    case MetricKind::kEce:
+      return &metric_types::kEce;
+    case MetricKind::kLogLoss:
+      return &metric_types::kLogLoss;
     case MetricKind::kMulticlassAuc:
       return &metric_types::kMulticlassAuc;
     case MetricKind::kXauc:

@@ -164,15 +164,22 @@ TEST(L2Measures, SlicesOfAnEvaluationAreTheSameBitsForAnyNumberOfWorkers) {
   for (int workers : {2, 3, 5}) EXPECT_EQ(measured(workers), alone) << workers;
 }
 
-// Counts of one binned metric by the values of a column.
+// Counts, exact sums and groups by the values of a column.
 TEST(L2Measures, TrainMetricsBySliceAreTheSameBitsForAnyNumberOfWorkers) {
   JobConfig config;
   config.data.labels = {"y", "tab"};
+  config.features.resize(1);
   Tower& tower = config.model.towers.emplace_back();
   tower.label = 0;
-  tower.train_metrics.emplace_back();
-  tower.train_metrics[0].metric = {MetricKind::kAuc, "auc_y", 20, 0.5, -1};
-  tower.train_metrics[0].decay_step = 3;
+  for (const Metric& metric : std::vector<Metric>{
+           {.kind = MetricKind::kAuc, .name = "auc_y", .thresholds = 20},
+           {.kind = MetricKind::kNormalizedEntropy, .name = "normalized_entropy_y"},
+           {.kind = MetricKind::kPcoc, .name = "pcoc_y"},
+           {.kind = MetricKind::kEce, .name = "ece_y"},
+           {.kind = MetricKind::kLogLoss, .name = "logloss_y"},
+           {.kind = MetricKind::kGroupedAuc, .name = "grouped_auc_y", .grouping_feature = 0}}) {
+    tower.train_metrics.push_back({metric, /*decay_rate=*/0.9, /*decay_step=*/3});
+  }
   config.eval.slice_by = {{"tab", -1, 1}};
   config.eval.slice_top = 4;
   const auto measured = [&](int workers) {
@@ -185,17 +192,24 @@ TEST(L2Measures, TrainMetricsBySliceAreTheSameBitsForAnyNumberOfWorkers) {
         PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
       }
       std::string text;
+      for (const auto& [name, value] : metrics.Values()) {
+        absl::StrAppendFormat(&text, "%s %a\n", name, value);
+      }
+      const auto add = [&text](const std::string& place, const TrainWindows& windows) {
+        absl::StrAppendFormat(&text, "%s %s %d %a %d %a\n", windows.metric, place,
+                              windows.window.rows, windows.window.value.value_or(-1),
+                              windows.lifetime.rows, windows.lifetime.value.value_or(-1));
+      };
+      for (const TrainWindows& windows : metrics.Windows()) add("", windows);
       for (const TrainSlice& slice : metrics.Slices()) {
-        absl::StrAppendFormat(&text, "%s%d %d %a %d %a\n", slice.value,
-                              static_cast<int>(slice.kind), slice.windows.window.rows,
-                              slice.windows.window.value.value_or(-1), slice.windows.lifetime.rows,
-                              slice.windows.lifetime.value.value_or(-1));
+        add(absl::StrCat(slice.value, static_cast<int>(slice.kind)), slice.windows);
       }
       return text;
     });
   };
   const std::string alone = measured(1);
-  EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 5) << alone;
+  // Seven numbers: decayed, by window, and of four tabs and the rest.
+  EXPECT_EQ(std::count(alone.begin(), alone.end(), '\n'), 7 * 7) << alone;
   for (int workers : {2, 3, 5}) EXPECT_EQ(measured(workers), alone) << workers;
 }
 

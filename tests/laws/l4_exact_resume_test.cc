@@ -104,7 +104,7 @@ TEST(L4Resume, CandidatesAndRowsThatLeaveGoOnAsIfNothingHadHappened) {
   }
 }
 
-// Windows of train metrics, their slices, and the rows that wait for one.
+// Windows of train metrics, their slices, the rows that wait for one, and those of open windows.
 TEST(L4Resume, TrainMetricsBySliceGoOnAsIfNothingHadHappened) {
   RandomJobOptions options;
   options.batch_size = 4;
@@ -114,6 +114,13 @@ TEST(L4Resume, TrainMetricsBySliceGoOnAsIfNothingHadHappened) {
     TrainMetric& metric = config.model.towers[0].train_metrics.emplace_back();
     metric.metric = config.model.towers[0].metrics[0];
     metric.decay_step = 6;
+    for (const MetricKind kind : {MetricKind::kPcoc, MetricKind::kGroupedAuc}) {
+      TrainMetric& other = config.model.towers[0].train_metrics.emplace_back();
+      other.metric = {.kind = kind, .name = absl::StrCat(TypeOf(kind).name, "_ctr")};
+      if (kind == MetricKind::kGroupedAuc) other.metric.grouping_feature = 5;
+      other.decay_step = 6;
+    }
+    EXPECT_EQ(config.features[5].name, "dom") << "three groups, with both classes";
     config.eval.slice_by = {{config.features[0].name, /*feature=*/0, /*label=*/-1}};
     config.eval.slice_top = 9;
     config.train.log_step_count_steps = 2;

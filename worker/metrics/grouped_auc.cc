@@ -9,25 +9,33 @@ GroupedAucs GroupedAuc(ScoredRows* rows) { return GroupedAuc(rows->Sorted()); }
 
 // Keys are taken in ascending order, so the sums are added in one order whatever worker held which
 // rows (law L2).
-GroupedAucs GroupedAuc(std::span<const ScoredRow> sorted) {
+GroupedAucSums SumGroupedAuc(std::span<const ScoredRow> sorted) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-  double sum = 0, weighted = 0;
-  int64_t keys = 0, rows_of_keys = 0;
+  GroupedAucSums sums;
   for (size_t begin = 0, end = 0; begin < sorted.size(); begin = end) {
     while (end < sorted.size() && sorted[end].key == sorted[begin].key) ++end;
     const std::span<const ScoredRow> of_key = sorted.subspan(begin, end - begin);
-    if (std::isnan(of_key.back().score)) return {kNan, kNan};  // they come last
+    if (std::isnan(of_key.back().score)) return {kNan, kNan, 0, 0};  // they come last
     const std::optional<double> auc = ExactAuc(of_key);
     // Groups of one class have no order to get right; the reference leaves them out as well
     // (docs/spec.md 6.1).
     if (!auc.has_value()) continue;
-    sum += *auc;
-    weighted += *auc * static_cast<double>(of_key.size());
-    ++keys;
-    rows_of_keys += static_cast<int64_t>(of_key.size());
+    sums.aucs += *auc;
+    sums.aucs_by_rows += *auc * static_cast<double>(of_key.size());
+    ++sums.keys;
+    sums.rows += static_cast<int64_t>(of_key.size());
   }
-  if (keys == 0) return {kNan, kNan};
-  return {sum / static_cast<double>(keys), weighted / static_cast<double>(rows_of_keys)};
+  return sums;
+}
+
+GroupedAucs GroupedAuc(std::span<const ScoredRow> sorted) {
+  const GroupedAucSums sums = SumGroupedAuc(sorted);
+  if (sums.keys == 0) {
+    constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+    return {kNan, kNan};
+  }
+  return {sums.aucs / static_cast<double>(sums.keys),
+          sums.aucs_by_rows / static_cast<double>(sums.rows)};
 }
 
 }  // namespace pepnet

@@ -6,6 +6,8 @@
 #include <numeric>
 
 #include "common/base/logging.h"
+#include "worker/metrics/grouped_auc.h"
+#include "worker/metrics/slices.h"
 
 namespace pepnet {
 namespace {
@@ -143,11 +145,66 @@ double Entropy(double eta, double cross_entropies, double positives, double rows
 
 }  // namespace
 
-// size_ is 2 (a sum and the rows) but for the metrics that need more numbers.
+void AddExactly(double term, double* sum) {
+  double rest = term * 0x1p20;
+  for (size_t i = 0; i < kExactSumSize; ++i) {
+    const double whole = std::floor(rest);
+    sum[i] += whole;
+    rest = (rest - whole) * 0x1p26;
+  }
+}
+
+double ExactSum(const double* sum) {
+  return sum[0] * 0x1p-20 + (sum[1] * 0x1p-46 + sum[2] * 0x1p-72);
+}
+
+namespace {
+
+constexpr size_t kBinSums = kExactSumSize + 1;  // of an interval of ece
+// Of a grouped AUC.
+enum GroupedSum : size_t {
+  kAucs,
+  kAucsByRows,
+  kGroups,
+  kRowsOfGroups,
+  kPositives,
+  kAllRows,
+  kGroupedSums
+};
+
+// The numbers of a metric that has no thresholds.
+size_t SumsOf(MetricKind kind) {
+  if (kind == MetricKind::kNormalizedEntropy) return 2 * kExactSumSize + 1;
+  if (kind == MetricKind::kPcoc) return kExactSumSize + 2;
+  if (kind == MetricKind::kEce) return kCalibrationBins * kBinSums + 1;
+  if (kind == MetricKind::kLogLoss) return kExactSumSize + 1;
+  if (kind == MetricKind::kGroupedAuc) return kGroupedSums;
+  return 2;
+}
+
+void AddCalibration(const LabelColumn& label, const TowerScores& scores, int64_t rows,
+                    double* sums) {
+  for (int64_t row = 0; row < rows; ++row) {
+    double* const bin = sums + static_cast<size_t>(CalibrationBinOf(scores.One(row))) * kBinSums;
+    AddExactly(scores.One(row), bin);
+    bin[kExactSumSize] += Positive(label, row) ? 1 : 0;
+  }
+}
+
+double CalibrationError(const double* sums, double rows) {
+  double error = 0;
+  for (const double* bin = sums; bin != sums + kCalibrationBins * kBinSums; bin += kBinSums) {
+    error += std::fabs(ExactSum(bin) - bin[kExactSumSize]) / rows;
+  }
+  return error;
+}
+
+}  // namespace
+
 MetricSums::MetricSums(const Metric* metric, int num_class)
-    : metric_(metric), num_class_(num_class) {
-  CHECK(!TypeOf(metric->kind).needs_rows) << metric->name << " is no sum over rows";
-  if (metric->kind == MetricKind::kNormalizedEntropy) size_ = 3;
+    : metric_(metric), num_class_(num_class), size_(SumsOf(metric->kind)) {
+  CHECK(!needs_rows() || metric->kind == MetricKind::kGroupedAuc)
+      << metric->name << " is no sum over rows";
   if (metric->kind != MetricKind::kAuc && metric->kind != MetricKind::kMulticlassAuc) return;
   thresholds_ = AucThresholds(metric->thresholds);
   const int classes = metric->kind == MetricKind::kMulticlassAuc ? num_class : 1;
@@ -175,18 +232,45 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
       sums[1] += static_cast<double>(rows);
       return;
     case MetricKind::kNormalizedEntropy:
-      sums[0] += SumCrossEntropies(label, scores, rows);
-      sums[1] += std::accumulate(label.values.begin(), label.values.end(), 0.0);
-      sums[2] += static_cast<double>(rows);
-      return;
+      for (int64_t row = 0; row < rows; ++row) {
+        AddExactly(CrossEntropy(scores.One(row), label.values[row]), sums);
+        AddExactly(label.values[row], sums + kExactSumSize);
+      }
+      break;
+    case MetricKind::kPcoc:
+      for (int64_t row = 0; row < rows; ++row) {
+        AddExactly(scores.One(row), sums);
+        sums[kExactSumSize] += Positive(label, row) ? 1 : 0;
+      }
+      break;
+    case MetricKind::kEce:
+      AddCalibration(label, scores, rows, sums);
+      break;
+    case MetricKind::kLogLoss:
+      for (int64_t row = 0; row < rows; ++row) {
+        AddExactly(LogLossOf({0, scores.One(row), label.values[row]}), sums);
+      }
+      break;
     case MetricKind::kGroupedAuc:
     case MetricKind::kXauc:
     case MetricKind::kGroupedXauc:
-      return;  // refused by the constructor
+      LOG(FATAL) << metric_->name << " needs all rows of a window at once";
   }
+  sums[size_ - 1] += static_cast<double>(rows);
 }
 
-double MetricSums::Value(const double* sums) const {
+void MetricSums::AddRows(std::span<const ScoredRow> sorted, double* sums) const {
+  CHECK(needs_rows()) << metric_->name << " counts rows batch by batch";
+  const GroupedAucSums groups = SumGroupedAuc(sorted);
+  sums[kAucs] += groups.aucs;
+  sums[kAucsByRows] += groups.aucs_by_rows;
+  sums[kGroups] += static_cast<double>(groups.keys);
+  sums[kRowsOfGroups] += static_cast<double>(groups.rows);
+  for (const ScoredRow& row : sorted) sums[kPositives] += row.positive() ? 1 : 0;
+  sums[kAllRows] += static_cast<double>(sorted.size());
+}
+
+double MetricSums::Value(const double* sums, size_t which) const {
   switch (metric_->kind) {
     case MetricKind::kAuc:
       return AucOfCounts(thresholds_.size(), sums);
@@ -195,10 +279,17 @@ double MetricSums::Value(const double* sums) const {
     case MetricKind::kAccuracy:
       return sums[1] > 0 ? sums[0] / sums[1] : 0;
     case MetricKind::kNormalizedEntropy:
-      return Entropy(metric_->eta, sums[0], sums[1], sums[2]);
+      return Entropy(metric_->eta, ExactSum(sums), ExactSum(sums + kExactSumSize), Rows(sums));
+    case MetricKind::kPcoc:
+      return ExactSum(sums) / sums[kExactSumSize];
+    case MetricKind::kEce:
+      return CalibrationError(sums, Rows(sums));
+    case MetricKind::kLogLoss:
+      return ExactSum(sums) / Rows(sums);
+    case MetricKind::kGroupedAuc:
+      return which == 0 ? sums[kAucs] / sums[kGroups] : sums[kAucsByRows] / sums[kRowsOfGroups];
     case MetricKind::kMeanAbsoluteError:
     case MetricKind::kMeanSquaredError:
-    case MetricKind::kGroupedAuc:
     case MetricKind::kXauc:
     case MetricKind::kGroupedXauc:
       break;
@@ -224,6 +315,27 @@ std::string MetricSums::WhyNoValue(const double* sums) const {
   return positives > 0 ? "every label is 1" : "every label is 0";
 }
 
+std::string MetricSums::WhyNone(const double* sums) const {
+  const double rows = Rows(sums);
+  if (rows == 0) return "no rows";
+  const MetricKind kind = metric_->kind;
+  const bool entropy = kind == MetricKind::kNormalizedEntropy, pcoc = kind == MetricKind::kPcoc,
+             calibration = kind == MetricKind::kEce, loss = kind == MetricKind::kLogLoss,
+             grouped = kind == MetricKind::kGroupedAuc;
+  if (!(entropy || pcoc || calibration || loss || grouped)) return WhyNoValue(sums);
+  const double predicted = calibration ? CalibrationError(sums, rows)
+                           : grouped   ? sums[kAucs]
+                                       : ExactSum(sums);
+  if (std::isnan(predicted)) return "a prediction is NaN";
+  if (calibration || loss) return "";
+  const double positives = entropy   ? ExactSum(sums + kExactSumSize)
+                           : grouped ? sums[kPositives]
+                                     : sums[kExactSumSize];
+  if (positives == 0) return "every label is 0";
+  if (!pcoc && positives == rows) return "every label is 1";
+  return grouped && sums[kGroups] == 0 ? "no group has both classes" : "";
+}
+
 int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores,
                    int64_t rows, int num_class) {
   int64_t right = 0;
@@ -242,15 +354,10 @@ int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerSc
   return right;
 }
 
-double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, int64_t rows) {
+double CrossEntropy(double p, double y) {
   // torch's bound on the logarithms of binary_cross_entropy().
   constexpr double kLeast = -100;
-  double sum = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const double p = scores.One(row), y = label.values[row];
-    sum -= y * std::max(std::log(p), kLeast) + (1 - y) * std::max(std::log1p(-p), kLeast);
-  }
-  return sum;
+  return -(y * std::max(std::log(p), kLeast) + (1 - y) * std::max(std::log1p(-p), kLeast));
 }
 
 double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared) {

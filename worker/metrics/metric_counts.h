@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "common/job_config/model.h"
 #include "worker/data/batch.h"
+#include "worker/metrics/scored_rows.h"
 
 namespace pepnet {
 
@@ -55,43 +57,64 @@ double BinnedAuc(const std::vector<double>& true_positives,
                  const std::vector<double>& false_positives, double positives, double negatives);
 
 // ---- metrics that are sums over rows ------------------------------------------------------------
+// A sum of terms that any order of adding gives to the bit: the terms in units of 2^-20, the rest
+// in units of 2^-46, the rest of that in units of 2^-72, each a sum of whole numbers. It is exact
+// for up to 2^26 terms between 0 and 128, but for what a term has below 2^-72; NaN if a term is.
+inline constexpr size_t kExactSumSize = 3;
+void AddExactly(double term, double* sum);
+double ExactSum(const double* sum);
+
 // The counts of such a metric while rows are added: `size()` numbers, which may be summed over
-// batches and workers. Counts of rows are exact up to 2^53.
+// batches and workers. Counts of rows are exact up to 2^53. A sum in [] is an exact one
+// (AddExactly(), kExactSumSize numbers).
 //   auc                         as CountForAuc() lays them out
 //   accuracy                    right, all
 //   absolute and squared error  sum of errors, all
-//   normalized entropy          sum of cross entropies, sum of labels, all
+//   normalized entropy          [cross entropies], [labels], all
+//   pcoc                        [predictions], positives, all
+//   ece                         for each interval [predictions], positives; then all
+//   logloss                     [-ln p], all
 //   multiclass auc              for each class as CountForAuc() lays them out
-// Not for metrics that need the rows themselves (MetricType::needs_rows).
+//   grouped auc                 sums of the groups' AUCs and of those times the group's rows,
+//                               groups with both classes, their rows, positives, all
+// A grouped AUC counts the rows of a window at once (AddRows()), and sums over windows; other
+// metrics that need the rows themselves (MetricType::needs_rows) are no such sums.
 class MetricSums {
  public:
   MetricSums(const Metric* metric, int num_class);  // borrowed; of the tower
   size_t size() const { return size_; }
+  // The numbers that the metric has: a grouped AUC the mean and that by impressions, others one.
+  size_t values() const { return needs_rows() ? 2 : 1; }
+  bool needs_rows() const { return TypeOf(metric_->kind).needs_rows; }
+  // Unless needs_rows().
   void Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores, int64_t rows,
            double* sums) const;
-  // The metric of the rows that were added. Without rows: AUCs and accuracy 0, errors and entropy
-  // NaN.
-  double Value(const double* sums) const;
-  // Why Value() is only a stand-in, as a clause ("every label is 1"); "" if it is none. An auc
-  // needs both classes.
+  // If needs_rows(): all rows of a window, as SortByKey() orders them.
+  void AddRows(std::span<const ScoredRow> sorted, double* sums) const;
+  // The metric of the rows that were added, or another of its values(). Without rows: AUCs of
+  // counts and accuracy 0, the others NaN.
+  double Value(const double* sums, size_t which = 0) const;
+  // Why Value() is only a stand-in, as the reference has it, as a clause ("every label is 1"); ""
+  // if it is none. An auc needs both classes.
   std::string WhyNoValue(const double* sums) const;
+  // Why the rows have no value, as a clause ("no rows", "every label is 1", "a prediction is NaN",
+  // "no group has both classes"); "" if they have one.
+  std::string WhyNone(const double* sums) const;
   // The rows that were added.
   double Rows(const double* sums) const;
-  // Whether `sums` has rows. Not of AUCs, which have a value without.
-  bool HasRows(const double* sums) const { return sums[size_ - 1] > 0; }
 
  private:
   const Metric* metric_;
   const int num_class_;
   std::vector<float> thresholds_;  // auc, multiclass_auc
-  size_t size_ = 2;
+  size_t size_;
 };
 
 // Rows whose predicted class is the label, or whose label is one of the metric's top_k classes.
 int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores,
                    int64_t rows, int num_class);
-// Sum of -y ln p - (1 - y) ln(1 - p), each logarithm at least -100.
-double SumCrossEntropies(const LabelColumn& label, const TowerScores& scores, int64_t rows);
+// -y ln p - (1 - y) ln(1 - p), each logarithm at least -100.
+double CrossEntropy(double p, double y);
 // Sum of |score - label|, or of its square.
 double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared);
 

@@ -39,6 +39,7 @@ class ScoredRows {
   // operation. `what`: for errors.
   Status GatherToFirst(Collective* collective, const std::string& what);
 
+  size_t size() const { return rows_.size(); }
   bool HasNanScore() const;
   // By key, then score, then label; scores that are NaN come last in their key.
   std::span<const ScoredRow> Sorted();

@@ -6,13 +6,17 @@
 // key first). Slices stay, so that what a slice counts is all rows of its value since the training
 // began; the other values are the rest together.
 //
+// A metric that needs all rows of a window in one place keeps them until its end, when worker 0
+// gathers and counts them.
+//
 // Use:     Add() per batch, EndWindow() behind every decay_step steps, Gather() before State()
 //          (both collective operations).
-// Order:   counts of rows are whole numbers, so that any number of workers counts the same; sums of
-//          errors are added in worker order.
+// Order:   counts of rows and exact sums are whole numbers, so that any number of workers counts
+//          the same; sums of errors are added in worker order.
 // Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be
 //          given, also the rows of the open window whose value has none: 12 bytes and the scores of
-//          each.
+//          each. If MetricSums::needs_rows(), all rows of the open window, 20 bytes and the scores
+//          of each; and worker 0 those of all workers, with 16 bytes more while it counts them.
 // Threads: one.
 #pragma once
 
@@ -38,7 +42,14 @@ struct WindowValue {
   std::optional<double> value = {};
   std::string why_none = {};
 };
-WindowValue ValueOfWindow(const MetricSums& sums, const double* counts);
+// `which` of MetricSums::values().
+WindowValue ValueOfWindow(const MetricSums& sums, const double* counts, size_t which = 0);
+
+// A key in a checkpoint, whose numbers are doubles: its upper and its lower half.
+void AppendKey(int64_t key, std::vector<double>* out);
+// Whether a number can be such a half.
+bool IsWord(double number);
+int64_t KeyOf(double high, double low);
 
 // Numbers for a checkpoint, with each run of zeros as a zero and its length: most counts of an AUC
 // are 0.
@@ -51,8 +62,10 @@ class SlicedSums {
   // Borrows the tower, which the metric is of. most_slices > 0.
   SlicedSums(const MetricSums& sums, const Tower* tower, int most_slices);
 
-  // keys[row]: SliceKeys() of the column.
-  void Add(const std::vector<int64_t>& keys, const LabelColumn& label, const TowerScores& scores);
+  // keys[row]: SliceKeys() of the column. groups[row]: by what the metric groups rows; read only of
+  // a metric that needs rows.
+  void Add(const std::vector<int64_t>& keys, const LabelColumn& label, const TowerScores& scores,
+           const std::vector<int64_t>& groups = {});
   Status EndWindow(Collective* collective);
 
   struct Values {
@@ -61,8 +74,9 @@ class SlicedSums {
     WindowValue window, lifetime;
   };
   // As of the last window that has ended; equal on every worker. The slices with most rows since
-  // the training began first (a tie: the lower key first), then the rest if it has rows.
-  std::vector<Values> Get() const;
+  // the training began first (a tie: the lower key first), then the rest if it has rows. `which` of
+  // MetricSums::values().
+  std::vector<Values> Get(size_t which = 0) const;
 
   // Moves what the workers counted in the open window to worker 0, whose State() is then that of
   // the job.
@@ -76,15 +90,22 @@ class SlicedSums {
   struct Rows {
     std::vector<int64_t> keys;
     std::vector<float> labels, scores;  // scores: width_ a row
+    std::vector<int64_t> groups;        // of a metric that needs rows; else empty
 
     void Add(int64_t key, float label, const float* of_row, int width);
   };
   bool full() const { return keys_.size() == most_slices_; }
   size_t size() const { return (keys_.size() + 1) * sums_.size(); }
-  // Counts rows in the open window, each in the slice of its key.
+  size_t SliceOf(int64_t key) const;
+  // Counts rows in the open window, each in the slice of its key. CountGroups(): of a metric that
+  // needs rows.
   void Count(const Rows& rows);
+  void CountGroups(const Rows& rows);
   void GiveSlice(int64_t key);
   Status GiveSlices(Collective* collective);
+  // Moves the waiting rows of all workers to worker 0.
+  Status GatherWaiting(Collective* collective);
+  std::vector<size_t> OrderOfWaiting() const;
 
   const MetricSums sums_;
   const Tower* const tower_;
@@ -96,7 +117,8 @@ class SlicedSums {
   std::vector<double> window_;  // of this worker, in the open window
   // Of the job, the same on every worker: the last window; all that have ended.
   std::vector<double> last_, lifetime_;
-  // Of the open window, whose values have no slice yet; empty once full().
+  // Of the open window, whose values have no slice yet; empty once full(). Of a metric that needs
+  // rows: all of the open window.
   Rows waiting_;
   int width_ = 0;  // scores of a row; 0: no row has been added
 };

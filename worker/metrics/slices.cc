@@ -17,11 +17,6 @@ namespace {
 // exact.
 double Entropy(double rate) { return -rate * std::log(rate) - (1 - rate) * std::log1p(-rate); }
 
-// The interval of a prediction; 1 lies in the last one.
-int BinOf(double prediction) {
-  return std::clamp(static_cast<int>(prediction * kCalibrationBins), 0, kCalibrationBins - 1);
-}
-
 // Why a slice has no value of what needs rows of one class or of both; "" if it has what is needed.
 std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool needs_negatives) {
   if (quality.rows == 0) return "no rows";
@@ -59,6 +54,12 @@ std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
   return figures;
 }
 
+int CalibrationBinOf(double prediction) {
+  // A NaN has no interval, and casting it to int is undefined; the sum of the predictions shows it.
+  if (std::isnan(prediction)) return 0;
+  return std::clamp(static_cast<int>(prediction * kCalibrationBins), 0, kCalibrationBins - 1);
+}
+
 double LogLossOf(const ScoredRow& row) {
   // A float32 sigmoid reaches 0 and 1: one row with a wrong label would make the mean infinite.
   constexpr double kLeast = 0x1p-23;
@@ -80,9 +81,7 @@ SliceQuality MeasureSlice(std::span<const ScoredRow> rows) {
     quality.predicted += prediction;
     quality.positives += row.positive();
     loss += LogLossOf(row);
-    // A NaN has no interval, and casting it to int is undefined; the sum of the predictions shows
-    // it below.
-    Sums& bin = bins[std::isnan(prediction) ? 0 : BinOf(prediction)];
+    Sums& bin = bins[CalibrationBinOf(prediction)];
     ++bin.rows;
     bin.positives += row.positive();
     bin.predicted += prediction;

@@ -39,6 +39,8 @@
 namespace pepnet {
 
 inline constexpr int kCalibrationBins = 20;
+// The interval that a prediction lies in, 0 to kCalibrationBins - 1; of NaN the first.
+int CalibrationBinOf(double prediction);
 
 // Rows whose prediction lies in [bin, bin + 1) / kCalibrationBins; the last interval has its upper
 // end.

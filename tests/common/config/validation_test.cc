@@ -623,6 +623,43 @@ TEST(ValidationTest, TrainMetricsAreTakenOver) {
       HasSubstr("needs a tower with l2_loss"));
 }
 
+TEST(ValidationTest, TrainMetricsOfOurOwnAreTakenOver) {
+  const auto with = [](const std::string& metrics) {
+    return Changed(kBce, "losses { binary_cross_entropy {} } " + metrics);
+  };
+  ASSERT_OK_AND_ASSIGN(
+      const auto job,
+      Parse(with("train_metrics { normalized_entropy { eta: 0.25 } } train_metrics { grouped_auc { "
+                 "grouping_key: 'user' } decay_step: 7 } train_metrics { pcoc {} } train_metrics { "
+                 "ece {} } train_metrics { logloss {} }")));
+  EXPECT_TRUE(job.notes.empty()) << AllNotes(job);
+  std::vector<std::string> names;
+  for (const Tower& tower : job.model.towers) {
+    for (const TrainMetric& metric : tower.train_metrics) {
+      names.push_back(metric.metric.name);
+      if (metric.metric.kind == MetricKind::kNormalizedEntropy) {
+        EXPECT_EQ(metric.metric.eta, 0.25);
+      }
+      if (metric.metric.kind == MetricKind::kGroupedAuc) {
+        EXPECT_EQ(job.features[metric.metric.grouping_feature].name, "user");
+        EXPECT_EQ(metric.decay_step, 7);
+      }
+    }
+  }
+  EXPECT_THAT(names, testing::ElementsAre("normalized_entropy_ctr", "grouped_auc_ctr", "pcoc_ctr",
+                                          "ece_ctr", "logloss_ctr"));
+  EXPECT_THAT(ErrorOf(with("train_metrics { grouped_auc {} }")),
+              HasSubstr("grouping_key: is missing; expected the name of an id feature"));
+  EXPECT_THAT(ErrorOf(with("train_metrics { grouped_auc { grouping_key: 'user' } decay_step: "
+                           "1000000000 }")),
+              HasSubstr("make a window of more rows than grouped_auc keeps; expected at most "
+                        "67108864 on each worker, so lower it"));
+  EXPECT_THAT(ErrorOf(with("train_metrics { pcoc {} } train_metrics { pcoc {} decay_step: 3 }")),
+              HasSubstr("a second pcoc_ctr; keep one"));
+  EXPECT_THAT(ErrorOf(with("train_metrics { decay_step: 3 }")),
+              HasSubstr("is empty; expected auc, grouped_auc, accuracy"));
+}
+
 TEST(ValidationTest, SummariesAndExporterAreTakenOver) {
   ASSERT_OK_AND_ASSIGN(
       const auto job,

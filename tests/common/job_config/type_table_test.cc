@@ -34,10 +34,10 @@ TEST(TypeTableTest, NamesInCheckpointsStayAsTheyAre) {
   EXPECT_THAT((Texts<LossKind>(&LossType::name)),
               ElementsAre("binary_cross_entropy", "binary_focal_loss", "softmax_cross_entropy",
                           "l2_loss", "jrc_loss"));
-  EXPECT_THAT(
-      (Texts<MetricKind>(&MetricType::name)),
-      ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error", "mean_squared_error",
-                  "normalized_entropy", "multiclass_auc", "xauc", "grouped_xauc"));
+  EXPECT_THAT((Texts<MetricKind>(&MetricType::name)),
+              ElementsAre("auc", "grouped_auc", "accuracy", "mean_absolute_error",
+                          "mean_squared_error", "normalized_entropy", "pcoc", "ece", "logloss",
+                          "multiclass_auc", "xauc", "grouped_xauc"));
   EXPECT_THAT((Texts<ActivationKind>(&ActivationType::name)),
               ElementsAre("relu", "sigmoid", "tanh", "leaky_relu", "silu", "gelu", "identity",
                           "elu", "prelu", "gelu_tanh", "mish", "softplus", "hardswish",

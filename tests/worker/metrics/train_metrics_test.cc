@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "common/checkpoint/checkpoint.h"
 #include "common/config/load.h"
@@ -15,6 +18,7 @@
 #include "tests/support/random_job.h"
 #include "tests/support/status_matchers.h"
 #include "worker/metrics/metric_counts.h"
+#include "worker/metrics/slices.h"
 
 namespace pepnet {
 namespace {
@@ -341,6 +345,304 @@ TEST(TrainMetricsTest, OfACheckpointWithoutThemTheLifetimeAndTheSlicesStartAfres
   EXPECT_EQ(other.Restore(state, true),
             (std::vector<std::string>{"auc_a by tab", "mean_absolute_error_b by tab"}))
       << "with another slice_top";
+}
+
+// ---- calibration, entropy and grouped AUCs ------------------------------------------------------
+
+// What evaluations measure by slice, as train metrics of one task: label 0, tab in label 1, groups
+// by feature 0.
+JobConfig OfProbabilities(double decay_rate, int64_t decay_step) {
+  JobConfig config;
+  config.data.labels = {"y", "tab"};
+  config.features.resize(1);
+  config.features[0].name = "user";
+  Tower& tower = config.model.towers.emplace_back();
+  tower.name = "a";
+  tower.label = 0;
+  for (const MetricKind kind : {MetricKind::kLogLoss, MetricKind::kNormalizedEntropy,
+                                MetricKind::kPcoc, MetricKind::kEce, MetricKind::kGroupedAuc}) {
+    TrainMetric& metric = tower.train_metrics.emplace_back();
+    metric.metric = {.kind = kind, .name = absl::StrCat(TypeOf(kind).name, "_a")};
+    if (kind == MetricKind::kGroupedAuc) metric.metric.grouping_feature = 0;
+    metric.decay_rate = decay_rate;
+    metric.decay_step = decay_step;
+  }
+  return config;
+}
+
+struct UserRow {
+  int64_t tab, user;  // user 0: no id
+  float label, score;
+};
+
+Batch UserRows(const std::vector<UserRow>& rows, std::vector<float>* scores) {
+  std::vector<TabRow> tab_rows;
+  for (const UserRow& row : rows) tab_rows.push_back({row.tab, row.label, row.score});
+  Batch batch = TabRows(tab_rows, scores);
+  IdColumn& users = batch.ids.emplace_back();
+  users.offsets = {0};
+  for (const UserRow& row : rows) {
+    if (row.user != 0) users.ids.push_back(row.user);
+    users.offsets.push_back(static_cast<int32_t>(users.ids.size()));
+  }
+  return batch;
+}
+
+Status AddUserRows(const std::vector<UserRow>& rows, TrainMetrics* metrics) {
+  std::vector<float> scores;
+  const Batch batch = UserRows(rows, &scores);
+  return metrics->Add(batch, {scores});
+}
+
+// By metric.
+std::map<std::string, TrainWindows> ByName(const TrainMetrics& metrics) {
+  std::map<std::string, TrainWindows> windows;
+  for (const TrainWindows& one : metrics.Windows()) windows[one.metric] = one;
+  return windows;
+}
+
+TEST(TrainMetricsTest, ProbabilitiesAreMeasuredByWindowAndOverTheLifetime) {
+  const JobConfig config = OfProbabilities(/*decay_rate=*/0.75, /*decay_step=*/1);
+  OnWorkers(1, [&](Collective* collective) -> Status {
+    TrainMetrics metrics(&config);
+    const auto window = [&](const std::vector<UserRow>& rows) -> Status {
+      PEPNET_RETURN_IF_ERROR(AddUserRows(rows, &metrics));
+      return metrics.EndStep(collective);
+    };
+    // User 7 has the positive above one negative and below the other, user 8 the positive on top,
+    // user 9 one class.
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, 0.5f},
+                                   {0, 7, 0, 0.25f},
+                                   {0, 7, 0, 0.75f},
+                                   {0, 8, 1, 0.75f},
+                                   {0, 8, 0, 0.5f},
+                                   {0, 9, 1, 0.25f}}));
+    const double loss = -(std::log(0.5) + std::log(0.75) + std::log(0.25) + std::log(0.75) +
+                          std::log(0.5) + std::log(0.25)) /
+                        6;
+    // Three intervals of prediction, two rows each: predicted 0.5, 1 and 1.5, one positive in each.
+    const double pcoc = 3.0 / 3, ece = (0.5 + 0 + 0.5) / 6;
+    const std::map<std::string, double> first = {
+        {"logloss_a", loss},
+        {"normalized_entropy_a", loss / std::log(2.0)},
+        {"pcoc_a", pcoc},
+        {"ece_a", ece},
+        {"grouped_auc_a", (0.5 + 1) / 2},
+        {"grouped_auc_a_by_impressions", (3 * 0.5 + 2) / 5}};
+    EXPECT_EQ(metrics.Values().size(), first.size());
+    for (const auto& [name, value] : first) {
+      EXPECT_DOUBLE_EQ(metrics.Values().at(name), value) << name;
+      EXPECT_DOUBLE_EQ(*ByName(metrics).at(name).window.value, value) << name;
+      EXPECT_DOUBLE_EQ(*ByName(metrics).at(name).lifetime.value, value) << name;
+      EXPECT_EQ(ByName(metrics).at(name).window.rows, 6) << name;
+    }
+    // User 7 again: within this window the positive is below the negative. Over both windows user
+    // 7 counts twice.
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, 0.25f}, {0, 7, 0, 0.75f}}));
+    const std::map<std::string, TrainWindows> second = ByName(metrics);
+    EXPECT_EQ(second.at("grouped_auc_a").window.value, 0);
+    EXPECT_DOUBLE_EQ(*second.at("grouped_auc_a").lifetime.value, 1.5 / 3);
+    EXPECT_DOUBLE_EQ(*second.at("grouped_auc_a_by_impressions").lifetime.value, 3.5 / 7);
+    EXPECT_EQ(second.at("grouped_auc_a").lifetime.rows, 8);
+    EXPECT_DOUBLE_EQ(*second.at("pcoc_a").window.value, 1);
+    EXPECT_DOUBLE_EQ(*second.at("pcoc_a").lifetime.value, 4.0 / 4);
+    EXPECT_DOUBLE_EQ(*second.at("ece_a").window.value, (0.75 + 0.75) / 2);
+    // Predicted 0.75, 1 and 2.25 in the three intervals, with 2, 1 and 1 positives.
+    EXPECT_DOUBLE_EQ(*second.at("ece_a").lifetime.value, (1.25 + 0 + 1.25) / 8);
+    EXPECT_DOUBLE_EQ(*second.at("logloss_a").window.value, -std::log(0.25));
+    EXPECT_DOUBLE_EQ(*second.at("normalized_entropy_a").lifetime.value,
+                     (6 * loss - 2 * std::log(0.25)) / 8 / std::log(2.0));
+    EXPECT_DOUBLE_EQ(metrics.Values().at("ece_a"), 0.75 * ece + 0.25 * 0.75);
+    EXPECT_DOUBLE_EQ(metrics.Values().at("grouped_auc_a"), 0.75 * 0.75);
+    return absl::OkStatus();
+  });
+}
+
+TEST(TrainMetricsTest, AWindowWithoutAValueSaysWhyAndLeavesTheDecayedOne) {
+  const JobConfig config = OfProbabilities(0.5, 1);
+  OnWorkers(1, [&](Collective* collective) -> Status {
+    TrainMetrics metrics(&config);
+    const auto window = [&](const std::vector<UserRow>& rows) -> Status {
+      PEPNET_RETURN_IF_ERROR(AddUserRows(rows, &metrics));
+      return metrics.EndStep(collective);
+    };
+    const auto reasons = [&] {
+      std::string text;
+      for (const auto& [name, windows] : ByName(metrics)) {
+        absl::StrAppend(&text, name, ": ", windows.window.why_none, "\n");
+      }
+      return text;
+    };
+    PEPNET_RETURN_IF_ERROR(window({}));
+    EXPECT_TRUE(metrics.Values().empty()) << "no window has had a value";
+    EXPECT_EQ(reasons(),
+              "ece_a: no rows\ngrouped_auc_a: no rows\ngrouped_auc_a_by_impressions: no rows\n"
+              "logloss_a: no rows\nnormalized_entropy_a: no rows\npcoc_a: no rows\n");
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 0, 0.25f}, {0, 7, 0, 0.75f}}));
+    EXPECT_EQ(reasons(),
+              "ece_a: \ngrouped_auc_a: every label is 0\n"
+              "grouped_auc_a_by_impressions: every label is 0\nlogloss_a: \n"
+              "normalized_entropy_a: every label is 0\npcoc_a: every label is 0\n");
+    EXPECT_EQ(metrics.Values().size(), 2u);
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, 0.25f}, {0, 8, 0, 0.75f}}));
+    EXPECT_EQ(ByName(metrics).at("grouped_auc_a").window.why_none, "no group has both classes");
+    EXPECT_EQ(metrics.Values().at("pcoc_a"), 1) << "of the first window that has one";
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, 0.75f}, {0, 7, 0, 0.25f}, {0, 7, 0, 0.5f}}));
+    EXPECT_EQ(metrics.Values().at("grouped_auc_a"), 1);
+    EXPECT_EQ(metrics.Values().at("pcoc_a"), 0.5 + 0.5 * 1.5);
+    const std::map<std::string, double> before = metrics.Values();
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, 0.25f}}));
+    EXPECT_EQ(ByName(metrics).at("normalized_entropy_a").window.why_none, "every label is 1");
+    EXPECT_EQ(ByName(metrics).at("grouped_auc_a").window.why_none, "every label is 1");
+    EXPECT_EQ(ByName(metrics).at("pcoc_a").window.value, 0.25);
+    for (const char* name : {"grouped_auc_a", "normalized_entropy_a"}) {
+      EXPECT_EQ(metrics.Values().at(name), before.at(name)) << name;
+    }
+    PEPNET_RETURN_IF_ERROR(window({{0, 7, 1, std::nanf("")}, {0, 7, 0, 0.5f}}));
+    for (const auto& [name, windows] : ByName(metrics)) {
+      EXPECT_EQ(windows.window.why_none, "a prediction is NaN") << name;
+    }
+    return absl::OkStatus();
+  });
+}
+
+// Rows of a formula: ties, groups over several workers and slices, a tab of one class.
+std::vector<UserRow> FormulaRows(int64_t begin, int64_t end) {
+  std::vector<UserRow> rows;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t tab = (i * 3 + i / 10) % 6;
+    const auto score = static_cast<float>((i * 37 + tab * 11) % 61 + 1) / 62;
+    const bool positive = (i * i * 3 + i / 7 + tab) % 4 == 0 && tab != 4;
+    rows.push_back({tab, (i * 7 + tab) % 11, positive ? 1.0f : 0.0f, score});
+  }
+  return rows;
+}
+
+// Which tests compare with scikit-learn (slices_test.cc).
+TEST(TrainMetricsTest, AWindowAgreesWithTheEvaluationOfItsRows) {
+  JobConfig config = OfProbabilities(0.5, 3);
+  config.eval.slice_by = {{"tab", -1, 1}};
+  OnWorkers(1, [&](Collective* collective) -> Status {
+    TrainMetrics metrics(&config);
+    for (const int64_t begin : {0, 200, 400}) {
+      PEPNET_RETURN_IF_ERROR(AddUserRows(FormulaRows(begin, begin + 200), &metrics));
+      PEPNET_RETURN_IF_ERROR(metrics.EndStep(collective));
+    }
+    const auto expect = [](const std::vector<UserRow>& rows, const std::string& metric,
+                           const WindowValue& window) {
+      std::vector<ScoredRow> scored;
+      for (const UserRow& row : rows) scored.push_back({row.user, row.score, row.label});
+      for (const SliceFigure& figure : FiguresOf(MeasureGroupedSlice(&scored))) {
+        std::string name = absl::StrReplaceAll(metric, {{"_a_by", "_by"}});
+        if (name.ends_with("_a")) name.resize(name.size() - 2);
+        if (name != figure.name) continue;
+        EXPECT_EQ(window.rows, static_cast<int64_t>(rows.size())) << metric;
+        EXPECT_EQ(window.why_none, figure.why_none) << metric;
+        EXPECT_NEAR(window.value.value_or(-1), figure.value.value_or(-1), 1e-13) << metric;
+        return 1;
+      }
+      return 0;
+    };
+    int compared = 0;
+    for (const TrainWindows& windows : metrics.Windows()) {
+      compared += expect(FormulaRows(0, 600), windows.metric, windows.window);
+    }
+    EXPECT_EQ(compared, 6);
+    for (const TrainSlice& slice : metrics.Slices()) {
+      std::vector<UserRow> rows;
+      for (const UserRow& row : FormulaRows(0, 600)) {
+        if (absl::StrCat(row.tab) == slice.value) rows.push_back(row);
+      }
+      compared += expect(rows, slice.windows.metric, slice.windows.window);
+    }
+    EXPECT_EQ(compared, 6 + 6 * 6);
+    return absl::OkStatus();
+  });
+}
+
+// Every bit, of values, windows and slices, on every worker; with stops inside windows.
+TEST(TrainMetricsTest, ProbabilitiesAreMeasuredToTheBitForAnyNumberOfWorkersAndStops) {
+  constexpr int kSteps = 14;
+  JobConfig config = OfProbabilities(0.5, 4);
+  config.eval.slice_by = {{"tab", -1, 1}};
+  config.eval.slice_top = 3;
+  const auto run = [&](int workers, const std::vector<int>& stops) {
+    std::vector<std::string> by_worker(workers);
+    RunWithStops(
+        config, workers, stops,
+        [&](int step, int worker, TrainMetrics* metrics) {
+          std::vector<UserRow> mine;
+          const std::vector<UserRow> all = FormulaRows(step * 40, step * 40 + 40);
+          for (size_t row = worker; row < all.size(); row += workers) mine.push_back(all[row]);
+          return AddUserRows(mine, metrics);
+        },
+        [&](int worker, const TrainMetrics& metrics) {
+          std::string& text = by_worker[worker];
+          text.clear();
+          for (const auto& [name, value] : metrics.Values()) {
+            absl::StrAppendFormat(&text, "%s %a\n", name, value);
+          }
+          const auto add = [&](const WindowValue& window) {
+            absl::StrAppendFormat(&text, " %d %a %s", window.rows, window.value.value_or(-1),
+                                  window.why_none);
+          };
+          for (const TrainWindows& windows : metrics.Windows()) {
+            absl::StrAppend(&text, windows.metric);
+            add(windows.window);
+            add(windows.lifetime);
+            absl::StrAppend(&text, "\n");
+          }
+          for (const TrainSlice& slice : metrics.Slices()) {
+            absl::StrAppend(&text, slice.windows.metric, " ", slice.value);
+            add(slice.windows.window);
+            add(slice.windows.lifetime);
+            absl::StrAppend(&text, "\n");
+          }
+        });
+    for (const std::string& text : by_worker) EXPECT_EQ(text, by_worker[0]);
+    return by_worker[0];
+  };
+  const std::string expected = run(1, {0, kSteps});
+  EXPECT_EQ(std::count(expected.begin(), expected.end(), '\n'), 6 + 6 + 6 * 4) << expected;
+  for (const int workers : {2, 3, 5}) EXPECT_EQ(run(workers, {0, kSteps}), expected) << workers;
+  EXPECT_EQ(run(3, {0, 1, 6, 7, 13, kSteps}), expected);
+}
+
+TEST(TrainMetricsTest, RowsOfADamagedStateStartAfresh) {
+  const JobConfig config = OfProbabilities(0.5, 4);
+  const std::string name = "grouped_auc_a", rows = "grouped_auc_a/rows";
+  TrainMetrics metrics(&config);
+  ASSERT_OK(AddUserRows({{0, -7, 1, 0.25f}, {0, 8, 0, 0.75f}}, &metrics));
+  const auto state = metrics.State();
+  ASSERT_EQ(state.at(rows).size(), 8u);
+  TrainMetrics same(&config);
+  EXPECT_TRUE(same.Restore(state, true).empty());
+  EXPECT_EQ(same.State(), state);
+  for (const std::vector<double>& damaged : std::vector<std::vector<double>>{
+           {1, 2, 3}, {-1, 0, 0, 1}, {0, 0.5, 0, 1}, {0, 0, 1e300, 1}}) {
+    auto other = state;
+    other[rows] = damaged;
+    EXPECT_EQ(TrainMetrics(&config).Restore(other, true), (std::vector<std::string>{name}));
+  }
+  auto other = state;
+  other.erase(rows);
+  EXPECT_EQ(TrainMetrics(&config).Restore(other, true), (std::vector<std::string>{name}));
+}
+
+TEST(MetricCountsTest, AnExactSumDoesNotDependOnTheOrder) {
+  std::vector<double> terms;
+  for (int i = 1; i <= 1000; ++i) terms.push_back(i % 3 == 0 ? 1.0 / i : std::log(1.0 + i));
+  terms.push_back(0x1p-60);
+  double forward[kExactSumSize] = {}, backward[kExactSumSize] = {}, plain = 0;
+  for (const double term : terms) AddExactly(term, forward), plain += term;
+  for (size_t i = terms.size(); i-- > 0;) AddExactly(terms[i], backward);
+  EXPECT_EQ(ExactSum(forward), ExactSum(backward));
+  EXPECT_NEAR(ExactSum(forward), plain, 1e-11);
+  double tiny[kExactSumSize] = {};
+  for (int i = 0; i < 8; ++i) AddExactly(0x1p-60, tiny);
+  EXPECT_EQ(ExactSum(tiny), 0x1p-57);
+  AddExactly(std::nan(""), tiny);
+  EXPECT_TRUE(std::isnan(ExactSum(tiny)));
 }
 
 TEST(SlicedSumsTest, ADamagedStateIsRefused) {
