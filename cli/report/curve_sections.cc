@@ -92,9 +92,7 @@ std::string FigureOf(const std::vector<RunRecord>& runs, const FigureName& figur
   layout.subtitle = trained && evaluated ? "dots: evaluations; thin: training batches"
                     : trained            ? "training batches"
                                          : "evaluations";
-  layout.y_name = figure.loss               ? "loss"
-                  : figure.larger_is_better ? "larger is better"
-                                            : "smaller is better";
+  layout.y_name = DirectionOf(figure);
   return CurvesFigure(layout, curves);
 }
 
@@ -114,9 +112,7 @@ std::string WindowsFigure(const std::vector<RunRecord>& runs, const FigureName& 
   ChartLayout layout;
   layout.title = figure.name + " of the training rows";
   layout.subtitle = "thin: the last window; dashed: all rows so far";
-  layout.y_name = figure.loss               ? "loss"
-                  : figure.larger_is_better ? "larger is better"
-                                            : "smaller is better";
+  layout.y_name = DirectionOf(figure);
   return CurvesFigure(layout, curves);
 }
 

@@ -41,6 +41,13 @@ Status ReadSteps(const std::string& directory, std::vector<LoggedStep>* steps) {
     PEPNET_ASSIGN_OR_RETURN(step.step, JsonInteger(json, "step", 0, kMostSteps));
     PEPNET_ASSIGN_OR_RETURN(step.epoch, JsonInteger(json, "epoch", 0, kMostSteps));
     step.not_finite = TakeFigures(json, {"step", "epoch"}, &step.values);
+    const auto why = json.find("why");
+    if (why != json.end() && why->is_object()) {
+      for (const auto& [name, reason] : why->items()) {
+        const auto explained = json.find(name);
+        step.not_finite -= explained != json.end() && explained->is_null() ? 1 : 0;
+      }
+    }
     const auto stages = json.find("stage_seconds");
     if (stages != json.end() && stages->is_object()) TakeFigures(*stages, {}, &step.stage_seconds);
     for (const auto& [stage, seconds] : step.stage_seconds) {

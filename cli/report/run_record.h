@@ -35,7 +35,7 @@ struct LoggedStep {
   // Losses, total_loss, learning rates, samples_per_second, training metrics, gradient norms.
   Figures values;
   Figures stage_seconds;   // of worker 0 since the run was started or continued
-  int64_t not_finite = 0;  // members that are null
+  int64_t not_finite = 0;  // members that are null, without those of which "why" gives the reason
 };
 
 // A line of train_eval_result.txt.

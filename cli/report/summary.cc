@@ -37,12 +37,19 @@ bool IsOther(const std::string& name) {
          name == "samples_per_second" || absl::EndsWith(name, "gradient_norm");
 }
 
-// The last window or the lifetime of a train metric that the same line has.
-bool IsWindow(const std::string& name, const Figures& values) {
+// The name of the train metric whose last window or lifetime `name` would be; "" if it looks like
+// neither.
+std::string MetricOfWindow(const std::string& name) {
   for (const absl::string_view prefix : {"window_", "lifetime_"}) {
-    if (absl::StartsWith(name, prefix) && values.count(name.substr(prefix.size())) > 0) return true;
+    if (absl::StartsWith(name, prefix)) return name.substr(prefix.size());
   }
-  return false;
+  return "";
+}
+
+// The last window or the lifetime of a train metric that the same line or the config has.
+bool IsWindow(const std::string& name, const Figures& values, const std::set<std::string>& known) {
+  const std::string metric = MetricOfWindow(name);
+  return values.count(metric) > 0 || known.count(metric) > 0;
 }
 
 // The task whose name ends the figure's; "" if none does. The longest name wins, since a task's
@@ -142,10 +149,25 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
       figures.push_back({metric.name, metric.task, metric.larger_is_better, metric.loss});
     }
   }
+  // Behind the evaluations' of all runs, whose direction is the same where both have a metric.
+  for (const RunRecord& run : runs) {
+    if (!run.config.has_value()) continue;
+    for (const Tower& tower : run.config->model.towers) {
+      for (const TrainMetric& train_metric : tower.train_metrics) {
+        const Metric& metric = train_metric.metric;
+        const MetricType& type = TypeOf(metric.kind);
+        for (const std::string& name : {metric.name, NameByImpressions(metric)}) {
+          if (name.empty() || !known.insert(name).second) continue;
+          figures.push_back({name, tower.name, type.larger_is_better, /*loss=*/false,
+                             /*rule=*/false, type.best_at_one});
+        }
+      }
+    }
+  }
   // Metrics of training batches that no evaluation has, and everything without a config.
   const auto add = [&](const Figures& values) {
     for (const auto& [name, value] : values) {
-      if (IsOther(name) || IsWindow(name, values) || !known.insert(name).second) continue;
+      if (IsOther(name) || IsWindow(name, values, known) || !known.insert(name).second) continue;
       const bool loss = LooksLikeLoss(name);
       figures.push_back({name, TaskIn(name, tasks), !loss, loss});
     }
@@ -158,7 +180,7 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
     }
     for (const LoggedStep& step : run.steps) {
       add(step.values);
-      for (const auto& [name, value] : step.values) seen.insert(name);
+      for (const auto& [name, value] : step.values) seen.insert({name, MetricOfWindow(name)});
     }
   }
   // A metric of the config that no file has a value of has no curve either.
@@ -183,6 +205,12 @@ std::vector<FigureName> FigureNames(const std::vector<RunRecord>& runs) {
     if (known.insert(figure.name).second) figures.push_back(std::move(figure));
   }
   return figures;
+}
+
+const char* DirectionOf(const FigureName& figure) {
+  if (figure.loss) return "loss";
+  if (figure.best_at_one) return "1 is calibrated";
+  return figure.larger_is_better ? "larger is better" : "smaller is better";
 }
 
 std::vector<ValuedStep> EvaluatedValues(const RunRecord& run, const FigureName& figure) {

@@ -21,7 +21,10 @@ struct FigureName {
   bool loss = false;
   // It is what keep_best compares, a sum or a number of a slice: RunRecord::ruled.
   bool rule = false;
+  bool best_at_one = false;  // neither larger nor smaller values are better
 };
+// "larger is better", "1 is calibrated", ...: for an axis.
+const char* DirectionOf(const FigureName& figure);
 
 // The losses and metrics of the runs, by task, and behind them what keep_best compares where that
 // is none of them. Task and direction are those of the configs; without a config a name with

@@ -81,6 +81,7 @@ class Run:
         second."""
         records = list(self._records("metrics.jsonl"))
         for record in records:
+            record.pop("why", None)  # the reasons of what is null
             for stage, seconds in record.pop("stage_seconds", {}).items():
                 record[f"seconds_{stage}"] = seconds
         return _frame(records)

@@ -85,6 +85,10 @@ def trained_job(directory, **kwargs):
     text = job.config.read_text()
     assert "num_buckets: 40" in text and text.count("metrics { auc {} }\n") == 1
     text = text.replace("metrics { auc {} }\n", 'metrics { auc {} } metrics { grouped_auc { grouping_key: "iid" } }\n')
+    asked = "train_metrics { auc {} decay_step: 5 }"
+    assert text.count(asked) == 1
+    text = text.replace(asked, asked + ' train_metrics { pcoc {} decay_step: 5 } '
+                        'train_metrics { grouped_auc { grouping_key: "iid" } decay_step: 5 }')
     job.config.write_text(text.replace("num_buckets: 40", f"vocab_list: [{words}]"))
     draw = random.Random(7)
     with open(job.directory / "eval.csv", "w") as out:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tempfile
 import unittest
 
@@ -104,6 +105,38 @@ class TensorBoardTest(unittest.TestCase):
             logged = [(line["step"], line[name]["value"]) for line in slices
                       if line.get("value") == value and line[name]["value"] is not None]
             self.assert_same(steps[f"slice/uid={value}/{name}_auc_ctr"], logged)
+
+    def test_calibration_and_grouped_aucs_of_training_rows(self):
+        job = SmallJob(self.scratch)
+        asked = ("train_metrics { auc {} decay_step: 5 } train_metrics { pcoc {} decay_step: 5 } train_metrics { ece {} decay_step: 5 } "
+                 "train_metrics { logloss {} decay_step: 5 } train_metrics { normalized_entropy {} decay_step: 5 } "
+                 'train_metrics { grouped_auc { grouping_key: "uid" } decay_step: 5 }')
+        job.config.write_text(job.config.read_text().replace("train_metrics { auc {} decay_step: 5 }", asked))
+        textfile = job.directory / "pepnet.prom"
+        pepnet("train", "--pipeline_config_path", job.config, "--edit_config_json", '{"eval_config.slice_by": ["uid"]}',
+               "--metrics_textfile", textfile)
+        log, steps = lines(job.model_dir / "metrics.jsonl"), read(job.model_dir)
+        slices, prometheus = lines(job.model_dir / "train_slices.jsonl"), textfile.read_text()
+        for name in ("pcoc_ctr", "ece_ctr", "logloss_ctr", "normalized_entropy_ctr", "grouped_auc_ctr",
+                     "grouped_auc_ctr_by_impressions"):
+            for prefix in ("", "window_", "lifetime_"):
+                logged = [(line["step"], line[prefix + name]) for line in log]
+                self.assertEqual([step for step, _ in logged], [5, 10, 15, 20])
+                self.assert_same(steps[f"metric/{prefix}{name}"], logged)
+                last = re.search(rf'^pepnet_train_metric{{.*name="{prefix}{name}"}} (.*)$', prometheus, re.M)
+                self.assertAlmostEqual(float(last[1]), logged[-1][1], places=12)
+            of_metric = [line for line in slices if line["metric"] == name]
+            for step in (5, 10, 15, 20):
+                self.assertEqual(sum(line["window"]["rows"] for line in of_metric if line["step"] == step), 80 if step != 15 else 72)
+            for line in of_metric:
+                for which in ("window", "lifetime"):
+                    self.assertEqual("why" in line[which], line[which]["value"] is None)
+        # Of users with few rows some windows have rows of one class.
+        reasons = {line["window"].get("why") for line in slices if line["metric"].startswith("grouped_auc")}
+        self.assertIn("every label is 0", reasons)
+        page = pepnet("report", job.model_dir, "-o", "-").stdout
+        self.assertIn("1 is calibrated", page)
+        self.assertIn("pcoc_ctr of the training rows", page)
 
     def test_the_hparams_plugin_lays_runs_side_by_side(self):
         job = SmallJob(self.scratch)

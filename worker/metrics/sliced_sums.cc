@@ -272,7 +272,7 @@ std::vector<size_t> SlicedSums::OrderOfWaiting() const {
 // A list of doubles:
 //   most slices, slices, width, waiting rows
 //   keys of the slices, then of the waiting rows: two numbers each
-//   labels of the waiting rows, then their scores, `width` each, then groups where the metric has any
+//   labels of the waiting rows, then their scores, `width` each, then their groups if it has any
 //   last window, lifetime, open window of all slices, without zeros
 std::vector<double> SlicedSums::State() const {
   std::vector<double> state = {static_cast<double>(most_slices_), static_cast<double>(keys_.size()),

@@ -210,6 +210,13 @@ Status RunLog::Step(const StepRecord& record, const StageTimes& times) {
     json[kWindow + windows.metric] = JsonNumber(windows.window.value);
     json[kLifetime + windows.metric] = JsonNumber(windows.lifetime.value);
   }
+  for (const TrainWindows& windows : record.train_windows) {
+    for (const auto& [name, window] :
+         {std::make_pair(kWindow + windows.metric, &windows.window),
+          std::make_pair(kLifetime + windows.metric, &windows.lifetime)}) {
+      if (!window->value.has_value()) json["why"][name] = window->why_none;
+    }
+  }
   for (const auto& [name, value] : record.gradient_norms) json[name] = JsonNumber(value);
   nlohmann::ordered_json stages;
   for (int s = 0; s < kStageCount; ++s) stages[kStageNames[s]] = times.seconds(s);

@@ -89,6 +89,30 @@ TEST(SummaryTest, WindowsOfATrainMetricBelongToItAndTheSumOfKeepBestIsAFigure) {
   EXPECT_FALSE(BestResult(RunOf({}), figures[2]).has_value()) << "of a run with another rule";
 }
 
+TEST(SummaryTest, TrainMetricsHaveTheDirectionOfTheirKind) {
+  RunRecord run;
+  Tower& tower = run.config.emplace().model.towers.emplace_back();
+  tower.name = "ctr";
+  for (const MetricKind kind : {MetricKind::kPcoc, MetricKind::kEce, MetricKind::kGroupedAuc}) {
+    Metric metric{.kind = kind, .name = std::string(TypeOf(kind).name) + "_ctr"};
+    tower.train_metrics.push_back({metric, 0.9, 100});
+  }
+  // The last window of ece has no value, and no window of pcoc has had one.
+  run.steps.emplace_back().values = {{"ece_ctr", 0.1},
+                                     {"lifetime_ece_ctr", 0.1},
+                                     {"grouped_auc_ctr", 0.6},
+                                     {"grouped_auc_ctr_by_impressions", 0.7},
+                                     {"lifetime_pcoc_ctr", 1.5}};
+  std::vector<std::string> texts;
+  for (const FigureName& figure : FigureNames({run})) {
+    EXPECT_EQ(figure.task, "ctr");
+    texts.push_back(figure.name + ": " + DirectionOf(figure));
+  }
+  EXPECT_THAT(texts, testing::ElementsAre("pcoc_ctr: 1 is calibrated", "ece_ctr: smaller is better",
+                                          "grouped_auc_ctr: larger is better",
+                                          "grouped_auc_ctr_by_impressions: larger is better"));
+}
+
 TEST(SummaryTest, AnAucFarBelowThatOfAllRowsMustNotBeChance) {
   const Slice all = MakeSlice(Slice::Kind::kAll, 43268, 19022, 0.711, 1.03);
   EXPECT_TRUE(RanksFarBelow(MakeSlice(Slice::Kind::kValue, 3771, 341, 0.63, 3.3), all));

@@ -91,6 +91,28 @@ TEST(RunLogTest, AWarningIsRecordedOnceOverAllPartsOfARun) {
   EXPECT_EQ(*ReadFile(directory / "warnings.jsonl"), line + later);
 }
 
+TEST(RunLogTest, AStepSaysWhyATrainMetricHasNoValue) {
+  TemporaryDirectory directory;
+  RunLogOptions options;
+  options.metrics_textfile = directory / "pepnet.prom";
+  ASSERT_OK_AND_ASSIGN(auto log, RunLog::Open(directory.path(), 0, options));
+  StepRecord record;
+  record.step = 1;
+  record.train_windows = {{"auc_a", {2, 0.75, ""}, {4, 0.5, ""}},
+                          {"pcoc_a", {2, std::nullopt, "every label is 0"}, {4, 1.5, ""}}};
+  ASSERT_OK(log.Step(record, StageTimes()));
+  const nlohmann::json line = nlohmann::json::parse(*ReadFile(directory / "metrics.jsonl"));
+  EXPECT_EQ(line["window_auc_a"], 0.75);
+  EXPECT_TRUE(line["window_pcoc_a"].is_null());
+  EXPECT_EQ(line["lifetime_pcoc_a"], 1.5);
+  EXPECT_EQ(line["why"].dump(), R"({"window_pcoc_a":"every label is 0"})");
+  record.step = 2;
+  record.train_windows.resize(1);
+  ASSERT_OK(log.Step(record, StageTimes()));
+  const std::string text = *ReadFile(directory / "metrics.jsonl");
+  EXPECT_EQ(text.find("why"), text.rfind("why")) << "all have a value";
+}
+
 TEST(RunLogTest, AFreshRunStartsWithEmptyFiles) {
   TemporaryDirectory directory;
   ASSERT_OK(WriteFileAtomically(directory / "metrics.jsonl", "{\"step\":5}\n"));
