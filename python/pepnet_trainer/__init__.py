@@ -18,15 +18,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+# Named twice: to type checkers only `as` says that a name is meant to be used from here.
 if TYPE_CHECKING:
-    from .checkpoint import read_safetensors, read_table, table_names
-    from .config import Config, ConfigBuilder
-    from .frames import split
-    from .program import PepnetError, find_program, run_program, version
-    from .progress import StopTraining
-    from .run import Checkpoint, Run, train
-    from .scorer import Scorer
-    from .torch_model import PEPNet, load_torch
+    from .checkpoint import read_safetensors as read_safetensors, read_table as read_table, table_names as table_names
+    from .config import Config as Config, ConfigBuilder as ConfigBuilder
+    from .frames import split as split
+    from .program import (
+        PepnetError as PepnetError,
+        find_program as find_program,
+        run_program as run_program,
+        version as version,
+    )
+    from .progress import StopTraining as StopTraining
+    from .run import Checkpoint as Checkpoint, Run as Run, train as train
+    from .scorer import Scorer as Scorer
+    from .torch_model import PEPNet as PEPNet, load_torch as load_torch
 
 # Name -> module. A name's module is imported when it is first used, so that reading a table does
 # not import torch.

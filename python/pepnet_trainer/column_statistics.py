@@ -48,12 +48,13 @@ class Column:
     @property
     def missing(self) -> int:
         """The number of empty cells."""
-        return self.values.null_count
+        return int(self.values.null_count)
 
     @property
     def present(self) -> np.ndarray:
         """The cells that are not empty, as a mask."""
-        return self.values.is_valid().to_numpy()
+        mask: np.ndarray = self.values.is_valid().to_numpy()
+        return mask
 
 
 def nice(number: float) -> int:

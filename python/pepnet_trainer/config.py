@@ -149,7 +149,7 @@ class _ConfigFile:
 def column_of(feature: Message, encoded: bool) -> str:
     """The column that a feature reads: behind the colon of its expression, or named like it."""
     expression = feature.first("expression", "")
-    return feature.first("feature_name") if encoded or not expression else expression.split(":", 1)[-1]
+    return str(feature.first("feature_name") if encoded or not expression else expression.split(":", 1)[-1])
 
 
 def flags(config_path: pathlib.Path, edits: Edits | None = None) -> list[object]:

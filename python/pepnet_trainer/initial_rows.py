@@ -56,18 +56,22 @@ def _philox(key: int, ids: np.ndarray, blocks: int) -> np.ndarray:
 
 def _rounded(kind: str, x: np.ndarray) -> np.ndarray:
     """To the nearest values that a row of that data_type can have (ps/table/value_codec.h)."""
+    rounded: np.ndarray
     if kind == "FP16":
-        return np.clip(x, -65504, 65504).astype(np.float16).astype(np.float32)
+        rounded = np.clip(x, -65504, 65504).astype(np.float16).astype(np.float32)
+        return rounded
     if kind == "BF16":
         bits = x.view(np.uint32)
         sign, size = bits & np.uint32(0x80000000), bits & np.uint32(0x7FFFFFFF)
         size = (size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
-        return (sign | np.minimum(size, np.uint32(0x7F7F0000))).view(np.float32)
+        rounded = (sign | np.minimum(size, np.uint32(0x7F7F0000))).view(np.float32)
+        return rounded
     if kind == "INT8":  # 127 steps of a power of two, one for each row
         largest = np.abs(x).max(axis=1, keepdims=True).view(np.uint32).astype(np.int64)
         exponent = (largest >> 23) - 127 - 6 + ((largest & 0x7FFFFF) > 0x7E0000)
         step = np.ldexp(1.0, np.clip(exponent, -126, 121))
-        return (np.clip(np.rint(x / step), -127, 127) * step).astype(np.float32)
+        rounded = (np.clip(np.rint(x / step), -127, 127) * step).astype(np.float32)
+        return rounded
     if kind == "FP32":
         return x
     raise ValueError(f"the data_type {kind!r} is unknown here; expected FP32, BF16, FP16 or INT8")

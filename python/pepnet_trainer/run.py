@@ -186,7 +186,8 @@ class Run:
         with self._job(rows, checkpoint, workers) as (arguments, data, _):
             output = program.run_program("eval", *arguments, "--eval_input_path", data, ranks=workers)
         lines = [line for line in output.splitlines() if line.startswith("{")]
-        return json.loads(lines[-1])
+        values: dict[str, float] = json.loads(lines[-1])
+        return values
 
     def export(
         self,

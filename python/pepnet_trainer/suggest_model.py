@@ -40,7 +40,7 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
             else "make a column of 0 and 1 of it, as `rating >= 4`, or write a tower with l2_loss by hand"
         )
         raise ValueError(f"the label {name!r} holds {shown}, and a label is 0 or 1: {hint}")
-    result = column.to_numpy().astype(np.float64)
+    result: np.ndarray = column.to_numpy().astype(np.float64)
     if len(values) == 1:
         raise ValueError(f"the label {name!r} is {values[0]} in every row: there is nothing to learn")
     return result

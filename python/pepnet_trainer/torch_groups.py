@@ -68,8 +68,9 @@ class EmbeddingGroup(nn.Module):
             self.groups[name], self.sequence_groups[name] = own, sequences
             self.widths[name] = [leaf.width for leaf in own]
             if sequences:
-                encoders[name] = SequenceEncoders(group, sequences)
-                self.widths[name] += encoders[name].widths
+                made = SequenceEncoders(group, sequences)
+                encoders[name] = made
+                self.widths[name] += made.widths
         self._leaves = sorted(leaves)
         self._add_tables(tables, seed)
         self._add_dense_embeddings()
@@ -111,10 +112,13 @@ class EmbeddingGroup(nn.Module):
             base.ec_dict = nn.ModuleDict()
             self.seq_emb_impls = nn.ModuleDict({"__BASE__": base})
         by_width = self.seq_emb_impls["__BASE__"].ec_dict
+        assert isinstance(by_width, nn.ModuleDict)
         if width not in by_width:
             by_width[width] = nn.Module()
             by_width[width].embeddings = nn.Module()
-        return by_width[width].embeddings
+        tables = by_width[width].embeddings
+        assert isinstance(tables, nn.Module)
+        return tables
 
     def _add_dense_embeddings(self) -> None:
         names = dict.fromkeys(leaf.feature for group in self.groups.values() for leaf in group if leaf.embedded)
@@ -125,9 +129,9 @@ class EmbeddingGroup(nn.Module):
         dense = nn.Module()
         # Features of one configuration lie under one key.
         for one in self._embeddings.values():
-            if one.key not in dense._modules:
-                dense._modules[one.key] = nn.Module()
-            dense._modules[one.key]._modules.update(one._modules)
+            shared = dense._modules.setdefault(one.key, nn.Module())
+            assert shared is not None
+            shared._modules.update(one._modules)
         collection = self.emb_impls["__BASE__"].dense_ec = nn.Module()
         collection.dense_embs = dense
 
@@ -140,6 +144,7 @@ class EmbeddingGroup(nn.Module):
         bags = cells if leaf.by_element else cells.by_cell()
         table, ids = self._tables[leaf.table], bags.ids
         weight = table.weight
+        assert isinstance(weight, torch.Tensor)
         if isinstance(table, GrowingTable):
             weight, ids = table(ids), torch.arange(len(ids), device=ids.device)
         pooled = nn.functional.embedding_bag(

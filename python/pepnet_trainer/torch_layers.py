@@ -58,7 +58,8 @@ def activation_of(text: str, width: int) -> nn.Module | None:
             arguments[name] = int(value)
         elif name and name not in ("inplace", "dim"):
             arguments[name] = float(value)
-    return getattr(nn, match[1])(**arguments)
+    module: nn.Module = getattr(nn, match[1])(**arguments)
+    return module
 
 
 def ratios_of(values: Sequence[float], layers: int) -> list[float]:
@@ -86,7 +87,8 @@ class EPNet(nn.Module):
         self.gate_nu = Gate(domain + main, hidden, main, gamma)
 
     def forward(self, main: torch.Tensor, domain: torch.Tensor) -> torch.Tensor:
-        return self.gate_nu(torch.cat([domain, main.detach()], dim=1)) * main
+        share: torch.Tensor = self.gate_nu(torch.cat([domain, main.detach()], dim=1))
+        return share * main
 
 
 class PPNet(nn.Module):
@@ -147,7 +149,8 @@ class Perceptron(nn.Module):
         self.perceptron = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.perceptron(x)
+        result: torch.Tensor = self.perceptron(x)
+        return result
 
 
 class MLP(nn.Module):
@@ -167,7 +170,8 @@ class MLP(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mlp(x)
+        result: torch.Tensor = self.mlp(x)
+        return result
 
 
 class Tower(nn.Module):
@@ -179,7 +183,8 @@ class Tower(nn.Module):
         self.linear = nn.Linear(self.tower_mlp.width, num_class)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.tower_mlp(x))
+        result: torch.Tensor = self.linear(self.tower_mlp(x))
+        return result
 
 
 class _Weight(nn.Module):
@@ -213,7 +218,9 @@ class DenseEmbedding(nn.Module):
         self._modules[f"proj_m_{name}"] = _Weight(channels, channels, variance=1 / channels)
 
     def _weight(self, part: str) -> torch.Tensor:
-        return self._modules[f"{part}_{self.name}"].weight
+        module = self._modules[f"{part}_{self.name}"]
+        assert isinstance(module, _Weight)
+        return module.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self._weight("proj_w")
@@ -244,5 +251,5 @@ class VariationalDropout(nn.Module):
             u = torch.rand(x.shape[0], len(self.widths), device=x.device)
             odds = [torch.log(p + epsilon) - torch.log(1 - p + epsilon) for p in (share, u)]
             share = torch.sigmoid((odds[0] + odds[1]) / 0.1)
-        left = (1 - share).split(1, dim=1)
-        return torch.cat([part * one for part, one in zip(x.split(self.widths, dim=1), left)], dim=1)
+        left = torch.split(1 - share, 1, dim=1)
+        return torch.cat([part * one for part, one in zip(torch.split(x, self.widths, dim=1), left)], dim=1)

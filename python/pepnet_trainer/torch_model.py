@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from typing import Mapping
+from typing import Any, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -212,7 +212,7 @@ def _of_own_domain(outputs: dict[str, np.ndarray], domains: np.ndarray) -> dict[
 def _moved(cells: Cells, device: torch.device) -> Cells:
     if isinstance(cells, torch.Tensor):
         return cells.to(device)
-    return type(cells)(*(None if part is None else part.to(device) for part in cells))
+    return type(cells)._make(None if part is None else part.to(device) for part in cells)
 
 
 def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
@@ -225,7 +225,7 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
     tensors = {name.removeprefix("model."): values for name, values in checkpoint.read_safetensors(path).items()}
     tables = {table_of(name): (values.shape[0], values.shape[1]) for name, values in tensors.items() if table_of(name)}
     described = directory / "export.json"
-    facts = json.loads(described.read_text()) if described.exists() else {"string_hash": "std"}
+    facts: dict[str, Any] = json.loads(described.read_text()) if described.exists() else {"string_hash": "std"}
     model = PEPNet(
         Config.from_file(directory / "pipeline.config"),
         tables,

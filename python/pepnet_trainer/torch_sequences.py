@@ -133,7 +133,8 @@ class _MlpEncoder(Encoder):
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, T, inputs] -> [rows, T]; batch norm and Dice see each position as a row."""
-        return self.linear(self.mlp(x.flatten(0, 1))).view(x.shape[:2])
+        scores: torch.Tensor = self.linear(self.mlp(x.flatten(0, 1))).view(x.shape[:2])
+        return scores
 
 
 class DinEncoder(_MlpEncoder):
@@ -194,7 +195,7 @@ class SelfAttentionEncoder(Encoder):
         exist = x.exist(self.limit)
         weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
         q, k, v = (
-            nn.functional.linear(layer(s), weight, bias).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            torch.unflatten(nn.functional.linear(layer(s), weight, bias), 2, (self.heads, -1)).transpose(1, 2)
             for layer, weight, bias in zip((self._query, self._key, self._value), weights, biases)
         )  # [rows, heads, T, width / heads]
         scores = (q * (self.width // self.heads) ** -0.5) @ k.transpose(2, 3)
@@ -229,11 +230,7 @@ class SequenceEncoders(nn.ModuleList):
             made.append(ENCODERS[kind](message, channels))
         super().__init__(made)
         self.inputs = inputs  # the sequence group of each encoder
-
-    @property
-    def widths(self) -> Sequence[int]:
-        """Of the encoders' outputs."""
-        return [encoder.width for encoder in self]
+        self.widths = [encoder.width for encoder in made]  # of the encoders' outputs
 
     def forward(self, positions: Mapping[str, Positions]) -> list[torch.Tensor]:
         return [encoder(positions[name]) for encoder, name in zip(self, self.inputs)]

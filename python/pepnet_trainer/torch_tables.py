@@ -32,7 +32,9 @@ class GrowingTable(nn.Module):
     def index(self) -> None:
         """Makes the ids findable; to be called when they have changed, as load_state_dict()
         does."""
-        self._sorted, self._order = torch.sort(self._buffers[IDS])
+        ids = self._buffers[IDS]
+        assert ids is not None
+        self._sorted, self._order = torch.sort(ids)
 
     def _load_from_state_dict(
         self,
