@@ -49,10 +49,17 @@ def in_notebook() -> bool:
 
 class Printer:
     """Prints the records: steps on one line that is written over, if the place can do that;
-    evaluations on lines of their own."""
+    evaluations on lines of their own.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Passes are counted from 1, as the screen of the program counts them. `epochs` gives how many
+    there will be, or 0 where that is not known; it is asked at the first step, when the training
+    has written its effective config.
+    """
+
+    def __init__(self, stream: TextIO | None = None, epochs: Callable[[], int] = lambda: 0) -> None:
         self._stream = stream or sys.stdout
+        self._ask_epochs = epochs
+        self._epochs: int | None = None
         self._overwrites = in_notebook() or self._stream.isatty()
         self._width = 0
 
@@ -65,10 +72,18 @@ class Printer:
             )
             self._line(f"evaluated at step {record['global_step']}: {values}", keep=True)
             return
-        text = f"step {record['step']}  epoch {record['epoch']}  loss {record['total_loss']:.4f}"
+        text = f"step {record['step']}  epoch {self._pass(record['epoch'])}  loss {record['total_loss']:.4f}"
         if record.get("samples_per_second"):
             text += f"  {record['samples_per_second']:,.0f} rows/s"
         self._line(text, keep=not self._overwrites)
+
+    def _pass(self, finished: int) -> str:
+        """The pass that is under way after so many finished ones; behind the last one, the last one."""
+        if self._epochs is None:
+            self._epochs = self._ask_epochs()
+        if self._epochs == 0:
+            return str(finished + 1)
+        return f"{min(finished + 1, self._epochs)}/{self._epochs}"
 
     def _line(self, text: str, keep: bool) -> None:
         if self._overwrites:

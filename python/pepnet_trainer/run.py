@@ -346,7 +346,9 @@ def train(
         elif workers > 1:
             arguments += ["--placement", "colocated"]
         job = program.Program(arguments, ranks=ranks, hostfile=None if hostfile is None else os.fspath(hostfile))
-        _watch(job, directory, progress)
+        # A training that goes on counts the passes of earlier ones, too, whose number the config does not tell.
+        epochs = (lambda: 0) if continue_train else (lambda: _epochs(directory))
+        _watch(job, directory, Printer(epochs=epochs) if progress is True else progress)
     return Run(directory)
 
 
@@ -357,10 +359,16 @@ def _step(record: Mapping[str, Any]) -> int:
     return int(record.get("step", record.get("global_step", 0)))
 
 
-def _watch(job: program.Program, directory: pathlib.Path, progress: bool | Callback) -> None:
+def _epochs(directory: pathlib.Path) -> int:
+    """The passes of a training by its effective config; 0 where its steps are counted."""
+    train = Config.from_file(directory / "pipeline.config").parsed().message("train_config")
+    return 0 if train.first("num_steps", 0) else int(train.first("num_epochs", 0))
+
+
+def _watch(job: program.Program, directory: pathlib.Path, progress: Callback | bool) -> None:
     """Tells what the job writes until it ends, and keeps its log."""
-    printer = Printer() if progress is True else None
-    callback: Callback | None = printer if progress is True else (progress or None)
+    callback = progress if callable(progress) else None
+    printer = callback if isinstance(callback, Printer) else None
     tails = [Tail(directory / "metrics.jsonl"), Tail(directory / "train_eval_result.txt")]
     stopped = False
     failure: BaseException | None = None

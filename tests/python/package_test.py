@@ -243,7 +243,7 @@ model_config {"""
                 self.scratch / "printed",
             )
         self.assertRegex(
-            out.getvalue(), r"step 20  epoch 0  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*evaluated at step \d+: auc_buy"
+            out.getvalue(), r"step 20  epoch 1/1  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*evaluated at step \d+: auc_buy"
         )
 
     def test_kinds_of_files_do_not_mix(self):

@@ -2,6 +2,7 @@
 columns."""
 
 import datetime
+import io
 import os
 import pathlib
 import subprocess
@@ -15,7 +16,7 @@ import pyarrow as pa
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
-from pepnet_trainer import column_statistics, frames, initial_rows, onnx_inputs, progress, text_format, vocabulary
+from pepnet_trainer import column_statistics, frames, initial_rows, onnx_inputs, progress, run, text_format, vocabulary
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 
@@ -440,6 +441,28 @@ class ProgressTest(unittest.TestCase):
             self.assertEqual(list(tail), [{"step": 3}])
             path.write_text("")  # cut back
             self.assertEqual(list(tail), [])
+
+
+    def test_passes_are_counted_from_one_to_the_last(self):
+        def printed(finished, **given):
+            out = io.StringIO()
+            printer = progress.Printer(out, **given)
+            for step, epoch in enumerate(finished, 1):
+                printer({"step": step, "epoch": epoch, "total_loss": 0.5})
+            return [line.split("  ")[1] for line in out.getvalue().splitlines()]
+
+        asked = []
+        passes = printed([0, 1, 2, 3], epochs=lambda: asked.append(1) or 3)
+        self.assertEqual(passes, ["epoch 1/3", "epoch 2/3", "epoch 3/3", "epoch 3/3"])
+        self.assertEqual(asked, [1])
+        self.assertEqual(printed([0, 4]), ["epoch 1", "epoch 5"])
+
+    def test_the_passes_of_a_training_come_from_its_effective_config(self):
+        with tempfile.TemporaryDirectory() as name:
+            directory = pathlib.Path(name)
+            for fields, expected in (("num_epochs: 3", 3), ("num_steps: 5", 0), ("num_steps: 0 num_epochs: 2", 2)):
+                (directory / "pipeline.config").write_text(f"train_config {{ {fields} }}")
+                self.assertEqual(run._epochs(directory), expected)
 
 
 class PackageTest(unittest.TestCase):
