@@ -73,9 +73,10 @@ else()
     ${torch_dir}/include ${torch_dir}/include/torch/csrc/api/include)
   target_link_libraries(pepnet::torch INTERFACE ${PEPNET_TORCH_CPU_LIBRARY} ${PEPNET_C10_LIBRARY})
   # The CUDA kernels register themselves when their library is loaded; nothing refers to it by
-  # symbol.
+  # symbol. A wheel computes on the CPU and runs with every build of torch, whichever it was linked
+  # with.
   find_library(PEPNET_TORCH_CUDA_LIBRARY torch_cuda PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE)
-  if(PEPNET_TORCH_CUDA_LIBRARY)
+  if(PEPNET_TORCH_CUDA_LIBRARY AND NOT SKBUILD)
     target_link_libraries(pepnet::torch INTERFACE
       "-Wl,--push-state,--no-as-needed,${PEPNET_TORCH_CUDA_LIBRARY},--pop-state")
   endif()

