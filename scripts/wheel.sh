@@ -4,8 +4,8 @@
 # virtual environment, in build/wheel, so that the compiler's cache and existing objects are used.
 # With --sdist also the archive of the sources, dist/pepnet_trainer-<version>.tar.gz; the wheel is
 # then built from the archive's contents, in build/sdist. `pip wheel .` makes the same wheel from
-# nothing, in an environment of its own: it fetches torch again and compiles all. The test `wheel_test`
-# (scripts/test.sh -L wheel) installs it into a fresh environment.
+# nothing, in an environment of its own: it fetches torch again and compiles all. The test
+# `wheel_test` (scripts/test.sh -L wheel) installs it into a fresh environment.
 #   PEPNET_VENV       the virtual environment to build with (default: .venv in the repository)
 #   PEPNET_PIP_ARGS   more arguments for `pip install`
 #   PEPNET_BUILD_JOBS compilers at a time (default: as many as there are cores)

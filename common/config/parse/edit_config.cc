@@ -8,7 +8,9 @@
 #include "nlohmann/json.hpp"
 
 #include "common/base/text.h"
+#include "common/config/parse/field_paths.h"
 #include "common/config/parse/json_fields.h"
+#include "common/job_config/type_table.h"
 
 namespace pepnet {
 namespace {
@@ -20,6 +22,7 @@ using Json = nlohmann::ordered_json;
 
 // The flags that changes come from, for messages.
 constexpr char kEdit[] = "--edit_config_json", kSet[] = "--set";
+constexpr int kMostSuggestions = 3;
 
 struct Step {
   std::string field;
@@ -214,11 +217,30 @@ std::vector<std::string> SplitAtSemicolons(const std::string& text) {
   return parts;
 }
 
+// The path begins with no field of a config, as "num_epochs" does not: tells the whole paths that
+// end so.
+Status CheckBeginning(const std::string& path, const std::vector<Step>& steps,
+                      const config::EasyRecConfig& config) {
+  const std::string& first = steps.front().field;
+  const StatusOr<const FieldDescriptor*> field = FindField(config, first);
+  if (field.ok()) return absl::OkStatus();
+  std::vector<std::string> fields;
+  for (const Step& step : steps) fields.push_back(step.field);
+  std::vector<std::string> meant = PathsThatEndIn(fields, config, kMostSuggestions);
+  if (meant.empty()) return field.status();
+  for (std::string& one : meant) {
+    one = absl::StrCat("\"", one, Printable(path.substr(first.size()), 200), "\"");
+  }
+  return InvalidInput(config.GetDescriptor()->name(), " has no field \"", Printable(first, 200),
+                      "\" (did you mean ", JoinNames(meant, " or "), "?)");
+}
+
 Status SetPath(const char* origin, const std::string& path, const Json& value, ConfigSource* source,
                config::EasyRecConfig* config) {
   const std::string where = absl::StrCat(origin, ": ", Printable(path, 200));
   const auto steps = ParsePath(path);
   if (!steps.ok()) return Annotate(steps.status(), where);
+  PEPNET_RETURN_IF_ERROR(Annotate(CheckBeginning(path, *steps, *config), where));
   PEPNET_RETURN_IF_ERROR(
       Annotate(Apply(*steps, 0, value, JsonFields(origin, source), config), where));
   source->AddNote(absl::StrCat(where, ": set to ", Printable(value.dump())));

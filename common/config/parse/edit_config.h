@@ -27,7 +27,8 @@
 namespace pepnet {
 
 // "" changes nothing. Each edit leaves a note. Errors name the path and what is wrong with it or
-// with its value.
+// with its value; of a path without its beginning ("num_epochs") they tell at most three whole
+// ones.
 Status EditConfig(const std::string& edit_config_json, ConfigSource* source,
                   config::EasyRecConfig* config);
 // The same from texts "path=value". A value that begins with {, [ or " is JSON, any other is a text

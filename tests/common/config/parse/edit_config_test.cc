@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/common/config/config_text.h"
 #include "tests/support/status_matchers.h"
 
@@ -10,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 StatusOr<JobConfig> Edited(const std::string& json) {
   ConfigOverrides overrides;
@@ -159,6 +162,32 @@ TEST(EditConfigTest, UnknownPathsAreNamed) {
   }
 }
 
+TEST(EditConfigTest, APathWithoutItsBeginningIsToldWhole) {
+  EXPECT_EQ(
+      Bad(R"({"num_epochs": 1})"),
+      "--edit_config_json: num_epochs: EasyRecConfig has no field \"num_epochs\" (did you mean "
+      "\"train_config.num_epochs\"?)");
+  // What the config has comes first.
+  EXPECT_EQ(Bad(R"({"lr": 1})"),
+            "--edit_config_json: lr: EasyRecConfig has no field \"lr\" (did you mean "
+            "\"train_config.sparse_optimizer.adagrad_optimizer.lr\" or "
+            "\"train_config.dense_optimizer.adam_optimizer.lr\"?)");
+  // At most three; of a list the first element that has the field, and no other kind of feature in
+  // its place.
+  EXPECT_THAT(Bad(R"({"raw_feature.value_dim": 2})"),
+              HasSubstr("(did you mean \"feature_configs[2].raw_feature.value_dim\"?)"));
+  EXPECT_THAT(Bad(R"({"task_towers[:].mlp.hidden_units[0]": 2})"),
+              HasSubstr("(did you mean "
+                        "\"model_config.pepnet.task_towers[:].mlp.hidden_units[0]\"?)"));
+  const std::string many = Bad(R"({"embedding_dim": 2})");
+  EXPECT_THAT(many, HasSubstr("\"feature_configs[0].id_feature.embedding_dim\""));
+  EXPECT_THAT(many, HasSubstr("\"feature_configs[2].raw_feature.embedding_dim\""));
+  EXPECT_LE(std::count(many.begin(), many.end(), '['), 3) << many;
+  // The rest of the path must fit, and a near name of the first step is told as before.
+  EXPECT_THAT(Bad(R"({"pepnet.nonsense": 2})"), Not(HasSubstr("did you mean")));
+  EXPECT_THAT(Bad(R"({"train_confi.num_epochs": 2})"), HasSubstr("did you mean \"train_config\"?"));
+}
+
 TEST(EditConfigTest, ValuesMustFit) {
   EXPECT_EQ(Bad(R"({"train_config.num_steps": "ten"})"),
             "--edit_config_json: train_config.num_steps: value \"ten\" does not fit num_steps of "
@@ -247,6 +276,9 @@ TEST(SetFieldsTest, FaultsNameTheAssignment) {
   EXPECT_THAT(fault("train_config.num_steps"),
               HasSubstr("--set train_config.num_steps: expected path=value"));
   EXPECT_THAT(fault("=5"), HasSubstr("expected path=value"));
+  EXPECT_EQ(fault("num_epochs=1"),
+            "--set: num_epochs: EasyRecConfig has no field \"num_epochs\" (did you mean "
+            "\"train_config.num_epochs\"?)");
   EXPECT_THAT(fault("towers[name=5"), HasSubstr("expected path=value"));
   EXPECT_THAT(fault("train_config.num_step=5"), HasSubstr("--set: train_config.num_step: "));
   EXPECT_THAT(fault("train_config.num_steps=five"), HasSubstr("--set: train_config.num_steps: "));
