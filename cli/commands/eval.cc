@@ -91,7 +91,7 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
                         flags.config.pipeline_config_path,
                         "; set it there or pass --eval_input_path");
   }
-  return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+  const auto work = [&](const WorkerContext& context) -> Status {
     const std::string file = ResultFile(flags, config);
     if (context.first()) PEPNET_RETURN_IF_ERROR(CheckResultFile(file));
     // The newest complete checkpoint of model_dir is taken where no --checkpoint_path is given.
@@ -120,7 +120,8 @@ Status EvalCommand(const EvalFlags& flags, MpiSession* session) {
     }
     LOG(INFO) << "appended to " << file;
     return AppendToFile(file, line + "\n");
-  });
+  };
+  return NameInputFlags(flags.config, RunJob(config, flags.job, session, work));
 }
 
 }  // namespace pepnet

@@ -48,7 +48,7 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
   if (!flags.output.empty()) {
     PEPNET_RETURN_IF_ERROR(CheckReplaceable("--output", flags.output, {kJsonBeginning}));
   }
-  return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+  const auto work = [&](const WorkerContext& context) -> Status {
     const std::string path =
         flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(
@@ -76,7 +76,8 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
         WriteFileAtomically(flags.output, ExplanationJson(run, importance, gates) + "\n"));
     LOG(INFO) << "written to " << flags.output;
     return absl::OkStatus();
-  });
+  };
+  return NameInputFlags(flags.config, RunJob(config, flags.job, session, work));
 }
 
 }  // namespace pepnet

@@ -6,6 +6,7 @@
 #include "cli/job/job.h"
 #include "cli/job/load_config.h"
 #include "common/base/logging.h"
+#include "worker/data/files/input_files.h"
 #include "worker/eval/inference.h"
 #include "worker/eval/predictor.h"
 
@@ -76,6 +77,12 @@ Status PredictCommand(const PredictFlags& flags, MpiSession* session) {
   // Predictions read the averages where exports do: what is predicted here is what an export would
   // serve.
   return RunJob(config, flags.job, session, [&](const WorkerContext& context) -> Status {
+    // First, and under the flag's name: the files may be those of a field of the config as well.
+    const DataConfig& data = context.config->data;
+    PEPNET_RETURN_IF_ERROR(
+        Annotate(FindInputFiles(flags.predict_input_path, data.dataset_type, data.dataset_type_name)
+                     .status(),
+                 "--predict_input_path"));
     const std::string path =
         flags.checkpoint_path.empty() ? config.model_dir : flags.checkpoint_path;
     PEPNET_ASSIGN_OR_RETURN(

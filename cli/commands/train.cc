@@ -145,7 +145,7 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
   });
   const Status traced = FinishTrace(trace.get());  // also of a job that failed: it shows where
   // The first cause wins: an error of the training over one of its trace.
-  PEPNET_RETURN_IF_ERROR(trained);
+  PEPNET_RETURN_IF_ERROR(NameInputFlags(flags.config, trained));
   PEPNET_RETURN_IF_ERROR(traced);
   return stopped;
 }

@@ -1,5 +1,9 @@
 #include "cli/job/load_config.h"
 
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/logging.h"
 #include "common/config/load.h"
@@ -43,6 +47,23 @@ StatusOr<JobConfig> LoadConfig(const ConfigFlags& flags, bool ignore_unknown_fie
                           LoadJobConfig(flags.pipeline_config_path, overrides, all));
   PEPNET_RETURN_IF_ERROR(Annotate(CheckNetworkSize(config), flags.pipeline_config_path));
   return config;
+}
+
+Status NameInputFlags(const ConfigFlags& flags, const Status& status) {
+  if (status.ok()) return status;
+  std::string text(status.message());
+  for (const auto& [field, value] : {std::pair("train_input_path", &flags.train_input_path),
+                                     std::pair("eval_input_path", &flags.eval_input_path)}) {
+    if (value->empty()) continue;
+    // Behind "worker 1: " as well, but not inside of another name.
+    const std::string beginning = absl::StrCat(field, ": ");
+    const size_t at = text.find(beginning);
+    if (at == 0 || (at != std::string::npos && text[at - 1] == ' ')) text.insert(at, "--");
+  }
+  Status named(status.code(), text);
+  status.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& payload) { named.SetPayload(type, payload); });
+  return named;
 }
 
 void LogNotes(const JobConfig& config) {
