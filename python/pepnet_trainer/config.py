@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -97,9 +98,15 @@ class Config:
         with self.as_file() as path:
             return Config(program.run_program("check-config", *flags(path, edits)))
 
-    def as_file(self) -> _ConfigFile:
-        """A context with the path of a file that holds the text."""
-        return _ConfigFile(self.text)
+    @contextlib.contextmanager
+    def as_file(self) -> Iterator[pathlib.Path]:
+        """A context with the path of a file that holds the text. Errors of the program in it name this config's own
+        file, or "the config"."""
+        with tempfile.TemporaryDirectory(prefix="pepnet-") as directory:
+            path = pathlib.Path(directory) / "pipeline.config"
+            path.write_text(self.text)
+            with program.called({str(path): "the config" if self.path is None else str(self.path)}):
+                yield path
 
     @property
     def labels(self) -> list[str]:
@@ -128,22 +135,6 @@ class Config:
         if "fg_encoded" in data:
             return bool(data.first("fg_encoded"))
         return data.first("fg_mode", "FG_NONE") in ("FG_NONE", 1)
-
-
-class _ConfigFile:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> pathlib.Path:
-        self._directory = tempfile.TemporaryDirectory(prefix="pepnet-")
-        path = pathlib.Path(self._directory.name) / "pipeline.config"
-        path.write_text(self._text)
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        assert self._directory is not None
-        self._directory.cleanup()
 
 
 def column_of(feature: Message, encoded: bool) -> str:

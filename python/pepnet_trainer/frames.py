@@ -135,6 +135,11 @@ def to_arrow(data: Rows | Any) -> pa.Table:
     return pa.table({name: _plain(table[name]) for name in names}) if names else table
 
 
+def kind_of(data: Any) -> str:
+    """What to call rows in memory in a message: "the DataFrame", "the Table", "the dict"."""
+    return f"the {type(data).__name__}"
+
+
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from typing import Mapping, Sequence, Union
+from typing import Iterator, Mapping, Sequence, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 STOPPED_ON_REQUEST = 75
@@ -23,6 +25,28 @@ class PepnetError(RuntimeError):
         super().__init__(sentence)
         self.status = status
         self.log = log
+
+
+@contextlib.contextmanager
+def called(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors of the program name what the caller has given, where they name the file that was made of it.
+
+    `names` has path -> what to say. The place in the file comes behind that: "the config, line 12, column 3: ...".
+    """
+
+    def name_of(match: re.Match[str]) -> str:
+        places = [f", {what} {match[what]}" for what in ("line", "column") if match[what]]
+        return names[match["path"]] + "".join(places)
+
+    try:
+        yield
+    except PepnetError as error:
+        if not names:
+            raise
+        paths = "|".join(re.escape(path) for path in sorted(names, key=len, reverse=True))
+        place = r"(:(?P<line>\d+)\b(:(?P<column>\d+)\b)?)?"
+        sentence = re.sub(rf"(?P<mark>'?)(?P<path>{paths}){place}(?P=mark)", name_of, str(error))
+        raise PepnetError(sentence, error.status, error.log) from None
 
 
 def find_program(name: str = "pepnet") -> pathlib.Path:

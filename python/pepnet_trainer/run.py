@@ -231,11 +231,13 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="pepnet-") as name:
             scratch = pathlib.Path(name)
             config = self.config
+            names: dict[str, str] = {}
             if frames.is_path(rows):
                 data, edits = frames.paths_text(rows), _kind_edit(frames.paths_text(rows))
             else:
                 table = frames.fit(frames.to_arrow(rows), config.id_columns())
                 data = str(frames.write_rows(table, scratch, "rows"))
+                names[data] = frames.kind_of(rows)
                 edits = _kind_edit(data)
             arguments = flags(self.model_dir / "pipeline.config", edits)
             arguments += ["--model_dir", self.model_dir]
@@ -243,7 +245,8 @@ class Run:
                 arguments += ["--checkpoint_path", os.fspath(checkpoint)]
             if workers > 1:
                 arguments += ["--placement", "colocated"]
-            yield arguments, data, scratch
+            with program.called(names):
+                yield arguments, data, scratch
 
 
 def _frame(records: list[dict[str, Any]]) -> Frame:
@@ -312,6 +315,7 @@ def train(
             raise ValueError("the config names no model_dir; give one")
         directory = pathlib.Path(named) if continue_train else _free(pathlib.Path(named))
     inputs: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, rows in (("train", train), ("eval", eval)):
         if rows is None:
             continue
@@ -320,6 +324,7 @@ def train(
         else:
             table = frames.fit(frames.to_arrow(rows), config.id_columns())
             inputs[name] = str(frames.write_rows(table, directory / "data", name))
+            names[inputs[name]] = f"{frames.kind_of(rows)} given as {name}="
     kinds = {name: _kind_edit(path) for name, path in inputs.items()}
     if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
         raise ValueError("train and eval must be files of one kind: CSV files, or Parquet files and rows in memory")
@@ -348,7 +353,8 @@ def train(
         job = program.Program(arguments, ranks=ranks, hostfile=None if hostfile is None else os.fspath(hostfile))
         # A training that goes on counts the passes of earlier ones, too, whose number the config does not tell.
         epochs = (lambda: 0) if continue_train else (lambda: _epochs(directory))
-        _watch(job, directory, Printer(epochs=epochs) if progress is True else progress)
+        with program.called(names):
+            _watch(job, directory, Printer(epochs=epochs) if progress is True else progress)
     return Run(directory)
 
 

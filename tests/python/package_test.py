@@ -132,10 +132,32 @@ model_config {"""
             pt.train(self.trained.config, self.frame, model_dir=self.trained.model_dir, progress=False)
         self.assertEqual(caught.exception.status, 1)
         self.assertIn("pepnet: model_dir", caught.exception.log)
-        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*price"):
-            self.trained.predict(self.later.drop(columns="price"))
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*num_epoch"):
             self.trained.config.check({"train_config.num_epoch": 3})
+        with self.assertRaisesRegex(pt.PepnetError, 'did you mean "train_config.num_epochs"'):
+            self.trained.config.check({"num_epochs": 3})
+
+    def test_errors_name_what_was_given_and_no_file_that_was_made_of_it(self):
+        run, rows = self.trained, self.later.drop(columns="price")
+        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: (.*: )?the DataFrame has no column 'price'; its columns are "):
+            run.predict(rows)
+        with self.assertRaisesRegex(pt.PepnetError, "the Table has no column 'price'"):
+            run.evaluate(pa.Table.from_pandas(rows))
+        with self.assertRaisesRegex(pt.PepnetError, "the dict has no column 'price'"):
+            run.predict(rows.to_dict("list"), workers=2)
+        rows.to_parquet(self.scratch / "no_price.parquet")
+        with self.assertRaisesRegex(pt.PepnetError, "no_price.parquet' has no column 'price'"):
+            run.predict(self.scratch / "no_price.parquet")
+        with self.assertRaisesRegex(pt.PepnetError, "the DataFrame given as eval= has no column 'price'"):
+            pt.train(run.config, self.frame, rows, model_dir=self.scratch / "no_price", progress=False)
+        wrong = pt.Config(self.trained.config.text.replace("batch_size:", "batch_sise:"))
+        line = 1 + wrong.text[: wrong.text.index("batch_sise")].count("\n")
+        for call in (wrong.check, lambda: pt.train(wrong, self.frame, model_dir=self.scratch / "wrong")):
+            with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: the config, line {line}, column \\d+: .*batch_sise"):
+                call()
+        path = wrong.save(self.scratch / "wrong.config")
+        with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: {path}, line {line}, .*batch_sise"):
+            pt.Config.from_file(path).check()
 
     def test_what_is_not_there_is_said_before_the_program_starts(self):
         with self.assertRaisesRegex(FileNotFoundError, "no config 'gone.config' .the current directory is '.*'.$"):

@@ -16,7 +16,17 @@ import pyarrow as pa
 from shop_frame import shop_frame
 
 import pepnet_trainer as pt
-from pepnet_trainer import column_statistics, frames, initial_rows, onnx_inputs, progress, run, text_format, vocabulary
+from pepnet_trainer import (
+    column_statistics,
+    frames,
+    initial_rows,
+    onnx_inputs,
+    program,
+    progress,
+    run,
+    text_format,
+    vocabulary,
+)
 
 SOURCE = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"])
 
@@ -424,6 +434,31 @@ class BuilderTest(unittest.TestCase):
         self.assertEqual(config.labels, ["click", "buy"])
         self.assertEqual(config.columns(), {"user": "user", "price": "price"})
         self.assertEqual(config.id_columns(), {"user"})
+
+
+class CalledTest(unittest.TestCase):
+    def told(self, sentence, **names):
+        with self.assertRaises(pt.PepnetError) as caught, program.called(names):
+            raise pt.PepnetError(sentence, 1, "log")
+        self.assertEqual((caught.exception.status, caught.exception.log), (1, "log"))
+        return str(caught.exception)
+
+    def test_errors_name_what_was_given_and_not_the_file_made_of_it(self):
+        names = {"/tmp/a/rows.parquet": "the DataFrame", "/tmp/a/pipeline.config": "the config", "/tmp/a": "no"}
+        for said, expected in (
+            ("'/tmp/a/rows.parquet' has no column 'x'", "the DataFrame has no column 'x'"),
+            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame row 3: y"),
+            ("pepnet: /tmp/a/pipeline.config:12: lr: z", "pepnet: the config, line 12: lr: z"),
+            ("pepnet: /tmp/a/pipeline.config:1:22: z", "pepnet: the config, line 1, column 22: z"),
+            ("pepnet: /tmp/a/pipeline.config: train_config: z", "pepnet: the config: train_config: z"),
+            ("pepnet: '/tmp/b/rows.parquet' is empty", "pepnet: '/tmp/b/rows.parquet' is empty"),
+        ):
+            self.assertEqual(self.told(said, **names), expected)
+        self.assertEqual(self.told("pepnet: as it is"), "pepnet: as it is")
+
+    def test_other_errors_stay(self):
+        with self.assertRaisesRegex(KeyError, "/tmp/a"), program.called({"/tmp/a": "no"}):
+            raise KeyError("/tmp/a")
 
 
 class ProgressTest(unittest.TestCase):
