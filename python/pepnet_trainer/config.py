@@ -105,7 +105,8 @@ class Config:
         with tempfile.TemporaryDirectory(prefix="pepnet-") as directory:
             path = pathlib.Path(directory) / "pipeline.config"
             path.write_text(self.text)
-            with program.called({str(path): "the config" if self.path is None else str(self.path)}):
+            name = "the config" if self.path is None else str(self.path)
+            with program.called({str(path): name, "--edit_config_json": "edits="}):
                 yield path
 
     @property

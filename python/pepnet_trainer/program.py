@@ -29,14 +29,16 @@ class PepnetError(RuntimeError):
 
 @contextlib.contextmanager
 def called(names: Mapping[str, str]) -> Iterator[None]:
-    """Errors of the program name what the caller has given, where they name the file that was made of it.
+    """Errors of the program name what the caller has given, where they name the file that was made of it, or the flag
+    that it became.
 
-    `names` has path -> what to say. The place in the file comes behind that: "the config, line 12, column 3: ...".
+    `names` has path or flag -> what to say. The place in a file comes behind that: "the config, line 12, column 3: ...",
+    "the DataFrame, row 7, column 'price': ...".
     """
 
     def name_of(match: re.Match[str]) -> str:
         places = [f", {what} {match[what]}" for what in ("line", "column") if match[what]]
-        return names[match["path"]] + "".join(places)
+        return names[match["path"]] + "".join(places) + ("" if match["cell"] is None else ",")
 
     try:
         yield
@@ -45,7 +47,9 @@ def called(names: Mapping[str, str]) -> Iterator[None]:
             raise
         paths = "|".join(re.escape(path) for path in sorted(names, key=len, reverse=True))
         place = r"(:(?P<line>\d+)\b(:(?P<column>\d+)\b)?)?"
-        sentence = re.sub(rf"(?P<mark>'?)(?P<path>{paths}){place}(?P=mark)", name_of, str(error))
+        cell = r"(?P<cell>(?= row \d| column '))?"
+        pattern = rf"(the input )?(?P<mark>'?)(?P<path>{paths}){place}(?P=mark){cell}"
+        sentence = re.sub(pattern, name_of, str(error))
         raise PepnetError(sentence, error.status, error.log) from None
 
 

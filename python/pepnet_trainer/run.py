@@ -231,14 +231,15 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="pepnet-") as name:
             scratch = pathlib.Path(name)
             config = self.config
-            names: dict[str, str] = {}
+            names = dict.fromkeys(("--predict_input_path", "--eval_input_path"), "the rows")
+            names |= {"--output_columns": "columns=", "--checkpoint_path": "checkpoint="}
             if frames.is_path(rows):
-                data, edits = frames.paths_text(rows), _kind_edit(frames.paths_text(rows))
+                data, edits = frames.paths_text(rows), _kind_edit(frames.paths_text(rows), config)
             else:
                 table = frames.fit(frames.to_arrow(rows), config.id_columns())
                 data = str(frames.write_rows(table, scratch, "rows"))
                 names[data] = frames.kind_of(rows)
-                edits = _kind_edit(data)
+                edits = _kind_edit(data, config)
             arguments = flags(self.model_dir / "pipeline.config", edits)
             arguments += ["--model_dir", self.model_dir]
             if checkpoint is not None:
@@ -253,13 +254,17 @@ def _frame(records: list[dict[str, Any]]) -> Frame:
     return frames.to_frame(pa.Table.from_pylist(records))
 
 
-def _kind_edit(paths: str) -> dict[str, Any]:
-    """The edit that names the kind of the input files by their ending."""
+def _kind_edit(paths: str, config: Config) -> dict[str, Any]:
+    """The edits that name the kind of the input files by their ending."""
     last = paths.split(",")[-1].strip()
     if last.endswith(".parquet"):
         return {"data_config.dataset_type": "ParquetDataset"}
     if last.endswith(".csv"):
-        return {"data_config.dataset_type": "CsvDataset"}
+        edits: dict[str, Any] = {"data_config.dataset_type": "CsvDataset"}
+        # The config of rows that have names has no say in how a CSV file tells them.
+        if config.parsed().message("data_config").first("dataset_type") == "ParquetDataset":
+            edits["data_config.with_header"] = True
+        return edits
     return {}
 
 
@@ -315,7 +320,8 @@ def train(
             raise ValueError("the config names no model_dir; give one")
         directory = pathlib.Path(named) if continue_train else _free(pathlib.Path(named))
     inputs: dict[str, str] = {}
-    names: dict[str, str] = {}
+    names = {"--train_input_path": "train=", "--eval_input_path": "eval="}
+    names |= {"--continue_train": "continue_train=True", "--model_dir": "model_dir="}
     for name, rows in (("train", train), ("eval", eval)):
         if rows is None:
             continue
@@ -325,7 +331,7 @@ def train(
             table = frames.fit(frames.to_arrow(rows), config.id_columns())
             inputs[name] = str(frames.write_rows(table, directory / "data", name))
             names[inputs[name]] = f"{frames.kind_of(rows)} given as {name}="
-    kinds = {name: _kind_edit(path) for name, path in inputs.items()}
+    kinds = {name: _kind_edit(path, config) for name, path in inputs.items()}
     if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
         raise ValueError("train and eval must be files of one kind: CSV files, or Parquet files and rows in memory")
     for edit in kinds.values():

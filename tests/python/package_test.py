@@ -58,6 +58,13 @@ class ShopTest(unittest.TestCase):
         np.testing.assert_array_equal(only["probs_buy"], scores["probs_buy"])
         self.assertEqual(list(only.columns), ["probs_buy"])
 
+    def test_a_csv_file_is_read_by_its_header(self):
+        cells = self.later.assign(tags=["\x1d".join(tags) for tags in self.later["tags"]])
+        cells = cells.astype({"click": int, "new_customer": int})
+        cells.to_csv(self.scratch / "later_rows.csv", index=False)
+        result, expected = self.trained.evaluate(self.scratch / "later_rows.csv"), self.trained.evaluate(self.later)
+        self.assertAlmostEqual(result["auc_click"], expected["auc_click"], places=5)
+
     def test_evaluation_agrees_with_the_training(self):
         result = self.trained.evaluate(self.later)
         newest = self.trained.newest
@@ -130,12 +137,17 @@ model_config {"""
     def test_errors_are_the_programs_sentences(self):
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: model_dir .* already holds model.ckpt") as caught:
             pt.train(self.trained.config, self.frame, model_dir=self.trained.model_dir, progress=False)
+        self.assertRegex(str(caught.exception), "add continue_train=True to go on from it, or choose another model_dir=$")
         self.assertEqual(caught.exception.status, 1)
         self.assertIn("pepnet: model_dir", caught.exception.log)
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*num_epoch"):
             self.trained.config.check({"train_config.num_epoch": 3})
         with self.assertRaisesRegex(pt.PepnetError, 'did you mean "train_config.num_epochs"'):
             self.trained.config.check({"num_epochs": 3})
+        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: the rows: input path 'gone.csv' cannot be read"):
+            self.trained.predict("gone.csv")
+        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: eval=: input path 'gone.parquet' cannot be read"):
+            pt.train(self.trained.config, self.frame, "gone.parquet", model_dir=self.scratch / "gone", progress=False)
 
     def test_errors_name_what_was_given_and_no_file_that_was_made_of_it(self):
         run, rows = self.trained, self.later.drop(columns="price")

@@ -445,9 +445,12 @@ class CalledTest(unittest.TestCase):
 
     def test_errors_name_what_was_given_and_not_the_file_made_of_it(self):
         names = {"/tmp/a/rows.parquet": "the DataFrame", "/tmp/a/pipeline.config": "the config", "/tmp/a": "no"}
+        names["--continue_train"] = "continue_train=True"
         for said, expected in (
             ("'/tmp/a/rows.parquet' has no column 'x'", "the DataFrame has no column 'x'"),
-            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame row 3: y"),
+            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame, row 3: y"),
+            ("the input '/tmp/a/rows.parquet' has no rows", "the DataFrame has no rows"),
+            ("add --continue_train to go on", "add continue_train=True to go on"),
             ("pepnet: /tmp/a/pipeline.config:12: lr: z", "pepnet: the config, line 12: lr: z"),
             ("pepnet: /tmp/a/pipeline.config:1:22: z", "pepnet: the config, line 1, column 22: z"),
             ("pepnet: /tmp/a/pipeline.config: train_config: z", "pepnet: the config: train_config: z"),
