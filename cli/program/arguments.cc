@@ -102,6 +102,7 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     absl::StrAppend(&name, argv[next], " ");
   }
   const std::vector<std::string> known = Flags(*command);
+  const bool changes_fields = std::find(known.begin(), known.end(), "--set") != known.end();
   for (int i = next; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--") break;
@@ -109,7 +110,8 @@ Status CheckArguments(const CLI::App& app, int argc, const char* const* argv) {
     const std::string flag = argument.substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), flag) == known.end()) {
       return InvalidInput("unknown flag ", Printable(flag, 200), Suggestion(flag, known), "; ",
-                          app.get_name(), " ", name, "--help lists the flags");
+                          app.get_name(), " ", name, "--help lists the flags",
+                          changes_fields ? "; a field of the config is set with --set" : "");
     }
     const CLI::Option* option = command->get_option_no_throw(flag);
     if (option == nullptr || option->get_items_expected_max() == 0) continue;  // has no value

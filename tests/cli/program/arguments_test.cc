@@ -110,6 +110,10 @@ TEST_F(ArgumentsTest, ATypingErrorNamesWhatWasMeant) {
             "the flags");
   EXPECT_EQ(Check({"inspect", "x", "--continue_train"}),
             "unknown flag --continue_train; pepnet inspect --help lists the flags");
+  app_.get_subcommand("train")->add_option("--set", text_, "");
+  EXPECT_EQ(Check({"train", "--num_epochs=1"}),
+            "unknown flag --num_epochs; pepnet train --help lists the flags; a field of the config "
+            "is set with --set");
   EXPECT_EQ(Check({"bench", "dence"}),
             "unknown command 'bench dence' (did you mean \"dense\"?); expected one of dense");
   EXPECT_EQ(
