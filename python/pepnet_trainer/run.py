@@ -357,7 +357,8 @@ def train(
         elif workers > 1:
             arguments += ["--placement", "colocated"]
         job = program.Program(arguments, ranks=ranks, hostfile=None if hostfile is None else os.fspath(hostfile))
-        # A training that goes on counts the passes of earlier ones, too, whose number the config does not tell.
+        # A training that goes on counts the passes of earlier ones, too, whose number the config
+        # does not tell.
         epochs = (lambda: 0) if continue_train else (lambda: _epochs(directory))
         with program.called(names):
             _watch(job, directory, Printer(epochs=epochs) if progress is True else progress)
