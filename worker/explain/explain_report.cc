@@ -90,7 +90,7 @@ nlohmann::ordered_json Difference(const std::optional<double>& larger,
 std::string ImportanceTables(const Importance& importance) {
   const std::vector<TaskQuality>& base = importance.base;
   std::string text = absl::StrCat("what ", importance.rows,
-                                  " rows lose when the values of a feature are dealt out among ",
+                                  " rows lose when the values of a feature are permuted among ",
                                   "them: change of auc and logloss, most auc first\n");
   TextTable tasks;
   std::vector<std::string> head = {"feature"}, as_is = {"(as it is)"};

@@ -27,7 +27,7 @@ struct Unit {
 };
 
 // Sequences of one group belong together element by element (an item, its price, its age): with one
-// of them dealt out alone, elements would be mixed that no data hold.
+// of them permuted alone, elements would be mixed that no data hold.
 std::vector<Unit> UnitsOf(const JobConfig& config) {
   // By feature: the smallest feature that it shares a sequence group with, directly or through
   // others.
@@ -123,7 +123,7 @@ class Scores {
   std::vector<ScoredRows> tasks_;
 };
 
-// Runs the model over all rows, again and again, with one unit of features dealt out each time.
+// Runs the model over all rows, again and again, with one unit of features permuted each time.
 // Blocks are spread over the workers; only the cells of the unit, and the scores, travel.
 class Explainer {
  public:

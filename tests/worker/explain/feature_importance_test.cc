@@ -127,7 +127,7 @@ TEST_F(FeatureImportanceTest, TheBaseIsWhatAnEvaluationSays) {
   EXPECT_EQ(compared, importance.base.size());
 }
 
-TEST_F(FeatureImportanceTest, SequencesOfOneGroupAreDealtOutTogetherAndUnreadFeaturesNotAtAll) {
+TEST_F(FeatureImportanceTest, SequencesOfOneGroupArePermutedTogetherAndUnreadFeaturesNotAtAll) {
   const Importance importance = Explain(1, 1, 60, 0);
   EXPECT_THAT(Of(importance, "click").features, ElementsAre("click__iid", "click__age"));
   size_t read = 0;
@@ -306,7 +306,7 @@ TEST(ExplainReportTest, TablesShowChangesAndJsonAllDigits) {
   feature.shuffled[0].logloss = 0.625;
   feature.shuffled[1].auc = 0.71;
   EXPECT_EQ(ImportanceTables(importance),
-            "what 90 rows lose when the values of a feature are dealt out among them: change of "
+            "what 90 rows lose when the values of a feature are permuted among them: change of "
             "auc and logloss, most auc "
             "first\n"
             "feature                         auc ctr  logloss ctr  auc cvr  logloss cvr\n"
