@@ -117,7 +117,7 @@ std::string CauseText(const JobView& job, Endpoint peer, Endpoint cause, bool by
                             "is alive and waits for this rank: a message between the two is lost; ",
                             view.Doing());
       }
-      return absl::StrCat(text, "is slow: its last heartbeat came ", age, " ago), ", view.Doing());
+      return absl::StrCat(text, "is slow: its last heartbeat came ", age, " ago, ", view.Doing());
     case PeerState::kSilent:
       return absl::StrCat(text, "is hung or unreachable: its last heartbeat is ", age, " old, ",
                           view.Doing());

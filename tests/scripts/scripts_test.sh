@@ -50,8 +50,11 @@ stand_in "$scratch/a clone/build/mutants/tests/laws_test" <<'SH'
 #!/usr/bin/env bash
 for argument in "$@"; do
   case $argument in
-    --list_mutants) printf 'red_one\ncrash\nunseen\n'; exit ;;
+    --list_mutants) printf 'L2 red_one\nL3 crash\nL4 unseen\nL5 red_elsewhere\n'; exit ;;
     --mutant=red_one) printf '[  FAILED  ] LawTest.One (3 ms)\n[  FAILED  ] 1 test, listed below:\n'; exit 1 ;;
+    # Only the tests of other laws notice it.
+    --mutant=red_elsewhere) [[ "$*" == *"--gtest_filter=L5*:*/L5*"* ]] && exit 0
+      printf '[  FAILED  ] OtherLaw.Test (3 ms)\n'; exit 1 ;;
     --mutant=crash) echo "died early"; exit 134 ;;
   esac
 done
@@ -197,10 +200,12 @@ expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}
 
 mutants=(bash "$scripts/dev/mutants.sh" --no_build)
 expect "mutants: names the red test" 0 'red_one +red: LawTest.One$' "${mutants[@]}" red_one
+expect "mutants: tests of other laws run where those of its own stay green" 0 'red_elsewhere +red: OtherLaw.Test$' \
+  "${mutants[@]}" red_elsewhere
 expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' "${mutants[@]}" unseen
 expect "mutants: a crash proves nothing" 1 'status 134, saying' "${mutants[@]}" crash
-expect "mutants: all by default" 1 '2 of 3 mutants survived: crash unseen' "${mutants[@]}"
-expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen" "${mutants[@]}" x
+expect "mutants: all by default" 1 '2 of 4 mutants survived: crash unseen' "${mutants[@]}"
+expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen red_elsewhere" "${mutants[@]}" x
 touch "$scratch/a clone/build/mutants/tests/already_red"
 expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}" red_one
 

@@ -52,7 +52,7 @@ TEST(RootCauseTest, ARankThatComputesIsSlow) {
   const JobView job = Job(3);
   EXPECT_EQ(Cause(job, {1}), "1");
   EXPECT_EQ(Text(job, {1}),
-            "rank 1 (server 0 on host h, pid 101) is slow: its last heartbeat came 0.5 s ago), in "
+            "rank 1 (server 0 on host h, pid 101) is slow: its last heartbeat came 0.5 s ago, in "
             "step 7, computes");
 }
 
@@ -64,8 +64,8 @@ TEST(RootCauseTest, AChainOfWaitsEndsAtTheRankThatWaitsForNobody) {
   EXPECT_EQ(Cause(job, {1}), "4");
   EXPECT_EQ(
       Text(job, {1}),
-      "rank 1 waits for others, in the end for rank 4 (server 3 on host h, pid 104) is slow: it "
-      "came 0.5 s ago, in step 7, computes");
+      "rank 1 waits for others, in the end for rank 4 (server 3 on host h, pid 104) is slow: its "
+      "last heartbeat came 0.5 s ago, in step 7, computes");
 }
 
 TEST(RootCauseTest, AChainEndsAtARankThatDoesNotBeatWhateverItSaidLast) {
@@ -146,7 +146,7 @@ TEST(RootCauseTest, EveryStateHasItsClause) {
   };
   EXPECT_EQ(of(PeerState::kUnheard), "rank 1 has never been heard of");
   EXPECT_THAT(of(PeerState::kAlive),
-              EndsWith(" is slow: its last heartbeat came 6.0 s ago), in step 7, computes"));
+              EndsWith(" is slow: its last heartbeat came 6.0 s ago, in step 7, computes"));
   EXPECT_THAT(
       of(PeerState::kSilent),
       EndsWith(" is hung or unreachable: its last heartbeat is 6.0 s old, in step 7, computes"));
