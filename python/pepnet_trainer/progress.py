@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import sys
-from typing import Any, Callable, Iterator, TextIO
+from typing import Any, Callable, Iterator, Sequence, TextIO
 
 # Called with a record of metrics.jsonl, or of train_eval_result.txt, in which "global_step" stands
 # for "step".
@@ -51,13 +52,20 @@ class Printer:
     """Prints the records: steps on one line that is written over, if the place can do that;
     evaluations on lines of their own.
 
-    Passes are counted from 1, as the screen of the program counts them. `epochs` gives how many
-    there will be, or 0 where that is not known; it is asked at the first step, when the training
-    has written its effective config.
+    Passes are counted from 1, as the screen of the program counts them. `log` gives the lines of
+    the program so far. Where the step is not among them yet, `epochs` gives how many passes there
+    will be, or 0 where that is not known; it is asked at the first such step, when the training has
+    written its effective config.
     """
 
-    def __init__(self, stream: TextIO | None = None, epochs: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        epochs: Callable[[], int] = lambda: 0,
+        log: Callable[[], Sequence[str]] = lambda: (),
+    ) -> None:
         self._stream = stream or sys.stdout
+        self._log = log
         self._ask_epochs = epochs
         self._epochs: int | None = None
         self._overwrites = in_notebook() or self._stream.isatty()
@@ -72,13 +80,18 @@ class Printer:
             )
             self._line(f"evaluated at step {record['global_step']}: {values}", keep=True)
             return
-        text = f"step {record['step']}  epoch {self._pass(record['epoch'])}  loss {record['total_loss']:.4f}"
+        text = f"step {record['step']}  epoch {self._pass(record)}  loss {record['total_loss']:.4f}"
         if record.get("samples_per_second"):
             text += f"  {record['samples_per_second']:,.0f} rows/s"
         self._line(text, keep=not self._overwrites)
 
-    def _pass(self, finished: int) -> str:
-        """The pass that is under way after so many finished ones; behind the last one, the last one."""
+    def _pass(self, record: dict[str, Any]) -> str:
+        """The pass that is under way, or that has just ended; a record only has the number of finished ones."""
+        line = re.compile(rf"\bstep {record['step']}(/\d+)?  .*\bepoch (?P<pass>\d+(/\d+)?)")
+        for said in reversed(self._log()[-100:]):
+            if match := line.search(said):
+                return match["pass"]
+        finished: int = record["epoch"]
         if self._epochs is None:
             self._epochs = self._ask_epochs()
         if self._epochs == 0:

@@ -361,7 +361,8 @@ def train(
         # does not tell.
         epochs = (lambda: 0) if continue_train else (lambda: _epochs(directory))
         with program.called(names):
-            _watch(job, directory, Printer(epochs=epochs) if progress is True else progress)
+            printer = Printer(epochs=epochs, log=lambda: job.lines)
+            _watch(job, directory, printer if progress is True else progress)
     return Run(directory)
 
 

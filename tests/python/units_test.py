@@ -494,6 +494,11 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(passes, ["epoch 1/3", "epoch 2/3", "epoch 3/3", "epoch 3/3"])
         self.assertEqual(asked, [1])
         self.assertEqual(printed([0, 4]), ["epoch 1", "epoch 5"])
+        # Step 2 is the last one of the first pass, as only the program knows.
+        log = ["I 09:00:00 step 1/6  16 %  epoch 1/3  10k rows/s\n", "I 09:00:00 evaluation of step 2: auc 0.5\n"]
+        log.append("I 09:00:01 [worker 0] step 2/6  33 %  epoch 1/3  like .5\n")
+        told = printed([0, 1, 1], epochs=lambda: 3, log=lambda: log)
+        self.assertEqual(told, ["epoch 1/3", "epoch 1/3", "epoch 2/3"])
 
     def test_the_passes_of_a_training_come_from_its_effective_config(self):
         with tempfile.TemporaryDirectory() as name:
