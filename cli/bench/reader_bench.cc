@@ -194,8 +194,8 @@ StatusOr<Pass> ReadAll(JobConfig config, const Setting& setting) {
 int64_t RowsOfWorkers(int64_t rows, const Setting& setting) {
   const int64_t global = setting.batch_size * setting.workers,
                 own = setting.batch_size * setting.local;
-  // Whole global batches, and of the last, shorter one what the first workers get: it is distributed
-  // in slices of batch_size.
+  // Whole global batches, and of the last, shorter one what the first workers get: it is
+  // distributed in slices of batch_size.
   return rows / global * own + std::min(rows % global, own);
 }
 

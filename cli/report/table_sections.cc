@@ -185,8 +185,8 @@ std::string ClusterSection(const std::vector<RunRecord>& runs) {
     }
     const auto [least, most] =
         std::minmax_element(last.server_rows.begin(), last.server_rows.end());
-    // Buckets are partitioned by hash, so servers hold nearly equal parts; the chart shows when they
-    // do not.
+    // Buckets are partitioned by hash, so servers hold nearly equal parts; the chart shows when
+    // they do not.
     if (bars.size() > kMostServerBars) {
       absl::StrAppend(&ranks, "<p>", HtmlText(run.name), ": the servers hold ", CountText(*least),
                       " to ", CountText(*most), " rows each.</p>\n");
