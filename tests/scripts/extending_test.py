@@ -80,7 +80,8 @@ worker/data/derive/match.cc worker/data/derive/overlap.cc worker/data/derive/tok
 worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc worker/data/files/column_view.cc
 worker/data/files/csv_reader.cc worker/data/files/input_files.cc worker/data/files/number_text.cc
 worker/data/files/parquet_reader.cc worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc
-worker/data/rows/row_selection.cc worker/metrics/metric_counts.cc worker/model/dropout_mask.cc
+worker/data/rows/row_selection.cc worker/metrics/grouped_auc.cc worker/metrics/metric_counts.cc
+worker/metrics/scored_rows.cc worker/metrics/slices.cc worker/model/dropout_mask.cc
 worker/model/fused/kernels/fused_kernels.cc worker/model/fused/row_loss.cc
 """.split()
 
