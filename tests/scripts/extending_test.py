@@ -67,7 +67,7 @@ common/config/convert_table.cc common/config/convert_towers.cc common/config/con
 common/config/derived_features.cc
 common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
 common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
-common/config/parse/edit_config.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
+common/config/parse/edit_config.cc common/config/parse/field_paths.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
 common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/tokenizer_file.cc
 common/config/values/value_strings.cc common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
 common/expression/name_pattern.cc common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc

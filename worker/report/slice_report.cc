@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 
 #include "absl/strings/str_format.h"
 #include "common/base/text.h"
@@ -99,6 +101,30 @@ std::string WarningOf(const Slice& slice) {
     return absl::StrFormat("%sthe auc is %.4f, worse than by chance", where, *quality.auc);
   }
   return "";
+}
+
+// The train metrics of one column: a line for each value, two numbers for each metric.
+struct TrainSliceGrid {
+  std::string column;
+  std::vector<std::string> metrics = {}, values = {};  // in the order of the slices
+  std::map<std::pair<std::string, std::string>, const TrainWindows*> windows = {};  // value, metric
+};
+
+std::vector<TrainSliceGrid> GridsOf(const std::vector<TrainSlice>& slices) {
+  const auto add = [](const std::string& name, std::vector<std::string>* names) {
+    if (std::find(names->begin(), names->end(), name) == names->end()) names->push_back(name);
+  };
+  std::vector<TrainSliceGrid> grids;
+  for (const TrainSlice& slice : slices) {
+    auto grid = std::find_if(grids.begin(), grids.end(), [&](const TrainSliceGrid& other) {
+      return other.column == slice.column;
+    });
+    if (grid == grids.end()) grid = grids.insert(grid, {slice.column});
+    add(slice.windows.metric, &grid->metrics);
+    add(ValueName(slice), &grid->values);
+    grid->windows[{ValueName(slice), slice.windows.metric}] = &slice.windows;
+  }
+  return grids;
 }
 
 }  // namespace
@@ -199,28 +225,44 @@ std::vector<std::pair<std::string, double>> SliceScalars(const std::vector<Slice
   return scalars;
 }
 
-// The last window beside all rows since the training began.
+// The last window beside all rows since the training began. Lines fit 120 columns: metrics that do
+// not go on below the first ones.
 std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices) {
-  size_t metric_width = 6;
-  for (const TrainSlice& slice : slices) {
-    metric_width = std::max(metric_width, slice.windows.metric.size());
-  }
+  constexpr size_t kColumns = 120, kNumbers = 17;
   const size_t value_width = std::max<size_t>(5, WidthOfValues(slices));
   std::string text;
-  const std::string* column = nullptr;
-  for (const TrainSlice& slice : slices) {
-    if (column == nullptr || *column != slice.column) {
-      column = &slice.column;
-      absl::StrAppendFormat(&text, "%straining up to step %d by %s\n%-*s  %-*s %12s %8s %12s %8s",
-                            text.empty() ? "" : "\n", step, Printable(*column, 40), metric_width,
-                            "metric", value_width, Printable(*column, 40), "last window", "value",
-                            "all rows", "value");
+  for (const TrainSliceGrid& grid : GridsOf(slices)) {
+    size_t width = kNumbers;
+    for (const std::string& metric : grid.metrics) width = std::max(width, metric.size());
+    const size_t taken = value_width + 2 + 21;
+    const size_t at_once =
+        std::max<size_t>(1, (kColumns - std::min(kColumns, taken)) / (width + 2));
+    absl::StrAppendFormat(&text, "%straining up to step %d by %s: last window, all rows",
+                          text.empty() ? "" : "\n", step, Printable(grid.column, 40));
+    for (size_t first = 0; first < grid.metrics.size(); first += at_once) {
+      const auto metrics =
+          std::span(grid.metrics).subspan(first, std::min(at_once, grid.metrics.size() - first));
+      absl::StrAppendFormat(&text, "\n%-*s  %21s", value_width, Printable(grid.column, 40), "rows");
+      for (const std::string& metric : metrics) {
+        absl::StrAppendFormat(&text, "  %*s", width, metric);
+      }
+      for (const std::string& value : grid.values) {
+        std::string rows, numbers;
+        for (const std::string& metric : metrics) {
+          const auto found = grid.windows.find({value, metric});
+          if (found == grid.windows.end()) {
+            absl::StrAppendFormat(&numbers, "  %*s", width, "-");
+            continue;
+          }
+          const WindowValue &window = found->second->window, &lifetime = found->second->lifetime;
+          if (rows.empty()) rows = absl::StrFormat("%10d %10d", window.rows, lifetime.rows);
+          absl::StrAppendFormat(
+              &numbers, "  %*s", width,
+              absl::StrFormat("%8s %8s", Cell(window.value), Cell(lifetime.value)));
+        }
+        absl::StrAppendFormat(&text, "\n%-*s  %21s%s", value_width, value, rows, numbers);
+      }
     }
-    const TrainWindows& windows = slice.windows;
-    absl::StrAppendFormat(&text, "\n%-*s  %-*s %12d %8s %12d %8s", metric_width, windows.metric,
-                          value_width, ValueName(slice), windows.window.rows,
-                          Cell(windows.window.value), windows.lifetime.rows,
-                          Cell(windows.lifetime.value));
   }
   return text;
 }

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/file/file.h"
 #include "tests/support/status_matchers.h"
@@ -164,11 +165,11 @@ TEST(TrainSliceReportTest, TableJsonAndScalars) {
        {"auc_click", {0, std::nullopt, "no rows"}, {3, 0.25, ""}}},
       {"tab", Slice::Kind::kRest, "", "click", {"auc_click", {2, 1, ""}, {2, 1, ""}}}};
   EXPECT_EQ(TrainSliceTable(40, slices),
-            "training up to step 40 by tab\n"
-            "metric     tab     last window    value     all rows    value\n"
-            "auc_click  home             80   0.6250          320   0.5000\n"
-            "auc_click  (none)            0        -            3   0.2500\n"
-            "auc_click  (rest)            2   1.0000            2   1.0000");
+            "training up to step 40 by tab: last window, all rows\n"
+            "tab                      rows          auc_click\n"
+            "home            80        320    0.6250   0.5000\n"
+            "(none)           0          3         -   0.2500\n"
+            "(rest)           2          2    1.0000   1.0000");
   EXPECT_EQ(
       TrainSliceJson(40, {slices[1], slices[2]}),
       R"({"step":40,"slice_by":"tab","slice":"value","value":null,"task":"click","metric":"auc_click",)"
@@ -183,6 +184,32 @@ TEST(TrainSliceReportTest, TableJsonAndScalars) {
   EXPECT_EQ(scalars[0], (std::pair<std::string, double>("slice/tab=home/window_auc_click", 0.625)));
   EXPECT_EQ(scalars[2],
             (std::pair<std::string, double>("slice/tab=(none)/lifetime_auc_click", 0.25)));
+}
+
+// Seven metrics are one line a value and twice as wide as a terminal: they go on below, and each
+// line keeps its value and its rows.
+TEST(TrainSliceReportTest, ManyMetricsGoOnBelow) {
+  std::vector<TrainSlice> slices;
+  for (int metric = 0; metric < 7; ++metric) {
+    for (const char* value : {"home", "mall"}) {
+      if (metric == 6 && value[0] == 'm') continue;  // its first window has not ended
+      slices.push_back({"tab",
+                        Slice::Kind::kValue,
+                        value,
+                        "click",
+                        {absl::StrCat("metric_", metric), {10, 0.5, ""}, {20, 0.25, ""}}});
+    }
+  }
+  const std::string table = TrainSliceTable(40, slices);
+  const std::vector<std::string> lines = absl::StrSplit(table, '\n');
+  ASSERT_EQ(lines.size(), 7u) << table;  // a title, and twice a head and two values
+  for (const std::string& line : lines) EXPECT_LE(line.size(), 120u) << table;
+  EXPECT_THAT(lines[1], testing::EndsWith("metric_3")) << table;
+  EXPECT_THAT(lines[4], testing::StartsWith("tab ")) << table;
+  EXPECT_THAT(lines[4], testing::HasSubstr("metric_4")) << table;
+  EXPECT_EQ(lines[6],
+            "mall           10         20    0.5000   0.2500    0.5000   0.2500                  -")
+      << table;
 }
 
 }  // namespace
