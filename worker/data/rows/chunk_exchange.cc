@@ -241,8 +241,12 @@ Status SharedChunk::Open() {
   const auto buffer =
       std::make_shared<MappedBuffer>(static_cast<const uint8_t*>(data), memory_bytes);
   const auto read = [&]() -> arrow::Status {
-    ARROW_ASSIGN_OR_RAISE(auto reader, arrow::ipc::RecordBatchStreamReader::Open(
-                                           std::make_shared<arrow::io::BufferReader>(buffer)));
+    // A worker of this program writes aligned numbers. Others could not be read where they are.
+    arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
+    options.ensure_alignment = arrow::ipc::Alignment::kDataTypeSpecificAlignment;
+    ARROW_ASSIGN_OR_RAISE(auto reader,
+                          arrow::ipc::RecordBatchStreamReader::Open(
+                              std::make_shared<arrow::io::BufferReader>(buffer), options));
     ARROW_RETURN_NOT_OK(reader->ReadNext(&rows));
     // The rows are checked once, here: what reads the columns afterwards trusts their offsets and
     // indices.
