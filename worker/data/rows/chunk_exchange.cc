@@ -86,8 +86,9 @@ class MappedBuffer : public arrow::Buffer {
 
 Status WriteRows(const arrow::RecordBatch& rows, int fd) {
   const auto write = [&]() -> arrow::Status {
-    // Closes its descriptor.
-    ARROW_ASSIGN_OR_RAISE(auto out, arrow::io::FileOutputStream::Open(dup(fd)));
+    // Arrow closes its descriptor; programs that this process starts meanwhile do not get it.
+    ARROW_ASSIGN_OR_RAISE(auto out,
+                          arrow::io::FileOutputStream::Open(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
     auto options = arrow::ipc::IpcWriteOptions::Defaults();
     // The columns begin on cache lines, as those that this process decodes itself.
     options.alignment = 64;
