@@ -172,13 +172,29 @@ enum GroupedSum : size_t {
   kGroupedSums
 };
 
-// The numbers of a metric that has no thresholds.
-size_t SumsOf(MetricKind kind) {
-  if (kind == MetricKind::kNormalizedEntropy) return 2 * kExactSumSize + 1;
-  if (kind == MetricKind::kPcoc) return kExactSumSize + 2;
-  if (kind == MetricKind::kEce) return kCalibrationBins * kBinSums + 1;
-  if (kind == MetricKind::kLogLoss) return kExactSumSize + 1;
-  if (kind == MetricKind::kGroupedAuc) return kGroupedSums;
+// The numbers of a metric; of one with thresholds those of a class (AucCounts()).
+size_t SumsOf(MetricKind kind, size_t thresholds) {
+  switch (kind) {
+    case MetricKind::kAuc:
+    case MetricKind::kMulticlassAuc:
+      return AucCounts(thresholds);
+    case MetricKind::kNormalizedEntropy:
+      return 2 * kExactSumSize + 1;
+    case MetricKind::kPcoc:
+      return kExactSumSize + 2;
+    case MetricKind::kEce:
+      return kCalibrationBins * kBinSums + 1;
+    case MetricKind::kLogLoss:
+      return kExactSumSize + 1;
+    case MetricKind::kGroupedAuc:
+      return kGroupedSums;
+    case MetricKind::kAccuracy:
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
+    case MetricKind::kXauc:
+    case MetricKind::kGroupedXauc:
+      break;
+  }
   return 2;
 }
 
@@ -202,13 +218,14 @@ double CalibrationError(const double* sums, double rows) {
 }  // namespace
 
 MetricSums::MetricSums(const Metric* metric, int num_class)
-    : metric_(metric), num_class_(num_class), size_(SumsOf(metric->kind)) {
+    : metric_(metric), num_class_(num_class) {
   CHECK(!needs_rows() || metric->kind == MetricKind::kGroupedAuc)
       << metric->name << " is no sum over rows";
-  if (metric->kind != MetricKind::kAuc && metric->kind != MetricKind::kMulticlassAuc) return;
-  thresholds_ = AucThresholds(metric->thresholds);
+  if (metric->kind == MetricKind::kAuc || metric->kind == MetricKind::kMulticlassAuc) {
+    thresholds_ = AucThresholds(metric->thresholds);
+  }
   const int classes = metric->kind == MetricKind::kMulticlassAuc ? num_class : 1;
-  size_ = AucCounts(thresholds_.size()) * static_cast<size_t>(classes);
+  size_ = SumsOf(metric->kind, thresholds_.size()) * static_cast<size_t>(classes);
 }
 
 void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerScores& scores,
@@ -224,13 +241,11 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
       return;
     case MetricKind::kAccuracy:
       sums[0] += static_cast<double>(CountRight(*metric_, label, scores, rows, tower.num_class));
-      sums[1] += static_cast<double>(rows);
-      return;
+      break;
     case MetricKind::kMeanAbsoluteError:
     case MetricKind::kMeanSquaredError:
       sums[0] += SumErrors(label, scores, rows, metric_->kind == MetricKind::kMeanSquaredError);
-      sums[1] += static_cast<double>(rows);
-      return;
+      break;
     case MetricKind::kNormalizedEntropy:
       for (int64_t row = 0; row < rows; ++row) {
         AddExactly(CrossEntropy(scores.One(row), label.values[row]), sums);
@@ -307,33 +322,41 @@ double MetricSums::Rows(const double* sums) const {
 }
 
 std::string MetricSums::WhyNoValue(const double* sums) const {
-  if (metric_->kind != MetricKind::kAuc) return "";
-  const auto width = static_cast<std::ptrdiff_t>(size_ / 2);
-  const double positives = std::accumulate(sums, sums + width, 0.0);
-  const double negatives = std::accumulate(sums + width, sums + 2 * width, 0.0);
-  if ((positives == 0) == (negatives == 0)) return "";
-  return positives > 0 ? "every label is 1" : "every label is 0";
+  if (metric_->kind != MetricKind::kAuc || Rows(sums) == 0) return "";
+  return WhyNone(sums);
 }
 
 std::string MetricSums::WhyNone(const double* sums) const {
   const double rows = Rows(sums);
-  if (rows == 0) return "no rows";
-  const MetricKind kind = metric_->kind;
-  const bool entropy = kind == MetricKind::kNormalizedEntropy, pcoc = kind == MetricKind::kPcoc,
-             calibration = kind == MetricKind::kEce, loss = kind == MetricKind::kLogLoss,
-             grouped = kind == MetricKind::kGroupedAuc;
-  if (!(entropy || pcoc || calibration || loss || grouped)) return WhyNoValue(sums);
-  const double predicted = calibration ? CalibrationError(sums, rows)
-                           : grouped   ? sums[kAucs]
-                                       : ExactSum(sums);
-  if (std::isnan(predicted)) return "a prediction is NaN";
-  if (calibration || loss) return "";
-  const double positives = entropy   ? ExactSum(sums + kExactSumSize)
-                           : grouped ? sums[kPositives]
-                                     : sums[kExactSumSize];
-  if (positives == 0) return "every label is 0";
-  if (!pcoc && positives == rows) return "every label is 1";
-  return grouped && sums[kGroups] == 0 ? "no group has both classes" : "";
+  switch (metric_->kind) {
+    case MetricKind::kAuc: {
+      const double positives =
+          std::accumulate(sums, sums + static_cast<std::ptrdiff_t>(size_ / 2), 0.0);
+      return WhyNoFigure(rows, false, positives, true, true);
+    }
+    case MetricKind::kNormalizedEntropy:
+      return WhyNoFigure(rows, std::isnan(ExactSum(sums)), ExactSum(sums + kExactSumSize), true,
+                         true);
+    case MetricKind::kPcoc:
+      return WhyNoFigure(rows, std::isnan(ExactSum(sums)), sums[kExactSumSize], true, false);
+    case MetricKind::kEce:
+      return WhyNoFigure(rows, std::isnan(CalibrationError(sums, rows)), 0, false, false);
+    case MetricKind::kLogLoss:
+      return WhyNoFigure(rows, std::isnan(ExactSum(sums)), 0, false, false);
+    case MetricKind::kGroupedAuc: {
+      const std::string why =
+          WhyNoFigure(rows, std::isnan(sums[kAucs]), sums[kPositives], true, true);
+      return why.empty() && sums[kGroups] == 0 ? kNoGroupHasBoth : why;
+    }
+    case MetricKind::kAccuracy:
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
+    case MetricKind::kMulticlassAuc:
+    case MetricKind::kXauc:
+    case MetricKind::kGroupedXauc:
+      break;
+  }
+  return WhyNoFigure(rows, false, 0, false, false);
 }
 
 int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerScores& scores,

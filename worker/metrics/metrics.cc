@@ -13,6 +13,7 @@
 #include "worker/metrics/grouped_auc.h"
 #include "worker/metrics/metric_counts.h"
 #include "worker/metrics/sliced_sums.h"
+#include "worker/metrics/slices.h"
 #include "worker/metrics/xauc.h"
 
 namespace pepnet {
@@ -80,7 +81,7 @@ struct MetricSet::State {
   static const char* WhyNone(const Item& item) {
     if (item.rows->Sorted().empty()) return "no rows";
     if (item.rows->HasNanScore()) return "a prediction is NaN";
-    return item.metric->kind == MetricKind::kGroupedAuc ? "no group has both classes"
+    return item.metric->kind == MetricKind::kGroupedAuc ? kNoGroupHasBoth
                                                         : "no two rows are compared";
   }
 

@@ -228,7 +228,7 @@ std::vector<SlicedSums::Values> SlicedSums::Get(size_t which) const {
 Status SlicedSums::Gather(Collective* collective) {
   PEPNET_RETURN_IF_ERROR(
       collective->AllreduceSum(std::span<double>(window_), "train metrics by slice"));
-  // What has moved to worker 0 must not be counted a second time at the end of the window.
+  // Counts that have moved to worker 0 must not be counted a second time at the end of the window.
   if (collective->index() != 0) window_.assign(size(), 0);
   if (full() && !sums_.needs_rows()) return absl::OkStatus();  // no worker has waiting rows
   return GatherWaiting(collective);

@@ -17,25 +17,30 @@ namespace {
 // exact.
 double Entropy(double rate) { return -rate * std::log(rate) - (1 - rate) * std::log1p(-rate); }
 
-// Why a slice has no value of what needs rows of one class or of both; "" if it has what is needed.
-std::string WhyNone(const SliceQuality& quality, bool needs_positives, bool needs_negatives) {
-  if (quality.rows == 0) return "no rows";
-  if (!quality.logloss.has_value()) return "a prediction is NaN";  // any other rows have one
-  if (needs_positives && quality.positives == 0) return "every label is 0";
-  if (needs_negatives && quality.positives == quality.rows) return "every label is 1";
+}  // namespace
+
+std::string WhyNoFigure(double rows, bool has_nan, double positives, bool needs_positives,
+                        bool needs_negatives) {
+  if (rows == 0) return "no rows";
+  if (has_nan) return "a prediction is NaN";
+  if (needs_positives && positives == 0) return "every label is 0";
+  if (needs_negatives && positives == rows) return "every label is 1";
   return "";
 }
-
-}  // namespace
 
 // The one list of figures, in the order of tables, files and pages. What a figure needs stands
 // beside its name, so that a missing one can say why.
 std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
   std::vector<SliceFigure> figures;
-  const auto add = [&](const char* name, const std::optional<double>& value, bool positives,
-                       bool negatives) {
-    figures.push_back(
-        {name, value, value.has_value() ? "" : WhyNone(quality, positives, negatives)});
+  // Only a NaN leaves rows without logloss.
+  const bool has_nan = !quality.logloss.has_value();
+  const auto add = [&](const char* name, const std::optional<double>& value, bool needs_positives,
+                       bool needs_negatives) {
+    figures.push_back({name, value,
+                       value.has_value() ? ""
+                                         : WhyNoFigure(static_cast<double>(quality.rows), has_nan,
+                                                       static_cast<double>(quality.positives),
+                                                       needs_positives, needs_negatives)});
   };
   add("auc", quality.auc, true, true);
   add("logloss", quality.logloss, false, false);
@@ -48,7 +53,7 @@ std::vector<SliceFigure> FiguresOf(const SliceQuality& quality) {
         std::make_pair("grouped_auc_by_impressions", quality.grouped_auc_by_impressions)}) {
     add(name, value, true, true);
     if (!value.has_value() && figures.back().why_none.empty()) {
-      figures.back().why_none = "no group has both classes";
+      figures.back().why_none = kNoGroupHasBoth;
     }
   }
   return figures;

@@ -69,6 +69,12 @@ struct SliceFigure {
   // "" with a value, else a clause ("every label is 0", "no group has both classes")
   std::string why_none;
 };
+inline constexpr char kNoGroupHasBoth[] = "no group has both classes";
+// The reason why rows have no value of a measure that needs positives, negatives or both, as a
+// clause: "no rows", "a prediction is NaN", "every label is 0", "every label is 1"; "" if they have
+// what it needs. positives: the sum of the labels.
+std::string WhyNoFigure(double rows, bool has_nan, double positives, bool needs_positives,
+                        bool needs_negatives);
 // auc, logloss, normalized_entropy, pcoc, ece; with groups also grouped_auc and
 // grouped_auc_by_impressions.
 std::vector<SliceFigure> FiguresOf(const SliceQuality& quality);

@@ -120,9 +120,10 @@ std::vector<TrainSliceGrid> GridsOf(const std::vector<TrainSlice>& slices) {
       return other.column == slice.column;
     });
     if (grid == grids.end()) grid = grids.insert(grid, {slice.column});
+    const std::string value = ValueName(slice);
     add(slice.windows.metric, &grid->metrics);
-    add(ValueName(slice), &grid->values);
-    grid->windows[{ValueName(slice), slice.windows.metric}] = &slice.windows;
+    add(value, &grid->values);
+    grid->windows[{value, slice.windows.metric}] = &slice.windows;
   }
   return grids;
 }
