@@ -1,5 +1,6 @@
-"""The build backend of the wheel (pyproject.toml): scikit-build-core, which leaves it to others to say with which systems
-a wheel runs. Here that is told by the glibc of this machine: the wheel needs none that is newer.
+"""The build backend of the wheel (pyproject.toml): scikit-build-core, which leaves it to others to
+say with which systems a wheel runs. Here the glibc of this machine says it: the wheel needs none
+that is newer.
 """
 
 import os

@@ -11,7 +11,7 @@ namespace pepnet {
 // machine.
 Status CheckConfigCommand(const ConfigFlags& given) {
   ConfigFlags flags = given;
-  // What only a training needs, such as evaluations for keep_best, is checked as well.
+  // The needs of a training alone, such as evaluations for keep_best, are checked as well.
   flags.for_training = true;
   std::vector<std::string> faults;
   const StatusOr<JobConfig> config = LoadConfig(flags, /*ignore_unknown_fields=*/false, &faults);

@@ -60,7 +60,7 @@ Status ExplainCommand(const ExplainFlags& flags, MpiSession* session) {
     PEPNET_ASSIGN_OR_RETURN(const Importance importance,
                             ExplainFeatures(context, inference.model.get(), &rows,
                                             inference.finished_steps, context.options.seed));
-    // What follows is no collective operation: worker 0 has the first rows itself.
+    // The rest is no collective operation: worker 0 has the first rows itself.
     if (!context.first()) return absl::OkStatus();
     LOG(INFO) << "explained " << inference.checkpoint << " on " << config.eval_input_path;
     PEPNET_ASSIGN_OR_RETURN(const GateStatistics gates, MeasureGates(context, inference, &rows));

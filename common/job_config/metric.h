@@ -100,7 +100,7 @@ inline constexpr MetricType kMeanAbsoluteError = Distance("mean_absolute_error")
 inline constexpr MetricType kMeanSquaredError = Distance("mean_squared_error");
 inline constexpr MetricType kNormalizedEntropy = {
     "normalized_entropy", MetricInput::kOneScore, kEta, nullptr, false, false, false};
-// How good probabilities are: smaller is better.
+// A measure of probabilities: smaller is better.
 constexpr MetricType OfTraining(const char* name, bool best_at_one = false) {
   return {name, MetricInput::kScore, {}, nullptr, false, false, false, true, best_at_one};
 }

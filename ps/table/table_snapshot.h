@@ -2,7 +2,7 @@
 // changing. They are taken in the order of checkpoints, run by run; a row that is about to change
 // and has not been taken is copied first.
 //
-// Which rows: a row has changed since if its last_step is later, so the check costs one comparison
+// Selection:  a row has changed since if its last_step is later, so the check costs one comparison
 //             of a number that the change rewrites anyway, and rows whose buckets have been taken
 //             are not copied. Rows that are made later stand behind the size of the view and are
 //             not seen.

@@ -29,11 +29,11 @@ class PepnetError(RuntimeError):
 
 @contextlib.contextmanager
 def called(names: Mapping[str, str]) -> Iterator[None]:
-    """Errors of the program name what the caller has given, where they name the file that was made of it, or the flag
-    that it became.
+    """Errors of the program name what the caller has given, where they name the file that was made
+    of it, or the flag that it became.
 
-    `names` has path or flag -> what to say. The place in a file comes behind that: "the config, line 12, column 3: ...",
-    "the DataFrame, row 7, column 'price': ...".
+    `names` has path or flag -> what to say. The place in a file comes behind that:
+    "the config, line 12, column 3: ...", "the DataFrame, row 7, column 'price': ...".
     """
 
     def name_of(match: re.Match[str]) -> str:

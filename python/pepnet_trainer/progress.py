@@ -86,7 +86,8 @@ class Printer:
         self._line(text, keep=not self._overwrites)
 
     def _pass(self, record: dict[str, Any]) -> str:
-        """The pass that is under way, or that has just ended; a record only has the number of finished ones."""
+        """The pass that is under way, or that has just ended; a record only has the number of
+        finished ones."""
         line = re.compile(rf"\bstep {record['step']}(/\d+)?  .*\bepoch (?P<pass>\d+(/\d+)?)")
         for said in reversed(self._log()[-100:]):
             if match := line.search(said):

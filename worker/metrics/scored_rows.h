@@ -53,9 +53,8 @@ void SortByScore(std::vector<ScoredRow>* rows);
 // Orders by key, and within a key as SortByScore() does.
 void SortByKey(std::vector<ScoredRow>* rows);
 
-// With rows in ascending score, and a tie counting half (which is what the average rank amounts
-//   to): AUC = sum over positives of (negatives below + negatives tied / 2) / (positives *
-//   negatives)
+// With rows in ascending score, and a tie counting half, which is what the average rank amounts to:
+//   AUC = sum over positives of (negatives below + negatives tied / 2) / (positives * negatives)
 // nullopt if a class has no rows. Precondition: no score is NaN.
 std::optional<double> ExactAuc(std::span<const ScoredRow> rows);
 

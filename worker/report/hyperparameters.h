@@ -1,7 +1,6 @@
 // Hyperparameters: what a training was set to, by name, as TensorBoard's HParams plugin lays runs
-//                  side by side: optimizers
-// and their rates, batch size, passes or steps, the widths of tables and layers, dropout, and how
-// many ranks.
+// side by side: optimizers and their rates, batch size, passes or steps, the widths of tables and
+// layers, dropout, and how many ranks.
 //
 // Threads: no state.
 #pragma once

@@ -1,4 +1,4 @@
-// Where in a config a path fits that lacks its beginning: "num_epochs" is
+// FieldPaths: the whole paths of a config that an incomplete one may mean: "num_epochs" is
 // "train_config.num_epochs".
 //
 // Threads: no state.

@@ -349,8 +349,8 @@ TEST(TrainMetricsTest, OfACheckpointWithoutThemTheLifetimeAndTheSlicesStartAfres
 
 // ---- calibration, entropy and grouped AUCs ------------------------------------------------------
 
-// What evaluations measure by slice, as train metrics of one task: label 0, tab in label 1, groups
-// by feature 0.
+// One task with the measures that evaluations have by slice, as train metrics: label 0, tab in
+// label 1, groups by feature 0.
 JobConfig OfProbabilities(double decay_rate, int64_t decay_step) {
   JobConfig config;
   config.data.labels = {"y", "tab"};
@@ -518,7 +518,7 @@ std::vector<UserRow> FormulaRows(int64_t begin, int64_t end) {
   return rows;
 }
 
-// Which tests compare with scikit-learn (slices_test.cc).
+// Evaluations are compared with scikit-learn by slices_test.cc.
 TEST(TrainMetricsTest, AWindowAgreesWithTheEvaluationOfItsRows) {
   JobConfig config = OfProbabilities(0.5, 3);
   config.eval.slice_by = {{"tab", -1, 1}};

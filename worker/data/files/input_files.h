@@ -17,8 +17,8 @@ namespace pepnet {
 struct JobConfig;
 
 struct InputFiles {
-  std::vector<std::string>
-      paths;  // in the order of reading: FindInputFiles() sorts; existing, at least one, none twice
+  // In the order of reading: FindInputFiles() sorts. Existing, at least one, none twice.
+  std::vector<std::string> paths;
   DatasetType type = DatasetType::kCsv;
 };
 

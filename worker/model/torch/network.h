@@ -1,6 +1,5 @@
 // Network: encoders, EPNet, PPNet and task towers (spec 1.2 to 1.5) over the leaves' tensors.
-//          Internal to this folder: includes
-// torch.
+// Internal to this folder: includes torch.
 //
 // Ownership: borrows the config and the parameters behind the leaves, whose arrays must outlive it.
 // Threads:   none of its own; Forward() does not change it.

@@ -167,7 +167,7 @@ TEST(EditConfigTest, APathWithoutItsBeginningIsToldWhole) {
       Bad(R"({"num_epochs": 1})"),
       "--edit_config_json: num_epochs: EasyRecConfig has no field \"num_epochs\" (did you mean "
       "\"train_config.num_epochs\"?)");
-  // What the config has comes first.
+  // Messages that the config has come first.
   EXPECT_EQ(Bad(R"({"lr": 1})"),
             "--edit_config_json: lr: EasyRecConfig has no field \"lr\" (did you mean "
             "\"train_config.sparse_optimizer.adagrad_optimizer.lr\" or "
