@@ -10,8 +10,8 @@
 //       longer logs every n-th],
 //     "evaluations": [lines of train_eval_result.txt], "slices": [{"global_step": n, "slices":
 //     [...]}], "train_slices": [{"step": n, "slices": [{"slice_by", "value", "metric", "window":
-//     [rows, value or null],
-//       "lifetime": [rows, value or null]}...]} of the steps of train_slices.jsonl that are drawn],
+//     [rows, positives or null, value or null], "lifetime": [the same]}...]} of the steps of
+//     train_slices.jsonl that are drawn],
 //     "best": best_checkpoint.json or null, "checkpoints": [...], "tables": [...], "config":
 //     [{"path", "values"}...], "remarks": [{"warning": bool, "text": text}...]}...]}
 //

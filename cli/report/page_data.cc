@@ -58,7 +58,10 @@ Json SlicesJson(const RunRecord& run) {
   return list;
 }
 
-Json WindowJson(const WindowValue& window) { return {window.rows, JsonNumber(window.value)}; }
+Json WindowJson(const WindowValue& window) {
+  const Json positives = window.positives.has_value() ? Json(*window.positives) : Json();
+  return {window.rows, positives, JsonNumber(window.value)};
+}
 
 // The steps are those that are drawn, as in StepsJson().
 Json TrainSlicesJson(const RunRecord& run) {

@@ -173,6 +173,9 @@ StatusOr<WindowValue> WindowFromJson(const nlohmann::json& json, const char* nam
   }
   WindowValue window;
   PEPNET_ASSIGN_OR_RETURN(window.rows, JsonInteger(*found, "rows", 0, kMostSteps));
+  if (found->contains("positives")) {
+    PEPNET_ASSIGN_OR_RETURN(window.positives, JsonInteger(*found, "positives", 0, window.rows));
+  }
   window.value = NumberAt(*found, "value");
   if (window.value.has_value()) return window;
   PEPNET_ASSIGN_OR_RETURN(window.why_none, JsonString(*found, "why"));

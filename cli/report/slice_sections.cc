@@ -313,14 +313,23 @@ std::string CellOf(const WindowValue& window) {
 // the data.
 std::string TrainSliceTable(const std::vector<const TrainSlice*>& slices) {
   HtmlTable table;
-  table.head = {HtmlText(slices[0]->column), "rows of the last window",
-                HtmlText(slices[0]->windows.metric), "all rows",
-                HtmlText(slices[0]->windows.metric)};
+  const std::string metric = HtmlText(slices[0]->windows.metric);
+  const bool positives = slices[0]->windows.lifetime.positives.has_value();
+  table.head = {HtmlText(slices[0]->column)};
+  for (const char* rows : {"rows of the last window", "all rows"}) {
+    table.head.push_back(rows);
+    if (positives) table.head.push_back("positives");
+    table.head.push_back(metric);
+  }
   for (const TrainSlice* slice : slices) {
     const TrainWindows& windows = slice->windows;
-    table.rows.push_back({HtmlText(SliceName(slice->kind, slice->value)),
-                          CountText(windows.window.rows), CellOf(windows.window),
-                          CountText(windows.lifetime.rows), CellOf(windows.lifetime)});
+    std::vector<std::string> cells = {HtmlText(SliceName(slice->kind, slice->value))};
+    for (const WindowValue* window : {&windows.window, &windows.lifetime}) {
+      cells.push_back(CountText(window->rows));
+      if (positives) cells.push_back(CountText(window->positives.value_or(0)));
+      cells.push_back(CellOf(*window));
+    }
+    table.rows.push_back(std::move(cells));
   }
   return TableHtml(table);
 }

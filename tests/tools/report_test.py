@@ -95,8 +95,9 @@ class ReportTest(unittest.TestCase):
             shown = [(step["step"], one["value"], one["metric"], *one["window"], *one["lifetime"])
                      for step in self.page.data["runs"][number]["train_slices"] for one in step["slices"]]
             self.assertEqual(shown, [(line["step"], line.get("value", f"({line['slice']})"), line["metric"],
-                                      line["window"]["rows"], line["window"]["value"],
-                                      line["lifetime"]["rows"], line["lifetime"]["value"]) for line in lines])
+                                      *(line[name].get(member) for name in ("window", "lifetime")
+                                        for member in ("rows", "positives", "value"))) for line in lines])
+            self.assertTrue(all(line["lifetime"]["positives"] > 0 for line in lines if line["lifetime"]["value"]))
 
     def test_the_sum_that_keep_best_compares_is_a_figure_of_its_own(self):
         third = self.job.directory / "sum"

@@ -179,23 +179,29 @@ size_t SumsOf(MetricKind kind, size_t thresholds) {
     case MetricKind::kMulticlassAuc:
       return AucCounts(thresholds);
     case MetricKind::kNormalizedEntropy:
-      return 2 * kExactSumSize + 1;
+      return 2 * kExactSumSize + 2;
     case MetricKind::kPcoc:
+    case MetricKind::kLogLoss:
       return kExactSumSize + 2;
     case MetricKind::kEce:
       return kCalibrationBins * kBinSums + 1;
-    case MetricKind::kLogLoss:
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
       return kExactSumSize + 1;
     case MetricKind::kGroupedAuc:
       return kGroupedSums;
     case MetricKind::kAccuracy:
-    case MetricKind::kMeanAbsoluteError:
-    case MetricKind::kMeanSquaredError:
     case MetricKind::kXauc:
     case MetricKind::kGroupedXauc:
       break;
   }
   return 2;
+}
+
+double CountPositives(const LabelColumn& label, int64_t rows) {
+  double positives = 0;
+  for (int64_t row = 0; row < rows; ++row) positives += Positive(label, row) ? 1 : 0;
+  return positives;
 }
 
 void AddCalibration(const LabelColumn& label, const TowerScores& scores, int64_t rows,
@@ -244,19 +250,25 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
       break;
     case MetricKind::kMeanAbsoluteError:
     case MetricKind::kMeanSquaredError:
-      sums[0] += SumErrors(label, scores, rows, metric_->kind == MetricKind::kMeanSquaredError);
+      for (int64_t row = 0; row < rows; ++row) {
+        const double error =
+            static_cast<double>(scores.One(row)) - static_cast<double>(label.values[row]);
+        const bool squared = metric_->kind == MetricKind::kMeanSquaredError;
+        AddExactly(squared ? error * error : std::fabs(error), sums);
+      }
       break;
     case MetricKind::kNormalizedEntropy:
       for (int64_t row = 0; row < rows; ++row) {
         AddExactly(CrossEntropy(scores.One(row), label.values[row]), sums);
         AddExactly(label.values[row], sums + kExactSumSize);
       }
+      sums[size_ - 2] += CountPositives(label, rows);
       break;
     case MetricKind::kPcoc:
       for (int64_t row = 0; row < rows; ++row) {
         AddExactly(scores.One(row), sums);
-        sums[kExactSumSize] += Positive(label, row) ? 1 : 0;
       }
+      sums[size_ - 2] += CountPositives(label, rows);
       break;
     case MetricKind::kEce:
       AddCalibration(label, scores, rows, sums);
@@ -265,6 +277,7 @@ void MetricSums::Add(const Tower& tower, const LabelColumn& label, const TowerSc
       for (int64_t row = 0; row < rows; ++row) {
         AddExactly(LogLossOf({0, scores.One(row), label.values[row]}), sums);
       }
+      sums[size_ - 2] += CountPositives(label, rows);
       break;
     case MetricKind::kGroupedAuc:
     case MetricKind::kXauc:
@@ -296,20 +309,20 @@ double MetricSums::Value(const double* sums, size_t which) const {
     case MetricKind::kNormalizedEntropy:
       return Entropy(metric_->eta, ExactSum(sums), ExactSum(sums + kExactSumSize), Rows(sums));
     case MetricKind::kPcoc:
-      return ExactSum(sums) / sums[kExactSumSize];
+      return ExactSum(sums) / *Positives(sums);
     case MetricKind::kEce:
       return CalibrationError(sums, Rows(sums));
     case MetricKind::kLogLoss:
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
       return ExactSum(sums) / Rows(sums);
     case MetricKind::kGroupedAuc:
       return which == 0 ? sums[kAucs] / sums[kGroups] : sums[kAucsByRows] / sums[kRowsOfGroups];
-    case MetricKind::kMeanAbsoluteError:
-    case MetricKind::kMeanSquaredError:
     case MetricKind::kXauc:
     case MetricKind::kGroupedXauc:
       break;
   }
-  return sums[1] > 0 ? sums[0] / sums[1] : std::numeric_limits<double>::quiet_NaN();
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 double MetricSums::Rows(const double* sums) const {
@@ -321,6 +334,33 @@ double MetricSums::Rows(const double* sums) const {
   return sums[size_ - 1];
 }
 
+std::optional<double> MetricSums::Positives(const double* sums) const {
+  switch (metric_->kind) {
+    case MetricKind::kAuc:
+      return std::accumulate(sums, sums + static_cast<std::ptrdiff_t>(size_ / 2), 0.0);
+    case MetricKind::kEce: {
+      double positives = 0;
+      for (size_t bin = 0; bin < kCalibrationBins; ++bin) {
+        positives += sums[bin * kBinSums + kExactSumSize];
+      }
+      return positives;
+    }
+    case MetricKind::kNormalizedEntropy:
+    case MetricKind::kPcoc:
+    case MetricKind::kLogLoss:
+    case MetricKind::kGroupedAuc:
+      return sums[size_ - 2];
+    case MetricKind::kAccuracy:
+    case MetricKind::kMeanAbsoluteError:
+    case MetricKind::kMeanSquaredError:
+    case MetricKind::kMulticlassAuc:
+    case MetricKind::kXauc:
+    case MetricKind::kGroupedXauc:
+      break;
+  }
+  return std::nullopt;
+}
+
 std::string MetricSums::WhyNoValue(const double* sums) const {
   if (metric_->kind != MetricKind::kAuc || Rows(sums) == 0) return "";
   return WhyNone(sums);
@@ -329,16 +369,13 @@ std::string MetricSums::WhyNoValue(const double* sums) const {
 std::string MetricSums::WhyNone(const double* sums) const {
   const double rows = Rows(sums);
   switch (metric_->kind) {
-    case MetricKind::kAuc: {
-      const double positives =
-          std::accumulate(sums, sums + static_cast<std::ptrdiff_t>(size_ / 2), 0.0);
-      return WhyNoFigure(rows, false, positives, true, true);
-    }
+    case MetricKind::kAuc:
+      return WhyNoFigure(rows, false, *Positives(sums), true, true);
     case MetricKind::kNormalizedEntropy:
       return WhyNoFigure(rows, std::isnan(ExactSum(sums)), ExactSum(sums + kExactSumSize), true,
                          true);
     case MetricKind::kPcoc:
-      return WhyNoFigure(rows, std::isnan(ExactSum(sums)), sums[kExactSumSize], true, false);
+      return WhyNoFigure(rows, std::isnan(ExactSum(sums)), *Positives(sums), true, false);
     case MetricKind::kEce:
       return WhyNoFigure(rows, std::isnan(CalibrationError(sums, rows)), 0, false, false);
     case MetricKind::kLogLoss:
@@ -381,16 +418,6 @@ double CrossEntropy(double p, double y) {
   // torch's bound on the logarithms of binary_cross_entropy().
   constexpr double kLeast = -100;
   return -(y * std::max(std::log(p), kLeast) + (1 - y) * std::max(std::log1p(-p), kLeast));
-}
-
-double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared) {
-  double sum = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const double error =
-        static_cast<double>(scores.One(row)) - static_cast<double>(label.values[row]);
-    sum += squared ? error * error : std::fabs(error);
-  }
-  return sum;
 }
 
 TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,11 +70,11 @@ double ExactSum(const double* sum);
 // (AddExactly(), kExactSumSize numbers).
 //   auc                         as CountForAuc() lays them out
 //   accuracy                    right, all
-//   absolute and squared error  sum of errors, all
-//   normalized entropy          [cross entropies], [labels], all
+//   absolute and squared error  [errors], all
+//   normalized entropy          [cross entropies], [labels], positives, all
 //   pcoc                        [predictions], positives, all
 //   ece                         for each interval [predictions], positives; then all
-//   logloss                     [-ln p], all
+//   logloss                     [-ln p], positives, all
 //   multiclass auc              for each class as CountForAuc() lays them out
 //   grouped auc                 sums of the groups' AUCs and of those times the group's rows,
 //                               groups with both classes, their rows, positives, all
@@ -102,6 +103,8 @@ class MetricSums {
   std::string WhyNone(const double* sums) const;
   // The rows that were added.
   double Rows(const double* sums) const;
+  // Those of them whose label is 1; nullopt if the counts do not tell.
+  std::optional<double> Positives(const double* sums) const;
 
  private:
   const Metric* metric_;
@@ -115,8 +118,6 @@ int64_t CountRight(const Metric& metric, const LabelColumn& label, const TowerSc
                    int64_t rows, int num_class);
 // -y ln p - (1 - y) ln(1 - p), each logarithm at least -100.
 double CrossEntropy(double p, double y);
-// Sum of |score - label|, or of its square.
-double SumErrors(const LabelColumn& label, const TowerScores& scores, int64_t rows, bool squared);
 
 // Checks that the scores fit the tower, and wraps them. Precondition: rows > 0.
 TowerScores ScoresOfTower(const Tower& tower, const LabelColumn& label,

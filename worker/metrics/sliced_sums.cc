@@ -37,6 +37,7 @@ WindowValue ValueOfWindow(const MetricSums& sums, const double* counts, size_t w
   WindowValue result;
   // Counts are whole numbers, kept as doubles so that one allreduce sums all.
   result.rows = std::llround(sums.Rows(counts));
+  if (const auto positives = sums.Positives(counts)) result.positives = std::llround(*positives);
   result.why_none = sums.WhyNone(counts);
   if (!result.why_none.empty()) return result;
   const double value = sums.Value(counts, which);

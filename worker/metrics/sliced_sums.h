@@ -12,7 +12,7 @@
 // Use:     Add() per batch, EndWindow() behind every decay_step steps, Gather() before State()
 //          (both collective operations).
 // Order:   counts of rows and exact sums are whole numbers, so that any number of workers counts
-//          the same; sums of errors are added in worker order.
+//          the same.
 // Memory:  three times MetricSums::size() numbers for each slice; while slices are left to be
 //          given, also the rows of the open window whose value has none: 12 bytes and the scores of
 //          each. If MetricSums::needs_rows(), all rows of the open window, 20 bytes and the scores
@@ -41,6 +41,7 @@ struct WindowValue {
   int64_t rows = 0;
   std::optional<double> value = {};
   std::string why_none = {};
+  std::optional<int64_t> positives = {};  // nullopt: the metric does not count them
 };
 // `which` of MetricSums::values().
 WindowValue ValueOfWindow(const MetricSums& sums, const double* counts, size_t which = 0);

@@ -65,7 +65,9 @@ std::string Cell(const std::optional<double>& value) {
 }
 
 nlohmann::ordered_json WindowJson(const WindowValue& window) {
-  nlohmann::ordered_json json = {{"rows", window.rows}, {"value", JsonNumber(window.value)}};
+  nlohmann::ordered_json json = {{"rows", window.rows}};
+  if (window.positives.has_value()) json["positives"] = *window.positives;
+  json["value"] = JsonNumber(window.value);
   if (!window.value.has_value()) json["why"] = window.why_none;
   return json;
 }
@@ -103,12 +105,18 @@ std::string WarningOf(const Slice& slice) {
   return "";
 }
 
-// The train metrics of one column: a line for each value, two numbers for each metric.
+// The train metrics of one column: a line for each value, and in it two numbers for each figure:
+// the metrics, and before the first of a task that counts positives these.
 struct TrainSliceGrid {
   std::string column;
-  std::vector<std::string> metrics = {}, values = {};  // in the order of the slices
-  std::map<std::pair<std::string, std::string>, const TrainWindows*> windows = {};  // value, metric
+  std::vector<std::string> figures = {}, values = {};  // in the order of the slices
+  std::map<std::string, std::string> rows = {};        // by value
+  std::map<std::pair<std::string, std::string>, std::string> cells = {};  // by value and figure
 };
+
+std::string CountCell(const std::optional<int64_t>& count) {
+  return count.has_value() ? absl::StrCat(*count) : "-";
+}
 
 std::vector<TrainSliceGrid> GridsOf(const std::vector<TrainSlice>& slices) {
   const auto add = [](const std::string& name, std::vector<std::string>* names) {
@@ -121,9 +129,18 @@ std::vector<TrainSliceGrid> GridsOf(const std::vector<TrainSlice>& slices) {
     });
     if (grid == grids.end()) grid = grids.insert(grid, {slice.column});
     const std::string value = ValueName(slice);
-    add(slice.windows.metric, &grid->metrics);
     add(value, &grid->values);
-    grid->windows[{value, slice.windows.metric}] = &slice.windows;
+    const WindowValue &window = slice.windows.window, &lifetime = slice.windows.lifetime;
+    grid->rows[value] = absl::StrFormat("%10d %10d", window.rows, lifetime.rows);
+    if (lifetime.positives.has_value()) {
+      const std::string positives = absl::StrCat("positives_", slice.task);
+      add(positives, &grid->figures);
+      grid->cells[{value, positives}] =
+          absl::StrFormat("%8s %8s", CountCell(window.positives), CountCell(lifetime.positives));
+    }
+    add(slice.windows.metric, &grid->figures);
+    grid->cells[{value, slice.windows.metric}] =
+        absl::StrFormat("%8s %8s", Cell(window.value), Cell(lifetime.value));
   }
   return grids;
 }
@@ -234,34 +251,25 @@ std::string TrainSliceTable(int64_t step, const std::vector<TrainSlice>& slices)
   std::string text;
   for (const TrainSliceGrid& grid : GridsOf(slices)) {
     size_t width = kNumbers;
-    for (const std::string& metric : grid.metrics) width = std::max(width, metric.size());
+    for (const std::string& figure : grid.figures) width = std::max(width, figure.size());
     const size_t taken = value_width + 2 + 21;
     const size_t at_once =
         std::max<size_t>(1, (kColumns - std::min(kColumns, taken)) / (width + 2));
     absl::StrAppendFormat(&text, "%straining up to step %d by %s: last window, all rows",
                           text.empty() ? "" : "\n", step, Printable(grid.column, 40));
-    for (size_t first = 0; first < grid.metrics.size(); first += at_once) {
-      const auto metrics =
-          std::span(grid.metrics).subspan(first, std::min(at_once, grid.metrics.size() - first));
+    for (size_t first = 0; first < grid.figures.size(); first += at_once) {
+      const auto figures =
+          std::span(grid.figures).subspan(first, std::min(at_once, grid.figures.size() - first));
       absl::StrAppendFormat(&text, "\n%-*s  %21s", value_width, Printable(grid.column, 40), "rows");
-      for (const std::string& metric : metrics) {
-        absl::StrAppendFormat(&text, "  %*s", width, metric);
-      }
+      for (const std::string& figure : figures)
+        absl::StrAppendFormat(&text, "  %*s", width, figure);
       for (const std::string& value : grid.values) {
-        std::string rows, numbers;
-        for (const std::string& metric : metrics) {
-          const auto found = grid.windows.find({value, metric});
-          if (found == grid.windows.end()) {
-            absl::StrAppendFormat(&numbers, "  %*s", width, "-");
-            continue;
-          }
-          const WindowValue &window = found->second->window, &lifetime = found->second->lifetime;
-          if (rows.empty()) rows = absl::StrFormat("%10d %10d", window.rows, lifetime.rows);
-          absl::StrAppendFormat(
-              &numbers, "  %*s", width,
-              absl::StrFormat("%8s %8s", Cell(window.value), Cell(lifetime.value)));
+        absl::StrAppendFormat(&text, "\n%-*s  %21s", value_width, value, grid.rows.at(value));
+        for (const std::string& figure : figures) {
+          const auto found = grid.cells.find({value, figure});
+          absl::StrAppendFormat(&text, "  %*s", width,
+                                found == grid.cells.end() ? "-" : found->second);
         }
-        absl::StrAppendFormat(&text, "\n%-*s  %21s%s", value_width, value, rows, numbers);
       }
     }
   }

@@ -537,6 +537,10 @@ TEST(TrainMetricsTest, AWindowAgreesWithTheEvaluationOfItsRows) {
         if (name.ends_with("_a")) name.resize(name.size() - 2);
         if (name != figure.name) continue;
         EXPECT_EQ(window.rows, static_cast<int64_t>(rows.size())) << metric;
+        EXPECT_EQ(window.positives,
+                  std::count_if(rows.begin(), rows.end(),
+                                [](const UserRow& row) { return row.label == 1; }))
+            << metric;
         EXPECT_EQ(window.why_none, figure.why_none) << metric;
         EXPECT_NEAR(window.value.value_or(-1), figure.value.value_or(-1), 1e-13) << metric;
         return 1;
@@ -583,8 +587,8 @@ TEST(TrainMetricsTest, ProbabilitiesAreMeasuredToTheBitForAnyNumberOfWorkersAndS
             absl::StrAppendFormat(&text, "%s %a\n", name, value);
           }
           const auto add = [&](const WindowValue& window) {
-            absl::StrAppendFormat(&text, " %d %a %s", window.rows, window.value.value_or(-1),
-                                  window.why_none);
+            absl::StrAppendFormat(&text, " %d %d %a %s", window.rows, window.positives.value_or(-1),
+                                  window.value.value_or(-1), window.why_none);
           };
           for (const TrainWindows& windows : metrics.Windows()) {
             absl::StrAppend(&text, windows.metric);
@@ -643,6 +647,39 @@ TEST(MetricCountsTest, AnExactSumDoesNotDependOnTheOrder) {
   EXPECT_EQ(ExactSum(tiny), 0x1p-57);
   AddExactly(std::nan(""), tiny);
   EXPECT_TRUE(std::isnan(ExactSum(tiny)));
+}
+
+TEST(MetricCountsTest, ErrorsHaveTheSameSumHoweverRowsAreSpread) {
+  constexpr int64_t kRows = 1000, kWorkers = 3;
+  Tower tower;
+  tower.num_class = 1;
+  for (const MetricKind kind : {MetricKind::kMeanAbsoluteError, MetricKind::kMeanSquaredError}) {
+    Metric metric;
+    metric.kind = kind;
+    const MetricSums sums(&metric, 1);
+    std::vector<double> together(sums.size()), spread(sums.size());
+    double expected = 0;
+    std::vector<float> labels(kRows), scores(kRows);
+    for (int64_t i = 0; i < kRows; ++i) {
+      labels[i] = 1.0f / static_cast<float>(i + 1);
+      scores[i] = std::log(1.0f + static_cast<float>(i));
+      const double error = static_cast<double>(scores[i]) - labels[i];
+      expected += kind == MetricKind::kMeanSquaredError ? error * error : std::fabs(error);
+    }
+    LabelColumn label;
+    label.values = labels;
+    sums.Add(tower, label, {scores.data(), 1}, kRows, together.data());
+    for (int64_t worker = kWorkers; worker-- > 0;) {
+      for (int64_t i = worker; i < kRows; i += kWorkers) {
+        label.values = {labels[i]};
+        sums.Add(tower, label, {&scores[i], 1}, 1, spread.data());
+      }
+    }
+    EXPECT_EQ(sums.Value(together.data()), sums.Value(spread.data()));
+    EXPECT_NEAR(sums.Value(together.data()), expected / kRows, 1e-12);
+    EXPECT_EQ(sums.Rows(spread.data()), kRows);
+    EXPECT_EQ(sums.Positives(spread.data()), std::nullopt);
+  }
 }
 
 TEST(SlicedSumsTest, ADamagedStateIsRefused) {

@@ -186,6 +186,36 @@ TEST(TrainSliceReportTest, TableJsonAndScalars) {
             (std::pair<std::string, double>("slice/tab=(none)/lifetime_auc_click", 0.25)));
 }
 
+// Tasks differ in their positives, which stand once before the metrics of the task.
+TEST(TrainSliceReportTest, MetricsThatCountPositivesShowThem) {
+  const auto slice = [](const char* task, const char* metric, std::optional<int64_t> window,
+                        std::optional<int64_t> lifetime) {
+    return TrainSlice{"tab",
+                      Slice::Kind::kValue,
+                      "home",
+                      task,
+                      {metric, {80, 0.625, "", window}, {320, 0.5, "", lifetime}}};
+  };
+  const std::vector<TrainSlice> slices = {
+      slice("buy", "accuracy_buy", std::nullopt, std::nullopt), slice("buy", "auc_buy", 2, 31),
+      slice("buy", "pcoc_buy", 2, 31), slice("like", "auc_like", 40, 111)};
+  EXPECT_EQ(
+      TrainSliceTable(40, {slices[0], slices[1]}),
+      "training up to step 40 by tab: last window, all rows\n"
+      "tab                     rows       accuracy_buy      positives_buy            auc_buy\n"
+      "home           80        320    0.6250   0.5000         2       31    0.6250   0.5000");
+  const std::string table = TrainSliceTable(40, slices);
+  EXPECT_THAT(table, testing::HasSubstr("positives_like           auc_like")) << table;
+  EXPECT_THAT(table, testing::HasSubstr("     40      111    0.6250   0.5000")) << table;
+  EXPECT_EQ(table.find("positives_buy"), table.rfind("positives_buy")) << table;
+  EXPECT_EQ(
+      TrainSliceJson(40, {slices[1]}),
+      R"({"step":40,"slice_by":"tab","slice":"value","value":"home","task":"buy","metric":"auc_buy",)"
+      R"("window":{"rows":80,"positives":2,"value":0.625},)"
+      R"("lifetime":{"rows":320,"positives":31,"value":0.5}})"
+      "\n");
+}
+
 // Seven metrics are one line a value and twice as wide as a terminal: they go on below, and each
 // line keeps its value and its rows.
 TEST(TrainSliceReportTest, ManyMetricsGoOnBelow) {
