@@ -90,6 +90,6 @@ cat <<END
 
 Next, for example:
   $pepnet report $one_process --output runs/movielens.html        # one page: curves, calibration, tables
-  $pepnet export --pipeline_config_path $config --checkpoint_path $one_process --format onnx --export_dir runs/movielens_onnx
+  $pepnet export --model_dir $one_process --format onnx --export_dir runs/movielens_onnx
   $pepnet init $prepared/train.parquet --labels like,love --domain occupation --eval $prepared/test.parquet --output runs/own.config
 END

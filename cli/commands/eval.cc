@@ -68,9 +68,8 @@ Status CheckResultFile(const std::string& path) {
 }  // namespace
 
 void AddEvalFlags(CLI::App* command, EvalFlags* flags) {
-  AddConfigFlags(command, &flags->config);
+  AddTrainedConfigFlags(command, &flags->config);
   AddJobFlags(command, &flags->job);
-  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--eval_input_path", flags->config.eval_input_path,
                       "comma list of paths and globs");

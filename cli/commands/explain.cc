@@ -21,9 +21,8 @@ constexpr char kJsonBeginning[] = "{\"checkpoint\":";
 }  // namespace
 
 void AddExplainFlags(CLI::App* command, ExplainFlags* flags) {
-  AddConfigFlags(command, &flags->config);
+  AddTrainedConfigFlags(command, &flags->config);
   AddJobFlags(command, &flags->job);
-  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--eval_input_path", flags->config.eval_input_path,
                       "comma list of paths and globs");

@@ -198,8 +198,7 @@ StatusOr<std::string> ExportTarget(const std::string& export_dir) {
 }  // namespace
 
 void AddExportFlags(CLI::App* command, ExportFlags* flags) {
-  AddConfigFlags(command, &flags->config);
-  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
+  AddTrainedConfigFlags(command, &flags->config);
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command->add_option("--export_dir", flags->export_dir, "directory to make; must not exist")
       ->required();

@@ -33,9 +33,8 @@ StatusOr<std::vector<std::string>> Names(const char* flag, const std::vector<std
 }  // namespace
 
 void AddPredictFlags(CLI::App* command, PredictFlags* flags) {
-  AddConfigFlags(command, &flags->config);
+  AddTrainedConfigFlags(command, &flags->config);
   AddJobFlags(command, &flags->job);
-  command->add_option("--model_dir", flags->config.model_dir, "overrides the config's");
   AddCheckpointPathFlag(command, &flags->checkpoint_path);
   command
       ->add_option("--predict_input_path", flags->predict_input_path,

@@ -37,15 +37,15 @@ std::vector<Warning> LogPlan(const WorkerContext& context, bool colocated) {
 }
 
 // Logs where the results are, and what can be done with them.
-void LogWhatIsThere(const JobConfig& config, const std::string& config_path, int64_t step) {
+void LogWhatIsThere(const JobConfig& config, int64_t step) {
   const bool best = PathExists(absl::StrCat(config.model_dir, "/", kBestCheckpointFile));
   LOG(INFO) << CheckpointName(step)
             << (config.eval_input_path.empty() ? "" : ", train_eval_result.txt")
             << " and metrics.jsonl are in " << config.model_dir << "; next: pepnet report "
             << config.model_dir << " -o report.html, pepnet inspect " << config.model_dir
             << (best ? " --checkpoint_path best" : "")
-            << ", or pepnet predict (eval, export) --pipeline_config_path " << config_path
-            << " --model_dir " << config.model_dir << (best ? " --checkpoint_path best" : "");
+            << ", or pepnet predict (eval, export) --model_dir " << config.model_dir
+            << (best ? " --checkpoint_path best" : "");
 }
 
 // Null without --trace_path. Each rank writes a file of its own: ranks may be on hosts without a
@@ -133,7 +133,7 @@ Status TrainCommand(const TrainFlags& flags, MpiSession* session) {
     }
     const int64_t step = trainer.state().counters.finished_steps;
     if (context.first() && !trainer.stopped()) {
-      LogWhatIsThere(config, flags.config.pipeline_config_path, step);
+      LogWhatIsThere(config, step);
     }
     // A stop on request is no success: its status tells a scheduler to start the job again.
     if (trainer.stopped()) {

@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/logging.h"
+#include "common/file/file.h"
 
 namespace pepnet {
 namespace {
@@ -10,13 +12,7 @@ namespace {
 const CLI::Range kCount(1, 1 << 30, "a whole number from 1");
 const CLI::Range kSeconds(0.001, 1e9, "a positive number of seconds");
 
-}  // namespace
-
-void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
-  command
-      ->add_option("config,--pipeline_config_path", flags->pipeline_config_path,
-                   "pipeline config (text protobuf, or .json)")
-      ->required();
+void AddConfigChangeFlags(CLI::App* command, ConfigFlags* flags) {
   command->add_option(
       "--edit_config_json", flags->edit_config_json,
       R"(changes as JSON: {"train_config.num_steps": 10, "feature_configs[0].id_feature.num_buckets": 5})");
@@ -26,6 +22,47 @@ void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
           "a change as path=value: --set train_config.num_epochs=5; may be given several times")
       ->allow_extra_args(false);
   AddLogFlags(command);
+}
+
+// The parser prints such an error as the command's last sentence.
+[[noreturn]] void RefuseForConfig(const std::string& sentence) {
+  throw CLI::RequiredError(sentence, CLI::ExitCodes::RequiredError);
+}
+
+}  // namespace
+
+void AddConfigFlags(CLI::App* command, ConfigFlags* flags) {
+  command->add_option("config,--pipeline_config_path", flags->pipeline_config_path,
+                      "pipeline config (text protobuf, or .json)");
+  AddConfigChangeFlags(command, flags);
+  command->parse_complete_callback([command, flags] {
+    if (!flags->pipeline_config_path.empty()) return;
+    RefuseForConfig(absl::StrCat(
+        "pepnet ", command->get_name(), " needs a pipeline config: pepnet ", command->get_name(),
+        " CONFIG, or --pipeline_config_path CONFIG; pepnet init writes one "
+        "for a Parquet or CSV file"));
+  });
+}
+
+void AddTrainedConfigFlags(CLI::App* command, ConfigFlags* flags) {
+  command->add_option("config,--pipeline_config_path", flags->pipeline_config_path,
+                      "pipeline config (default: that of the training in --model_dir)");
+  AddConfigChangeFlags(command, flags);
+  command->add_option("--model_dir", flags->model_dir, "overrides the config's");
+  command->parse_complete_callback([command, flags] {
+    if (!flags->pipeline_config_path.empty()) return;
+    if (flags->model_dir.empty()) {
+      RefuseForConfig(absl::StrCat("pepnet ", command->get_name(),
+                                   " needs --model_dir, the directory of a training, or the "
+                                   "pipeline config that names it"));
+    }
+    flags->pipeline_config_path = absl::StrCat(flags->model_dir, "/pipeline.config");
+    if (!PathExists(flags->pipeline_config_path)) {
+      RefuseForConfig(absl::StrCat("--model_dir ", flags->model_dir,
+                                   " holds no pipeline.config: no training has begun there; give "
+                                   "the directory of a training, or --pipeline_config_path"));
+    }
+  });
 }
 
 void AddLogFlags(CLI::App* command) {

@@ -25,9 +25,12 @@ struct ConfigFlags {
   bool for_training = false;  // set by the commands that train or judge a config that is to train
 };
 
-// --pipeline_config_path, which may also stand alone, --edit_config_json, --set and those of
-// AddLogFlags(). The other paths are flags of single commands.
+// --pipeline_config_path, which may also stand alone and must be given, --edit_config_json, --set
+// and those of AddLogFlags(). The other paths are flags of single commands.
 void AddConfigFlags(CLI::App* command, ConfigFlags* flags);
+// The same and --model_dir, of the commands that use what a training left there: without a config
+// they take its effective config, <model_dir>/pipeline.config.
+void AddTrainedConfigFlags(CLI::App* command, ConfigFlags* flags);
 // --checkpoint_path of the commands that read a checkpoint of model_dir.
 void AddCheckpointPathFlag(CLI::App* command, std::string* path);
 // --verbose and --quiet, which take effect as they are read.

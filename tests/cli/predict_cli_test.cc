@@ -73,6 +73,23 @@ TEST_F(PredictCli, PartsInNameOrderAreTheInputOrderAndReplaceOlderOnes) {
       << "a part of more workers must not stay behind";
 }
 
+TEST_F(PredictCli, WithoutAConfigThatOfTheTrainingIsTaken) {
+  // As the training took it, with its edits; the file that it was made of may be gone.
+  const std::string model = directory_ / "edited";
+  const ProcessResult trained =
+      RunShell(absl::StrCat("$PEPNET train ", directory_ / "job.config", " --model_dir ", model,
+                            " --set 'feature_configs[0].id_feature.embedding_name=\"renamed\"'"));
+  ASSERT_EQ(trained.exit_status, 0) << trained.err;
+  EXPECT_TRUE(absl::StrContains(trained.err,
+                                absl::StrCat("pepnet predict (eval, export) --model_dir ", model)))
+      << trained.err;
+  ASSERT_EQ(RunShell("rm " + (directory_ / "job.config")).exit_status, 0);
+  const ProcessResult predicted =
+      RunShell(absl::StrCat("$PEPNET predict --model_dir ", model, " ", Paths()));
+  ASSERT_EQ(predicted.exit_status, 0) << predicted.err;
+  EXPECT_EQ(ReadPart(directory_ / "out/part-00000.parquet")->num_rows(), 23);
+}
+
 TEST_F(PredictCli, StepsAndTheKindOfFilesAreFlags) {
   const ProcessResult some = Predict(Paths() + "--batch_size 4 --predict_steps 2");
   ASSERT_EQ(some.exit_status, 0) << some.err;
