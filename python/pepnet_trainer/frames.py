@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Union
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Union
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -176,9 +177,15 @@ def fit(table: pa.Table, id_columns: Iterable[str]) -> pa.Table:
     return table
 
 
-def write_rows(table: pa.Table, directory: pathlib.Path, name: str) -> pathlib.Path:
+def write_rows(
+    table: pa.Table, directory: pathlib.Path, name: str, made: list[pathlib.Path] | None = None
+) -> pathlib.Path:
     """Writes a Parquet file into `directory`, named after its content: the same rows are the same
-    file, so that a training that goes on finds the file that it has read."""
+    file, so that a training that goes on finds the file that it has read.
+
+    The file and the directories that were not there before are added to `made`, for remove()."""
+    made = [] if made is None else made
+    made[:0] = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="snappy", row_group_size=1 << 16)
@@ -189,7 +196,18 @@ def write_rows(table: pa.Table, directory: pathlib.Path, name: str) -> pathlib.P
         with open(unfinished, "wb") as file:
             file.write(content)
         unfinished.rename(path)
+        made.insert(0, path)
     return path
+
+
+def remove(made: Sequence[pathlib.Path]) -> None:
+    """Removes files, and behind them the directories that are then empty."""
+    for path in made:
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
 
 
 def has_pandas() -> bool:

@@ -33,11 +33,17 @@ def called(names: Mapping[str, str]) -> Iterator[None]:
     of it, or the flag that it became.
 
     `names` has path or flag -> what to say. The place in a file comes behind that:
-    "the config, line 12, column 3: ...", "the DataFrame, row 7, column 'price': ...".
+    "the config, line 12, column 3: ...", "the DataFrame, row 6 (counted from 0), column 'price':
+    ...". The program counts rows from 1, as spreadsheets do; those of a frame are counted as Python
+    does.
     """
 
     def name_of(match: re.Match[str]) -> str:
         places = [f", {what} {match[what]}" for what in ("line", "column") if match[what]]
+        if match["row"] and match["path"].startswith("--"):
+            places.append(f", row {match['row']}")
+        elif match["row"]:
+            places.append(f", row {int(match['row']) - 1} (counted from 0)")
         return names[match["path"]] + "".join(places) + ("" if match["cell"] is None else ",")
 
     try:
@@ -47,7 +53,7 @@ def called(names: Mapping[str, str]) -> Iterator[None]:
             raise
         paths = "|".join(re.escape(path) for path in sorted(names, key=len, reverse=True))
         place = r"(:(?P<line>\d+)\b(:(?P<column>\d+)\b)?)?"
-        cell = r"(?P<cell>(?= row \d| column '))?"
+        cell = r"( row (?P<row>\d+)\b)?(?P<cell>(?= column '))?"
         pattern = rf"(the input )?(?P<mark>'?)(?P<path>{paths}){place}(?P=mark){cell}"
         sentence = re.sub(pattern, name_of, str(error))
         raise PepnetError(sentence, error.status, error.log) from None

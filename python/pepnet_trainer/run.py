@@ -45,7 +45,7 @@ class Run:
 
     def __init__(self, model_dir: str | os.PathLike[str]) -> None:
         self.model_dir = pathlib.Path(model_dir)
-        if not (self.model_dir / "pipeline.config").exists():
+        if not _has_begun(self.model_dir):
             raise FileNotFoundError(f"{str(self.model_dir)!r} holds no pipeline.config: no training has begun there")
 
     def __repr__(self) -> str:
@@ -319,28 +319,27 @@ def train(
         if not named:
             raise ValueError("the config names no model_dir; give one")
         directory = pathlib.Path(named) if continue_train else _free(pathlib.Path(named))
-    inputs: dict[str, str] = {}
-    names = {"--train_input_path": "train=", "--eval_input_path": "eval="}
-    names |= {"--continue_train": "continue_train=True", "--model_dir": "model_dir="}
-    for name, rows in (("train", train), ("eval", eval)):
-        if rows is None:
-            continue
-        if frames.is_path(rows):
-            inputs[name] = frames.paths_text(rows)
-        else:
-            table = frames.fit(frames.to_arrow(rows), config.id_columns())
-            inputs[name] = str(frames.write_rows(table, directory / "data", name))
-            names[inputs[name]] = f"{frames.kind_of(rows)} given as {name}="
-    kinds = {name: _kind_edit(path, config) for name, path in inputs.items()}
-    if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
-        raise ValueError("train and eval must be files of one kind: CSV files, or Parquet files and rows in memory")
-    for edit in kinds.values():
-        chosen.update(edit)
-    if train is not None and eval is None:
-        chosen.setdefault(
-            "eval_input_path", ""
-        )  # rows that are trained on have nothing to do with the config's evaluation
-    with config.as_file() as path:
+    with _nothing_left_if_refused(directory) as made, config.as_file() as path:
+        inputs: dict[str, str] = {}
+        names = {"--train_input_path": "train=", "--eval_input_path": "eval="}
+        names |= {"--continue_train": "continue_train=True", "--model_dir": "model_dir="}
+        for name, rows in (("train", train), ("eval", eval)):
+            if rows is None:
+                continue
+            if frames.is_path(rows):
+                inputs[name] = frames.paths_text(rows)
+            else:
+                table = frames.fit(frames.to_arrow(rows), config.id_columns())
+                inputs[name] = str(frames.write_rows(table, directory / "data", name, made))
+                names[inputs[name]] = f"{frames.kind_of(rows)} given as {name}="
+        kinds = {name: _kind_edit(text, config) for name, text in inputs.items()}
+        if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
+            raise ValueError("train and eval must be files of one kind: CSV files, or Parquet files and rows in memory")
+        for edit in kinds.values():
+            chosen.update(edit)
+        if train is not None and eval is None:
+            # Rows that are trained on have nothing to do with the config's evaluation.
+            chosen.setdefault("eval_input_path", "")
         arguments: list[object] = ["train", *_flags(path, chosen), "--model_dir", directory, *flags]
         for name, text in inputs.items():
             arguments += [f"--{name}_input_path", text]
@@ -367,6 +366,24 @@ def train(
 
 
 _flags = flags  # train() has an argument of this name
+
+
+def _has_begun(directory: pathlib.Path) -> bool:
+    """Has a training begun there? It writes its effective config first."""
+    return (directory / "pipeline.config").exists()
+
+
+@contextlib.contextmanager
+def _nothing_left_if_refused(directory: pathlib.Path) -> Iterator[list[pathlib.Path]]:
+    """Gives the list for frames.write_rows(); what is in it is removed again where an error ends a
+    training that has not begun."""
+    made: list[pathlib.Path] = []
+    try:
+        yield made
+    except BaseException:
+        if not _has_begun(directory):
+            frames.remove(made)
+        raise
 
 
 def _step(record: Mapping[str, Any]) -> int:
@@ -409,7 +426,7 @@ def _watch(job: program.Program, directory: pathlib.Path, progress: Callback | b
     if printer is not None:
         printer.close()
     status = job.finish()
-    if directory.is_dir():
+    if _has_begun(directory):
         with open(directory / "train.log", "a") as file:
             file.write(job.log)
     if failure is not None:

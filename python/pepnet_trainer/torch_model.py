@@ -111,7 +111,7 @@ class PEPNet(nn.Module):
 
     def encode(self, rows: Rows) -> dict[str, Cells]:
         """Raw rows, as the training data have them, as tensors by feature."""
-        return self._encode(frames.to_arrow(rows), first_row=1)
+        return self._encode(frames.to_arrow(rows), first_row=0)
 
     def _encode(self, table: pa.Table, first_row: int) -> dict[str, Cells]:
         """`first_row` is the number of the table's first row in messages."""
@@ -130,7 +130,7 @@ class PEPNet(nn.Module):
                     try:
                         feature.encode([cell])
                     except (ValueError, TypeError) as error:
-                        raise type(error)(f"row {row}, column {feature.column!r}: {error}") from None
+                        raise type(error)(f"row {row} (counted from 0), column {feature.column!r}: {error}") from None
                 raise
         return encoded
 
@@ -174,7 +174,7 @@ class PEPNet(nn.Module):
             for start in range(0, max(len(table), 1), batch_size):
                 encoded = {
                     name: _moved(value, device)
-                    for name, value in self._encode(table.slice(start, batch_size), first_row=start + 1).items()
+                    for name, value in self._encode(table.slice(start, batch_size), first_row=start).items()
                 }
                 parts.append({name: value.cpu().numpy() for name, value in self(encoded).items()})
         self.train(was_training)

@@ -167,6 +167,7 @@ model_config {"""
         for call in (wrong.check, lambda: pt.train(wrong, self.frame, model_dir=self.scratch / "wrong")):
             with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: the config, line {line}, column \\d+: .*batch_sise"):
                 call()
+        self.assertFalse((self.scratch / "wrong").exists())  # nothing is left of a training that did not begin
         path = wrong.save(self.scratch / "wrong.config")
         with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: {path}, line {line}, .*batch_sise"):
             pt.Config.from_file(path).check()

@@ -167,7 +167,7 @@ class TorchSequencesTest(ExportTest):
         ):
             at, kind = one.column_names.index(column), pa.string()
             wrong = one.set_column(at, column, pa.array([cell], kind))
-            with self.assertRaisesRegex(ValueError, f"^row 101, column '{column}': .*{said}"):
+            with self.assertRaisesRegex(ValueError, f"^row 100 .counted from 0., column '{column}': .*{said}"):
                 model.predict(pa.concat_tables([table.set_column(at, column, pa.array([None] * 100, kind)), wrong]))
             with self.assertRaises(pt.PepnetError):
                 run.predict(wrong)

@@ -187,7 +187,7 @@ class LoadTorchTest(ExportTest):
         ):
             with self.subTest(name, cell=cell):
                 wrong = one.set_column(one.column_names.index(name), name, pa.array([cell]))
-                with self.assertRaisesRegex(ValueError, re.escape(f"row 1, column '{name}': {said}")):
+                with self.assertRaisesRegex(ValueError, re.escape(f"row 0 (counted from 0), column '{name}': {said}")):
                     model.predict(wrong)
                 with self.assertRaises(pt.PepnetError):
                     run.predict(wrong)

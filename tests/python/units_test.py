@@ -448,7 +448,12 @@ class CalledTest(unittest.TestCase):
         names["--continue_train"] = "continue_train=True"
         for said, expected in (
             ("'/tmp/a/rows.parquet' has no column 'x'", "the DataFrame has no column 'x'"),
-            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame, row 3: y"),
+            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame, row 2 (counted from 0): y"),
+            (
+                "pepnet: '/tmp/a/rows.parquet' row 7, column 'p': y",
+                "pepnet: the DataFrame, row 6 (counted from 0), column 'p': y",
+            ),
+            ("pepnet: '/tmp/a/rows.parquet' column 'p' is gone", "pepnet: the DataFrame, column 'p' is gone"),
             ("the input '/tmp/a/rows.parquet' has no rows", "the DataFrame has no rows"),
             ("add --continue_train to go on", "add continue_train=True to go on"),
             ("pepnet: /tmp/a/pipeline.config:12: lr: z", "pepnet: the config, line 12: lr: z"),
