@@ -3,7 +3,7 @@
 # Builds the fuzz targets of tests/fuzz with clang, libFuzzer and the address and
 # undefined-behaviour sanitizers, and runs each for the same share of MINUTES (at least 1, a whole
 # number), one after the other. Without targets: all of them. Prints a table, and ends with status 1
-# if there was a finding. Needs scripts/setup.sh --tests.
+# if there was a finding. Needs scripts/setup.sh --tests, and of clang its sanitizers.
 #   build/fuzz/corpus/TARGET      the interesting inputs; the next run begins with them
 #   build/fuzz/findings/TARGET-*  the inputs that crashed, hung (10 s), leaked or took more than
 #                                 2 GB, and TARGET.log, which says how
@@ -23,6 +23,11 @@ for name in "$@"; do
   [[ -f tests/fuzz/${name}_fuzz.cc ]] || die "there is no target '$name'; choose from: $(cd tests/fuzz && echo *_fuzz.cc | sed 's/_fuzz\.cc//g')"
 done
 
+clang=$(find_tool clang++ clang++-{14..30})
+if [[ -n $clang && ! -f $("$clang" -print-resource-dir)/include/sanitizer/asan_interface.h ]]; then
+  version=$("$clang" -dumpversion)
+  die "$clang has no sanitizers; install them (Debian: apt-get install libclang-rt-${version%%.*}-dev)"
+fi
 bash scripts/build.sh --preset fuzz "${targets[@]/%/_fuzz}"
 findings=$PWD/build/fuzz/findings
 mkdir -p "$findings"
