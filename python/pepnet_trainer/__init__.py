@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING
 
 # Named twice: to type checkers only `as` says that a name is meant to be used from here.
 if TYPE_CHECKING:
-    from .checkpoint import read_safetensors as read_safetensors, read_table as read_table, table_names as table_names
+    from .checkpoint import (
+        read_safetensors as read_safetensors,
+        read_table as read_table,
+        table_names as table_names,
+    )
     from .config import Config as Config, ConfigBuilder as ConfigBuilder
     from .frames import split as split
     from .program import (

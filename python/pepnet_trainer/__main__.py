@@ -20,19 +20,33 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Looks at the columns of Parquet or CSV files and writes a commented config that trains at once. "
         "What it cannot decide is an error that says which flag to add.",
     )
-    init.add_argument("data", help="Parquet or CSV files: comma list of paths and globs, or a folder")
-    init.add_argument("--labels", type=frames.names, required=True, help="columns of 0 and 1 to predict: click,buy")
-    init.add_argument("--domain", help="column of the scene (EPNet's gates)")
     init.add_argument(
-        "--uia", type=frames.names, help='columns of user and item (PPNet\'s gates): user_id,item_id; "" for none'
+        "data", help="Parquet or CSV files: comma list of paths and globs, or a folder"
     )
     init.add_argument(
-        "--ids", type=frames.names, default=[], help="columns of whole numbers that are names: brand,feat_*"
+        "--labels",
+        type=frames.names,
+        required=True,
+        help="columns of 0 and 1 to predict: click,buy",
+    )
+    init.add_argument("--domain", help="column of the scene (EPNet's gates)")
+    init.add_argument(
+        "--uia",
+        type=frames.names,
+        help='columns of user and item (PPNet\'s gates): user_id,item_id; "" for none',
+    )
+    init.add_argument(
+        "--ids",
+        type=frames.names,
+        default=[],
+        help="columns of whole numbers that are names: brand,feat_*",
     )
     init.add_argument("--numbers", type=frames.names, default=[], help="columns that are amounts")
     init.add_argument("--ignore", type=frames.names, default=[], help="columns to leave out")
     init.add_argument("--eval", dest="eval_path", help="files to evaluate with")
-    init.add_argument("--model_dir", default="runs/model", help="where the training is to keep its files")
+    init.add_argument(
+        "--model_dir", default="runs/model", help="where the training is to keep its files"
+    )
     init.add_argument("--output", "-o", type=pathlib.Path, help="file to write (default: print it)")
     init.add_argument("--overwrite", action="store_true", help="replace --output")
     commands.add_parser("where", help="print where the program pepnet and mpirun are")
@@ -49,7 +63,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m pepnet_t
             return 0
         return _init(options)
     except (ValueError, OSError, program.PepnetError, TypeError) as error:
-        print(error if str(error).startswith("pepnet:") else f"pepnet init: {error}", file=sys.stderr)
+        print(
+            error if str(error).startswith("pepnet:") else f"pepnet init: {error}", file=sys.stderr
+        )
         return 1
 
 

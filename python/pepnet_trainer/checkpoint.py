@@ -29,7 +29,9 @@ def checkpoints(model_dir: str | os.PathLike[str]) -> dict[int, pathlib.Path]:
 def resolve(checkpoint: Any) -> pathlib.Path:
     """The directory of a checkpoint: a model.ckpt-N, the newest one of a model_dir, or what a Run
     has."""
-    path = pathlib.Path(getattr(checkpoint, "path", None) or getattr(checkpoint, "model_dir", None) or checkpoint)
+    path = pathlib.Path(
+        getattr(checkpoint, "path", None) or getattr(checkpoint, "model_dir", None) or checkpoint
+    )
     if (path / "manifest.json").exists():
         return path
     found = checkpoints(path)
@@ -41,7 +43,9 @@ def resolve(checkpoint: Any) -> pathlib.Path:
 def table_names(checkpoint: Any) -> list[str]:
     """The names of the embedding tables of a checkpoint."""
     return sorted(
-        urllib.parse.unquote(path.name) for path in (resolve(checkpoint) / "tables").iterdir() if path.is_dir()
+        urllib.parse.unquote(path.name)
+        for path in (resolve(checkpoint) / "tables").iterdir()
+        if path.is_dir()
     )
 
 
@@ -63,7 +67,9 @@ def read_table(checkpoint: Any, name: str, *, as_pandas: bool = False) -> Any:
         for path in (directory / "tables").glob("*/part-*.arrow")
         if urllib.parse.unquote(path.parent.name) == chosen
     )
-    table = pa.concat_tables([pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in parts]).combine_chunks()
+    table = pa.concat_tables(
+        [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in parts]
+    ).combine_chunks()
     return table.to_pandas().set_index("id").sort_index() if as_pandas else table
 
 

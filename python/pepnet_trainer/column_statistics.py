@@ -26,7 +26,9 @@ NUMBER_NAME = re.compile(
     r"|distance|revenue|sales|balance|income|salary|followers|likes|rating|ratings|stars)(_\w+)?$"
     r"|^(num|n|count|avg|mean|sum|total|max|min)_"
 )
-USER_NAME = re.compile(r"^(user|uid|user_?id|viewer_?id|customer_?id|member_?id|visitor_?id|account_?id|buyer_?id)$")
+USER_NAME = re.compile(
+    r"^(user|uid|user_?id|viewer_?id|customer_?id|member_?id|visitor_?id|account_?id|buyer_?id)$"
+)
 ITEM_NAME = re.compile(
     r"^(item|iid|item_?id|product_?id|sku|adgroup_?id|ad_?id|movie_?id|film_?id|video_?id|article_?id"
     r"|goods_?id|doc_?id|song_?id|track_?id|song|photo_?id|news_?id)$"
@@ -77,7 +79,9 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
     negatives = len(positive) - positives
     if positives == 0 or negatives == 0:
         return 0.5
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(
+        (ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )
 
 
 def value_auc(codes: np.ndarray, label: np.ndarray) -> float:
@@ -116,7 +120,9 @@ def find_separator(words: list[str], counts: np.ndarray) -> tuple[str | None, di
             for token in filter(None, word.split(separator)):
                 tokens[token] = tokens.get(token, 0) + count
         # A list is made of words that come again in other lists: fewer words than cells.
-        if len(words_of(tokens)) <= 0.7 * len(plain) and len(words_of(tokens)) < len(words_of(best[1])):
+        if len(words_of(tokens)) <= 0.7 * len(plain) and len(words_of(tokens)) < len(
+            words_of(best[1])
+        ):
             best = (separator, tokens)
     return best
 

@@ -16,7 +16,9 @@ def _become(name: str) -> None:
     try:
         os.execv(program, [name, *sys.argv[1:]])
     except OSError as error:
-        sys.exit(f"pepnet: cannot start {str(program)!r}: {error.strerror}; install the wheel of pepnet-trainer again")
+        sys.exit(
+            f"pepnet: cannot start {str(program)!r}: {error.strerror}; install the wheel of pepnet-trainer again"
+        )
 
 
 def pepnet() -> None:

@@ -31,7 +31,9 @@ class Config:
         program."""
         path = pathlib.Path(path)
         if not path.exists():
-            raise FileNotFoundError(f"there is no config {str(path)!r} (the current directory is {os.getcwd()!r})")
+            raise FileNotFoundError(
+                f"there is no config {str(path)!r} (the current directory is {os.getcwd()!r})"
+            )
         text = (
             program.run_program("check-config", "--pipeline_config_path", path)
             if path.suffix == ".json"
@@ -116,7 +118,11 @@ class Config:
 
     def features(self) -> list[tuple[str, Message]]:
         """(kind, message) of each feature, as ("id_feature", ...)."""
-        return [(kind, values[0]) for entry in self.parsed().all("feature_configs") for kind, values in entry.items()]
+        return [
+            (kind, values[0])
+            for entry in self.parsed().all("feature_configs")
+            for kind, values in entry.items()
+        ]
 
     def columns(self) -> dict[str, str]:
         """The column of each id and raw feature that is no sequence."""
@@ -128,7 +134,11 @@ class Config:
 
     def id_columns(self) -> set[str]:
         """The columns that are read as ids."""
-        return {column_of(feature, self.encoded()) for kind, feature in self.features() if kind == "id_feature"}
+        return {
+            column_of(feature, self.encoded())
+            for kind, feature in self.features()
+            if kind == "id_feature"
+        }
 
     def encoded(self) -> bool:
         """Do the columns hold finished ids (FG_NONE)?"""
@@ -141,7 +151,9 @@ class Config:
 def column_of(feature: Message, encoded: bool) -> str:
     """The column that a feature reads: behind the colon of its expression, or named like it."""
     expression = feature.first("expression", "")
-    return str(feature.first("feature_name") if encoded or not expression else expression.split(":", 1)[-1])
+    return str(
+        feature.first("feature_name") if encoded or not expression else expression.split(":", 1)[-1]
+    )
 
 
 def flags(config_path: pathlib.Path, edits: Edits | None = None) -> list[object]:
@@ -210,7 +222,9 @@ class ConfigBuilder:
         (docs/config.md, RawFeature)."""
         return self._feature("raw_feature", name, comment, fields)
 
-    def _feature(self, kind: str, name: str, comment: str, fields: Mapping[str, Any]) -> ConfigBuilder:
+    def _feature(
+        self, kind: str, name: str, comment: str, fields: Mapping[str, Any]
+    ) -> ConfigBuilder:
         if name in self._names:
             raise ValueError(f"the feature {name!r} is there twice")
         self._names.add(name)
@@ -221,7 +235,9 @@ class ConfigBuilder:
             body = f"{kind} {{\n" + "\n".join(f"    {line}" for line in _lines(values)) + "\n  }"
         inside = "\n".join([*head, f"  {body}"])
         self._features.append(
-            f"feature_configs {{\n{inside}\n}}" if head or "\n" in body else f"feature_configs {{ {body} }}"
+            f"feature_configs {{\n{inside}\n}}"
+            if head or "\n" in body
+            else f"feature_configs {{ {body} }}"
         )
         return self
 
@@ -230,7 +246,9 @@ class ConfigBuilder:
         (PPNet's gates)."""
         unknown = [feature for feature in features if feature not in self._names]
         if unknown:
-            raise ValueError(f"group {name!r} names the feature(s) {', '.join(unknown)}, which are not there yet")
+            raise ValueError(
+                f"group {name!r} names the feature(s) {', '.join(unknown)}, which are not there yet"
+            )
         self._groups[name] = list(features)
         self._group_comments[name] = comment
         return self
@@ -256,7 +274,9 @@ class ConfigBuilder:
             lines.append(f"      mlp {{ hidden_units: {_list(hidden_units)}{dropout} }}")
         lines.append("      metrics { auc { thresholds: 1000 } }")
         if grouped_auc:
-            lines.append(f"      metrics {{ grouped_auc {{ grouping_key: {quote(grouped_auc)} }} }}")
+            lines.append(
+                f"      metrics {{ grouped_auc {{ grouping_key: {quote(grouped_auc)} }} }}"
+            )
         lines.append("      losses { binary_cross_entropy {} }")
         if weight is not None:
             lines.append(f"      weight: {scalar_text(weight)}")
@@ -290,7 +310,8 @@ class ConfigBuilder:
             "train_config {",
             f"  sparse_optimizer {{ adagrad_optimizer {{ lr: {sparse_lr} }} constant_learning_rate {{}} }}",
             f"  dense_optimizer {{ adam_optimizer {{ lr: {dense_lr} }} constant_learning_rate {{}} }}",
-            f"  num_epochs: {self.num_epochs}" + (f"  # {self.epochs_comment}" if self.epochs_comment else ""),
+            f"  num_epochs: {self.num_epochs}"
+            + (f"  # {self.epochs_comment}" if self.epochs_comment else ""),
             "  save_checkpoints_epochs: 1",
             "  keep_checkpoint_max: 3",
             "}",
@@ -299,7 +320,9 @@ class ConfigBuilder:
             f"  batch_size: {self.batch_size}",
         ]
         lines += (
-            ["  dataset_type: CsvDataset", "  with_header: true"] if self.csv else ["  dataset_type: ParquetDataset"]
+            ["  dataset_type: CsvDataset", "  with_header: true"]
+            if self.csv
+            else ["  dataset_type: ParquetDataset"]
         )
         lines += [
             "  fg_mode: FG_DAG  # the columns hold words and numbers; rows of tables are made of them here",
@@ -344,7 +367,9 @@ class ConfigBuilder:
     def build(self) -> Config:
         """The config; `check()` of it asks the program whether it is a good one."""
         if "all" not in self._groups:
-            raise ValueError("there is no group 'all': name the features that the model reads with group('all', [...])")
+            raise ValueError(
+                "there is no group 'all': name the features that the model reads with group('all', [...])"
+            )
         if not self._tasks:
             raise ValueError("there is no task: name a label with task('click')")
         return Config(self.text(), tuple(self.notes))
@@ -367,7 +392,11 @@ def _list(values: Sequence[Any], indent: int | None = None) -> str:
 def _lines(fields: Mapping[str, Any]) -> Iterator[str]:
     line = ""
     for name, value in fields.items():
-        piece = f"{name}: {_list(value, 4)}" if isinstance(value, (list, tuple)) else f"{name}: {scalar_text(value)}"
+        piece = (
+            f"{name}: {_list(value, 4)}"
+            if isinstance(value, (list, tuple))
+            else f"{name}: {scalar_text(value)}"
+        )
         if line and (len(line) + len(piece) > 108 or "\n" in piece):
             yield line
             line = ""

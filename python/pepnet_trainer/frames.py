@@ -34,7 +34,9 @@ def names(given: str | Iterable[str]) -> list[str]:
 def is_path(data: object) -> bool:
     """Does `data` name files instead of holding rows?"""
     return isinstance(data, (str, os.PathLike)) or (
-        isinstance(data, (list, tuple)) and bool(data) and all(isinstance(item, (str, os.PathLike)) for item in data)
+        isinstance(data, (list, tuple))
+        and bool(data)
+        and all(isinstance(item, (str, os.PathLike)) for item in data)
     )
 
 
@@ -49,11 +51,17 @@ def expand(paths: Any) -> list[pathlib.Path]:
     found: list[pathlib.Path] = []
     for pattern in filter(None, (part.strip() for part in paths_text(paths).split(","))):
         if os.path.isdir(pattern):
-            names = [name for ending in ("parquet", "csv") for name in glob.glob(os.path.join(pattern, f"*.{ending}"))]
+            names = [
+                name
+                for ending in ("parquet", "csv")
+                for name in glob.glob(os.path.join(pattern, f"*.{ending}"))
+            ]
         else:
             names = glob.glob(pattern)
         if not names:
-            raise FileNotFoundError(f"{pattern!r} names no file (the current directory is {os.getcwd()!r})")
+            raise FileNotFoundError(
+                f"{pattern!r} names no file (the current directory is {os.getcwd()!r})"
+            )
         found += map(pathlib.Path, sorted(names))
     return found
 
@@ -82,13 +90,20 @@ def read_files(paths: Any, max_rows: int | None = None) -> tuple[pa.Table, bool]
     try:
         return pa.concat_tables(tables, promote_options="default"), complete
     except pa.ArrowInvalid as error:
-        raise ValueError(f"the files of {paths_text(paths)!r} do not have the same columns: {error}") from None
+        raise ValueError(
+            f"the files of {paths_text(paths)!r} do not have the same columns: {error}"
+        ) from None
 
 
 def read_csv(path: pathlib.Path) -> pa.Table:
     """A CSV file with a header line, as the program reads it: only the empty cell is missing, truth
     values are words, and so are numbers that are not written as such (a zip code such as 01234)."""
-    options = {"null_values": [""], "strings_can_be_null": True, "true_values": [], "false_values": []}
+    options = {
+        "null_values": [""],
+        "strings_can_be_null": True,
+        "true_values": [],
+        "false_values": [],
+    }
     table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(**options))
     whole = [name for name in table.column_names if pa.types.is_integer(table[name].type)]
     if not whole:
@@ -157,7 +172,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.float64())
     if pa.types.is_floating(kind):
         column = column if kind.bit_width > 16 else column.cast(pa.float32())
-        return pc.if_else(pc.fill_null(pc.is_nan(column), False), pa.scalar(None, column.type), column)
+        return pc.if_else(
+            pc.fill_null(pc.is_nan(column), False), pa.scalar(None, column.type), column
+        )
     return column
 
 
@@ -171,8 +188,12 @@ def fit(table: pa.Table, id_columns: Iterable[str]) -> pa.Table:
         try:
             whole = column.cast(pa.int64())  # refuses what is not a whole number
         except pa.ArrowInvalid:
-            wrong = next(value for value in column.to_pylist() if value is not None and value != int(value))
-            raise ValueError(f"column {name!r} holds ids, but also {wrong}: make it whole numbers or texts") from None
+            wrong = next(
+                value for value in column.to_pylist() if value is not None and value != int(value)
+            )
+            raise ValueError(
+                f"column {name!r} holds ids, but also {wrong}: make it whole numbers or texts"
+            ) from None
         table = table.set_column(table.column_names.index(name), name, whole)
     return table
 
@@ -230,7 +251,9 @@ def to_frame(table: pa.Table, like: Any = None) -> Frame:
     return frame
 
 
-def split(frame: Rows, fraction: float = 0.1, *, time: str | None = None, seed: int = 0) -> tuple[Any, Any]:
+def split(
+    frame: Rows, fraction: float = 0.1, *, time: str | None = None, seed: int = 0
+) -> tuple[Any, Any]:
     """Rows to train with and rows to evaluate with: the last `fraction` by the column `time`, or
     rows drawn by `seed`.
 
@@ -240,7 +263,9 @@ def split(frame: Rows, fraction: float = 0.1, *, time: str | None = None, seed: 
     import numpy as np
 
     if not 0 < fraction < 1:
-        raise ValueError(f"the fraction of rows to evaluate with is {fraction}, it must lie between 0 and 1")
+        raise ValueError(
+            f"the fraction of rows to evaluate with is {fraction}, it must lie between 0 and 1"
+        )
     pandas = type(frame).__module__.split(".")[0] == "pandas"
     table: Any = frame if pandas or isinstance(frame, pa.Table) else to_arrow(frame)
     rows = len(table)

@@ -49,7 +49,12 @@ def _philox(key: int, ids: np.ndarray, blocks: int) -> np.ndarray:
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
         p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
-        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & low32, (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & low32
+        c0, c1, c2, c3 = (
+            (p1 >> half) ^ c1 ^ np.uint64(k0),
+            p1 & low32,
+            (p0 >> half) ^ c3 ^ np.uint64(k1),
+            p0 & low32,
+        )
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3], axis=2).reshape(len(high), 4 * blocks)
 
@@ -63,7 +68,9 @@ def _rounded(kind: str, x: np.ndarray) -> np.ndarray:
     if kind == "BF16":
         bits = x.view(np.uint32)
         sign, size = bits & np.uint32(0x80000000), bits & np.uint32(0x7FFFFFFF)
-        size = (size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+        size = (size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))) & np.uint32(
+            0xFFFF0000
+        )
         rounded = (sign | np.minimum(size, np.uint32(0x7F7F0000))).view(np.float32)
         return rounded
     if kind == "INT8":  # 127 steps of a power of two, one for each row
@@ -112,7 +119,9 @@ class InitialRows:
             )
         key = _combined(_mix64((self.seed + 0x9E3779B97F4A7C15) & MASK), TABLE_INIT)
         key = _combined(_combined(key, _hash_name(self.table)), 0)
-        units = (_philox(key, ids, -(-self.width // 4)) >> np.uint64(8)).astype(np.float64) * 2.0**-24
+        units = (_philox(key, ids, -(-self.width // 4)) >> np.uint64(8)).astype(
+            np.float64
+        ) * 2.0**-24
         if init.kind == "uniform":
             u = units[:, : self.width].astype(np.float32)
             return np.float32(init.a) + np.float32(init.b - init.a) * u
@@ -150,8 +159,12 @@ def _of_table(feature: Message, width: int) -> tuple[int, Initializer]:
     args = feature.message("dynamicemb").message("initializer_args")
     mode, bound = args.first("mode") or "UNIFORM", math.sqrt(1 / rows)
     if mode == "UNIFORM":
-        low, high = (shortest(args.first(name)) if name in args else None for name in ("lower", "upper"))
-        return rows, Initializer("uniform", -bound if low is None else low, bound if high is None else high)
+        low, high = (
+            shortest(args.first(name)) if name in args else None for name in ("lower", "upper")
+        )
+        return rows, Initializer(
+            "uniform", -bound if low is None else low, bound if high is None else high
+        )
     if mode == "NORMAL":
         deviation = shortest(args.first("std_dev")) if "std_dev" in args else math.sqrt(1 / width)
         return rows, Initializer("normal", shortest(args.first("mean", 0.0)), deviation)
@@ -161,7 +174,10 @@ def _of_table(feature: Message, width: int) -> tuple[int, Initializer]:
 def _of_function(text: str, rows: int, width: int) -> Initializer:
     """Of an init_fn such as nn.init.uniform_,a=-0.01,b=0.01."""
     name, *parts = (part.strip() for part in text.split(","))
-    arguments = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts if part)}
+    arguments = {
+        key.strip(): value.strip()
+        for key, _, value in (part.partition("=") for part in parts if part)
+    }
 
     def number(key: str, default: float) -> float:
         return float(arguments.get(key, default))

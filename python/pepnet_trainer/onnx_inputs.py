@@ -61,7 +61,9 @@ def tokens_of(cell: Any, separator: str | None) -> list[Any]:
         return [] if math.isnan(cell) else [cell]
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
         return [cell]
-    raise TypeError(f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them")
+    raise TypeError(
+        f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them"
+    )
 
 
 def integer_of(token: Any) -> int:
@@ -94,7 +96,12 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
     if not isinstance(cell, (list, tuple)):  # one number, or a missing cell
         cell = [cell] if tokens_of(cell, None) else []
     width = item.get("values", 1)
-    if width > 1 and sequence["max_elements"] == 0 and cell and not isinstance(cell[0], (str, list, tuple, np.ndarray)):
+    if (
+        width > 1
+        and sequence["max_elements"] == 0
+        and cell
+        and not isinstance(cell[0], (str, list, tuple, np.ndarray))
+    ):
         # A flat list of finished values.
         cell = [list(cell[at : at + width]) for at in range(0, len(cell), width)]
     elements = [tokens_of(element, separator) for element in cell]
@@ -103,7 +110,9 @@ def elements_of(cell: Any, item: Mapping[str, Any]) -> list[list[Any]]:
     return [tokens[:1] for tokens in elements] if sequence["one_id"] else elements
 
 
-def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[str] = ()) -> np.ndarray:
+def domains_of(
+    cells: Iterable[Any], column: str, count: int, words: Sequence[str] = ()
+) -> np.ndarray:
     """The domain of each row, int64; an error where a cell is none. `words` stand for the domains
     0, 1, ..."""
     cells = list(cells)
@@ -114,7 +123,9 @@ def domains_of(cells: Iterable[Any], column: str, count: int, words: Sequence[st
             domains[row] = places.get(str(cell), -1)
         if not 0 <= domains[row] < count:
             known = f", or one of {', '.join(list(words)[:10])}" if words else ""
-            raise ValueError(f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}{known}")
+            raise ValueError(
+                f"column {column!r} holds {cell!r}; expected a domain, 0 to {count - 1}{known}"
+            )
     return np.array(domains, np.int64)
 
 
@@ -140,14 +151,20 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
     if "own_domain" in export:
         own = export["own_domain"]
         if own["column"] not in columns:
-            raise ValueError(f"the outputs of each row's own domain need the column {own['column']!r}")
-        result[own["input"]] = domains_of(columns[own["column"]], own["column"], own["domains"], own.get("words", ()))
+            raise ValueError(
+                f"the outputs of each row's own domain need the column {own['column']!r}"
+            )
+        result[own["input"]] = domains_of(
+            columns[own["column"]], own["column"], own["domains"], own.get("words", ())
+        )
     for item in export["inputs"]:
         name = item["input"]
         if name in result:
             continue
         if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
-            raise ValueError(f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm")
+            raise ValueError(
+                f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm"
+            )
         if "computed_from" in item and item["column"] not in columns:
             raise ValueError(not_computed(item))
         cells: list[list[Any]] = []

@@ -67,7 +67,9 @@ def find_program(name: str = "pepnet") -> pathlib.Path:
         path = pathlib.Path(chosen)
         path = path if name == "pepnet" else path.with_name(name)
         if not os.access(path, os.X_OK):
-            raise FileNotFoundError(f"PEPNET_BINARY is {chosen!r}, but {str(path)!r} is no program that can be started")
+            raise FileNotFoundError(
+                f"PEPNET_BINARY is {chosen!r}, but {str(path)!r} is no program that can be started"
+            )
         return path.absolute()
     inside = pathlib.Path(__file__).parent / "bin" / name
     if os.access(inside, os.X_OK):
@@ -111,7 +113,9 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return result
 
 
-def command_line(arguments: Sequence[object], ranks: int = 1, hostfile: str | None = None) -> list[str]:
+def command_line(
+    arguments: Sequence[object], ranks: int = 1, hostfile: str | None = None
+) -> list[str]:
     """The words that start the program: alone, or as `ranks` ranks under mpirun."""
     words = [str(find_program()), *map(str, arguments)]
     if ranks == 1 and hostfile is None:
@@ -132,7 +136,11 @@ def last_sentence(log: str, status: int) -> str:
     for line in reversed(lines):
         if line.startswith(("pepnet:", "pepnet_ps:")):
             return line
-    ending = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    ending = (
+        f"ended by signal {signal.Signals(-status).name}"
+        if status < 0
+        else f"ended with status {status}"
+    )
     return f"pepnet: {ending}" + (f"; it last said: {lines[-1]}" if lines else "")
 
 

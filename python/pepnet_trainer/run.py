@@ -46,11 +46,15 @@ class Run:
     def __init__(self, model_dir: str | os.PathLike[str]) -> None:
         self.model_dir = pathlib.Path(model_dir)
         if not _has_begun(self.model_dir):
-            raise FileNotFoundError(f"{str(self.model_dir)!r} holds no pipeline.config: no training has begun there")
+            raise FileNotFoundError(
+                f"{str(self.model_dir)!r} holds no pipeline.config: no training has begun there"
+            )
 
     def __repr__(self) -> str:
         steps = list(self.checkpoints)
-        return f"Run({str(self.model_dir)!r}, status {self.status!r}, checkpoints after steps {steps})"
+        return (
+            f"Run({str(self.model_dir)!r}, status {self.status!r}, checkpoints after steps {steps})"
+        )
 
     @property
     def config(self) -> Config:
@@ -100,10 +104,18 @@ class Run:
     @property
     def checkpoints(self) -> dict[int, Checkpoint]:
         """The checkpoints that are there, by their steps."""
-        values = {record["global_step"]: record for record in self._records("train_eval_result.txt")}
+        values = {
+            record["global_step"]: record for record in self._records("train_eval_result.txt")
+        }
         return {
             step: Checkpoint(
-                step, path, {name: value for name, value in values.get(step, {}).items() if name != "global_step"}
+                step,
+                path,
+                {
+                    name: value
+                    for name, value in values.get(step, {}).items()
+                    if name != "global_step"
+                },
             )
             for step, path in checkpoint_files.checkpoints(self.model_dir).items()
         }
@@ -127,7 +139,9 @@ class Run:
         if metric is None and kept.exists():
             step = json.loads(kept.read_text())["step"]
             if step not in self.checkpoints:
-                raise FileNotFoundError(f"{str(kept)!r} names step {step}, whose checkpoint is not there")
+                raise FileNotFoundError(
+                    f"{str(kept)!r} names step {step}, whose checkpoint is not there"
+                )
             return self.checkpoints[step]
         scores: dict[int, float] = {}
         for record in self._records("train_eval_result.txt"):
@@ -143,7 +157,9 @@ class Run:
                 scores[record["global_step"]] = sum(values) / len(values) * (1 if larger else -1)
         there = {step: found for step, found in self.checkpoints.items() if step in scores}
         if not there:
-            raise ValueError(f"no checkpoint of {str(self.model_dir)!r} has been evaluated; train with eval=")
+            raise ValueError(
+                f"no checkpoint of {str(self.model_dir)!r} has been evaluated; train with eval="
+            )
         best = max(there, key=lambda step: scores[step])
         overall = max(scores, key=lambda step: scores[step])
         if scores[overall] > scores[best]:
@@ -180,11 +196,15 @@ class Run:
             table = pq.read_table(output, memory_map=False)
         return frames.to_frame(table, None if frames.is_path(rows) else rows)
 
-    def evaluate(self, rows: Rows | Any, *, checkpoint: CheckpointChoice = None, workers: int = 1) -> dict[str, float]:
+    def evaluate(
+        self, rows: Rows | Any, *, checkpoint: CheckpointChoice = None, workers: int = 1
+    ) -> dict[str, float]:
         """Metrics and losses of a checkpoint (by default the newest) on other rows, which have the
         labels."""
         with self._job(rows, checkpoint, workers) as (arguments, data, _):
-            output = program.run_program("eval", *arguments, "--eval_input_path", data, ranks=workers)
+            output = program.run_program(
+                "eval", *arguments, "--eval_input_path", data, ranks=workers
+            )
         lines = [line for line in output.splitlines() if line.startswith("{")]
         values: dict[str, float] = json.loads(lines[-1])
         return values
@@ -205,7 +225,9 @@ class Run:
         probs_<task>_0, ...; `own_domain` adds those of each row's own domain, probs_<task>, which
         load_torch() gives in any case.
         """
-        chosen = checkpoint_files.resolve(checkpoint) if checkpoint is not None else self.newest.path
+        chosen = (
+            checkpoint_files.resolve(checkpoint) if checkpoint is not None else self.newest.path
+        )
         if export_dir is None:
             export_dir = self.model_dir / f"export-{chosen.name.rpartition('-')[2]}"
         program.run_program(
@@ -311,7 +333,9 @@ def train(
     chosen = dict(edits or {})
     message = config.parsed()
     if train is None and not (chosen.get("train_input_path") or message.first("train_input_path")):
-        raise ValueError("there are no rows to train with: give train=, or a config with train_input_path")
+        raise ValueError(
+            "there are no rows to train with: give train=, or a config with train_input_path"
+        )
     if model_dir is not None:
         directory = pathlib.Path(model_dir)
     else:
@@ -334,7 +358,9 @@ def train(
                 names[inputs[name]] = f"{frames.kind_of(rows)} given as {name}="
         kinds = {name: _kind_edit(text, config) for name, text in inputs.items()}
         if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
-            raise ValueError("train and eval must be files of one kind: CSV files, or Parquet files and rows in memory")
+            raise ValueError(
+                "train and eval must be files of one kind: CSV files, or Parquet files and rows in memory"
+            )
         for edit in kinds.values():
             chosen.update(edit)
         if train is not None and eval is None:
@@ -355,7 +381,9 @@ def train(
             ranks = workers + servers if workers > 1 or hostfile is not None else 1
         elif workers > 1:
             arguments += ["--placement", "colocated"]
-        job = program.Program(arguments, ranks=ranks, hostfile=None if hostfile is None else os.fspath(hostfile))
+        job = program.Program(
+            arguments, ranks=ranks, hostfile=None if hostfile is None else os.fspath(hostfile)
+        )
         # A training that goes on counts the passes of earlier ones, too, whose number the config
         # does not tell.
         epochs = (lambda: 0) if continue_train else (lambda: _epochs(directory))
@@ -431,6 +459,10 @@ def _watch(job: program.Program, directory: pathlib.Path, progress: Callback | b
             file.write(job.log)
     if failure is not None:
         raise failure
-    job.check(*((program.STOPPED_ON_REQUEST,) if stopped or status == program.STOPPED_ON_REQUEST else ()))
+    job.check(
+        *((program.STOPPED_ON_REQUEST,) if stopped or status == program.STOPPED_ON_REQUEST else ())
+    )
     if status == program.STOPPED_ON_REQUEST and printer is not None:
-        print(f"stopped with a checkpoint; go on with model_dir={str(directory)!r} and continue_train=True")
+        print(
+            f"stopped with a checkpoint; go on with model_dir={str(directory)!r} and continue_train=True"
+        )

@@ -29,7 +29,9 @@ class Scorer:
             raise ImportError("Scorer needs onnxruntime: pip install onnxruntime") from None
         directory = pathlib.Path(export_dir)
         if not (directory / "model.onnx").exists():
-            raise FileNotFoundError(f"{str(directory)!r} holds no model.onnx; export with formats=['onnx']")
+            raise FileNotFoundError(
+                f"{str(directory)!r} holds no model.onnx; export with formats=['onnx']"
+            )
         self.export: dict[str, Any] = json.loads((directory / "export.json").read_text())
         options = onnxruntime.SessionOptions()
         if threads is not None:
@@ -55,7 +57,11 @@ class Scorer:
                 raise ValueError(not_computed(item))
         if missing:
             raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
-        ids = {item["column"] for item in self.export["inputs"] if item["bucketizer"] in ("id", "hash", "vocabulary")}
+        ids = {
+            item["column"]
+            for item in self.export["inputs"]
+            if item["bucketizer"] in ("id", "hash", "vocabulary")
+        }
         if "own_domain" in self.export:
             ids.add(self.export["own_domain"]["column"])
         table = frames.fit(table.select(self.columns), ids)
@@ -63,7 +69,10 @@ class Scorer:
         for start in range(0, max(len(table), 1), batch_size):
             cells = table.slice(start, batch_size).to_pydict()
             parts.append(self._session.run(self.outputs, feeds(self.export, cells)))
-        result = {name: _column(np.concatenate([part[i] for part in parts])) for i, name in enumerate(self.outputs)}
+        result = {
+            name: _column(np.concatenate([part[i] for part in parts]))
+            for i, name in enumerate(self.outputs)
+        }
         return frames.to_frame(pa.table(result), rows)
 
     __call__ = score

@@ -44,7 +44,9 @@ def suggest(
         train_path = train_path or frames.paths_text(data)
         kinds = {path.suffix for path in frames.expand(data)}
         if len(kinds) > 1:
-            raise ValueError(f"{frames.paths_text(data)!r} holds files of several kinds: {', '.join(sorted(kinds))}")
+            raise ValueError(
+                f"{frames.paths_text(data)!r} holds files of several kinds: {', '.join(sorted(kinds))}"
+            )
         csv = kinds == {".csv"}
         data, complete = frames.read_files(data, MAX_ROWS)
     original = data if isinstance(data, pa.Table) else None
@@ -70,7 +72,10 @@ def suggest(
 
 def _matching(table: pa.Table, names: Iterable[str]) -> set[str]:
     """The columns that patterns such as "feat_*" name; what matches none stays, to be told."""
-    found = {name: fnmatch.filter(table.column_names, name) or [name] for name in set(frames.names(names))}
+    found = {
+        name: fnmatch.filter(table.column_names, name) or [name]
+        for name in set(frames.names(names))
+    }
     return {column for columns in found.values() for column in columns}
 
 
@@ -84,7 +89,9 @@ def _config(draft: Draft) -> Config:
             draft.uia += [
                 name
                 for name in draft.table.column_names
-                if pattern.match(name.lower()) and name not in draft.labels and name not in draft.ignore
+                if pattern.match(name.lower())
+                and name not in draft.labels
+                and name not in draft.ignore
             ][:1]
     maker = FeatureMaker(draft)
     features: list[str] = []
@@ -106,10 +113,16 @@ def _config(draft: Draft) -> Config:
             + "".join(f"  {name}: {question}\n" for name, question in questions.items())
             + f"say it with ids=[...] or numbers=[...], as --ids {','.join(questions)}, or ignore them"
         )
-    missing = [name for name in [*([draft.domain] if draft.domain else []), *draft.uia] if name not in features]
+    missing = [
+        name
+        for name in [*([draft.domain] if draft.domain else []), *draft.uia]
+        if name not in features
+    ]
     if missing:
         reasons = [reason for reason in draft.left_out if reason.split(":")[0] in missing]
-        raise ValueError(f"the group(s) name {', '.join(missing)}, which cannot be a feature: {'; '.join(reasons)}")
+        raise ValueError(
+            f"the group(s) name {', '.join(missing)}, which cannot be a feature: {'; '.join(reasons)}"
+        )
     if not features:
         raise ValueError("no column is left that could be a feature: " + "; ".join(draft.left_out))
     ModelMaker(draft).add(features)
@@ -129,7 +142,11 @@ def _check_names(draft: Draft) -> None:
     ]
     unknown = [name for name in wanted if name not in draft.table.column_names]
     if unknown:
-        near = [match for name in unknown for match in difflib.get_close_matches(name, draft.table.column_names, 1)]
+        near = [
+            match
+            for name in unknown
+            for match in difflib.get_close_matches(name, draft.table.column_names, 1)
+        ]
         raise ValueError(
             f"there is no column {', '.join(map(repr, unknown))}; there are {', '.join(draft.table.column_names)}"
             + (f" (did you mean {', '.join(map(repr, near))}?)" if near else "")

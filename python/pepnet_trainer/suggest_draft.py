@@ -40,7 +40,12 @@ class Draft:
 
     def is_asked_for(self, name: str) -> bool:
         """Did the user name the column as a feature?"""
-        return name in self.ids or name in self.numbers or name == self.domain or name in (self.uia or [])
+        return (
+            name in self.ids
+            or name in self.numbers
+            or name == self.domain
+            or name in (self.uia or [])
+        )
 
     def leave_out(self, name: str, reason: str) -> bool:
         """False, as "it is no feature"."""

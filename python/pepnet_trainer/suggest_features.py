@@ -35,13 +35,18 @@ _AS_FLOATS = (
     "or texts: write the column as Int64"
 )
 LEAK_AUC, SUSPICIOUS_AUC = 0.995, 0.95
-_TIMES = "times do not come again: make columns such as the hour or the weekday of it, and split by it"
+_TIMES = (
+    "times do not come again: make columns such as the hour or the weekday of it, and split by it"
+)
 
 
 def _in_time_range(values: np.ndarray) -> bool:
     """Are these seconds (milliseconds, ...) since 1970 of our years, or days such as 20260131?"""
     low, high = values.min(), values.max()
-    return any(1e8 * unit <= low and high <= 5e9 * unit for unit in (1, 1e3, 1e6, 1e9)) or 19e6 < low <= high < 21e6
+    return (
+        any(1e8 * unit <= low and high <= 5e9 * unit for unit in (1, 1e3, 1e6, 1e9))
+        or 19e6 < low <= high < 21e6
+    )
 
 
 class Question(ValueError):
@@ -67,7 +72,11 @@ class FeatureMaker:
         if pa.types.is_temporal(kind):
             return self.draft.leave_out(name, _TIMES)
         column = Column(name, values, kind, self.draft.rows)
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        if (
+            pa.types.is_list(kind)
+            or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+        ):
             return self._list(column)
         if not (
             pa.types.is_integer(kind)
@@ -99,14 +108,21 @@ class FeatureMaker:
         separator, tokens = find_separator(words, counts)
         weighted = len(words_of(tokens)) < len(tokens)
         if column.name in self.draft.numbers:
-            raise ValueError(f"column {column.name!r} is named as a number, but holds texts such as {filled[:1]}")
+            raise ValueError(
+                f"column {column.name!r} is named as a number, but holds texts such as {filled[:1]}"
+            )
         if separator is None:
             average = sum(map(len, sample)) / max(len(sample), 1)
             if not asked and average > 40 and sum(" " in word for word in sample) > len(sample) / 2:
                 return self.draft.leave_out(
-                    column.name, "it looks like sentences; a feature is made of words that come again"
+                    column.name,
+                    "it looks like sentences; a feature is made of words that come again",
                 )
-            if not asked and self.draft.rows >= 200 and len(filled) > 0.9 * (self.draft.rows - column.missing):
+            if (
+                not asked
+                and self.draft.rows >= 200
+                and len(filled) > 0.9 * (self.draft.rows - column.missing)
+            ):
                 return self.draft.leave_out(
                     column.name,
                     f"nearly every row has a value of its own ({len(filled):,} in "
@@ -147,11 +163,15 @@ class FeatureMaker:
             or pa.types.is_large_string(element)
             or pa.types.is_string_view(element)
         ):
-            return self.draft.leave_out(column.name, f"its type, {column.original}, is not read here")
+            return self.draft.leave_out(
+                column.name, f"its type, {column.original}, is not read here"
+            )
         counted = pc.value_counts(flat.drop_null())
         tokens = {
             str(value): int(count)
-            for value, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist())
+            for value, count in zip(
+                counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+            )
         }
         if not tokens:
             return self.draft.leave_out(column.name, "every cell is empty")
@@ -159,7 +179,9 @@ class FeatureMaker:
         self._ids(column.name, tokens, "list", False, empty)
         return True
 
-    def _ids(self, name: str, tokens: dict[str, int], separator: str | None, weighted: bool, missing: int) -> None:
+    def _ids(
+        self, name: str, tokens: dict[str, int], separator: str | None, weighted: bool, missing: int
+    ) -> None:
         """Adds an id feature whose column has these tokens, each in so many rows."""
         several = separator is not None
         fields: dict[str, Any] = {
@@ -174,7 +196,9 @@ class FeatureMaker:
             comment += "; any other word reads one row for all unknown ones."
         else:
             self.draft.rows_per_word[name] = sum(tokens.values()) / len(tokens)
-            fields["hash_bucket_size"] = nice(max(10 * len(tokens), 1000) if len(tokens) < 200_000 else 4 * len(tokens))
+            fields["hash_bucket_size"] = nice(
+                max(10 * len(tokens), 1000) if len(tokens) < 200_000 else 4 * len(tokens)
+            )
             comment += f"; hashed, so that new ones need nothing ({self._collisions(len(tokens), fields)})."
         if several and separator != "list":
             fields["separator"] = separator
@@ -194,7 +218,9 @@ class FeatureMaker:
         lower = name.lower()
         if USER_NAME.match(lower) or lower.startswith(("user", "u_")):
             return "user"
-        if ITEM_NAME.match(lower) or lower.startswith(("item", "i_", "product", "ad_", "movie", "film")):
+        if ITEM_NAME.match(lower) or lower.startswith(
+            ("item", "i_", "product", "ad_", "movie", "film")
+        ):
             return "item"
         return "context"
 
@@ -208,7 +234,11 @@ class FeatureMaker:
         if not asked and TIME_NAME.search(lower) and _in_time_range(values):
             return self.draft.leave_out(name, _TIMES)
         if self._holds_names(column, values):
-            if not asked and self.draft.rows >= 200 and distinct > 0.9 * (self.draft.rows - column.missing):
+            if (
+                not asked
+                and self.draft.rows >= 200
+                and distinct > 0.9 * (self.draft.rows - column.missing)
+            ):
                 return self.draft.leave_out(
                     name,
                     f"nearly every row has a value of its own ({distinct:,} in {self.draft.rows:,} rows); "
@@ -218,7 +248,11 @@ class FeatureMaker:
                 return False
             counts = np.bincount(encoded.indices.to_numpy(), minlength=distinct)
             self._ids(
-                name, {str(int(cell)): int(count) for cell, count in zip(cells, counts)}, None, False, column.missing
+                name,
+                {str(int(cell)): int(count) for cell, count in zip(cells, counts)},
+                None,
+                False,
+                column.missing,
             )
             return True
         boundaries = quantile_boundaries(column)
@@ -229,12 +263,18 @@ class FeatureMaker:
         if self._leaks(name, codes, asked):
             return False
         if not boundaries:
-            return self.draft.leave_out(name, "its values are the same, or too close together for single precision")
+            return self.draft.leave_out(
+                name, "its values are the same, or too close together for single precision"
+            )
         numbers = column.values.drop_null().to_numpy().astype(np.float64)
         comment = (
             f"Numbers from {numbers.min():.6g} to {numbers.max():.6g}, half of them below {np.median(numbers):.6g}; "
             f"buckets with about as many rows each"
-            + (f", {column.missing / self.draft.rows:.0%} of the cells empty" if column.missing else "")
+            + (
+                f", {column.missing / self.draft.rows:.0%} of the cells empty"
+                if column.missing
+                else ""
+            )
             + "."
         )
         self.draft.builder.raw_feature(
@@ -255,7 +295,11 @@ class FeatureMaker:
         if name in self.draft.numbers:
             return False
         floating = pa.types.is_floating(column.values.type)
-        broken = values[(values != np.floor(values)) | (np.abs(values) >= 2**53)] if floating else values[:0]
+        broken = (
+            values[(values != np.floor(values)) | (np.abs(values) >= 2**53)]
+            if floating
+            else values[:0]
+        )
         if len(broken):
             if asked:
                 raise ValueError(
@@ -273,7 +317,9 @@ class FeatureMaker:
         if asked:
             return True
         named_id, named_number = bool(ID_NAME.search(lower)), bool(NUMBER_NAME.search(lower))
-        if (few and (named_id or not named_number or len(values) <= 2)) or pa.types.is_boolean(column.original):
+        if (few and (named_id or not named_number or len(values) <= 2)) or pa.types.is_boolean(
+            column.original
+        ):
             return True
         if named_id != named_number:
             if named_id and stays_floating:

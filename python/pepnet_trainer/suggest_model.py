@@ -28,12 +28,18 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
     # A bool, or words that the program takes.
     if any(set(words) <= set(pair) for pair in LABEL_WORDS):
         if len(values) == 1:
-            raise ValueError(f"the label {name!r} is {values[0]} in every row: there is nothing to learn")
+            raise ValueError(
+                f"the label {name!r} is {values[0]} in every row: there is nothing to learn"
+            )
         positive = {pair[1] for pair in LABEL_WORDS}
-        return np.array([str(value).lower() in positive for value in column.to_pylist()], np.float64)
+        return np.array(
+            [str(value).lower() in positive for value in column.to_pylist()], np.float64
+        )
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if not numeric or not set(values) <= {0, 1}:
-        shown = ", ".join(map(repr, sorted(values, key=str)[:5])) + (", ..." if len(values) > 5 else "")
+        shown = ", ".join(map(repr, sorted(values, key=str)[:5])) + (
+            ", ..." if len(values) > 5 else ""
+        )
         hint = (
             f"make a column of 0 and 1 of it, as `{name} == {max(values, key=str)!r}`"
             if len(values) <= 2
@@ -42,7 +48,9 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
         raise ValueError(f"the label {name!r} holds {shown}, and a label is 0 or 1: {hint}")
     result: np.ndarray = column.to_numpy().astype(np.float64)
     if len(values) == 1:
-        raise ValueError(f"the label {name!r} is {values[0]} in every row: there is nothing to learn")
+        raise ValueError(
+            f"the label {name!r} is {values[0]} in every row: there is nothing to learn"
+        )
     return result
 
 
@@ -77,7 +85,9 @@ class ModelMaker:
             )
         if self.draft.uia:
             self.draft.builder.group(
-                "uia", self.draft.uia, f"PPNet scales the hidden layers of each task by {' and '.join(self.draft.uia)}."
+                "uia",
+                self.draft.uia,
+                f"PPNet scales the hidden layers of each task by {' and '.join(self.draft.uia)}.",
             )
         else:
             self.draft.builder.notes.append(
@@ -91,7 +101,9 @@ class ModelMaker:
             around = [
                 other
                 for other, others in self.draft.label_values.items()
-                if other != name and totals[other] > totals[name] and not np.any((values > 0) & (others == 0))
+                if other != name
+                and totals[other] > totals[name]
+                and not np.any((values > 0) & (others == 0))
             ]
             # The narrowest of the labels that this one never comes without.
             within[name] = min(around, key=lambda other: totals[other]) if around else None
@@ -101,11 +113,15 @@ class ModelMaker:
                 if other < name and np.array_equal(values, others)
             ]
             if same:
-                self.draft.builder.notes.append(f"the labels {same[0]!r} and {name!r} are equal in every row")
+                self.draft.builder.notes.append(
+                    f"the labels {same[0]!r} and {name!r} are equal in every row"
+                )
         rates = {}
         for name in self.draft.labels:
             around_it = within[name]
-            rates[name] = totals[name] / (self.draft.rows if around_it is None else totals[around_it])
+            rates[name] = totals[name] / (
+                self.draft.rows if around_it is None else totals[around_it]
+            )
         entropy = {name: entropy_of(rate) for name, rate in rates.items()}
         largest = max(entropy.values())
         for name in self.draft.labels:
@@ -118,10 +134,10 @@ class ModelMaker:
                     "it is that of any row."
                 )
             if weight > 1:
-                comment += (
-                    f"\nThe weight makes up for a loss that is small because the label is rare: {weight:g} times."
-                )
-            grouped = self.draft.uia[0] if self.draft.uia and self._is_id(self.draft.uia[0]) else None
+                comment += f"\nThe weight makes up for a loss that is small because the label is rare: {weight:g} times."
+            grouped = (
+                self.draft.uia[0] if self.draft.uia and self._is_id(self.draft.uia[0]) else None
+            )
             self.draft.builder.task(
                 name,
                 hidden_units=self._widths()[2],
@@ -136,8 +152,12 @@ class ModelMaker:
 
     def _sizes(self) -> None:
         rows = self.draft.rows
-        self.draft.builder.batch_size = int(min(4096, max(64, 2 ** round(math.log2(max(rows, 1) / 200)))))
-        rarest = min(self.draft.rows_per_word, key=lambda name: self.draft.rows_per_word[name], default=None)
+        self.draft.builder.batch_size = int(
+            min(4096, max(64, 2 ** round(math.log2(max(rows, 1) / 200))))
+        )
+        rarest = min(
+            self.draft.rows_per_word, key=lambda name: self.draft.rows_per_word[name], default=None
+        )
         if rarest is not None and self.draft.rows_per_word[rarest] < 10:
             self.draft.builder.num_epochs = 1
             self.draft.builder.epochs_comment = (
@@ -146,10 +166,16 @@ class ModelMaker:
             )
         else:
             self.draft.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
-        self.draft.builder.epnet_hidden_unit, self.draft.builder.ppnet_hidden_units, _ = self._widths()
-        self.draft.builder.data_comments.append("per worker: with W workers use a W-th of it for the same steps")
+        self.draft.builder.epnet_hidden_unit, self.draft.builder.ppnet_hidden_units, _ = (
+            self._widths()
+        )
+        self.draft.builder.data_comments.append(
+            "per worker: with W workers use a W-th of it for the same steps"
+        )
         if not self.draft.complete:
-            self.draft.builder.notes.append(f"the first {rows:,} rows were looked at; there are more")
+            self.draft.builder.notes.append(
+                f"the first {rows:,} rows were looked at; there are more"
+            )
         if self.draft.builder.eval_path is None and self.draft.builder.train_path is not None:
             self.draft.builder.notes.append(
                 "eval_input_path is not set: rows that training does not see tell how good the model is"

@@ -46,7 +46,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_LETTERS = {
+    b"n": b"\n",
+    b"t": b"\t",
+    b"r": b"\r",
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"v": b"\v",
+}
 
 
 def unquote(token: str) -> str:
@@ -115,7 +123,9 @@ class _Parser:
     def fail(self, wanted: str) -> ValueError:
         at = self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
         line = self.text.count("\n", 0, at) + 1
-        return ValueError(f"line {line} of the config: expected {wanted}, got {self.peek() or 'its end'!r}")
+        return ValueError(
+            f"line {line} of the config: expected {wanted}, got {self.peek() or 'its end'!r}"
+        )
 
     def take(self, kind: str = "") -> str:
         if self.at >= len(self.tokens) or (kind and self.tokens[self.at][0] != kind):

@@ -35,7 +35,11 @@ class Ids(NamedTuple):
 
     def by_cell(self) -> Ids:
         """The ids of each cell, whichever elements they are in."""
-        return self if self.elements is None else Ids(self.ids, self.offsets[self.elements], self.weights)
+        return (
+            self
+            if self.elements is None
+            else Ids(self.ids, self.offsets[self.elements], self.weights)
+        )
 
 
 class Values(NamedTuple):
@@ -95,7 +99,11 @@ def _normalizer(text: str, feature: str) -> Callable[[float], float]:
 def _is_empty(cell: Any) -> bool:
     """Does a feature read its default value? A cell of separators alone is not empty, and has no
     token either."""
-    return len(cell) == 0 if isinstance(cell, (str, bytes, list, tuple, Mapping)) else not tokens_of(cell, None)
+    return (
+        len(cell) == 0
+        if isinstance(cell, (str, bytes, list, tuple, Mapping))
+        else not tokens_of(cell, None)
+    )
 
 
 def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCells | None]]:
@@ -114,7 +122,10 @@ def feature_messages(config: Config) -> Iterator[tuple[str, Message, SequenceCel
                 for inner, values in entry.items():
                     yield inner, values[0], cells
         elif kind.startswith("sequence_"):
-            delimiter, length = message.first("sequence_delim", ";"), int(message.first("sequence_length", 0))
+            delimiter, length = (
+                message.first("sequence_delim", ";"),
+                int(message.first("sequence_length", 0)),
+            )
             yield kind.removeprefix("sequence_"), message, SequenceCells("", delimiter, length)
         else:
             yield kind, message, None
@@ -168,9 +179,15 @@ class Feature:
         self.dense = not self.ids and not boundaries
         self.values = int(message.first("value_dim", 1)) if self.dense else 0
         # A sequence of numbers is read as it is.
-        self.autodis: Message | None = message.message("autodis") if "autodis" in message and not sequence else None
-        self.embedded = self.dense and not sequence and (self.autodis is not None or "mlp" in message)
-        self.width = self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
+        self.autodis: Message | None = (
+            message.message("autodis") if "autodis" in message and not sequence else None
+        )
+        self.embedded = (
+            self.dense and not sequence and (self.autodis is not None or "mlp" in message)
+        )
+        self.width = (
+            self.values if self.dense and not self.embedded else int(message.first("embedding_dim"))
+        )
         # The initial values of rows where the table has those of the ids that occurred, and no
         # others.
         self.growing: Initializer | None = None
@@ -194,7 +211,9 @@ class Feature:
         tokens = tokens_of(default, self.separator)
         if self.dense:
             values = [real_of(token) for token in tokens]
-            self._empty: list[Any] | None = (values * self.values if len(values) == 1 else values) or None
+            self._empty: list[Any] | None = (
+                values * self.values if len(values) == 1 else values
+            ) or None
         else:
             self._empty = [self._weighted_id(token, is_default=True) for token in tokens]
         self._encoded = encoded
@@ -207,7 +226,9 @@ class Feature:
             find, normalize = self._id_of, self._normalize
             self._id_of = lambda x: find(normalize(real_of(x)))
 
-    def _bucketizer(self, message: Message, string_hash: str, directory: pathlib.Path) -> Callable[[Any], int]:
+    def _bucketizer(
+        self, message: Message, string_hash: str, directory: pathlib.Path
+    ) -> Callable[[Any], int]:
         if "num_buckets" in message:
             return integer_of
         if "hash_bucket_size" in message or self.growing is not None:
@@ -235,12 +256,16 @@ class Feature:
     def _weighted_id(self, token: Any, is_default: bool = False) -> tuple[int, float]:
         """(row, weight) of a token."""
         if isinstance(token, float) and not self._takes_reals:
-            raise ValueError(f"{token!r} is no id; feature {self.name!r} takes whole numbers or texts")
+            raise ValueError(
+                f"{token!r} is no id; feature {self.name!r} takes whole numbers or texts"
+            )
         if not self.weighted:
             return self._id_of(token), 1.0
         text, colon, weight = str(token).rpartition(":")
         if not colon and not is_default:
-            raise ValueError(f"the token {token!r} of weighted feature {self.name!r} is not of the form 'id:weight'")
+            raise ValueError(
+                f"the token {token!r} of weighted feature {self.name!r} is not of the form 'id:weight'"
+            )
         return (self._id_of(text), real_of(weight)) if colon else (self._id_of(token), 1.0)
 
     def encode(self, cells: Iterable[Any]) -> Cells:
@@ -251,9 +276,15 @@ class Feature:
             rows = []
             for cell in cells:
                 tokens = tokens_of(cell, self.separator)
-                values = self._empty if _is_empty(cell) else [self._normalize(real_of(token)) for token in tokens]
+                values = (
+                    self._empty
+                    if _is_empty(cell)
+                    else [self._normalize(real_of(token)) for token in tokens]
+                )
                 if values is None or len(values) != self.values:
-                    raise ValueError(f"feature {self.name!r} needs {self.values} value(s) in a cell, not {cell!r}")
+                    raise ValueError(
+                        f"feature {self.name!r} needs {self.values} value(s) in a cell, not {cell!r}"
+                    )
                 rows.append(values)
             return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), self.values).float()
         found: list[tuple[int, float]] = []
@@ -261,15 +292,30 @@ class Feature:
         for cell in cells:
             if isinstance(cell, Mapping):
                 cell = [f"{key}:{value}" for key, value in cell.items()]
-            elif self.weighted and isinstance(cell, (list, tuple)) and cell and isinstance(cell[0], tuple):
+            elif (
+                self.weighted
+                and isinstance(cell, (list, tuple))
+                and cell
+                and isinstance(cell[0], tuple)
+            ):
                 cell = [f"{key}:{value}" for key, value in cell]  # a map column of Arrow
             ids = [self._weighted_id(token) for token in tokens_of(cell, self.separator)]
             if self._one_id and len(ids) > 1:
-                raise ValueError(f"the cell {cell!r} holds {len(ids)} ids, but feature {self.name!r} has value_dim 1")
+                raise ValueError(
+                    f"the cell {cell!r} holds {len(ids)} ids, but feature {self.name!r} has value_dim 1"
+                )
             found += self._empty or [] if _is_empty(cell) else ids
             offsets.append(len(found))
-        weights = torch.tensor([weight for _, weight in found], dtype=torch.float32) if self.weighted else None
-        return Ids(torch.tensor([one for one, _ in found], dtype=torch.int64), torch.tensor(offsets), weights)
+        weights = (
+            torch.tensor([weight for _, weight in found], dtype=torch.float32)
+            if self.weighted
+            else None
+        )
+        return Ids(
+            torch.tensor([one for one, _ in found], dtype=torch.int64),
+            torch.tensor(offsets),
+            weights,
+        )
 
     def _encode_sequence(self, cells: Iterable[Any], sequence: SequenceCells) -> Ids | Values:
         item = {
@@ -295,19 +341,32 @@ class Feature:
                 offsets.append(len(found))
             elements.append(len(offsets) - 1)
         if self.dense:
-            values = torch.tensor(found, dtype=torch.float64).reshape(len(found), self.values).float()
+            values = (
+                torch.tensor(found, dtype=torch.float64).reshape(len(found), self.values).float()
+            )
             return Values(values, torch.tensor(elements))
-        return Ids(torch.tensor(found, dtype=torch.int64), torch.tensor(offsets), None, torch.tensor(elements))
+        return Ids(
+            torch.tensor(found, dtype=torch.int64),
+            torch.tensor(offsets),
+            None,
+            torch.tensor(elements),
+        )
 
     def _element(self, tokens: list[Any], cell: Any, is_cell: bool = False) -> list[Any]:
         """The ids of an element, or a list with its values. One without tokens reads the default
         value."""
         if not tokens and self._encoded and not is_cell:
-            raise ValueError(f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there")
+            raise ValueError(
+                f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there"
+            )
         if self.dense:
-            values = [self._normalize(real_of(token)) for token in tokens] if tokens else self._empty
+            values = (
+                [self._normalize(real_of(token)) for token in tokens] if tokens else self._empty
+            )
             if values is None or len(values) != self.values:
-                raise ValueError(f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}")
+                raise ValueError(
+                    f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}"
+                )
             return [values]
         ids = [one for one, _ in (map(self._weighted_id, tokens) if tokens else self._empty or [])]
         if self._one_id and self._encoded and len(ids) > 1:
@@ -320,7 +379,13 @@ class Feature:
         """The input of a group from the feature; `suffix` is the group's embedding_name_suffix."""
         if self.dense:
             embedded = self.embedded and not of_sequence_group
-            return Leaf(self.name, "", self.width if embedded else self.values, self.sequence is not None, embedded)
+            return Leaf(
+                self.name,
+                "",
+                self.width if embedded else self.values,
+                self.sequence is not None,
+                embedded,
+            )
         table = f"{self.table}_{suffix}" if suffix else self.table
         if of_sequence_group:
             table = f"sequence.{self.width}.{table}"

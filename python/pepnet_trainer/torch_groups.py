@@ -87,7 +87,9 @@ class EmbeddingGroup(nn.Module):
             if not leaf.table or leaf.table in self._tables:
                 continue
             if leaf.table not in tables:
-                raise ValueError(f"the export lacks the table {leaf.table!r}, which feature {leaf.feature!r} reads")
+                raise ValueError(
+                    f"the export lacks the table {leaf.table!r}, which feature {leaf.feature!r} reads"
+                )
             feature, (rows, width) = self.features[leaf.feature], tables[leaf.table]
             table: nn.Module
             if feature.growing is not None:
@@ -121,7 +123,9 @@ class EmbeddingGroup(nn.Module):
         return tables
 
     def _add_dense_embeddings(self) -> None:
-        names = dict.fromkeys(leaf.feature for group in self.groups.values() for leaf in group if leaf.embedded)
+        names = dict.fromkeys(
+            leaf.feature for group in self.groups.values() for leaf in group if leaf.embedded
+        )
         # Registered below.
         self._embeddings = {name: DenseEmbedding(self.features[name]) for name in names}
         if not names:
@@ -167,7 +171,8 @@ class EmbeddingGroup(nn.Module):
             parts = [vectors[leaf] for leaf in leaves]
             if self.sequence_groups[name]:
                 positions = {
-                    group: one.positions(vectors, encoded) for group, one in self.sequence_groups[name].items()
+                    group: one.positions(vectors, encoded)
+                    for group, one in self.sequence_groups[name].items()
                 }
                 parts += self._group_name_to_seq_encoders[name](positions)
             result[name] = torch.cat(parts, dim=1)

@@ -64,7 +64,11 @@ def activation_of(text: str, width: int) -> nn.Module | None:
 
 def ratios_of(values: Sequence[float], layers: int) -> list[float]:
     """Dropout of each layer: none, one for all, or one each."""
-    return [float(value) for value in values] if len(values) == layers else [float((list(values) or [0.0])[0])] * layers
+    return (
+        [float(value) for value in values]
+        if len(values) == layers
+        else [float((list(values) or [0.0])[0])] * layers
+    )
 
 
 class Gate(nn.Module):
@@ -72,7 +76,9 @@ class Gate(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, gamma: float) -> None:
         super().__init__()
-        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.dense_layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
         self.gamma = gamma
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -106,10 +112,14 @@ class PPNet(nn.Module):
         gamma: float,
     ) -> None:
         super().__init__()
-        layers = [(before, after) for _ in range(tasks) for before, after in zip([main, *hidden], hidden)]
+        layers = [
+            (before, after) for _ in range(tasks) for before, after in zip([main, *hidden], hidden)
+        ]
         self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in layers)
         self.gate_nus = nn.ModuleList(Gate(uia + main, after, after, gamma) for _, after in layers)
-        self.activations = nn.ModuleList(activation_of(activation, after) or nn.Identity() for _, after in layers)
+        self.activations = nn.ModuleList(
+            activation_of(activation, after) or nn.Identity() for _, after in layers
+        )
         self.dropouts = nn.ModuleList(nn.Dropout(ratio) for _ in range(tasks) for ratio in dropouts)
         self.tasks = tasks
 
@@ -120,7 +130,9 @@ class PPNet(nn.Module):
         for task in range(self.tasks):
             x = main
             for k in range(task * depth, (task + 1) * depth):
-                x = self.dropouts[k](self.activations[k](self.linears[k](x)) * self.gate_nus[k](gate_input))
+                x = self.dropouts[k](
+                    self.activations[k](self.linears[k](x)) * self.gate_nus[k](gate_input)
+                )
             outputs.append(x)
         return outputs
 
@@ -132,7 +144,9 @@ class Perceptron(nn.Module):
     Here positions come as rows, so that nothing is transposed, but the layers keep their numbers.
     """
 
-    def __init__(self, inputs: int, outputs: int, mlp: Message, dropout: float, of_positions: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, mlp: Message, dropout: float, of_positions: bool = False
+    ) -> None:
         super().__init__()
         has_batch_norm = bool(mlp.first("use_bn", False))
         has_bias = bool(mlp.first("bias", True)) and not has_batch_norm
@@ -204,7 +218,9 @@ class DenseEmbedding(nn.Module):
         name, width, inputs, autodis = feature.name, feature.width, feature.values, feature.autodis
         self.name, self.autodis = name, autodis is not None
         if autodis is None:
-            self.key = f"mlp#{width}" + (f"#vdim#{inputs}#feature_name#{' ' * 12}{name}" if inputs > 1 else "")
+            self.key = f"mlp#{width}" + (
+                f"#vdim#{inputs}#feature_name#{' ' * 12}{name}" if inputs > 1 else ""
+            )
             shape = (inputs, width) if inputs > 1 else (width,)
             self._modules[f"proj_w_{name}"] = _Weight(*shape, variance=2 / (inputs + width))
             return
@@ -252,4 +268,6 @@ class VariationalDropout(nn.Module):
             odds = [torch.log(p + epsilon) - torch.log(1 - p + epsilon) for p in (share, u)]
             share = torch.sigmoid((odds[0] + odds[1]) / 0.1)
         left = torch.split(1 - share, 1, dim=1)
-        return torch.cat([part * one for part, one in zip(torch.split(x, self.widths, dim=1), left)], dim=1)
+        return torch.cat(
+            [part * one for part, one in zip(torch.split(x, self.widths, dim=1), left)], dim=1
+        )

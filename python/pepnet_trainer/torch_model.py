@@ -72,11 +72,17 @@ class PEPNet(nn.Module):
         self.embedding_group = EmbeddingGroup(groups, self.features, tables, seed)
         widths = self.embedding_group.widths
         if "all" not in widths:
-            raise ValueError("the config has no feature group 'all'; load the effective config (pepnet check-config)")
+            raise ValueError(
+                "the config has no feature group 'all'; load the effective config (pepnet check-config)"
+            )
 
         if model.first("variational_dropout") is not None:
             self.group_variational_dropouts = nn.ModuleDict(
-                {name: VariationalDropout(parts) for name, parts in widths.items() if len(parts) > 1}
+                {
+                    name: VariationalDropout(parts)
+                    for name, parts in widths.items()
+                    if len(parts) > 1
+                }
             )
         main = sum(widths["all"])
         if "domain" in widths:
@@ -102,7 +108,11 @@ class PEPNet(nn.Module):
             task_input = hidden[-1]
         self.domain_column: str = pepnet.first("domain_input_name", "")
         self.domains = int(pepnet.first("task_domain_num", 1)) if self.domain_column else 0
-        self.domain_words = domain_words(config, self.domain_column, pathlib.Path(directory)) if self.domains else []
+        self.domain_words = (
+            domain_words(config, self.domain_column, pathlib.Path(directory))
+            if self.domains
+            else []
+        )
         self._task_tower = nn.ModuleList(
             Tower(task_input, tower.message("mlp"), int(tower.first("num_class", 1)))
             for tower in self.towers
@@ -119,7 +129,9 @@ class PEPNet(nn.Module):
         missing = sorted(columns - set(table.column_names))
         if missing:
             raise ValueError(f"the rows lack the column(s) {', '.join(missing)}")
-        table = frames.fit(table, {feature.column for feature in self.features.values() if feature.ids})
+        table = frames.fit(
+            table, {feature.column for feature in self.features.values() if feature.ids}
+        )
         encoded: dict[str, Cells] = {}
         for name, feature in self.features.items():
             cells = table[feature.column].to_pylist()
@@ -130,7 +142,9 @@ class PEPNet(nn.Module):
                     try:
                         feature.encode([cell])
                     except (ValueError, TypeError) as error:
-                        raise type(error)(f"row {row} (counted from 0), column {feature.column!r}: {error}") from None
+                        raise type(error)(
+                            f"row {row} (counted from 0), column {feature.column!r}: {error}"
+                        ) from None
                 raise
         return encoded
 
@@ -174,7 +188,9 @@ class PEPNet(nn.Module):
             for start in range(0, max(len(table), 1), batch_size):
                 encoded = {
                     name: _moved(value, device)
-                    for name, value in self._encode(table.slice(start, batch_size), first_row=start).items()
+                    for name, value in self._encode(
+                        table.slice(start, batch_size), first_row=start
+                    ).items()
                 }
                 parts.append({name: value.cpu().numpy() for name, value in self(encoded).items()})
         self.train(was_training)
@@ -188,7 +204,9 @@ class PEPNet(nn.Module):
                 name: (
                     pa.array(values)
                     if values.ndim == 1
-                    else pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+                    else pa.FixedSizeListArray.from_arrays(
+                        pa.array(values.reshape(-1)), values.shape[1]
+                    )
                 )
                 for name, values in sorted(whole.items())
             }
@@ -204,7 +222,9 @@ def _of_own_domain(outputs: dict[str, np.ndarray], domains: np.ndarray) -> dict[
     if any(stem in outputs for stem in stems):
         return {}
     return {
-        stem: np.array([outputs[f"{stem}_{domain}"][row] for row, domain in enumerate(domains)], np.float32)
+        stem: np.array(
+            [outputs[f"{stem}_{domain}"][row] for row, domain in enumerate(domains)], np.float32
+        )
         for stem in stems
     }
 
@@ -221,11 +241,22 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
     directory = pathlib.Path(export_dir)
     path = directory / "model.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"{str(directory)!r} holds no model.safetensors; export with formats=['safetensors']")
-    tensors = {name.removeprefix("model."): values for name, values in checkpoint.read_safetensors(path).items()}
-    tables = {table_of(name): (values.shape[0], values.shape[1]) for name, values in tensors.items() if table_of(name)}
+        raise FileNotFoundError(
+            f"{str(directory)!r} holds no model.safetensors; export with formats=['safetensors']"
+        )
+    tensors = {
+        name.removeprefix("model."): values
+        for name, values in checkpoint.read_safetensors(path).items()
+    }
+    tables = {
+        table_of(name): (values.shape[0], values.shape[1])
+        for name, values in tensors.items()
+        if table_of(name)
+    }
     described = directory / "export.json"
-    facts: dict[str, Any] = json.loads(described.read_text()) if described.exists() else {"string_hash": "std"}
+    facts: dict[str, Any] = (
+        json.loads(described.read_text()) if described.exists() else {"string_hash": "std"}
+    )
     model = PEPNet(
         Config.from_file(directory / "pipeline.config"),
         tables,
@@ -239,7 +270,9 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
                 raise ValueError(f"{str(path)!r} lacks {name}")
             value.copy_(torch.from_numpy(np.array(tensors.pop(name))))
     if tensors:
-        raise ValueError(f"{str(path)!r} holds tensors that this model does not have: {', '.join(sorted(tensors)[:5])}")
+        raise ValueError(
+            f"{str(path)!r} holds tensors that this model does not have: {', '.join(sorted(tensors)[:5])}"
+        )
     for module in model.modules():
         if isinstance(module, GrowingTable):
             module.index()

@@ -70,11 +70,21 @@ def sequence_groups(group: Message, features: Mapping[str, Feature]) -> dict[str
     """The sequence groups of a feature group by name."""
     result = {}
     for message in group.all("sequence_groups"):
-        suffix = message.first("embedding_name_suffix") or group.first("embedding_name_suffix") or ""
+        suffix = (
+            message.first("embedding_name_suffix") or group.first("embedding_name_suffix") or ""
+        )
         chosen = [features[name] for name in message.all("feature_names")]
         result[message.first("group_name") or group.first("group_name")] = SequenceGroup(
-            [feature.leaf(suffix, of_sequence_group=True) for feature in chosen if feature.sequence is None],
-            [feature.leaf(suffix, of_sequence_group=True) for feature in chosen if feature.sequence is not None],
+            [
+                feature.leaf(suffix, of_sequence_group=True)
+                for feature in chosen
+                if feature.sequence is None
+            ],
+            [
+                feature.leaf(suffix, of_sequence_group=True)
+                for feature in chosen
+                if feature.sequence is not None
+            ],
         )
     return result
 
@@ -187,7 +197,10 @@ class SelfAttentionEncoder(Encoder):
         self._value = nn.Linear(channels, self.width)
         # Holds the parameters. Its own forward() makes NaN of rows without positions.
         self._multihead_attn = nn.MultiheadAttention(
-            self.width, self.heads, dropout=shortest(message.first("dropout", 0.0)), batch_first=True
+            self.width,
+            self.heads,
+            dropout=shortest(message.first("dropout", 0.0)),
+            batch_first=True,
         )
 
     def forward(self, x: Positions) -> torch.Tensor:
@@ -195,7 +208,9 @@ class SelfAttentionEncoder(Encoder):
         exist = x.exist(self.limit)
         weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
         q, k, v = (
-            torch.unflatten(nn.functional.linear(layer(s), weight, bias), 2, (self.heads, -1)).transpose(1, 2)
+            torch.unflatten(
+                nn.functional.linear(layer(s), weight, bias), 2, (self.heads, -1)
+            ).transpose(1, 2)
             for layer, weight, bias in zip((self._query, self._key, self._value), weights, biases)
         )  # [rows, heads, T, width / heads]
         scores = (q * (self.width // self.heads) ** -0.5) @ k.transpose(2, 3)
@@ -224,7 +239,9 @@ class SequenceEncoders(nn.ModuleList):
         for entry in group.all("sequence_encoders"):
             kind, message = next((kind, values[0]) for kind, values in entry.items())
             if kind not in ENCODERS:
-                raise ValueError(f"the encoder {kind!r} is unknown here; expected {', '.join(ENCODERS)}")
+                raise ValueError(
+                    f"the encoder {kind!r} is unknown here; expected {', '.join(ENCODERS)}"
+                )
             inputs.append(message.first("input") or next(iter(groups)))
             channels = sum(leaf.width for leaf in groups[inputs[-1]].sequence)
             made.append(ENCODERS[kind](message, channels))

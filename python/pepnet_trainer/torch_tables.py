@@ -65,4 +65,6 @@ class GrowingTable(nn.Module):
         unseen = ids[~known]
         if not len(unseen):
             return vectors
-        return vectors.index_put((~known,), torch.from_numpy(self.initial.rows(unseen.cpu().numpy())).to(vectors))
+        return vectors.index_put(
+            (~known,), torch.from_numpy(self.initial.rows(unseen.cpu().numpy())).to(vectors)
+        )

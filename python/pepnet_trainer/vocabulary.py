@@ -30,7 +30,9 @@ def vocabulary_of(message: Message, directory: pathlib.Path) -> Vocabulary | Non
         if unknown is None:  # a listed word stays
             rows = {**{word: 0 for word in default}, **rows}
     elif "vocab_dict" in message:
-        rows = {entry.first("key"): int(entry.first("value")) for entry in message.all("vocab_dict")}
+        rows = {
+            entry.first("key"): int(entry.first("value")) for entry in message.all("vocab_dict")
+        }
         if unknown is None:
             rows |= {word: 0 for word in default}
     elif "vocab_file" in message:
@@ -73,6 +75,10 @@ def domain_words(config: Config, column: str, directory: pathlib.Path) -> list[s
         # Row 0 of a vocabulary without default_bucketize_value is that of empty cells, which read
         # the default value.
         has_own_row = vocabulary.unknown == 1
-        rows = sorted((row, word) for word, row in vocabulary.rows.items() if row or not has_own_row or word != default)
+        rows = sorted(
+            (row, word)
+            for word, row in vocabulary.rows.items()
+            if row or not has_own_row or word != default
+        )
         return [word for _, word in rows]
     return []

@@ -23,7 +23,15 @@ class MypyTest(unittest.TestCase):
         cls.scratch = pathlib.Path(scratch.name)
 
     def mypy(self, *arguments):
-        command = [sys.executable, "-m", "mypy", "--cache-dir", self.scratch / "cache", "--python-executable", PYTHON]
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--cache-dir",
+            self.scratch / "cache",
+            "--python-executable",
+            PYTHON,
+        ]
         result = subprocess.run([*command, *arguments], cwd=SOURCE, capture_output=True, text=True)
         return result.stdout + result.stderr
 
@@ -41,7 +49,10 @@ class MypyTest(unittest.TestCase):
             'pt.load_torch("export", 5)\n'
         )
         told = self.mypy(program).splitlines()
-        self.assertRegex(told[0], r'program.py:4: error: Argument "workers" to "predict" of "Run" has incompatible type')
+        self.assertRegex(
+            told[0],
+            r'program.py:4: error: Argument "workers" to "predict" of "Run" has incompatible type',
+        )
         self.assertRegex(told[1], 'program.py:6: error: Too many arguments for "load_torch"')
         self.assertEqual(told[2:], ["Found 2 errors in 1 file (checked 1 source file)"])
 

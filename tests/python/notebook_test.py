@@ -19,8 +19,12 @@ class NotebookTest(unittest.TestCase):
     def test_every_cell_runs(self):
         notebook = json.loads((SOURCE / "docs/first_model.ipynb").read_text())
         self.assertEqual((notebook["nbformat"], notebook["nbformat_minor"]), (4, 5))
-        cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        self.assertTrue(all(not cell.get("outputs") for cell in notebook["cells"]), "outputs are not committed")
+        cells = [
+            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"
+        ]
+        self.assertTrue(
+            all(not cell.get("outputs") for cell in notebook["cells"]), "outputs are not committed"
+        )
         self.assertIn("rows = 20_000", cells[0])
         namespace = {"__name__": "__main__"}
         before, passed_over = os.getcwd(), 0

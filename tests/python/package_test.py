@@ -30,10 +30,16 @@ class ShopTest(unittest.TestCase):
         cls.addClassCleanup(scratch.cleanup)
         cls.scratch = pathlib.Path(scratch.name)
         cls.frame, cls.later = pt.split(shop_frame(), 0.2, time="time")
-        config = pt.Config.from_dataframe(cls.frame, ["click", "buy"], "scene", model_dir=str(cls.scratch / "shop"))
+        config = pt.Config.from_dataframe(
+            cls.frame, ["click", "buy"], "scene", model_dir=str(cls.scratch / "shop")
+        )
         cls.records = []
         cls.trained = pt.train(
-            config, cls.frame, cls.later, {"train_config.log_step_count_steps": 20}, progress=cls.records.append
+            config,
+            cls.frame,
+            cls.later,
+            {"train_config.log_step_count_steps": 20},
+            progress=cls.records.append,
         )
         cls.status = cls.trained.status
 
@@ -43,7 +49,8 @@ class ShopTest(unittest.TestCase):
         self.assertEqual(len(self.trained.evaluations), 3)
         self.assertIn("seconds_compute", self.trained.metrics.columns)
         self.assertEqual(
-            list(self.trained.metrics["step"]), [record["step"] for record in self.records if "step" in record]
+            list(self.trained.metrics["step"]),
+            [record["step"] for record in self.records if "step" in record],
         )
         self.assertEqual(sum("global_step" in record for record in self.records), 3)
         self.assertIn("dense parameters", self.trained.log)
@@ -62,7 +69,10 @@ class ShopTest(unittest.TestCase):
         cells = self.later.assign(tags=["\x1d".join(tags) for tags in self.later["tags"]])
         cells = cells.astype({"click": int, "new_customer": int})
         cells.to_csv(self.scratch / "later_rows.csv", index=False)
-        result, expected = self.trained.evaluate(self.scratch / "later_rows.csv"), self.trained.evaluate(self.later)
+        result, expected = (
+            self.trained.evaluate(self.scratch / "later_rows.csv"),
+            self.trained.evaluate(self.later),
+        )
         self.assertAlmostEqual(result["auc_click"], expected["auc_click"], places=5)
 
     def test_evaluation_agrees_with_the_training(self):
@@ -95,10 +105,14 @@ class ShopTest(unittest.TestCase):
         scores = pt.Scorer(run.export(formats=["onnx"], own_domain=True))(rows)
         self.assertEqual(scores.column_names, expected.column_names)
         for name in scores.column_names:
-            np.testing.assert_allclose(scores[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(
+                scores[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name
+            )
         without = pt.Scorer(run.export(self.scratch / "all_domains", ["onnx"]))
         self.assertNotIn("probs_click", without.outputs)
-        self.assertEqual(set(scores.column_names) - set(without.outputs), {"probs_click", "logits_click"})
+        self.assertEqual(
+            set(scores.column_names) - set(without.outputs), {"probs_click", "logits_click"}
+        )
         with self.assertRaisesRegex(pt.PepnetError, "--own_domain is of model.onnx"):
             run.export(self.scratch / "weights", ["safetensors"], own_domain=True)
 
@@ -108,14 +122,23 @@ class ShopTest(unittest.TestCase):
 feature_configs { combo_feature { feature_name: "both" expression: ["user:user", "context:scene"]
   hash_bucket_size: 50 embedding_dim: 4 } }
 model_config {"""
-        text = CONFIG.replace("model_config {", feature, 1).replace('["user", "where"]', '["user", "where", "both"]')
+        text = CONFIG.replace("model_config {", feature, 1).replace(
+            '["user", "where"]', '["user", "where", "both"]'
+        )
         rows = scene_rows()
         run = pt.train(pt.Config(text), rows, model_dir=self.scratch / "computed", progress=False)
         scorer = pt.Scorer(run.export(formats=["onnx"]))
-        cells = [f"{user}_{scene}" for user, scene in zip(rows["user"].to_pylist(), rows["scene"].to_pylist())]
+        cells = [
+            f"{user}_{scene}"
+            for user, scene in zip(rows["user"].to_pylist(), rows["scene"].to_pylist())
+        ]
         scores = scorer(rows.append_column("both", pa.array(cells)))
-        np.testing.assert_allclose(scores["probs_click_1"], run.predict(rows)["probs_click_1"], rtol=1e-5, atol=1e-5)
-        with self.assertRaisesRegex(ValueError, "'both' is computed from user, scene, which is not done here; give"):
+        np.testing.assert_allclose(
+            scores["probs_click_1"], run.predict(rows)["probs_click_1"], rtol=1e-5, atol=1e-5
+        )
+        with self.assertRaisesRegex(
+            ValueError, "'both' is computed from user, scene, which is not done here; give"
+        ):
             scorer(rows)
 
     def test_tables_can_be_read(self):
@@ -135,23 +158,42 @@ model_config {"""
             pt.Run(self.scratch / "nowhere")
 
     def test_errors_are_the_programs_sentences(self):
-        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: model_dir .* already holds model.ckpt") as caught:
-            pt.train(self.trained.config, self.frame, model_dir=self.trained.model_dir, progress=False)
-        self.assertRegex(str(caught.exception), "add continue_train=True to go on from it, or choose another model_dir=$")
+        with self.assertRaisesRegex(
+            pt.PepnetError, "^pepnet: model_dir .* already holds model.ckpt"
+        ) as caught:
+            pt.train(
+                self.trained.config, self.frame, model_dir=self.trained.model_dir, progress=False
+            )
+        self.assertRegex(
+            str(caught.exception),
+            "add continue_train=True to go on from it, or choose another model_dir=$",
+        )
         self.assertEqual(caught.exception.status, 1)
         self.assertIn("pepnet: model_dir", caught.exception.log)
         with self.assertRaisesRegex(pt.PepnetError, "^pepnet: .*num_epoch"):
             self.trained.config.check({"train_config.num_epoch": 3})
         with self.assertRaisesRegex(pt.PepnetError, 'did you mean "train_config.num_epochs"'):
             self.trained.config.check({"num_epochs": 3})
-        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: the rows: input path 'gone.csv' cannot be read"):
+        with self.assertRaisesRegex(
+            pt.PepnetError, "^pepnet: the rows: input path 'gone.csv' cannot be read"
+        ):
             self.trained.predict("gone.csv")
-        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: eval=: input path 'gone.parquet' cannot be read"):
-            pt.train(self.trained.config, self.frame, "gone.parquet", model_dir=self.scratch / "gone", progress=False)
+        with self.assertRaisesRegex(
+            pt.PepnetError, "^pepnet: eval=: input path 'gone.parquet' cannot be read"
+        ):
+            pt.train(
+                self.trained.config,
+                self.frame,
+                "gone.parquet",
+                model_dir=self.scratch / "gone",
+                progress=False,
+            )
 
     def test_errors_name_what_was_given_and_no_file_that_was_made_of_it(self):
         run, rows = self.trained, self.later.drop(columns="price")
-        with self.assertRaisesRegex(pt.PepnetError, "^pepnet: (.*: )?the DataFrame has no column 'price'; its columns are "):
+        with self.assertRaisesRegex(
+            pt.PepnetError, "^pepnet: (.*: )?the DataFrame has no column 'price'; its columns are "
+        ):
             run.predict(rows)
         with self.assertRaisesRegex(pt.PepnetError, "the Table has no column 'price'"):
             run.evaluate(pa.Table.from_pandas(rows))
@@ -160,44 +202,78 @@ model_config {"""
         rows.to_parquet(self.scratch / "no_price.parquet")
         with self.assertRaisesRegex(pt.PepnetError, "no_price.parquet' has no column 'price'"):
             run.predict(self.scratch / "no_price.parquet")
-        with self.assertRaisesRegex(pt.PepnetError, "the DataFrame given as eval= has no column 'price'"):
-            pt.train(run.config, self.frame, rows, model_dir=self.scratch / "no_price", progress=False)
+        with self.assertRaisesRegex(
+            pt.PepnetError, "the DataFrame given as eval= has no column 'price'"
+        ):
+            pt.train(
+                run.config, self.frame, rows, model_dir=self.scratch / "no_price", progress=False
+            )
         wrong = pt.Config(self.trained.config.text.replace("batch_size:", "batch_sise:"))
         line = 1 + wrong.text[: wrong.text.index("batch_sise")].count("\n")
-        for call in (wrong.check, lambda: pt.train(wrong, self.frame, model_dir=self.scratch / "wrong")):
-            with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: the config, line {line}, column \\d+: .*batch_sise"):
+        for call in (
+            wrong.check,
+            lambda: pt.train(wrong, self.frame, model_dir=self.scratch / "wrong"),
+        ):
+            with self.assertRaisesRegex(
+                pt.PepnetError, f"^pepnet: the config, line {line}, column \\d+: .*batch_sise"
+            ):
                 call()
-        self.assertFalse((self.scratch / "wrong").exists())  # nothing is left of a training that did not begin
+        self.assertFalse(
+            (self.scratch / "wrong").exists()
+        )  # nothing is left of a training that did not begin
         path = wrong.save(self.scratch / "wrong.config")
         with self.assertRaisesRegex(pt.PepnetError, f"^pepnet: {path}, line {line}, .*batch_sise"):
             pt.Config.from_file(path).check()
 
     def test_what_is_not_there_is_said_before_the_program_starts(self):
-        with self.assertRaisesRegex(FileNotFoundError, "no config 'gone.config' .the current directory is '.*'.$"):
+        with self.assertRaisesRegex(
+            FileNotFoundError, "no config 'gone.config' .the current directory is '.*'.$"
+        ):
             pt.train("gone.config", self.frame)
-        with self.assertRaisesRegex(ValueError, "no rows to train with: give train=, or a config with train_input_path"):
+        with self.assertRaisesRegex(
+            ValueError, "no rows to train with: give train=, or a config with train_input_path"
+        ):
             pt.train(pt.Config("data_config {}"), model_dir=self.scratch / "no_rows")
         self.assertFalse((self.scratch / "no_rows").exists())
 
     def test_without_a_name_the_next_model_dir_is_taken(self):
-        again = pt.train(self.trained.config, self.frame, edits={"train_config.num_epochs": 1}, progress=False)
+        again = pt.train(
+            self.trained.config, self.frame, edits={"train_config.num_epochs": 1}, progress=False
+        )
         self.assertEqual(again.model_dir, self.trained.model_dir.with_name("shop-2"))
         with self.assertRaisesRegex(ValueError, "has been evaluated"):
             again.best("auc_click")
 
     def test_the_best_is_the_one_that_the_training_kept(self):
-        edits = {"train_config.keep_best": [{"metric": "binary_cross_entropy_buy"}], "train_config.keep_checkpoint_max": 1}
-        kept = pt.train(self.trained.config, self.frame, self.later, edits, self.scratch / "kept", progress=False)
+        edits = {
+            "train_config.keep_best": [{"metric": "binary_cross_entropy_buy"}],
+            "train_config.keep_checkpoint_max": 1,
+        }
+        kept = pt.train(
+            self.trained.config,
+            self.frame,
+            self.later,
+            edits,
+            self.scratch / "kept",
+            progress=False,
+        )
         losses = kept.evaluations.set_index("global_step")["binary_cross_entropy_buy"]
         self.assertEqual(kept.best().step, losses.idxmin())
         (kept.model_dir / "best_checkpoint.json").write_text('{"step": 1}')
-        with self.assertRaisesRegex(FileNotFoundError, "names step 1, whose checkpoint is not there"):
+        with self.assertRaisesRegex(
+            FileNotFoundError, "names step 1, whose checkpoint is not there"
+        ):
             kept.best()
 
     def test_a_run_goes_on(self):
         config = self.trained.config
         first = pt.train(
-            config, self.frame, self.later, {"train_config.num_epochs": 1}, self.scratch / "on", progress=False
+            config,
+            self.frame,
+            self.later,
+            {"train_config.num_epochs": 1},
+            self.scratch / "on",
+            progress=False,
         )
         on = pt.train(
             config,
@@ -208,7 +284,10 @@ model_config {"""
             continue_train=True,
             progress=False,
         )
-        self.assertEqual(max(on.checkpoints), 2 * max(step for step in first.checkpoints if step < max(on.checkpoints)))
+        self.assertEqual(
+            max(on.checkpoints),
+            2 * max(step for step in first.checkpoints if step < max(on.checkpoints)),
+        )
         self.assertEqual(len(list((self.scratch / "on/data").iterdir())), 2)
 
     def test_a_callback_stops_with_a_checkpoint(self):
@@ -263,7 +342,9 @@ model_config {"""
             servers=1,
             progress=False,
         )
-        self.assertAlmostEqual(served.newest.values["auc_click"], alone.values["auc_click"], places=3)
+        self.assertAlmostEqual(
+            served.newest.values["auc_click"], alone.values["auc_click"], places=3
+        )
         scores = self.trained.predict(self.later, workers=2)
         np.testing.assert_allclose(scores, self.trained.predict(self.later), rtol=1e-5, atol=1e-6)
 
@@ -278,7 +359,8 @@ model_config {"""
                 self.scratch / "printed",
             )
         self.assertRegex(
-            out.getvalue(), r"step 20  epoch 1/1  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*evaluated at step \d+: auc_buy"
+            out.getvalue(),
+            r"step 20  epoch 1/1  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*evaluated at step \d+: auc_buy",
         )
 
     def test_kinds_of_files_do_not_mix(self):
@@ -313,21 +395,37 @@ class InitTest(unittest.TestCase):
     def test_it_is_a_command_of_the_program(self):
         self.frame.to_csv(self.scratch / "rows.csv", index=False)
         words = ["init", "rows.csv", "--labels", "click", "--uia", "user_id", "--ignore", "buy"]
-        said = subprocess.run([pt.find_program(), *words], cwd=self.scratch, capture_output=True, text=True)
+        said = subprocess.run(
+            [pt.find_program(), *words], cwd=self.scratch, capture_output=True, text=True
+        )
         self.assertEqual(said.returncode, 0, said.stderr)
         self.assertEqual(said.stdout, self.init(*words[1:]).stdout)
-        refused = subprocess.run([pt.find_program(), "init", "rows.csv"], cwd=self.scratch, capture_output=True, text=True)
+        refused = subprocess.run(
+            [pt.find_program(), "init", "rows.csv"],
+            cwd=self.scratch,
+            capture_output=True,
+            text=True,
+        )
         self.assertEqual(refused.returncode, 2)
-        self.assertIn("pepnet init: error: the following arguments are required: --labels", refused.stderr)
+        self.assertIn(
+            "pepnet init: error: the following arguments are required: --labels", refused.stderr
+        )
         # Away from the package, and without a Python.
         alone = self.scratch / "pepnet"
         shutil.copy(pt.find_program(), alone)
         refused = subprocess.run([alone, *words], cwd=self.scratch, capture_output=True, text=True)
         self.assertEqual(refused.returncode, 1)
-        self.assertIn("pepnet: init is a command of the Python package pepnet_trainer", refused.stderr.splitlines()[-1])
+        self.assertIn(
+            "pepnet: init is a command of the Python package pepnet_trainer",
+            refused.stderr.splitlines()[-1],
+        )
         environment = {**os.environ, "PEPNET_PYTHON": "/no/python"}
         refused = subprocess.run(
-            [pt.find_program(), *words], cwd=self.scratch, capture_output=True, text=True, env=environment
+            [pt.find_program(), *words],
+            cwd=self.scratch,
+            capture_output=True,
+            text=True,
+            env=environment,
         )
         self.assertEqual(refused.returncode, 1)
         self.assertIn("pepnet: init needs Python, but /no/python cannot be started", refused.stderr)
@@ -377,14 +475,18 @@ class InitTest(unittest.TestCase):
         self.assertEqual(trained.returncode, 0, trained.stderr)
 
     def test_what_it_cannot_decide_it_asks(self):
-        self.frame.assign(foo=np.arange(len(self.frame)) % 700).to_parquet(self.scratch / "train.parquet")
+        self.frame.assign(foo=np.arange(len(self.frame)) % 700).to_parquet(
+            self.scratch / "train.parquet"
+        )
         said = self.init("train.parquet", "--labels", "click", status=1)
         self.assertEqual(said.stdout, "")
         self.assertRegex(
             said.stderr,
             r"^pepnet init: names and values do not tell(.|\n)*  foo: 700 whole(.|\n)*--ids foo, or ignore them$",
         )
-        self.assertRegex(self.init("nothing.parquet", "--labels", "click", status=1).stderr, "names no file")
+        self.assertRegex(
+            self.init("nothing.parquet", "--labels", "click", status=1).stderr, "names no file"
+        )
         self.init("train.parquet", status=2)
 
 
@@ -407,7 +509,9 @@ class ProgramTest(unittest.TestCase):
             path.write_text("#!/bin/sh\necho one >&2\nkill -9 $$\n")
             path.chmod(0o755)
             with unittest.mock.patch.dict(os.environ, PEPNET_BINARY=str(path)):
-                with self.assertRaisesRegex(pt.PepnetError, "^pepnet: ended by signal SIGKILL; it last said: one$"):
+                with self.assertRaisesRegex(
+                    pt.PepnetError, "^pepnet: ended by signal SIGKILL; it last said: one$"
+                ):
                     pt.run_program("train")
 
 

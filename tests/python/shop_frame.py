@@ -17,16 +17,21 @@ def shop_frame(rows: int = 6000, seed: int = 11, users: int = 60, items: int = 1
     draw = np.random.default_rng(seed)
     user, item = draw.integers(0, users, rows), draw.integers(0, items, rows)
     taste = draw.normal(0, 1.5, (users, len(TAGS)))
-    tag_sets = [sorted(draw.choice(len(TAGS), draw.integers(1, 4), replace=False)) for _ in range(items)]
+    tag_sets = [
+        sorted(draw.choice(len(TAGS), draw.integers(1, 4), replace=False)) for _ in range(items)
+    ]
     quality, price = draw.normal(0, 1, items), np.round(np.exp(draw.normal(3, 1, items)), 2)
     scene = draw.integers(0, len(SCENES), rows)
     affinity = np.array([taste[u, tag_sets[i]].mean() for u, i in zip(user, item)])
-    click = draw.random(rows) < 1 / (1 + np.exp(-(affinity + quality[item] - 0.5 + 0.8 * (scene == 1))))
+    click = draw.random(rows) < 1 / (
+        1 + np.exp(-(affinity + quality[item] - 0.5 + 0.8 * (scene == 1)))
+    )
     buy = click & (draw.random(rows) < 1 / (1 + np.exp(-(quality[item] - np.log(price[item]) + 2))))
     tags = [[TAGS[tag] for tag in tag_sets[i]] for i in item]
     frame = pd.DataFrame(
         {
-            "time": pd.Timestamp("2026-01-01") + pd.to_timedelta(np.sort(draw.integers(0, 30 * 86400, rows)), unit="s"),
+            "time": pd.Timestamp("2026-01-01")
+            + pd.to_timedelta(np.sort(draw.integers(0, 30 * 86400, rows)), unit="s"),
             "user_id": [f"user-{u:04d}" for u in user],
             "item_id": item + 10_000,
             "tags": tags,

@@ -32,6 +32,9 @@ class ExportTest(unittest.TestCase):
                 atol=1e-5,
                 err_msg=name,
             )
-        names = {name.removeprefix("model.") for name in pt.read_safetensors(export / "model.safetensors")}
+        names = {
+            name.removeprefix("model.")
+            for name in pt.read_safetensors(export / "model.safetensors")
+        }
         self.assertEqual(set(model.state_dict()), names)
         return model

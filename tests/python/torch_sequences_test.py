@@ -92,12 +92,18 @@ def rows(count, seed=3):
             "age": draw.random(count).round(3),
             "item": draw.integers(0, 30, count),
             "price": pa.array([draw.random(2).tolist() for _ in range(count)]),
-            "click__item": pa.array(cells(lambda: int(draw.integers(0, 30)), list), pa.list_(pa.int64())),
+            "click__item": pa.array(
+                cells(lambda: int(draw.integers(0, 30)), list), pa.list_(pa.int64())
+            ),
             "click__tags": cells(tags, ";".join),
-            "click__price": pa.array(cells(lambda: float(draw.normal(2, 3)), list), pa.list_(pa.float64())),
+            "click__price": pa.array(
+                cells(lambda: float(draw.normal(2, 3)), list), pa.list_(pa.float64())
+            ),
             "click__pair": cells(lambda: draw.choice(["1.5|2", "0.25|3", ""]), ";".join),
             "words": pa.array(
-                cells(lambda: draw.choice(["x", "y", "z", "w"], draw.integers(0, 3)).tolist(), list),
+                cells(
+                    lambda: draw.choice(["x", "y", "z", "w"], draw.integers(0, 3)).tolist(), list
+                ),
                 pa.list_(pa.list_(pa.string())),
             ),
         }
@@ -119,7 +125,9 @@ class TorchSequencesTest(ExportTest):
         labels = torch.tensor(table["click"].to_pylist(), dtype=torch.float32)
         losses = []
         for _ in range(40):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(encoded)["logits_click"], labels)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                model(encoded)["logits_click"], labels
+            )
             optimizer.zero_grad()
             loss.backward()
             for name, parameter in model.named_parameters():
@@ -131,13 +139,17 @@ class TorchSequencesTest(ExportTest):
     def test_finished_cells(self):
         """FG_NONE: cells are read whole, and an empty one has no element."""
         text = CONFIG.replace("FG_DAG", "FG_NONE").replace(
-            'feature_names: ["user", "price", "words", "age"]', 'feature_names: ["user", "words", "age"]'
+            'feature_names: ["user", "price", "words", "age"]',
+            'feature_names: ["user", "words", "age"]',
         )
         draw = np.random.default_rng(4)
         ids, lengths = pa.list_(pa.int64()), draw.integers(0, 7, 100)
 
         def sequence(most, empty=True):
-            return [draw.integers(0, most, draw.integers(0 if empty else 1, 9)).tolist() for _ in range(100)]
+            return [
+                draw.integers(0, most, draw.integers(0 if empty else 1, 9)).tolist()
+                for _ in range(100)
+            ]
 
         table = pa.table(
             {
@@ -147,11 +159,14 @@ class TorchSequencesTest(ExportTest):
                 "item": draw.integers(0, 30, 100),
                 "price": pa.array([[1.0, 2.0]] * 100),
                 "click__item": pa.array([None, *sequence(30)[1:]], ids),
-                "click__tags": pa.array([sequence(5, empty=False)[:k] for k in lengths], pa.list_(ids)),
+                "click__tags": pa.array(
+                    [sequence(5, empty=False)[:k] for k in lengths], pa.list_(ids)
+                ),
                 "click__price": [";".join(map(str, one)) for one in sequence(3)],
                 "click__pair": pa.array([draw.random(2 * k).tolist() for k in lengths]),
                 "words": [
-                    ";".join("\x03".join(map(str, one)) for one in sequence(20, empty=False)[:k]) for k in lengths
+                    ";".join("\x03".join(map(str, one)) for one in sequence(20, empty=False)[:k])
+                    for k in lengths
                 ],
             }
         )
@@ -161,21 +176,33 @@ class TorchSequencesTest(ExportTest):
         for column, cell, said in (
             ("click__item", "3;1_0", "'1_0' is not a whole number; correct the data"),
             ("click__pair", "0.5\x03nan", "'nan' is not a finite decimal number; correct the data"),
-            ("click__price", "1;;2", "an element of the cell '1;;2' is empty; sequence 'click__price' needs a value"),
+            (
+                "click__price",
+                "1;;2",
+                "an element of the cell '1;;2' is empty; sequence 'click__price' needs a value",
+            ),
             ("click__item", "1\x032", "holds 2 ids, but sequence 'click__item' has value_dim 1"),
             ("click__pair", "0.5", r"sequence 'click__pair' needs 2 value\(s\) in an element"),
         ):
             at, kind = one.column_names.index(column), pa.string()
             wrong = one.set_column(at, column, pa.array([cell], kind))
-            with self.assertRaisesRegex(ValueError, f"^row 100 .counted from 0., column '{column}': .*{said}"):
-                model.predict(pa.concat_tables([table.set_column(at, column, pa.array([None] * 100, kind)), wrong]))
+            with self.assertRaisesRegex(
+                ValueError, f"^row 100 .counted from 0., column '{column}': .*{said}"
+            ):
+                model.predict(
+                    pa.concat_tables(
+                        [table.set_column(at, column, pa.array([None] * 100, kind)), wrong]
+                    )
+                )
             with self.assertRaises(pt.PepnetError):
                 run.predict(wrong)
 
     def test_names_joined_by_one_underscore(self):
         text = CONFIG.replace("click__", "click_")
         table = rows(60)
-        table = table.rename_columns([name.replace("click__", "click_") for name in table.column_names])
+        table = table.rename_columns(
+            [name.replace("click__", "click_") for name in table.column_names]
+        )
         run = pt.train(pt.Config(text), table, model_dir=self.scratch / "run", progress=False)
         self.compare(run.export(formats=["safetensors"]), run.predict(table), table)
 

@@ -55,14 +55,18 @@ def rows(count, most, seed):
         {
             "click": draw.integers(0, 2, count),
             "user": texts("user-"),
-            "item": pa.array([None if one == 0 else int(one) for one in draw.integers(0, most, count)]),
+            "item": pa.array(
+                [None if one == 0 else int(one) for one in draw.integers(0, most, count)]
+            ),
             "tags": [
-                "|".join(f"tag{one}" for one in draw.integers(0, most, draw.integers(0, 4))) for _ in range(count)
+                "|".join(f"tag{one}" for one in draw.integers(0, most, draw.integers(0, 4)))
+                for _ in range(count)
             ],
             "city": texts("city"),
             "one": texts("one"),
             "seen": [
-                ";".join(f"user-{one}" for one in draw.integers(0, most, draw.integers(0, 6))) for _ in range(count)
+                ";".join(f"user-{one}" for one in draw.integers(0, most, draw.integers(0, 6)))
+                for _ in range(count)
             ],
         }
     )
@@ -70,7 +74,13 @@ def rows(count, most, seed):
 
 class TorchTablesTest(ExportTest):
     def test_ids_without_a_row_read_their_initial_value(self):
-        run = pt.train(pt.Config(CONFIG), rows(64, 12, 1), model_dir=self.scratch / "run", seed=77, progress=False)
+        run = pt.train(
+            pt.Config(CONFIG),
+            rows(64, 12, 1),
+            model_dir=self.scratch / "run",
+            seed=77,
+            progress=False,
+        )
         export = run.export(formats=["safetensors"])
         later = rows(200, 40, 2)
         model = self.compare(export, run.predict(later), later)
@@ -88,7 +98,9 @@ class TorchTablesTest(ExportTest):
         differs = np.abs(other - model.predict(later)["logits_click"].to_numpy()) > 1e-3
         self.assertGreater(differs.mean(), 0.5)
         described.unlink()
-        with self.assertRaisesRegex(ValueError, "has no row in table .* needs the seed of the training"):
+        with self.assertRaisesRegex(
+            ValueError, "has no row in table .* needs the seed of the training"
+        ):
             pt.load_torch(export).predict(later)
         described.write_text(text)
 
@@ -116,7 +128,9 @@ class TorchTablesTest(ExportTest):
             return pa.array(draw.integers(-most, most, 64) * 2**55)
 
         def table(most):
-            lists = pa.array([draw.integers(0, most, k % 4).tolist() for k in range(64)], pa.list_(pa.int64()))
+            lists = pa.array(
+                [draw.integers(0, most, k % 4).tolist() for k in range(64)], pa.list_(pa.int64())
+            )
             one = {name: ids(most) for name in ("user", "item", "city", "one")}
             return pa.table({"click": draw.integers(0, 2, 64), "tags": lists, "seen": lists, **one})
 
@@ -126,7 +140,9 @@ class TorchTablesTest(ExportTest):
 
     def test_values_that_are_not_made_here_are_refused(self):
         text = CONFIG.replace("nn.init.constant_,val=0.7", "nn.init.trunc_normal_")
-        run = pt.train(pt.Config(text), rows(64, 12, 1), model_dir=self.scratch / "run", progress=False)
+        run = pt.train(
+            pt.Config(text), rows(64, 12, 1), model_dir=self.scratch / "run", progress=False
+        )
         with self.assertRaisesRegex(
             ValueError, "feature 'one': .*nn.init.trunc_normal_, which a torch module does not"
         ):

@@ -72,14 +72,21 @@ class LoadTorchTest(ExportTest):
                     json.dumps({"eval_input_path": str(data)}),
                 )
                 pt.run_program(
-                    "predict", *job, "--predict_input_path", data, "--predict_output_path", scratch / "predict"
+                    "predict",
+                    *job,
+                    "--predict_input_path",
+                    data,
+                    "--predict_output_path",
+                    scratch / "predict",
                 )
                 names = re.findall(r'\binput_name: "(\w+)"', config.read_text())
                 with open(data, newline="") as file:
                     rows = list(csv.reader(file))
                 names = names or rows.pop(0)
                 cells = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-                self.compare(scratch / "export", pq.read_table(scratch / "predict"), pa.table(cells))
+                self.compare(
+                    scratch / "export", pq.read_table(scratch / "predict"), pa.table(cells)
+                )
 
     def test_movielens_like_rows(self):
         cells = movielens_like.columns(300)
@@ -109,7 +116,9 @@ class LoadTorchTest(ExportTest):
         labels = torch.tensor(cells["like"], dtype=torch.float32)
         losses = []
         for _ in range(30):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(encoded)["logits_like"], labels)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                model(encoded)["logits_like"], labels
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -128,7 +137,10 @@ class LoadTorchTest(ExportTest):
             SOURCE / "configs/pepnet_movielens.config",
             rows,
             rows,
-            {"train_config.num_epochs": 1, "model_config.variational_dropout.regularization_lambda": 0.5},
+            {
+                "train_config.num_epochs": 1,
+                "model_config.variational_dropout.regularization_lambda": 0.5,
+            },
             self.scratch / "run",
             progress=False,
         )
@@ -137,7 +149,9 @@ class LoadTorchTest(ExportTest):
         x = torch.ones(500, sum(dropout.widths))
         left = (1 - torch.sigmoid(dropout.feature_p)).detach()
         self.assertAlmostEqual(float(dropout.penalty()), float(left.sum()), places=5)
-        torch.testing.assert_close(dropout(x)[0], torch.repeat_interleave(left, torch.tensor(dropout.widths)))
+        torch.testing.assert_close(
+            dropout(x)[0], torch.repeat_interleave(left, torch.tensor(dropout.widths))
+        )
         # In training each row keeps or drops a feature as a whole, by that share in the mean.
         noisy = dropout.train()(x).detach()
         first = noisy[:, 0]
@@ -151,12 +165,17 @@ class LoadTorchTest(ExportTest):
         model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
         self.assertEqual(model.domain_words, SCENES)
         scores = model.predict(rows)
-        own = [scores[f"probs_click_{SCENES.index(scene.as_py())}"][row] for row, scene in enumerate(rows["scene"])]
+        own = [
+            scores[f"probs_click_{SCENES.index(scene.as_py())}"][row]
+            for row, scene in enumerate(rows["scene"])
+        ]
         self.assertEqual(scores["probs_click"].to_pylist(), [one.as_py() for one in own])
         self.assertNotEqual(scores["probs_click"], scores["probs_click_0"])
         # A number in range stands for itself, without words of the feature as well.
         numbers = rows.set_column(2, "scene", pa.array(["1", "home", "7"] * 66 + ["0", "2"]))
-        with self.assertRaisesRegex(ValueError, "'7'; expected a domain, 0 to 2, or one of search, home, cart"):
+        with self.assertRaisesRegex(
+            ValueError, "'7'; expected a domain, 0 to 2, or one of search, home, cart"
+        ):
             model.predict(numbers)
         known = numbers.filter([cell.as_py() != "7" for cell in numbers["scene"]])
         self.compare(run.export(self.scratch / "again", ["safetensors"]), run.predict(known), known)
@@ -171,7 +190,10 @@ class LoadTorchTest(ExportTest):
             "bucket": ["", "|", "1", "-1e9|1.5", "2"],
         }
         draw = np.random.default_rng(7)
-        rows = {name: pa.array(draw.choice(np.array(some, object), 60), pa.string()) for name, some in cells.items()}
+        rows = {
+            name: pa.array(draw.choice(np.array(some, object), 60), pa.string())
+            for name, some in cells.items()
+        }
         rows = pa.table({"click": pa.array(draw.integers(0, 2, 60)), **rows})
         run = pt.train(pt.Config(CELLS), rows, model_dir=self.scratch / "run", progress=False)
         model = self.compare(run.export(formats=["safetensors"]), run.predict(rows), rows)
@@ -180,14 +202,20 @@ class LoadTorchTest(ExportTest):
             ("one", "1|2", "the cell '1|2' holds 2 ids, but feature 'one' has value_dim 1"),
             ("one", "1.0", "'1.0' is not a whole number"),
             ("hash", [1.5], "1.5 is no id; feature 'hash' takes whole numbers or texts"),
-            ("weighted", "a", "the token 'a' of weighted feature 'weighted' is not of the form 'id:weight'"),
+            (
+                "weighted",
+                "a",
+                "the token 'a' of weighted feature 'weighted' is not of the form 'id:weight'",
+            ),
             ("weighted", "a:1_0", "'1_0' is not a finite decimal number"),
             ("pair", "|", r"feature 'pair' needs 2 value(s) in a cell, not '|'"),
             ("bucket", "inf", "'inf' is not a finite decimal number"),
         ):
             with self.subTest(name, cell=cell):
                 wrong = one.set_column(one.column_names.index(name), name, pa.array([cell]))
-                with self.assertRaisesRegex(ValueError, re.escape(f"row 0 (counted from 0), column '{name}': {said}")):
+                with self.assertRaisesRegex(
+                    ValueError, re.escape(f"row 0 (counted from 0), column '{name}': {said}")
+                ):
                     model.predict(wrong)
                 with self.assertRaises(pt.PepnetError):
                     run.predict(wrong)
@@ -198,7 +226,10 @@ class LoadTorchTest(ExportTest):
             for text, name in (
                 (f'{kind} {{ feature_name: "x" }}', "x"),
                 (f'sequence_{kind} {{ feature_name: "x" }}', "x"),
-                (f'sequence_feature {{ sequence_name: "s" features {{ {kind} {{ feature_name: "x" }} }} }}', "s__x"),
+                (
+                    f'sequence_feature {{ sequence_name: "s" features {{ {kind} {{ feature_name: "x" }} }} }}',
+                    "s__x",
+                ),
             ):
                 text = f"feature_configs {{ {text} }} model_config {{ feature_groups {{"
                 config = pt.Config(text + f' group_name: "all" feature_names: "{name}" }} }}')
@@ -215,8 +246,14 @@ class LoadTorchTest(ExportTest):
         formula = 'raw_feature { feature_name: "x" expression: "user:x" normalizer: "method=expression,expr=log(x)" }'
         hashed = 'id_feature { feature_name: "x" expression: "user:x" hash_bucket_size: 9 embedding_dim: 2 }'
         for feature, said in (
-            (formula, "feature 'x': the normalizer .* is a formula, .* score with Scorer or pepnet predict"),
-            (hashed, "feature 'x' was trained with --hash=farm, which is not known here; score with pepnet predict"),
+            (
+                formula,
+                "feature 'x': the normalizer .* is a formula, .* score with Scorer or pepnet predict",
+            ),
+            (
+                hashed,
+                "feature 'x' was trained with --hash=farm, which is not known here; score with pepnet predict",
+            ),
         ):
             with self.assertRaisesRegex(ValueError, said):
                 torch_model.PEPNet(pt.Config(mode + text.format(feature)), {}, string_hash="farm")

@@ -38,7 +38,9 @@ class TextFormatTest(unittest.TestCase):
         for path in found:
             message = text_format.parse(path.read_text())
             self.assertGreater(len(message.all("feature_configs")), 1, path)
-            self.assertTrue(message.message("model_config").message("pepnet").all("task_towers"), path)
+            self.assertTrue(
+                message.message("model_config").message("pepnet").all("task_towers"), path
+            )
 
     def test_resolves_escapes_lists_and_comments(self):
         message = text_format.parse(r"""
@@ -79,7 +81,9 @@ class FramesTest(unittest.TestCase):
         self.assertEqual(table["some"].to_pylist(), [1.5, None])
         self.assertEqual(table["list"].to_pylist(), [[1, 2], None])
         self.assertEqual(table["code"].to_pylist(), [1, None])
-        table = frames.to_arrow(pa.table({"x": [float("nan"), 1.0], "d": [datetime.date(2026, 1, 1)] * 2}))
+        table = frames.to_arrow(
+            pa.table({"x": [float("nan"), 1.0], "d": [datetime.date(2026, 1, 1)] * 2})
+        )
         self.assertEqual(table["x"].to_pylist(), [None, 1.0])
         views = pa.table({"a": pa.array(["x", None], pa.string_view())})
         self.assertEqual(frames.to_arrow(views)["a"].type, pa.large_string())
@@ -123,8 +127,12 @@ class FramesTest(unittest.TestCase):
     def test_the_same_rows_are_the_same_file(self):
         with tempfile.TemporaryDirectory() as name:
             first = frames.write_rows(pa.table({"a": [1, 2]}), pathlib.Path(name), "train")
-            self.assertEqual(frames.write_rows(pa.table({"a": [1, 2]}), pathlib.Path(name), "train"), first)
-            self.assertNotEqual(frames.write_rows(pa.table({"a": [1, 3]}), pathlib.Path(name), "train"), first)
+            self.assertEqual(
+                frames.write_rows(pa.table({"a": [1, 2]}), pathlib.Path(name), "train"), first
+            )
+            self.assertNotEqual(
+                frames.write_rows(pa.table({"a": [1, 3]}), pathlib.Path(name), "train"), first
+            )
             self.assertEqual(len(os.listdir(name)), 2)
 
     def test_split_takes_the_last_rows_in_time(self):
@@ -143,17 +151,38 @@ class TokensTest(unittest.TestCase):
         for text in ("1_0", " 5", "+5", "1e1", "5.0", "", "\u0665", 5.5, float("nan")):
             with self.assertRaisesRegex(ValueError, "is not a whole number; correct the data"):
                 onnx_inputs.integer_of(text)
-        for text, number in (("1e1", 10), ("-.5", -0.5), ("3.", 3), ("007", 7), (2, 2), (0.25, 0.25)):
+        for text, number in (
+            ("1e1", 10),
+            ("-.5", -0.5),
+            ("3.", 3),
+            ("007", 7),
+            (2, 2),
+            (0.25, 0.25),
+        ):
             self.assertEqual(onnx_inputs.real_of(text), number)
         for text in ("1_0", " 5", "+5", "1e", "nan", "inf", "-", ".", "0x1", "1e999", float("inf")):
-            with self.assertRaisesRegex(ValueError, "is not a finite decimal number; correct the data"):
+            with self.assertRaisesRegex(
+                ValueError, "is not a finite decimal number; correct the data"
+            ):
                 onnx_inputs.real_of(text)
 
     def test_the_column_of_a_wrong_cell_is_named(self):
-        item = {"input": "p", "column": "price", "separator": "|", "weighted": False, "bucketizer": "none", "values": 1}
-        export = {"string_hash": "std", "inputs": [{**item, "feature": "p", "type": "double", "rows": 0}]}
+        item = {
+            "input": "p",
+            "column": "price",
+            "separator": "|",
+            "weighted": False,
+            "bucketizer": "none",
+            "values": 1,
+        }
+        export = {
+            "string_hash": "std",
+            "inputs": [{**item, "feature": "p", "type": "double", "rows": 0}],
+        }
         self.assertEqual(onnx_inputs.feeds(export, {"price": ["0.5"]})["p"].tolist(), [[0.5]])
-        with self.assertRaisesRegex(ValueError, "column 'price': '1_0' is not a finite decimal number"):
+        with self.assertRaisesRegex(
+            ValueError, "column 'price': '1_0' is not a finite decimal number"
+        ):
             onnx_inputs.feeds(export, {"price": ["1_0"]})
 
 
@@ -161,7 +190,9 @@ class InitialRowsTest(unittest.TestCase):
     """The values that tests/ps/table/row_initializer_test.cc freezes, and rounding by hand."""
 
     def rows(self, ids, *init, table="n", width=6, seed=42, data_type="FP32"):
-        made = initial_rows.InitialRows(table, width, initial_rows.Initializer(*init), data_type, seed)
+        made = initial_rows.InitialRows(
+            table, width, initial_rows.Initializer(*init), data_type, seed
+        )
         return made.rows(np.array(ids, np.int64))
 
     def test_values_are_those_of_the_servers(self):
@@ -172,14 +203,19 @@ class InitialRowsTest(unittest.TestCase):
             0x1.fc33bp-6 -0x1.7aa758p-7 0x1.50b3cp-9 0x1.2a7e38p-6 0x1.02b688p-5 -0x1.61e4ccp-6"""
         found = self.rows([0, 1, 999], "uniform", -bound, bound, table="user_id_emb")
         self.assertEqual(found.ravel().tolist(), [float.fromhex(text) for text in expected.split()])
-        found = self.rows([(1 << 40) + 5], "uniform", -0.01, 0.01, table="cate_id_emb", width=3, seed=7)
+        found = self.rows(
+            [(1 << 40) + 5], "uniform", -0.01, 0.01, table="cate_id_emb", width=3, seed=7
+        )
         self.assertEqual(
-            found[0].tolist(), [float.fromhex(x) for x in "0x1.4207acp-7 0x1.406488p-7 -0x1.91a9acp-9".split()]
+            found[0].tolist(),
+            [float.fromhex(x) for x in "0x1.4207acp-7 0x1.406488p-7 -0x1.91a9acp-9".split()],
         )
         expected = [0.5043212, 0.49563727, 0.49695545, 0.46566665, 0.49474114, 0.48948663]
         np.testing.assert_allclose(self.rows([3], "normal", 0.5, 0.02)[0], expected, rtol=2e-7)
         self.assertEqual(self.rows([-3, 8], "constant", 0.25, seed=None).tolist(), [[0.25] * 6] * 2)
-        with self.assertRaisesRegex(ValueError, "id 9 has no row in table 'n', and its initial value needs the seed"):
+        with self.assertRaisesRegex(
+            ValueError, "id 9 has no row in table 'n', and its initial value needs the seed"
+        ):
             self.rows([9], "uniform", 0, 1, seed=None)
 
     def test_values_of_fewer_bits(self):
@@ -194,7 +230,11 @@ class InitialRowsTest(unittest.TestCase):
             ("INT8", 127.5, 128),
             ("INT8", 0, 0),
         ):
-            self.assertEqual(self.rows([1], "constant", value, data_type=kind).tolist(), [[nearest] * 6], (kind, value))
+            self.assertEqual(
+                self.rows([1], "constant", value, data_type=kind).tolist(),
+                [[nearest] * 6],
+                (kind, value),
+            )
         row = initial_rows._rounded("INT8", np.array([[1.0, 0.3, -0.004, 0.0]], np.float32))
         self.assertEqual(row.tolist(), [[1.0, 19 / 64, 0.0, 0.0]])
 
@@ -202,10 +242,22 @@ class InitialRowsTest(unittest.TestCase):
         for text, expected in (
             ("dynamic_table { max_rows: 5000 }", ("uniform", -0.01, 0.01)),
             ("zch { zch_size: 100 }", ("uniform", -0.1, 0.1)),
-            ("dynamicemb { max_capacity: 100 initializer_args { lower: -0.3 } }", ("uniform", -0.3, 0.1)),
-            ('dynamicemb { max_capacity: 9 initializer_args { mode: "NORMAL" mean: 2 } }', ("normal", 2, 0.5)),
-            ('dynamicemb { max_capacity: 9 initializer_args { mode: "CONSTANT" value: 0.1 } }', ("constant", 0.1, 0)),
-            ('dynamic_table { expected_rows: 46 } init_fn: "nn.init.xavier_normal_,gain=2"', ("normal", 0, 0.4)),
+            (
+                "dynamicemb { max_capacity: 100 initializer_args { lower: -0.3 } }",
+                ("uniform", -0.3, 0.1),
+            ),
+            (
+                'dynamicemb { max_capacity: 9 initializer_args { mode: "NORMAL" mean: 2 } }',
+                ("normal", 2, 0.5),
+            ),
+            (
+                'dynamicemb { max_capacity: 9 initializer_args { mode: "CONSTANT" value: 0.1 } }',
+                ("constant", 0.1, 0),
+            ),
+            (
+                'dynamic_table { expected_rows: 46 } init_fn: "nn.init.xavier_normal_,gain=2"',
+                ("normal", 0, 0.4),
+            ),
             ('dynamic_table { expected_rows: 50 } init_fn: "nn.init.ones_"', ("constant", 1, 0)),
         ):
             found = initial_rows.initializer_of(text_format.parse(text), 4)
@@ -230,9 +282,13 @@ class VocabularyTest(unittest.TestCase):
     def test_lists_and_dicts(self):
         self.assertEqual(self.read('vocab_list: ["a", "b"]'), ({"a": 2, "b": 3}, 1))
         self.assertEqual(
-            self.read('vocab_list: ["a", "b"] default_value: "b|c" separator: "|"'), ({"a": 2, "b": 3, "c": 0}, 1)
+            self.read('vocab_list: ["a", "b"] default_value: "b|c" separator: "|"'),
+            ({"a": 2, "b": 3, "c": 0}, 1),
         )
-        self.assertEqual(self.read('vocab_list: "a" default_value: "c" default_bucketize_value: 0'), ({"a": 0}, 0))
+        self.assertEqual(
+            self.read('vocab_list: "a" default_value: "c" default_bucketize_value: 0'),
+            ({"a": 0}, 0),
+        )
         entries = 'vocab_dict { key: "a" value: 5 } vocab_dict { key: "b" value: 2 }'
         self.assertEqual(self.read(entries + ' default_value: "b"'), ({"a": 5, "b": 0}, 1))
         self.assertIsNone(self.read("num_buckets: 5"))
@@ -247,7 +303,9 @@ class VocabularyTest(unittest.TestCase):
                 (pathlib.Path(name) / "words").write_bytes(contents.encode())
                 self.assertEqual(self.read(text, name), (expected, 1))
             (pathlib.Path(name) / "words").write_text("a 7\nb")
-            with self.assertRaisesRegex(ValueError, "words': 'b' lacks a row number, unlike the first line"):
+            with self.assertRaisesRegex(
+                ValueError, "words': 'b' lacks a row number, unlike the first line"
+            ):
                 self.read(text, name)
 
     def test_domains_are_words_in_the_order_of_their_rows(self):
@@ -269,18 +327,26 @@ class SuggestTest(unittest.TestCase):
         cls.frame = shop_frame()
 
     def features(self, config):
-        return {feature.first("feature_name"): (kind, feature) for kind, feature in config.features()}
+        return {
+            feature.first("feature_name"): (kind, feature) for kind, feature in config.features()
+        }
 
     def test_the_shop(self):
         config = pt.Config.from_dataframe(self.frame, ["click", "buy"], "scene")
         features = self.features(config)
-        self.assertEqual(list(features), ["user_id", "item_id", "tags", "keywords", "price", "scene", "new_customer"])
         self.assertEqual(
-            features["user_id"][1].first("hash_bucket_size", 0) or len(features["user_id"][1].all("vocab_list")), 60
+            list(features),
+            ["user_id", "item_id", "tags", "keywords", "price", "scene", "new_customer"],
+        )
+        self.assertEqual(
+            features["user_id"][1].first("hash_bucket_size", 0)
+            or len(features["user_id"][1].all("vocab_list")),
+            60,
         )
         self.assertEqual(features["item_id"][1].first("hash_bucket_size"), 2000)
         self.assertEqual(
-            sorted(features["keywords"][1].all("vocab_list")), ["books", "food", "garden", "home", "sport", "toys"]
+            sorted(features["keywords"][1].all("vocab_list")),
+            ["books", "food", "garden", "home", "sport", "toys"],
         )
         self.assertEqual(features["keywords"][1].first("separator"), "|")
         self.assertNotIn("separator", features["tags"][1])
@@ -309,11 +375,16 @@ class SuggestTest(unittest.TestCase):
         self.assertRegex(" ".join(config.notes), "column 'paid' tells 'buy'")
 
     def test_a_rare_label_gets_a_weight(self):
-        frame = self.frame.assign(rare=(np.arange(len(self.frame)) % 100 == 0).astype(int)).drop(columns="paid")
+        frame = self.frame.assign(rare=(np.arange(len(self.frame)) % 100 == 0).astype(int)).drop(
+            columns="paid"
+        )
         config = pt.Config.from_dataframe(frame, ["click", "rare"])
         weights = {
             tower.first("tower_name"): tower.first("weight")
-            for tower in config.parsed().message("model_config").message("pepnet").all("task_towers")
+            for tower in config.parsed()
+            .message("model_config")
+            .message("pepnet")
+            .all("task_towers")
         }
         self.assertEqual(weights["click"], None)
         self.assertEqual(weights["rare"], 3.5)  # the root of how many times its loss is smaller
@@ -322,14 +393,16 @@ class SuggestTest(unittest.TestCase):
     def test_ids_that_hardly_come_again_are_seen_once(self):
         self.assertIn("num_epochs: 3\n", pt.Config.from_dataframe(self.frame, ["click"]).text)
         visitors = [f"v{i % 3000}" for i in range(len(self.frame))]
-        text = pt.Config.from_dataframe(self.frame.assign(visitor_id=visitors), ["click"], uia=["visitor_id"]).text
+        text = pt.Config.from_dataframe(
+            self.frame.assign(visitor_id=visitors), ["click"], uia=["visitor_id"]
+        ).text
         self.assertIn("num_epochs: 1  # a word of visitor_id comes 2.0 times on average", text)
 
     def test_what_cannot_be_decided_is_asked(self):
-        frame = self.frame.assign(foo=np.arange(len(self.frame)) % 700, bar=np.arange(len(self.frame)) % 900)
-        sentence = (
-            r"  foo: 700 whole numbers, 0 to 699\n  bar: 900 .*\nsay it with ids=.*--ids foo,bar, or ignore them$"
+        frame = self.frame.assign(
+            foo=np.arange(len(self.frame)) % 700, bar=np.arange(len(self.frame)) % 900
         )
+        sentence = r"  foo: 700 whole numbers, 0 to 699\n  bar: 900 .*\nsay it with ids=.*--ids foo,bar, or ignore them$"
         with self.assertRaisesRegex(ValueError, sentence):
             pt.Config.from_dataframe(frame, ["click"])
         config = pt.Config.from_dataframe(frame, ["click"], ids=["fo*"], ignore=["[!fcu]*"])
@@ -337,11 +410,19 @@ class SuggestTest(unittest.TestCase):
         config = pt.Config.from_dataframe(frame, ["click"], ids=["foo"], numbers=["bar"])
         self.assertEqual(self.features(config)["foo"][0], "id_feature")
         self.assertEqual(self.features(config)["bar"][0], "raw_feature")
-        self.assertEqual(pt.Config.from_dataframe(frame, "click", uia="", ids="foo", numbers="bar").labels, ["click"])
+        self.assertEqual(
+            pt.Config.from_dataframe(frame, "click", uia="", ids="foo", numbers="bar").labels,
+            ["click"],
+        )
 
     def test_words_and_bools_are_labels(self):
-        words = {"word": ["Yes", "no"] * (len(self.frame) // 2), "flag": [True, False, False] * (len(self.frame) // 3)}
-        config = pt.Config.from_dataframe(self.frame.assign(**words), ["word", "flag"], ignore=["click"])
+        words = {
+            "word": ["Yes", "no"] * (len(self.frame) // 2),
+            "flag": [True, False, False] * (len(self.frame) // 3),
+        }
+        config = pt.Config.from_dataframe(
+            self.frame.assign(**words), ["word", "flag"], ignore=["click"]
+        )
         self.assertIn('label_fields: ["word", "flag"]', config.text)
         with self.assertRaisesRegex(ValueError, "'word' is yes in every row"):
             pt.Config.from_dataframe(self.frame.assign(word="yes"), ["word"])
@@ -349,7 +430,11 @@ class SuggestTest(unittest.TestCase):
     def test_labels_that_are_none_are_refused(self):
         frame = self.frame
         for labels, extra, sentence in (
-            (["rating"], {"rating": np.arange(len(frame)) % 5}, "'rating' holds 0, 1, 2, 3, 4, and a label is 0 or 1"),
+            (
+                ["rating"],
+                {"rating": np.arange(len(frame)) % 5},
+                "'rating' holds 0, 1, 2, 3, 4, and a label is 0 or 1",
+            ),
             (
                 ["word"],
                 {"word": ["gold", "plain"] * (len(frame) // 2)},
@@ -369,9 +454,13 @@ class SuggestTest(unittest.TestCase):
 
     def test_numbers_beyond_those_of_floats_are_names(self):
         hashes = (np.arange(len(self.frame)) % 50) + 2**62
-        features = self.features(pt.Config.from_dataframe(self.frame.assign(odd=hashes, brand=hashes), ["click"]))
+        features = self.features(
+            pt.Config.from_dataframe(self.frame.assign(odd=hashes, brand=hashes), ["click"])
+        )
         for name in ("odd", "brand"):
-            self.assertEqual(sorted(features[name][1].all("vocab_list")), [str(2**62 + i) for i in range(50)])
+            self.assertEqual(
+                sorted(features[name][1].all("vocab_list")), [str(2**62 + i) for i in range(50)]
+            )
 
     def test_columns_that_are_no_features_are_left_out_with_a_reason(self):
         rows = len(self.frame)
@@ -379,7 +468,10 @@ class SuggestTest(unittest.TestCase):
             request=[f"r{i}" for i in range(rows)],
             empty=None,
             created_at=1_700_000_000 + np.arange(rows) * 60,
-            text=[f"a long sentence about the thing number {i % 50} that nobody reads" for i in range(rows)],
+            text=[
+                f"a long sentence about the thing number {i % 50} that nobody reads"
+                for i in range(rows)
+            ],
             day=["2026-01-01"] * rows,
             vector=[np.array([1.5, 2.5])] * rows,
             weighted=[f"b:{i % 7}.5" if i % 2 else f"a:0.{i % 9}|b:1.5" for i in range(rows)],
@@ -408,7 +500,9 @@ class SuggestTest(unittest.TestCase):
     def test_the_auc_of_values_needs_other_rows(self):
         draw = np.random.default_rng(5)
         label = (draw.random(4000) < 0.3).astype(float)
-        self.assertAlmostEqual(column_statistics.value_auc(draw.integers(0, 200, 4000), label), 0.5, delta=0.05)
+        self.assertAlmostEqual(
+            column_statistics.value_auc(draw.integers(0, 200, 4000), label), 0.5, delta=0.05
+        )
         self.assertGreater(column_statistics.value_auc(label.astype(np.int64), label), 0.999)
 
 
@@ -425,7 +519,9 @@ class BuilderTest(unittest.TestCase):
         builder.group("all", ["user", "price"])
         with self.assertRaisesRegex(ValueError, "no task"):
             builder.build()
-        config = builder.task("click", hidden_units=[8]).task("buy", within="click", weight=2).build()
+        config = (
+            builder.task("click", hidden_units=[8]).task("buy", within="click", weight=2).build()
+        )
         self.assertIn(
             'feature_configs { id_feature { feature_name: "user" expression: "context:user" '
             'vocab_list: ["a", "b\\""] embedding_dim: 4 } }',
@@ -444,21 +540,34 @@ class CalledTest(unittest.TestCase):
         return str(caught.exception)
 
     def test_errors_name_what_was_given_and_not_the_file_made_of_it(self):
-        names = {"/tmp/a/rows.parquet": "the DataFrame", "/tmp/a/pipeline.config": "the config", "/tmp/a": "no"}
+        names = {
+            "/tmp/a/rows.parquet": "the DataFrame",
+            "/tmp/a/pipeline.config": "the config",
+            "/tmp/a": "no",
+        }
         names["--continue_train"] = "continue_train=True"
         for said, expected in (
             ("'/tmp/a/rows.parquet' has no column 'x'", "the DataFrame has no column 'x'"),
-            ("worker 0: '/tmp/a/rows.parquet' row 3: y", "worker 0: the DataFrame, row 2 (counted from 0): y"),
+            (
+                "worker 0: '/tmp/a/rows.parquet' row 3: y",
+                "worker 0: the DataFrame, row 2 (counted from 0): y",
+            ),
             (
                 "pepnet: '/tmp/a/rows.parquet' row 7, column 'p': y",
                 "pepnet: the DataFrame, row 6 (counted from 0), column 'p': y",
             ),
-            ("pepnet: '/tmp/a/rows.parquet' column 'p' is gone", "pepnet: the DataFrame, column 'p' is gone"),
+            (
+                "pepnet: '/tmp/a/rows.parquet' column 'p' is gone",
+                "pepnet: the DataFrame, column 'p' is gone",
+            ),
             ("the input '/tmp/a/rows.parquet' has no rows", "the DataFrame has no rows"),
             ("add --continue_train to go on", "add continue_train=True to go on"),
             ("pepnet: /tmp/a/pipeline.config:12: lr: z", "pepnet: the config, line 12: lr: z"),
             ("pepnet: /tmp/a/pipeline.config:1:22: z", "pepnet: the config, line 1, column 22: z"),
-            ("pepnet: /tmp/a/pipeline.config: train_config: z", "pepnet: the config: train_config: z"),
+            (
+                "pepnet: /tmp/a/pipeline.config: train_config: z",
+                "pepnet: the config: train_config: z",
+            ),
             ("pepnet: '/tmp/b/rows.parquet' is empty", "pepnet: '/tmp/b/rows.parquet' is empty"),
         ):
             self.assertEqual(self.told(said, **names), expected)
@@ -485,7 +594,6 @@ class ProgressTest(unittest.TestCase):
             path.write_text("")  # cut back
             self.assertEqual(list(tail), [])
 
-
     def test_passes_are_counted_from_one_to_the_last(self):
         def printed(finished, **given):
             out = io.StringIO()
@@ -500,7 +608,10 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(asked, [1])
         self.assertEqual(printed([0, 4]), ["epoch 1", "epoch 5"])
         # Step 2 is the last one of the first pass, as only the program knows.
-        log = ["I 09:00:00 step 1/6  16 %  epoch 1/3  10k rows/s\n", "I 09:00:00 evaluation of step 2: auc 0.5\n"]
+        log = [
+            "I 09:00:00 step 1/6  16 %  epoch 1/3  10k rows/s\n",
+            "I 09:00:00 evaluation of step 2: auc 0.5\n",
+        ]
         log.append("I 09:00:01 [worker 0] step 2/6  33 %  epoch 1/3  like .5\n")
         told = printed([0, 1, 1], epochs=lambda: 3, log=lambda: log)
         self.assertEqual(told, ["epoch 1/3", "epoch 1/3", "epoch 2/3"])
@@ -508,7 +619,11 @@ class ProgressTest(unittest.TestCase):
     def test_the_passes_of_a_training_come_from_its_effective_config(self):
         with tempfile.TemporaryDirectory() as name:
             directory = pathlib.Path(name)
-            for fields, expected in (("num_epochs: 3", 3), ("num_steps: 5", 0), ("num_steps: 0 num_epochs: 2", 2)):
+            for fields, expected in (
+                ("num_epochs: 3", 3),
+                ("num_steps: 5", 0),
+                ("num_steps: 0 num_epochs: 2", 2),
+            ):
                 (directory / "pipeline.config").write_text(f"train_config {{ {fields} }}")
                 self.assertEqual(run._epochs(directory), expected)
 

@@ -23,7 +23,15 @@ export = run.export()
 np.testing.assert_allclose(pt.Scorer(export)(later), scores, rtol=1e-5, atol=1e-5)
 np.testing.assert_allclose(pt.load_torch(export).predict(later), scores, rtol=1e-5, atol=1e-5)
 assert len(pt.read_table(run, "user_id")) == 60
-workers = pt.train(config, frame, later, {"data_config.batch_size": 32}, scratch / "workers", workers=2, progress=False)
+workers = pt.train(
+    config,
+    frame,
+    later,
+    {"data_config.batch_size": 32},
+    scratch / "workers",
+    workers=2,
+    progress=False,
+)
 print("two workers:", workers.newest.values["auc_click"], "one:", run.newest.values["auc_click"])
 
 

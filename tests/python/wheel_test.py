@@ -39,7 +39,9 @@ FRESH = {"LD_LIBRARY_PATH", "PEPNET_BINARY", "PEPNET_VENV", "PYTHONPATH", "PYTHO
 def said(*command, **options):
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
     if result.returncode != 0:
-        raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
+        raise AssertionError(
+            f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        )
     return result.stdout
 
 
@@ -47,7 +49,11 @@ def environment_of(prefix):
     """The environment of a shell in which only the commands in `prefix` come before the
     system's."""
     result = {name: value for name, value in os.environ.items() if name not in FRESH}
-    result |= {f"{who}_ALLOW_RUN_AS_ROOT{what}": "1" for who in ("OMPI", "PRTE") for what in ("", "_CONFIRM")}
+    result |= {
+        f"{who}_ALLOW_RUN_AS_ROOT{what}": "1"
+        for who in ("OMPI", "PRTE")
+        for what in ("", "_CONFIRM")
+    }
     return {**result, "PATH": f"{prefix}/bin:{result['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
@@ -67,18 +73,28 @@ class WheelTest(unittest.TestCase):
         return re.findall(rf"\({tag}\).*\[(.*)\]", said("readelf", "-d", path))
 
     def test_one_place_has_the_version(self):
-        version = re.search(r"project\(pepnet VERSION ([\d.]+)", (SOURCE / "CMakeLists.txt").read_text())[1]
+        version = re.search(
+            r"project\(pepnet VERSION ([\d.]+)", (SOURCE / "CMakeLists.txt").read_text()
+        )[1]
         self.assertEqual(len(WHEELS), 1)
-        self.assertRegex(self.wheel.name, rf"^pepnet_trainer-{version}-py3-none-manylinux_\d+_\d+_\w+\.whl$")
+        self.assertRegex(
+            self.wheel.name, rf"^pepnet_trainer-{version}-py3-none-manylinux_\d+_\d+_\w+\.whl$"
+        )
 
     def test_it_holds_the_package_and_the_programs(self):
         package = {
-            f"pepnet_trainer/{path.name}" for path in (SOURCE / "python/pepnet_trainer").iterdir() if path.is_file()
+            f"pepnet_trainer/{path.name}"
+            for path in (SOURCE / "python/pepnet_trainer").iterdir()
+            if path.is_file()
         }
         found = {
-            name for name in self.names if ".dist-info/" not in name and not name.startswith("pepnet_trainer/lib/")
+            name
+            for name in self.names
+            if ".dist-info/" not in name and not name.startswith("pepnet_trainer/lib/")
         }
-        self.assertEqual(found, package | {"pepnet_trainer/bin/pepnet", "pepnet_trainer/bin/pepnet_ps"})
+        self.assertEqual(
+            found, package | {"pepnet_trainer/bin/pepnet", "pepnet_trainer/bin/pepnet_ps"}
+        )
         self.assertLess(self.wheel.stat().st_size, 12 << 20)  # stripped
 
     def test_foreign_libraries_are_the_known_ones(self):
@@ -115,7 +131,9 @@ class WheelTest(unittest.TestCase):
         tag = tuple(map(int, re.search(r"manylinux_(\d+)_(\d+)", self.wheel.name).groups()))
         for path in [*(self.package / "bin").iterdir(), *(self.package / "lib").iterdir()]:
             versions = re.findall(r"GLIBC_(\d+)\.(\d+)", said("readelf", "-V", path))
-            self.assertLessEqual(max((tuple(map(int, one)) for one in versions), default=(0, 0)), tag, path)
+            self.assertLessEqual(
+                max((tuple(map(int, one)) for one in versions), default=(0, 0)), tag, path
+            )
 
 
 class InstalledTest(unittest.TestCase):
@@ -178,9 +196,12 @@ class InstalledTest(unittest.TestCase):
                 results[f"{kind} {name}"] = re.search(r'"auc_click":[\d.]+', output)[0]
         print(results)
         self.assertEqual(
-            results["colocated of pip"], results.get("colocated of the system", results["colocated of pip"])
+            results["colocated of pip"],
+            results.get("colocated of the system", results["colocated of pip"]),
         )
-        refused = subprocess.run([fresh / "bin/pepnet", "train"], capture_output=True, text=True, **options)
+        refused = subprocess.run(
+            [fresh / "bin/pepnet", "train"], capture_output=True, text=True, **options
+        )
         self.assertEqual(refused.returncode, 2)
         self.assertRegex(refused.stderr.splitlines()[-1], "^pepnet: ")
 
@@ -199,7 +220,10 @@ class InstalledTest(unittest.TestCase):
             if path.name not in ("site-packages", "dist-packages"):
                 (prefix / "lib" / library.name / path.name).symlink_to(path)
         # Debian's Python would look for dist-packages.
-        options["env"] = {**environment_of(prefix), "PYTHONPATH": str(prefix / "lib" / library.name / "site-packages")}
+        options["env"] = {
+            **environment_of(prefix),
+            "PYTHONPATH": str(prefix / "lib" / library.name / "site-packages"),
+        }
         self.fresh.rename(away)
         self.addCleanup(away.rename, self.fresh)
         print(said(prefix / "bin/python3", SOURCE / "tests/python/wheel_job.py", work, **options))
@@ -211,7 +235,11 @@ class InstalledTest(unittest.TestCase):
         for name in ("configs", "scripts"):
             shutil.copytree(SOURCE / name, clone / name)
         # The script sets what root needs.
-        options["env"] = {name: value for name, value in self.environment.items() if "ALLOW_RUN_AS_ROOT" not in name}
+        options["env"] = {
+            name: value
+            for name, value in self.environment.items()
+            if "ALLOW_RUN_AS_ROOT" not in name
+        }
         start = time.monotonic()
         output = said("bash", "scripts/quickstart.sh", "--wheel", WHEELS[-1], **options)
         print(f"the quickstart took {time.monotonic() - start:.0f} s")
@@ -222,6 +250,7 @@ class InstalledTest(unittest.TestCase):
         for command in commands:
             said("bash", "-c", command, **options)
         said("runs/wheel_venv/bin/pepnet", "train", "runs/own.config", **options)
+
 
 if __name__ == "__main__":
     if not WHEELS:
