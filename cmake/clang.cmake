@@ -7,8 +7,9 @@ if(NOT CMAKE_CXX_COMPILER)
   endforeach()
   find_program(PEPNET_CLANG NAMES ${names})
   if(NOT PEPNET_CLANG)
-    message(FATAL_ERROR "There is no clang++ (14 or newer) here, which checks the annotations of locks. Run "
-                        "scripts/setup.sh --tests, which installs the package clang, or give -DCMAKE_CXX_COMPILER.")
+    message(FATAL_ERROR "There is no clang++ (14 or newer) here, which checks the annotations of "
+                        "locks. Run scripts/setup.sh --tests, which installs the package clang, "
+                        "or give -DCMAKE_CXX_COMPILER.")
   endif()
   set(CMAKE_CXX_COMPILER ${PEPNET_CLANG})
 endif()

@@ -31,8 +31,8 @@ if(SKBUILD AND NOT EXISTS ${PEPNET_PYTHON})
   set(PEPNET_PYTHON ${Python3_EXECUTABLE})
 endif()
 if(NOT EXISTS ${PEPNET_PYTHON})
-  message(FATAL_ERROR "There is no ${PEPNET_PYTHON}. Run scripts/setup.sh first, or set PEPNET_VENV to a virtual "
-                      "environment with torch and pyarrow.")
+  message(FATAL_ERROR "There is no ${PEPNET_PYTHON}. Run scripts/setup.sh first, or set "
+                      "PEPNET_VENV to a virtual environment with torch and pyarrow.")
 endif()
 # pepnet_find_wheel(torch DIR VERSION): the folder of the installed package and its version.
 function(pepnet_find_wheel package directory version)
@@ -41,10 +41,11 @@ function(pepnet_find_wheel package directory version)
 import importlib.metadata, importlib.util
 print(importlib.util.find_spec('${package}').submodule_search_locations[0])
 print(importlib.metadata.version('${package}'))"
-    OUTPUT_VARIABLE answer OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE status ERROR_VARIABLE error)
+    OUTPUT_VARIABLE answer OUTPUT_STRIP_TRAILING_WHITESPACE
+    RESULT_VARIABLE status ERROR_VARIABLE error)
   if(NOT status EQUAL 0)
-    message(FATAL_ERROR "${PEPNET_PYTHON} has no package ${package}. Run scripts/setup.sh first, or set PEPNET_VENV to "
-                        "a virtual environment that has it.\n${error}")
+    message(FATAL_ERROR "${PEPNET_PYTHON} has no package ${package}. Run scripts/setup.sh first, "
+                        "or set PEPNET_VENV to a virtual environment that has it.\n${error}")
   endif()
   string(REPLACE "\n" ";" answer "${answer}")
   list(GET answer 0 found_directory)
@@ -56,7 +57,8 @@ endfunction()
 # Torch's own CMake package is not used: it links the system's libprotobuf.so into every user (a
 # second protobuf beside our hidden static one), adds library paths of the machine it was built on
 # to the RPATH, and with a CUDA wheel it demands a CUDA toolkit even for code that never calls CUDA.
-set(PEPNET_TORCH_DIR "" CACHE PATH "Another libtorch (a folder with include/ and lib/); empty: the one of PEPNET_VENV")
+set(PEPNET_TORCH_DIR "" CACHE PATH
+    "Another libtorch (a folder with include/ and lib/); empty: the one of PEPNET_VENV")
 if(PEPNET_TORCH_FREE)
   set(Torch_VERSION "left out (PEPNET_TORCH_FREE)")
 else()
@@ -66,7 +68,8 @@ else()
   else()
     pepnet_find_wheel(torch torch_dir Torch_VERSION)
   endif()
-  find_library(PEPNET_TORCH_CPU_LIBRARY torch_cpu PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
+  find_library(PEPNET_TORCH_CPU_LIBRARY torch_cpu
+               PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
   find_library(PEPNET_C10_LIBRARY c10 PATHS ${torch_dir}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
   add_library(pepnet::torch INTERFACE IMPORTED)
   target_include_directories(pepnet::torch SYSTEM INTERFACE
@@ -89,9 +92,9 @@ file(GLOB PEPNET_PARQUET_LIBRARY ${PEPNET_ARROW_DIR}/libparquet.so.*)
 list(LENGTH PEPNET_ARROW_LIBRARY arrow_count)
 list(LENGTH PEPNET_PARQUET_LIBRARY parquet_count)
 if(NOT arrow_count EQUAL 1 OR NOT parquet_count EQUAL 1)
-  message(FATAL_ERROR "${PEPNET_ARROW_DIR} should hold one libarrow.so.* and one libparquet.so.*, it holds "
-                      "'${PEPNET_ARROW_LIBRARY}' and '${PEPNET_PARQUET_LIBRARY}'. Install the pyarrow that "
-                      "scripts/setup.sh names.")
+  message(FATAL_ERROR "${PEPNET_ARROW_DIR} should hold one libarrow.so.* and one libparquet.so.*, "
+                      "it holds '${PEPNET_ARROW_LIBRARY}' and '${PEPNET_PARQUET_LIBRARY}'. "
+                      "Install the pyarrow that scripts/setup.sh names.")
 endif()
 add_library(pepnet::arrow INTERFACE IMPORTED)
 target_include_directories(pepnet::arrow SYSTEM INTERFACE ${PEPNET_ARROW_DIR}/include)

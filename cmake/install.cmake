@@ -12,5 +12,6 @@ endif()
 install(TARGETS pepnet pepnet_ps RUNTIME DESTINATION pepnet_trainer/bin)
 install(CODE "
   execute_process(
-    COMMAND ${PEPNET_PYTHON} ${CMAKE_SOURCE_DIR}/cmake/carry_libraries.py \${CMAKE_INSTALL_PREFIX}/pepnet_trainer
+    COMMAND ${PEPNET_PYTHON} ${CMAKE_SOURCE_DIR}/cmake/carry_libraries.py
+            \${CMAKE_INSTALL_PREFIX}/pepnet_trainer
     COMMAND_ERROR_IS_FATAL ANY)")

@@ -48,7 +48,9 @@ int main() {
     target_include_directories(pepnet::nccl_headers SYSTEM INTERFACE ${CMAKE_REQUIRED_INCLUDES})
     set(PEPNET_NCCL_FOUND "${PEPNET_NCCL_LIBRARY} with ${library}" PARENT_SCOPE)
   else()
-    set(PEPNET_NCCL_MISSING "${PEPNET_NCCL_LIBRARY} and ${library} are here, but do not compile or link together" PARENT_SCOPE)
+    set(PEPNET_NCCL_MISSING
+      "${PEPNET_NCCL_LIBRARY} and ${library} are here, but do not compile or link together"
+      PARENT_SCOPE)
   endif()
 endfunction()
 
@@ -56,17 +58,20 @@ set(PEPNET_NCCL_FOUND "")
 set(PEPNET_NCCL_MISSING "there is no nccl.h or no libnccl.so")
 if(NOT PEPNET_WITH_NCCL STREQUAL "OFF")
   get_filename_component(wheels ${PEPNET_ARROW_DIR} DIRECTORY)
-  find_path(PEPNET_NCCL_INCLUDE_DIR nccl.h NO_CACHE HINTS ${PEPNET_NCCL_DIR}/include ${wheels}/nvidia/nccl/include)
+  find_path(PEPNET_NCCL_INCLUDE_DIR nccl.h NO_CACHE
+    HINTS ${PEPNET_NCCL_DIR}/include ${wheels}/nvidia/nccl/include)
   find_library(PEPNET_NCCL_LIBRARY NAMES libnccl.so.2 nccl NO_CACHE
     HINTS ${PEPNET_NCCL_DIR}/lib ${PEPNET_NCCL_DIR}/lib64 ${wheels}/nvidia/nccl/lib)
   if(PEPNET_NCCL_INCLUDE_DIR AND PEPNET_NCCL_LIBRARY)
-    set(PEPNET_NCCL_MISSING "NCCL is here, but there is no CUDA runtime (cuda_runtime_api.h, libcudart.so)")
+    set(PEPNET_NCCL_MISSING
+      "NCCL is here, but there is no CUDA runtime (cuda_runtime_api.h, libcudart.so)")
     set(cuda_dirs ${PEPNET_CUDA_DIR})
     if(NOT PEPNET_CUDA_DIR)
       file(GLOB cuda_dirs ${wheels}/nvidia/cu[0-9]* ${wheels}/nvidia/cuda_runtime)
     endif()
     foreach(dir ${cuda_dirs})
-      file(GLOB library ${dir}/lib/libcudart.so.[0-9]* ${dir}/lib/libcudart.so ${dir}/lib64/libcudart.so)
+      file(GLOB library ${dir}/lib/libcudart.so.[0-9]* ${dir}/lib/libcudart.so
+        ${dir}/lib64/libcudart.so)
       if(library AND NOT PEPNET_NCCL_FOUND)
         list(GET library 0 library)
         pepnet_try_cuda(${library} ${dir}/include ${dir}/include/cccl)
@@ -81,8 +86,9 @@ if(NOT PEPNET_WITH_NCCL STREQUAL "OFF")
     endif()
   endif()
   if(PEPNET_WITH_NCCL STREQUAL "ON" AND NOT PEPNET_NCCL_FOUND)
-    message(FATAL_ERROR "PEPNET_WITH_NCCL is ON, and ${PEPNET_NCCL_MISSING}. Run scripts/setup.sh --tests, or set "
-                        "PEPNET_NCCL_DIR and PEPNET_CUDA_DIR, or set PEPNET_WITH_NCCL to AUTO or OFF.")
+    message(FATAL_ERROR "PEPNET_WITH_NCCL is ON, and ${PEPNET_NCCL_MISSING}. Run "
+                        "scripts/setup.sh --tests, or set PEPNET_NCCL_DIR and PEPNET_CUDA_DIR, "
+                        "or set PEPNET_WITH_NCCL to AUTO or OFF.")
   endif()
 endif()
 if(PEPNET_NCCL_FOUND)

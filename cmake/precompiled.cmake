@@ -48,9 +48,10 @@ function(pepnet_precompile)
     return()
   endif()
   set(headers
-    <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <cstring> <functional> <map> <memory> <mutex> <optional> <span>
-    <string> <thread> <utility> <vector>
-    <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <absl/strings/str_format.h>)
+    <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <cstring> <functional> <map> <memory>
+    <mutex> <optional> <span> <string> <thread> <utility> <vector>
+    <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h>
+    <absl/strings/str_format.h>)
   set(linked absl::statusor absl::strings)
   set(folders common ps worker cli)
   if(PEPNET_BUILD_TESTS)
@@ -62,7 +63,8 @@ function(pepnet_precompile)
     get_property(test_folders DIRECTORY ${CMAKE_SOURCE_DIR}/tests PROPERTY SUBDIRECTORIES)
     list(REMOVE_ITEM test_folders ${CMAKE_SOURCE_DIR}/tests/bench)
     # Tests are compiled more often than their own loops count: -O1 saves a third of the time.
-    pepnet_precompile_folders("${test_folders}" pepnet_precompiled_tests "${linked};GTest::gtest;GTest::gmock"
-      "$<$<CONFIG:Release>:-O1>" ${headers} <gtest/gtest.h> <gmock/gmock.h>)
+    pepnet_precompile_folders("${test_folders}" pepnet_precompiled_tests
+      "${linked};GTest::gtest;GTest::gmock" "$<$<CONFIG:Release>:-O1>" ${headers}
+      <gtest/gtest.h> <gmock/gmock.h>)
   endif()
 endfunction()

@@ -48,8 +48,9 @@ torch_size() {
 install_torch() {
   if ! has_gpu; then
     pip_install "$1" "torch==$torch_version+cpu" && return
-    echo "No index that pip knows has torch $torch_version+cpu, the build without CUDA. Going on with the plain torch," \
-      "several gigabytes on PyPI. pytorch.org names the index of CPU builds: PEPNET_PIP_ARGS='--extra-index-url ...' takes it."
+    echo "No index that pip knows has torch $torch_version+cpu, the build without CUDA. Going on" \
+      "with the plain torch, several gigabytes on PyPI. pytorch.org names the index of CPU" \
+      "builds: PEPNET_PIP_ARGS='--extra-index-url ...' takes it."
   fi
   pip_install "$1" "torch==$torch_version"
 }
@@ -67,7 +68,11 @@ parse_preset() {
   while (($#)); do
     case $1 in
       -h | --help) print_usage; exit 0 ;;
-      --preset) (($# > 1)) || die "--preset needs a name: release, debug, asan, tsan, mutants, clang or fuzz"; preset=$2; shift ;;
+      --preset)
+        (($# > 1)) ||
+          die "--preset needs a name: release, debug, asan, tsan, mutants, clang or fuzz"
+        preset=$2
+        shift ;;
       --preset=*) preset=${1#*=} ;;
       *) rest+=("$1") ;;
     esac
@@ -75,20 +80,28 @@ parse_preset() {
   done
   case $preset in
     release | debug | asan | tsan | mutants | clang | fuzz) ;;
-    *) die "there is no preset '$preset'; choose release, debug, asan, tsan, mutants, clang or fuzz" ;;
+    *)
+      die "there is no preset '$preset';" \
+        "choose release, debug, asan, tsan, mutants, clang or fuzz" ;;
   esac
 }
 
 # find_tool NAME OTHER_NAME: the program in the tools' virtual environment (scripts/setup.sh
 # --tests), or the system's; else nothing.
 find_tool() {
-  if [[ -x $venv-tools/bin/$1 ]]; then echo "$venv-tools/bin/$1"; else command -v "$2" || command -v "$1" || true; fi
+  if [[ -x $venv-tools/bin/$1 ]]; then
+    echo "$venv-tools/bin/$1"
+  else
+    command -v "$2" || command -v "$1" || true
+  fi
 }
 
 # check_titles COMMIT: the commits since COMMIT, merges aside, are titled "area: what changes":
 # imperative, at most 70 characters.
 check_titles() {
   local title wrong=0
+  local begins='the|a|an|what|who|how|which|where|when|no|its|all|each|every|two|three'
+  begins+='|[a-z]+ing|[a-z]+[^aeiouy ]ed'
   while IFS= read -r title; do
     if ((${#title} > 70)); then
       echo "${#title} characters, at most 70: $title"
@@ -96,7 +109,7 @@ check_titles() {
     elif [[ ! $title =~ ^[a-z0-9_.,/\ -]+:\ [a-z] ]]; then
       echo "not of the form 'area: what changes': $title"
       wrong=1
-    elif [[ $title =~ :\ (the|a|an|what|who|how|which|where|when|no|its|all|each|every|two|three|[a-z]+ing|[a-z]+[^aeiouy\ ]ed)\  &&
+    elif [[ $title =~ :\ ($begins)\  &&
       ! ${BASH_REMATCH[1]} =~ ^(bring|embed|shed|string|ring)$ ]]; then
       echo "not in the imperative (say what the commit does, 'ps: keep the state'): $title"
       wrong=1

@@ -15,7 +15,8 @@ _pepnet_ask() {
 }
 
 _pepnet() {
-  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]}
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local program=${COMP_WORDS[0]}
   local command=() help="" words subcommands i
   COMPREPLY=()
   # Bash cuts --flag=value into three words.
@@ -41,7 +42,8 @@ _pepnet() {
   fi
   local choices=""
   # Only a flag may become a part of the pattern.
-  [[ ! $previous =~ ^--[a-z_]+$ ]] || choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
+  [[ ! $previous =~ ^--[a-z_]+$ ]] ||
+    choices=$(sed -nE "s/^  $previous [A-Z]+:\{([^}]*)\}.*/\1/p" <<<"$help")
   if [[ -n $choices ]]; then
     mapfile -t COMPREPLY < <(compgen -W "${choices//,/ }" -- "$word")
   elif [[ $word == -* ]]; then
@@ -55,7 +57,8 @@ _pepnet() {
 
 # Its own flags in front of "--"; behind it those of the pepnet that it starts.
 _pepnet_launch() {
-  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} script=${COMP_WORDS[0]}
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local script=${COMP_WORDS[0]}
   local help="" usage words="" preset=release i
   COMPREPLY=()
   [[ $word != = ]] || word=""

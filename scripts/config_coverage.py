@@ -33,11 +33,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH, TIMEOUT_S = 32, 120
-NOT_MODELS = {"feature_groups", "num_class", "losses", "metrics", "train_metrics", "variational_dropout", "kernel",
-              "use_pareto_loss_weight", "summaries_set"}
-OF_TOWERS = ["tower_name", "label_name", "losses", "metrics", "train_metrics", "num_class", "mlp", "weight", "sample_weight_name",
-             "task_space_indicator_label", "in_task_space_weight", "out_task_space_weight"]
-TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<word>[\w.+-]+)|(?P<mark>[{}<>\[\]:,;])""")
+NOT_MODELS = {"feature_groups", "num_class", "losses", "metrics", "train_metrics",
+              "variational_dropout", "kernel", "use_pareto_loss_weight", "summaries_set"}
+OF_TOWERS = ["tower_name", "label_name", "losses", "metrics", "train_metrics", "num_class", "mlp",
+             "weight", "sample_weight_name", "task_space_indicator_label", "in_task_space_weight",
+             "out_task_space_weight"]
+TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
+                   r"|(?P<word>[\w.+-]+)|(?P<mark>[{}<>\[\]:,;])")
 
 
 # ---- protobuf's text format, without a schema ----------------------------------------------------
@@ -61,7 +63,8 @@ class Message:
         return float(self.get(name, default))
 
     def set(self, name, *values):
-        self.fields = [field for field in self.fields if field[0] != name] + [(name, value) for value in values]
+        self.fields = ([field for field in self.fields if field[0] != name]
+                       + [(name, value) for value in values])
 
     def write(self, indent=0):
         lines = []
@@ -159,8 +162,9 @@ def names_of(feature, joint="__"):
     kind, message = feature.fields[0]
     if kind != "sequence_feature":
         return kind, message, [message.text("feature_name")]
-    return kind, message, [f"{message.text('sequence_name')}{joint}{inner.fields[0][1].text('feature_name')}"
-                           for inner in message.all("features")]
+    return kind, message, [
+        f"{message.text('sequence_name')}{joint}{inner.fields[0][1].text('feature_name')}"
+        for inner in message.all("features")]
 
 
 def joint_of(config):
@@ -170,7 +174,8 @@ def joint_of(config):
     for group in config.get("model_config", Message()).all("feature_groups"):
         for one in [group, *group.all("sequence_groups")]:
             listed |= set(map(unquoted, one.all("feature_names")))
-    features = [names_of(feature, joint) for joint in ("__", "_") for feature in config.all("feature_configs")]
+    features = [names_of(feature, joint)
+                for joint in ("__", "_") for feature in config.all("feature_configs")]
     usual = {name for _, _, names in features[:len(features) // 2] for name in names}
     rtp = {name for _, _, names in features[len(features) // 2:] for name in names} - usual
     return "_" if listed & rtp and not any("__" in name for name in listed & usual) else "__"
@@ -181,7 +186,8 @@ def find_towers(message):
     found = []
     for _, value in message.fields:
         if isinstance(value, Message):
-            found += [value] if value.get("tower_name") and value.get("label_name") else find_towers(value)
+            found += ([value] if value.get("tower_name") and value.get("label_name")
+                      else find_towers(value))
     return found
 
 
@@ -190,8 +196,9 @@ def towers_of(config):
     towers = find_towers(model_config.get(model_of(model_config), Message()))
     if not towers:
         label = config.get("data_config", Message()).all("label_fields")[:1] or ['"label"']
-        towers = [Message([("tower_name", '"task"'), ("label_name", label[0])] +
-                          [field for field in model_config.fields if field[0] in ("losses", "metrics", "num_class")])]
+        towers = [Message([("tower_name", '"task"'), ("label_name", label[0])]
+                          + [field for field in model_config.fields
+                             if field[0] in ("losses", "metrics", "num_class")])]
     kept = []
     for tower in towers:
         tower = Message([field for field in tower.fields if field[0] in OF_TOWERS])
@@ -208,11 +215,12 @@ def main_group(groups):
         if one.text("group_type", "DEEP") not in ("SEQUENCE", "JAGGED_SEQUENCE"):
             group.fields += [("feature_names", name) for name in one.all("feature_names")
                              if name not in group.all("feature_names")]
-            group.fields += [field for field in one.fields if field[0] in ("sequence_groups", "sequence_encoders")]
+            group.fields += [field for field in one.fields
+                             if field[0] in ("sequence_groups", "sequence_encoders")]
             continue
         name = quoted(one.text("group_name", f"sequence_{number}"))
-        group.fields.append(("sequence_groups", Message([("group_name", name)] +
-                                                        [("feature_names", one) for one in one.all("feature_names")])))
+        group.fields.append(("sequence_groups", Message(
+            [("group_name", name)] + [("feature_names", one) for one in one.all("feature_names")])))
         pooling = Message([("input", name), ("pooling_type", '"mean"')])
         group.fields.append(("sequence_encoders", Message([("pooling_encoder", pooling)])))
     group.set("group_type", "DEEP")
@@ -226,19 +234,23 @@ def with_pepnet(config):
         return config
     group = main_group(old.all("feature_groups"))
     joint = joint_of(config)
-    ids = {name for feature in config.all("feature_configs") for kind, _, names in [names_of(feature, joint)]
+    ids = {name for feature in config.all("feature_configs")
+           for kind, _, names in [names_of(feature, joint)]
            for name in names if kind == "id_feature"}
     ids = [name for name in group.all("feature_names") if unquoted(name) in ids]
     groups = [group]
     for name, members in (("domain", ids[-1:]), ("uia", ids[:2])):
         if members:
-            groups.append(Message([("group_name", quoted(name))] + [("feature_names", one) for one in members] +
-                                  [("group_type", "DEEP")]))
+            groups.append(Message([("group_name", quoted(name))]
+                                  + [("feature_names", one) for one in members]
+                                  + [("group_type", "DEEP")]))
     pepnet = Message([("ppnet_hidden_units", "16"), ("ppnet_hidden_units", "8")] if ids else [])
     pepnet.fields += [("task_towers", tower) for tower in towers_of(config)]
-    kept = [field for field in old.fields if field[0] in ("variational_dropout", "use_pareto_loss_weight")]
+    kept = [field for field in old.fields
+            if field[0] in ("variational_dropout", "use_pareto_loss_weight")]
     swapped = Message(config.fields)
-    swapped.set("model_config", Message([("feature_groups", one) for one in groups] + [("pepnet", pepnet)] + kept))
+    swapped.set("model_config", Message([("feature_groups", one) for one in groups]
+                                        + [("pepnet", pepnet)] + kept))
     return swapped
 
 
@@ -268,7 +280,8 @@ class Rows:
         if kind.startswith("sequence_"):
             kind, sequence = kind.removeprefix("sequence_"), message
         if self.final:
-            self.add(prefix + message.text("feature_name"), lambda: self.tokens(kind, message), sequence)
+            self.add(prefix + message.text("feature_name"), lambda: self.tokens(kind, message),
+                     sequence)
             return
         inputs = self.inputs(kind, message)
         sequences = set(map(unquoted, message.all("sequence_fields")))
@@ -276,25 +289,28 @@ class Rows:
             side, _, column = unquoted(expression or '""').partition(":")
             if not column or side == "feature":
                 continue
-            by_element = sequence and (column in sequences if sequences else len(inputs) == 1 or side == "item")
+            by_element = sequence and (column in sequences if sequences
+                                       else len(inputs) == 1 or side == "item")
             self.add(prefix * bool(by_element) + column, draw, sequence if by_element else None)
 
     def inputs(self, kind, message):
         """(input, what draws a cell of it) for each input of a feature."""
         number = lambda: round(float(self.random.random()) + 0.01, 4)
         word = lambda: f"w{self.random.integers(0, 5)}"
-        tokens = any(message.get(name)
-                     for name in ("hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"))
+        tokens = any(message.get(name) for name in ("hash_bucket_size", "num_buckets", "vocab_list",
+                                                    "vocab_dict", "vocab_file"))
         value = (lambda: self.token(message)) if tokens else number
         if kind == "lookup_feature":
             parts = lambda: message.text("value_separator", ",").join(
-                str(value()) for _ in range(1 if tokens else max(1, int(message.number("value_dim", 1)))))
+                str(value())
+                for _ in range(1 if tokens else max(1, int(message.number("value_dim", 1)))))
             pairs = lambda: "\x1d".join(f"w{key}:{parts()}" for key in range(4))
             return [(message.get("map"), pairs), (message.get("key"), word)]
         if kind == "match_feature":
             inner = lambda: ",".join(f"w{skey}:{value()}" for skey in range(3))
             nested = lambda: "|".join(f"w{pkey}^{inner()}" for pkey in range(3))
-            return [(message.get("nested_map"), nested), (message.get("pkey"), word), (message.get("skey"), word)]
+            return [(message.get("nested_map"), nested), (message.get("pkey"), word),
+                    (message.get("skey"), word)]
         if kind == "custom_feature":
             return [(one, word if message.text("operator_name") == "EditDistance" else number)
                     for one in message.all("expression")]
@@ -302,10 +318,12 @@ class Rows:
             return [(one, number) for one in message.all("variables")]
         if kind in ("overlap_feature", "kv_dot_product"):
             terms = lambda: message.text("separator", "\x1d").join(word() for _ in range(3))
-            return [(message.get("query"), terms), (message.get("title") or message.get("document"), terms)]
+            return [(message.get("query"), terms),
+                    (message.get("title") or message.get("document"), terms)]
         if kind == "combine_feature":
             words = [entry.text("key") for entry in message.all("value_map")]
-            return [(message.get("expression"), (lambda: str(self.random.choice(words))) if words else number)]
+            return [(message.get("expression"),
+                     (lambda: str(self.random.choice(words))) if words else number)]
         if kind == "bool_mask_feature":
             values, mask = message.all("expression")[:2]
             return [(values, lambda: self.token(message)), (mask, lambda: "true")]
@@ -317,7 +335,9 @@ class Rows:
         cells = [draw() for _ in range(self.count)]
         if sequence:
             delimiter = sequence.text("sequence_delim", ";")
-            cells = [delimiter.join([str(cell)] + [str(draw()) for _ in range(self.random.integers(0, 4))]) for cell in cells]
+            cells = [delimiter.join([str(cell)] + [str(draw())
+                                                   for _ in range(self.random.integers(0, 4))])
+                     for cell in cells]
         self.columns[column] = pa.array(cells)
 
     def tokens(self, kind, message):
@@ -381,14 +401,16 @@ def run(command):
         return f"no end within {TIMEOUT_S} s"
     if done.returncode == 0:
         return ""
-    lines = [line for line in done.stderr.split("\n") if line.strip()] or [f"status {done.returncode} without a word"]
+    lines = ([line for line in done.stderr.split("\n") if line.strip()]
+             or [f"status {done.returncode} without a word"])
     return lines[-1]
 
 
 def first_reason(said, path):
     """The cause in what check-config or train said last, without the place of the temporary
     file."""
-    said = said.rsplit("all of them above; the first: ", 1)[-1].replace(str(path), "").removeprefix("pepnet: ")
+    said = (said.rsplit("all of them above; the first: ", 1)[-1]
+            .replace(str(path), "").removeprefix("pepnet: "))
     return re.sub(r"^:\d*:? ?|^: ", "", said).strip()
 
 
@@ -408,11 +430,13 @@ def try_config(path, pepnet, steps, directory):
              "--model_dir", directory / "model"]
     # A command line may name the model_dir, too.
     elsewhere = json.dumps({"model_dir": str(directory / "model")})
-    checked = run([pepnet, "check-config", "--pipeline_config_path", swapped, "--edit_config_json", elsewhere])
+    checked = run([pepnet, "check-config", "--pipeline_config_path", swapped,
+                   "--edit_config_json", elsewhere])
     if checked:
         return model, False, False, first_reason(checked, swapped)
     Rows(config, BATCH * steps).write(directory / "train.parquet")
-    edits = {"train_config.num_steps": steps, "train_config.num_epochs": None, "train_config.fine_tune_checkpoint": None,
+    edits = {"train_config.num_steps": steps, "train_config.num_epochs": None,
+             "train_config.fine_tune_checkpoint": None,
              "data_config.batch_size": BATCH, "data_config.eval_batch_size": None,
              "data_config.dataset_type": "ParquetDataset", "eval_input_path": "",
              "train_config.use_tensorboard": False}
@@ -425,17 +449,20 @@ def cell(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--pepnet", type=pathlib.Path, default=pathlib.Path("build/release/pepnet"))
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--keep", type=pathlib.Path, help="a directory for the changed configs, rows and runs")
+    parser.add_argument("--keep", type=pathlib.Path,
+                        help="a directory for the changed configs, rows and runs")
     args = parser.parse_args()
     paths = sorted(args.directory.rglob("*.config"))
     if not paths:
         sys.exit(f"there is no *.config below {args.directory}")
     if not args.pepnet.is_file():
-        sys.exit(f"there is no program {args.pepnet}; build it with scripts/build.sh or name it with --pepnet")
+        sys.exit(f"there is no program {args.pepnet}; "
+                 "build it with scripts/build.sh or name it with --pepnet")
     passed = trained = 0
     print("| config | model | check | train | first reason |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as scratch:

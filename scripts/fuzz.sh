@@ -11,7 +11,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 case ${1-} in -h | --help) print_usage; exit 0 ;; esac
-[[ ${1-} =~ ^[1-9][0-9]*$ ]] || die "MINUTES is '${1-}', expected a whole number of at least 1 (see --help)"
+[[ ${1-} =~ ^[1-9][0-9]*$ ]] ||
+  die "MINUTES is '${1-}', expected a whole number of at least 1 (see --help)"
 minutes=$1
 shift
 targets=()
@@ -20,13 +21,16 @@ for source in tests/fuzz/*_fuzz.cc; do
   if (($# == 0)) || [[ " $* " == *" $name "* ]]; then targets+=("$name"); fi
 done
 for name in "$@"; do
-  [[ -f tests/fuzz/${name}_fuzz.cc ]] || die "there is no target '$name'; choose from: $(cd tests/fuzz && echo *_fuzz.cc | sed 's/_fuzz\.cc//g')"
+  [[ -f tests/fuzz/${name}_fuzz.cc ]] ||
+    die "there is no target '$name'; choose from:" \
+      "$(cd tests/fuzz && echo *_fuzz.cc | sed 's/_fuzz\.cc//g')"
 done
 
 clang=$(find_tool clang++ clang++-{14..30})
 if [[ -n $clang && ! -f $("$clang" -print-resource-dir)/include/sanitizer/asan_interface.h ]]; then
   version=$("$clang" -dumpversion)
-  die "$clang has no sanitizers; install them (Debian: apt-get install libclang-rt-${version%%.*}-dev)"
+  die "$clang has no sanitizers; install them" \
+    "(Debian: apt-get install libclang-rt-${version%%.*}-dev)"
 fi
 bash scripts/build.sh --preset fuzz "${targets[@]/%/_fuzz}"
 findings=$PWD/build/fuzz/findings
@@ -47,8 +51,9 @@ run_target() {
   while ((SECONDS < end)); do
     before=$(wc -l <"$log")
     TMPDIR=$scratch "build/fuzz/tests/${name}_fuzz" "$corpus" "tests/fuzz/corpus/$name" \
-      -max_total_time=$((end - SECONDS)) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 \
-      -artifact_prefix="$findings/$name-" 2>&1 | grep -v '^\[libprotobuf ERROR' >>"$log" && break
+      -max_total_time=$((end - SECONDS)) -timeout=10 -rss_limit_mb=2048 -max_len=16384 \
+      -print_final_stats=1 -artifact_prefix="$findings/$name-" 2>&1 |
+      grep -v '^\[libprotobuf ERROR' >>"$log" && break
     crashes=$((crashes + 1))
     ((crashes < 20)) || break # the same one again and again
     [[ $(wc -l <"$log") != "$before" ]] || break

@@ -48,17 +48,22 @@ done
 case $placement in
   dedicated) ;;
   colocated)
-    [[ -z $servers || $servers == "$workers" ]] || die "--servers $servers with --placement colocated: each of the $workers workers serves; leave --servers out"
+    [[ -z $servers || $servers == "$workers" ]] ||
+      die "--servers $servers with --placement colocated: each of the $workers workers serves;" \
+        "leave --servers out"
     servers=$workers ;;
   *) die "--placement is '$placement', expected dedicated or colocated" ;;
 esac
-[[ $servers =~ ^(0|[1-9][0-9]{0,3})$ ]] || die "--servers needs a number from 0 to 9999, not '$servers'"
-[[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] || die "--max_restarts needs a number from 0 to 999999999, not '$restarts'"
+[[ $servers =~ ^(0|[1-9][0-9]{0,3})$ ]] ||
+  die "--servers needs a number from 0 to 9999, not '$servers'"
+[[ $restarts =~ ^(0|[1-9][0-9]{0,8})$ ]] ||
+  die "--max_restarts needs a number from 0 to 999999999, not '$restarts'"
 (($# > 0)) || die "no command for pepnet; write it behind --, for example: -- train F.config"
 program=$root/build/${preset:-release}/pepnet
 if [[ ! -x $program ]]; then
   [[ -z $preset ]] && command -v pepnet >/dev/null ||
-    die "there is no $program; run scripts/build.sh --preset ${preset:-release} first, or put the pepnet of the wheel on PATH"
+    die "there is no $program; run scripts/build.sh --preset ${preset:-release} first," \
+      "or put the pepnet of the wheel on PATH"
   program=$(command -v pepnet)
 fi
 
@@ -117,14 +122,16 @@ if ((restarts > 0)); then
   [[ -n $model_dir ]] || die "--max_restarts needs --model_dir among pepnet's flags"
 fi
 
-[[ -n $model_dir || ! -r $config ]] || model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)
+[[ -n $model_dir || ! -r $config ]] ||
+  model_dir=$(sed -nE 's/^ *model_dir: *"([^"]*)".*/\1/p' "$config" | tail -n 1)
 report_file=$model_dir/job_report.json
 
 # The progress of the job: "checkpoint 40, failed in step 57"; without a report of this start the
 # last logged step.
 progress() {
   local newest step
-  newest=$(ls "$model_dir" 2>/dev/null | sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
+  newest=$(ls "$model_dir" 2>/dev/null |
+    sed -nE 's/^model\.ckpt-([0-9]+)$/\1/p' | sort -n | tail -n 1)
   if report_is_new; then
     step="failed in step $(sed -nE 's/^  "step": ([0-9]+),?$/\1/p' "$report_file" | sed -n 1p)"
   else
@@ -136,12 +143,14 @@ progress() {
 
 # True if the last start has left a report of its failure: another one than before it.
 report_is_new() {
-  [[ -n $model_dir ]] && grep -qs '"status": "failed"' "$report_file" && [[ $(<"$report_file") != "$report_before" ]]
+  [[ -n $model_dir ]] && grep -qs '"status": "failed"' "$report_file" &&
+    [[ $(<"$report_file") != "$report_before" ]]
 }
 
 # The lines of a report that are for people; the cause is the last one.
 report_text() {
-  sed -n '/^ "text": \[/,/^ \]/p' "$report_file" | sed -nE 's/^  "(.*)",?$/\1/p' | sed -e 's/\\"/"/g' -e 's/\\\\/\\/g'
+  sed -n '/^ "text": \[/,/^ \]/p' "$report_file" |
+    sed -nE 's/^  "(.*)",?$/\1/p' | sed -e 's/\\"/"/g' -e 's/\\\\/\\/g'
 }
 
 log=$(mktemp)
@@ -155,7 +164,8 @@ interrupts=0 verb=$1
 interrupt() {
   interrupts=$((interrupts + 1))
   if ((interrupts == 1)) && [[ $verb == train ]]; then
-    echo "launch.sh: Ctrl-C: the training stops after the next step, with a checkpoint; a second Ctrl-C ends it at once" >&2
+    echo "launch.sh: Ctrl-C: the training stops after the next step, with a checkpoint;" \
+      "a second Ctrl-C ends it at once" >&2
     ask_for_stop
   else
     [[ -z $child ]] || kill -INT "$child" 2>/dev/null || true
@@ -206,7 +216,8 @@ cause() {
   first=$(grep -a -m 1 -E '^pepnet(_ps)?: ' "$log" || true)
   if [[ -z $first ]]; then
     local died='.*process rank ([0-9]+) .* on node ([^ ]+) exited on signal ([0-9]+).*'
-    first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" | sed -n 1p)
+    first=$(sed -nE "s/$died/pepnet: rank \\1 on host \\2 was killed by signal \\3/p" "$log" |
+      sed -n 1p)
   fi
   echo "${first:-pepnet ended with status $status}"
 }
@@ -217,13 +228,15 @@ for ((attempt = 0; ; ++attempt)); do
   launch "${arguments[@]}"
   ((status != 0 && status != 75)) || exit "$status"
   if ((interrupts > 0)); then
-    echo "launch.sh: Ctrl-C ended the job$([[ $verb != train ]] || echo "; --continue_train goes on from its last checkpoint")" >&2
+    echo "launch.sh: Ctrl-C ended the job$([[ $verb != train ]] ||
+      echo "; --continue_train goes on from its last checkpoint")" >&2
     exit 130
   fi
   ((restarts > 0)) || break
   now=$(progress)
   if [[ $now == "$previous" ]]; then
-    echo "launch.sh: the job failed twice in a row at the same place ($now); another restart would not help" >&2
+    echo "launch.sh: the job failed twice in a row at the same place ($now);" \
+      "another restart would not help" >&2
     break
   fi
   if ((attempt == restarts)); then

@@ -27,10 +27,13 @@ one_process=runs/pepnet_movielens
 under_mpirun=runs/pepnet_movielens_mpi
 
 if [[ -n $wheel ]]; then
-  wheel=$(cd "$here" && realpath -e "$wheel") || die "there is no wheel at that path; scripts/wheel.sh builds dist/pepnet_trainer-*.whl"
+  wheel=$(cd "$here" && realpath -e "$wheel") ||
+    die "there is no wheel at that path; scripts/wheel.sh builds dist/pepnet_trainer-*.whl"
   venv=$PWD/runs/wheel_venv
-  echo "Installs the wheel into runs/wheel_venv and trains: one to two minutes. Fetches what is not there yet:"
-  echo "  torch $torch_version ($(torch_size)), pyarrow, numpy and Open MPI (0.1 GB), MovieLens-100K (2 MB)"
+  echo "Installs the wheel into runs/wheel_venv and trains: one to two minutes." \
+    "Fetches what is not there yet:"
+  echo "  torch $torch_version ($(torch_size)), pyarrow, numpy and Open MPI (0.1 GB)," \
+    "MovieLens-100K (2 MB)"
   [[ -x $venv/bin/python3 ]] || run "${PEPNET_PYTHON:-python3}" -m venv "$venv"
   "$venv/bin/python3" -c 'import torch' 2>/dev/null || install_torch "$venv"
   pip_install "$venv" --force-reinstall --no-deps "$wheel"
@@ -39,7 +42,8 @@ if [[ -n $wheel ]]; then
   pepnet=runs/wheel_venv/bin/pepnet
   servers_and_workers=(mpirun -n 4 --oversubscribe --bind-to none "$pepnet" train --num_servers=2)
 else
-  echo "Sets up, builds and trains: ten minutes on two cores. Fetches what is not there yet: what the lines below list, and"
+  echo "Sets up, builds and trains: ten minutes on two cores. Fetches what is not there yet:" \
+    "what the lines below list, and"
   echo "MovieLens-100K (2 MB)."
   bash scripts/build.sh pepnet pepnet_ps
   pepnet=build/release/pepnet
@@ -51,7 +55,8 @@ fi
 if [[ ! -f $raw/ml-100k.inter || ! -f $raw/ml-100k.item || ! -f $raw/ml-100k.user ]]; then
   download=$(mktemp -d)
   trap 'rm -rf "$download"' EXIT
-  run "$venv/bin/python3" -m pip download --disable-pip-version-check --no-deps --dest "$download" recbole==1.2.1
+  run "$venv/bin/python3" -m pip download --disable-pip-version-check --no-deps \
+    --dest "$download" recbole==1.2.1
   run "$venv/bin/python3" - "$download" "$raw" <<'PYTHON'
 import pathlib, sys, zipfile
 
@@ -61,12 +66,14 @@ raw.mkdir(parents=True, exist_ok=True)
 with zipfile.ZipFile(wheel) as archive:
     for name in archive.namelist():
         path = pathlib.PurePosixPath(name)
-        if str(path.parent) == "recbole/dataset_example/ml-100k" and path.suffix in (".inter", ".item", ".user"):
+        if (str(path.parent) == "recbole/dataset_example/ml-100k"
+                and path.suffix in (".inter", ".item", ".user")):
             (raw / path.name).write_bytes(archive.read(name))
             print(f"  {raw / path.name}: {archive.getinfo(name).file_size} bytes")
 PYTHON
 fi
-run "$venv/bin/python3" scripts/data/prepare_movielens.py --input_dir "$raw" --output_dir "$prepared"
+run "$venv/bin/python3" scripts/data/prepare_movielens.py --input_dir "$raw" \
+  --output_dir "$prepared"
 
 run rm -rf "$one_process" "$under_mpirun"
 run "$pepnet" train --pipeline_config_path "$config" --model_dir "$one_process"
@@ -83,13 +90,15 @@ newest_checkpoint() {
 echo
 echo "one process:            $(tail -n 1 "$one_process/train_eval_result.txt")"
 echo "2 servers, 2 workers:   $(tail -n 1 "$under_mpirun/train_eval_result.txt")"
-echo "checkpoints:            $(newest_checkpoint "$one_process"), $(newest_checkpoint "$under_mpirun")"
+echo "checkpoints:            $(newest_checkpoint "$one_process")," \
+  "$(newest_checkpoint "$under_mpirun")"
 echo "losses, metrics, speed: $one_process/metrics.jsonl, $under_mpirun/metrics.jsonl"
 echo "predictions:            $one_process/predict/"
 cat <<END
 
 Next, for example:
-  $pepnet report $one_process --output runs/movielens.html        # one page: curves, calibration, tables
+  $pepnet report $one_process --output runs/movielens.html   # curves, calibration, tables
   $pepnet export --model_dir $one_process --format onnx --export_dir runs/movielens_onnx
-  $pepnet init $prepared/train.parquet --labels like,love --domain occupation --eval $prepared/test.parquet --output runs/own.config
+  $pepnet init $prepared/train.parquet --labels like,love --domain occupation \
+--eval $prepared/test.parquet --output runs/own.config
 END

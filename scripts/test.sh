@@ -16,7 +16,9 @@ parse_preset "$@"
 options=("${rest[@]}") rest=() targets=()
 for ((i = 0; i < ${#options[@]}; ++i)); do
   case ${options[i]} in
-    --target) ((i + 1 < ${#options[@]})) || die "--target needs a name"; targets+=("${options[++i]}") ;;
+    --target)
+      ((i + 1 < ${#options[@]})) || die "--target needs a name"
+      targets+=("${options[++i]}") ;;
     --target=*) targets+=("${options[i]#*=}") ;;
     *) rest+=("${options[i]}") ;;
   esac
@@ -30,23 +32,27 @@ export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
 # Memory that Arrow's own allocator gives out again would look like a race of its users. Its locks
 # are not seen to be released, which fills the detector of deadlocks.
 [[ $preset != tsan ]] || export ARROW_DEFAULT_MEMORY_POOL=system
-export TSAN_OPTIONS="detect_deadlocks=0:suppressions=$PWD/tests/sanitizers/tsan.supp${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
+suppressions=$PWD/tests/sanitizers/tsan.supp
+export TSAN_OPTIONS="detect_deadlocks=0:suppressions=$suppressions${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
 
 log=build/$preset/ctest.log
 status=0
-run ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "${PEPNET_TEST_JOBS:-1}" "${rest[@]}" |
-  tee "$log" || status=$?
+run ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
+  -j "${PEPNET_TEST_JOBS:-1}" "${rest[@]}" | tee "$log" || status=$?
 
 # failed_tests LOG: their names, a line each.
 failed_tests() {
-  sed -nE 's/^[[:space:]]*[0-9]+ - ([^ ]+) \((Failed|Timeout|Not Run|SEGFAULT|Subprocess aborted|.*Exception.*)\).*/\1/p' "$1"
+  local reasons='Failed|Timeout|Not Run|SEGFAULT|Subprocess aborted|.*Exception.*'
+  sed -nE "s/^[[:space:]]*[0-9]+ - ([^ ]+) \(($reasons)\).*/\1/p" "$1"
 }
 unsteady=""
 if ((status == 8)) && failed=$(failed_tests "$log") && [[ -n $failed ]]; then
-  of_processes=$(ctest --test-dir "build/$preset" -N -L '^cli$' | sed -nE 's/^ *Test +#[0-9]+: ([^ ]+)$/\1/p')
+  of_processes=$(ctest --test-dir "build/$preset" -N -L '^cli$' |
+    sed -nE 's/^ *Test +#[0-9]+: ([^ ]+)$/\1/p')
   if ! grep -qvxF "$of_processes" <<<"$failed"; then
     again=$(mktemp)
-    if run ctest --test-dir "build/$preset" --output-on-failure -R "^($(paste -sd '|' <<<"$failed"))\$" | tee "$again"; then
+    if run ctest --test-dir "build/$preset" --output-on-failure \
+      -R "^($(paste -sd '|' <<<"$failed"))\$" | tee "$again"; then
       status=0 unsteady=$(paste -sd ' ' <<<"$failed")
     fi
     cat "$again" >>"$log"
@@ -56,11 +62,13 @@ fi
 
 echo
 echo "The slowest tests:"
-sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*$/\2 s  \1/p' "$log" | sort -rn | sed -n '1,10p'
+sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*$/\2 s  \1/p' "$log" |
+  sort -rn | sed -n '1,10p'
 echo
 if ((status != 0)); then
   echo "What failed:"
-  grep -E -A 12 '(: Failure|\*\*\*Failed|\*\*\*Timeout|\*\*\*Exception)' "$log" | head -n 200 || true
+  grep -E -A 12 '(: Failure|\*\*\*Failed|\*\*\*Timeout|\*\*\*Exception)' "$log" |
+    head -n 200 || true
   echo
 fi
 [[ -z $unsteady ]] || echo "UNSTEADY, passed only the second time: $unsteady"

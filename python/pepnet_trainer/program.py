@@ -77,8 +77,8 @@ def find_program(name: str = "pepnet") -> pathlib.Path:
     found = shutil.which(name)
     if found is None:
         raise FileNotFoundError(
-            f"there is no program {name!r}: build it and set PEPNET_BINARY to its path, or install the wheel of "
-            "pepnet-trainer"
+            f"there is no program {name!r}: build it and set PEPNET_BINARY to its path, "
+            "or install the wheel of pepnet-trainer"
         )
     return pathlib.Path(found).absolute()
 

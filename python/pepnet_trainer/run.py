@@ -359,7 +359,8 @@ def train(
         kinds = {name: _kind_edit(text, config) for name, text in inputs.items()}
         if len(kinds) == 2 and kinds["train"] != kinds["eval"]:
             raise ValueError(
-                "train and eval must be files of one kind: CSV files, or Parquet files and rows in memory"
+                "train and eval must be files of one kind: "
+                "CSV files, or Parquet files and rows in memory"
             )
         for edit in kinds.values():
             chosen.update(edit)
@@ -464,5 +465,6 @@ def _watch(job: program.Program, directory: pathlib.Path, progress: Callback | b
     )
     if status == program.STOPPED_ON_REQUEST and printer is not None:
         print(
-            f"stopped with a checkpoint; go on with model_dir={str(directory)!r} and continue_train=True"
+            f"stopped with a checkpoint; go on with model_dir={str(directory)!r} "
+            "and continue_train=True"
         )

@@ -45,7 +45,8 @@ def suggest(
         kinds = {path.suffix for path in frames.expand(data)}
         if len(kinds) > 1:
             raise ValueError(
-                f"{frames.paths_text(data)!r} holds files of several kinds: {', '.join(sorted(kinds))}"
+                f"{frames.paths_text(data)!r} holds files of several kinds: "
+                f"{', '.join(sorted(kinds))}"
             )
         csv = kinds == {".csv"}
         data, complete = frames.read_files(data, MAX_ROWS)
@@ -111,7 +112,8 @@ def _config(draft: Draft) -> Config:
         raise ValueError(
             "names and values do not tell whether these columns hold names (ids) or amounts:\n"
             + "".join(f"  {name}: {question}\n" for name, question in questions.items())
-            + f"say it with ids=[...] or numbers=[...], as --ids {','.join(questions)}, or ignore them"
+            + f"say it with ids=[...] or numbers=[...], as --ids {','.join(questions)}, "
+            "or ignore them"
         )
     missing = [
         name
@@ -121,7 +123,8 @@ def _config(draft: Draft) -> Config:
     if missing:
         reasons = [reason for reason in draft.left_out if reason.split(":")[0] in missing]
         raise ValueError(
-            f"the group(s) name {', '.join(missing)}, which cannot be a feature: {'; '.join(reasons)}"
+            f"the group(s) name {', '.join(missing)}, which cannot be a feature: "
+            f"{'; '.join(reasons)}"
         )
     if not features:
         raise ValueError("no column is left that could be a feature: " + "; ".join(draft.left_out))
@@ -148,7 +151,8 @@ def _check_names(draft: Draft) -> None:
             for match in difflib.get_close_matches(name, draft.table.column_names, 1)
         ]
         raise ValueError(
-            f"there is no column {', '.join(map(repr, unknown))}; there are {', '.join(draft.table.column_names)}"
+            f"there is no column {', '.join(map(repr, unknown))}; "
+            f"there are {', '.join(draft.table.column_names)}"
             + (f" (did you mean {', '.join(map(repr, near))}?)" if near else "")
         )
     for first, second, what in (

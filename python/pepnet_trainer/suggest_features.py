@@ -31,8 +31,8 @@ VOCABULARY_WORDS = 100  # up to so many words a column has a vocabulary, beyond 
 WORD_ROWS = 5  # a word that fewer rows have on average is not worth a place in a vocabulary
 FEW_VALUES = 20  # numbers with so few values are read as names
 _AS_FLOATS = (
-    "as floating-point numbers, as pandas has them beside missing cells, and the program reads ids from whole numbers "
-    "or texts: write the column as Int64"
+    "as floating-point numbers, as pandas has them beside missing cells, and the program reads "
+    "ids from whole numbers or texts: write the column as Int64"
 )
 LEAK_AUC, SUSPICIOUS_AUC = 0.995, 0.95
 _TIMES = (
@@ -151,7 +151,8 @@ class FeatureMaker:
                 self.draft.builder.raw_feature(
                     column.name,
                     value_dim=int(widths[0]),
-                    comment=f"Vectors of {plural(int(widths[0]), 'number')}, straight into the network.",
+                    comment=f"Vectors of {plural(int(widths[0]), 'number')}, "
+                    "straight into the network.",
                 )
                 return True
             return self.draft.leave_out(
@@ -199,7 +200,10 @@ class FeatureMaker:
             fields["hash_bucket_size"] = nice(
                 max(10 * len(tokens), 1000) if len(tokens) < 200_000 else 4 * len(tokens)
             )
-            comment += f"; hashed, so that new ones need nothing ({self._collisions(len(tokens), fields)})."
+            comment += (
+                "; hashed, so that new ones need nothing "
+                f"({self._collisions(len(tokens), fields)})."
+            )
         if several and separator != "list":
             fields["separator"] = separator
         if several:
@@ -241,8 +245,8 @@ class FeatureMaker:
             ):
                 return self.draft.leave_out(
                     name,
-                    f"nearly every row has a value of its own ({distinct:,} in {self.draft.rows:,} rows); "
-                    "name it in ids to take it all the same",
+                    f"nearly every row has a value of its own ({distinct:,} in "
+                    f"{self.draft.rows:,} rows); name it in ids to take it all the same",
                 )
             if self._leaks(name, codes, asked):
                 return False
@@ -268,7 +272,8 @@ class FeatureMaker:
             )
         numbers = column.values.drop_null().to_numpy().astype(np.float64)
         comment = (
-            f"Numbers from {numbers.min():.6g} to {numbers.max():.6g}, half of them below {np.median(numbers):.6g}; "
+            f"Numbers from {numbers.min():.6g} to {numbers.max():.6g}, "
+            f"half of them below {np.median(numbers):.6g}; "
             f"buckets with about as many rows each"
             + (
                 f", {column.missing / self.draft.rows:.0%} of the cells empty"
@@ -303,7 +308,8 @@ class FeatureMaker:
         if len(broken):
             if asked:
                 raise ValueError(
-                    f"column {name!r} is to hold ids, but holds {broken[0]}: make it whole numbers or texts"
+                    f"column {name!r} is to hold ids, but holds {broken[0]}: "
+                    "make it whole numbers or texts"
                 )
             return False
         # The program reads ids from whole numbers. Rows in memory become such on their way; files
@@ -344,7 +350,10 @@ class FeatureMaker:
             if score < SUSPICIOUS_AUC:
                 continue
             settles = score >= LEAK_AUC
-            tells = f"tells {label!r} {'with certainty' if settles else 'almost'} (AUC {score:.3f} alone): is it known "
+            tells = (
+                f"tells {label!r} {'with certainty' if settles else 'almost'} "
+                f"(AUC {score:.3f} alone): is it known "
+            )
             note = f"column {name!r} {tells}before the label is?"
             if settles and not asked:
                 self.draft.builder.notes.append(

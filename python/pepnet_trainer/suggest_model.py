@@ -20,8 +20,8 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
     column = table[name]
     if column.null_count:
         raise ValueError(
-            f"the label {name!r} is empty in {plural(column.null_count, 'row')}; every row needs one: "
-            "drop these rows, or fill them with 0"
+            f"the label {name!r} is empty in {plural(column.null_count, 'row')}; "
+            "every row needs one: drop these rows, or fill them with 0"
         )
     values = pc.unique(column).to_pylist()
     words = [str(value).lower() for value in values]
@@ -43,7 +43,10 @@ def label_values(table: pa.Table, name: str) -> np.ndarray:
         hint = (
             f"make a column of 0 and 1 of it, as `{name} == {max(values, key=str)!r}`"
             if len(values) <= 2
-            else "make a column of 0 and 1 of it, as `rating >= 4`, or write a tower with l2_loss by hand"
+            else (
+                "make a column of 0 and 1 of it, as `rating >= 4`, "
+                "or write a tower with l2_loss by hand"
+            )
         )
         raise ValueError(f"the label {name!r} holds {shown}, and a label is 0 or 1: {hint}")
     result: np.ndarray = column.to_numpy().astype(np.float64)
@@ -80,8 +83,8 @@ class ModelMaker:
                 self.draft.builder.slice_by = self.draft.domain
         else:
             self.draft.builder.notes.append(
-                "no domain is named, so there is no EPNet: name the column of the scene, the tab or the "
-                "country to have one"
+                "no domain is named, so there is no EPNet: "
+                "name the column of the scene, the tab or the country to have one"
             )
         if self.draft.uia:
             self.draft.builder.group(
@@ -129,12 +132,16 @@ class ModelMaker:
             comment = f"{name} is 1 in {rates[name]:.2%} of the rows."
             if within[name]:
                 comment = (
-                    f"{name} comes only with {within[name]}, in {rates[name]:.2%} of its rows, and only these count in "
-                    f"the loss:\nprobs_{name} is the probability given {within[name]}; times probs_{within[name]} "
-                    "it is that of any row."
+                    f"{name} comes only with {within[name]}, in {rates[name]:.2%} of its rows, "
+                    "and only these count in the loss:\n"
+                    f"probs_{name} is the probability given {within[name]}; "
+                    f"times probs_{within[name]} it is that of any row."
                 )
             if weight > 1:
-                comment += f"\nThe weight makes up for a loss that is small because the label is rare: {weight:g} times."
+                comment += (
+                    "\nThe weight makes up for a loss that is small because the label is rare: "
+                    f"{weight:g} times."
+                )
             grouped = (
                 self.draft.uia[0] if self.draft.uia and self._is_id(self.draft.uia[0]) else None
             )
@@ -161,8 +168,8 @@ class ModelMaker:
         if rarest is not None and self.draft.rows_per_word[rarest] < 10:
             self.draft.builder.num_epochs = 1
             self.draft.builder.epochs_comment = (
-                f"a word of {rarest} comes {self.draft.rows_per_word[rarest]:.1f} times on average: more passes would "
-                "learn rows by heart"
+                f"a word of {rarest} comes {self.draft.rows_per_word[rarest]:.1f} times "
+                "on average: more passes would learn rows by heart"
             )
         else:
             self.draft.builder.num_epochs = 3 if rows < 500_000 else 2 if rows < 5_000_000 else 1
@@ -178,7 +185,8 @@ class ModelMaker:
             )
         if self.draft.builder.eval_path is None and self.draft.builder.train_path is not None:
             self.draft.builder.notes.append(
-                "eval_input_path is not set: rows that training does not see tell how good the model is"
+                "eval_input_path is not set: "
+                "rows that training does not see tell how good the model is"
             )
 
     def _widths(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -191,8 +199,8 @@ class ModelMaker:
 
     def _preface(self) -> None:
         lines = [
-            f"Made from {self.draft.rows:,} rows by pepnet_trainer; read the comments, then change what you know "
-            "better."
+            f"Made from {self.draft.rows:,} rows by pepnet_trainer; "
+            "read the comments, then change what you know better."
         ]
         if self.draft.builder.train_path is not None:
             lines.append("Check it with pepnet check-config FILE, then pepnet train FILE.")

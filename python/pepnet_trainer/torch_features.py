@@ -79,8 +79,8 @@ def _normalizer(text: str, feature: str) -> Callable[[float], float]:
         return lambda x: x
     if text.replace(" ", "").startswith("method=expression"):
         raise ValueError(
-            f"feature {feature!r}: the normalizer {text!r} is a formula, which a torch module does not compute; score "
-            "with Scorer or pepnet predict"
+            f"feature {feature!r}: the normalizer {text!r} is a formula, which a torch module does "
+            "not compute; score with Scorer or pepnet predict"
         )
     fields = dict(part.strip().split("=", 1) for part in text.split(","))
     method = fields.get("method")
@@ -166,8 +166,9 @@ class Feature:
         self.name: str = prefix + message.first("feature_name")
         if kind not in ("id_feature", "raw_feature"):
             raise ValueError(
-                f"feature {self.name!r} is computed ({kind}), which a torch module does not do; score with pepnet "
-                f"predict (Run.predict), or with Scorer, to which you give what it computes as the column {self.name!r}"
+                f"feature {self.name!r} is computed ({kind}), which a torch module does not do; "
+                "score with pepnet predict (Run.predict), or with Scorer, to which you give what "
+                f"it computes as the column {self.name!r}"
             )
         self.column = prefix + column_of(message, encoded)
         self.separator = separator if encoded else message.first("separator", "\x1d")
@@ -234,8 +235,8 @@ class Feature:
         if "hash_bucket_size" in message or self.growing is not None:
             if string_hash == "farm":
                 raise ValueError(
-                    f"feature {self.name!r} was trained with --hash=farm, which is not known here; score with pepnet "
-                    "predict"
+                    f"feature {self.name!r} was trained with --hash=farm, which is not known here; "
+                    "score with pepnet predict"
                 )
             rows = ANY_ID if self.growing is not None else int(message.first("hash_bucket_size"))
             known: dict[str, int] = {}
@@ -264,7 +265,8 @@ class Feature:
         text, colon, weight = str(token).rpartition(":")
         if not colon and not is_default:
             raise ValueError(
-                f"the token {token!r} of weighted feature {self.name!r} is not of the form 'id:weight'"
+                f"the token {token!r} of weighted feature {self.name!r} is not of the form "
+                "'id:weight'"
             )
         return (self._id_of(text), real_of(weight)) if colon else (self._id_of(token), 1.0)
 
@@ -283,7 +285,8 @@ class Feature:
                 )
                 if values is None or len(values) != self.values:
                     raise ValueError(
-                        f"feature {self.name!r} needs {self.values} value(s) in a cell, not {cell!r}"
+                        f"feature {self.name!r} needs {self.values} value(s) in a cell, "
+                        f"not {cell!r}"
                     )
                 rows.append(values)
             return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), self.values).float()
@@ -302,7 +305,8 @@ class Feature:
             ids = [self._weighted_id(token) for token in tokens_of(cell, self.separator)]
             if self._one_id and len(ids) > 1:
                 raise ValueError(
-                    f"the cell {cell!r} holds {len(ids)} ids, but feature {self.name!r} has value_dim 1"
+                    f"the cell {cell!r} holds {len(ids)} ids, "
+                    f"but feature {self.name!r} has value_dim 1"
                 )
             found += self._empty or [] if _is_empty(cell) else ids
             offsets.append(len(found))
@@ -357,7 +361,8 @@ class Feature:
         value."""
         if not tokens and self._encoded and not is_cell:
             raise ValueError(
-                f"an element of the cell {cell!r} is empty; sequence {self.name!r} needs a value there"
+                f"an element of the cell {cell!r} is empty; "
+                f"sequence {self.name!r} needs a value there"
             )
         if self.dense:
             values = (
@@ -365,13 +370,15 @@ class Feature:
             )
             if values is None or len(values) != self.values:
                 raise ValueError(
-                    f"sequence {self.name!r} needs {self.values} value(s) in an element, not {tokens!r}"
+                    f"sequence {self.name!r} needs {self.values} value(s) in an element, "
+                    f"not {tokens!r}"
                 )
             return [values]
         ids = [one for one, _ in (map(self._weighted_id, tokens) if tokens else self._empty or [])]
         if self._one_id and self._encoded and len(ids) > 1:
             raise ValueError(
-                f"an element of the cell {cell!r} holds {len(ids)} ids, but sequence {self.name!r} has value_dim 1"
+                f"an element of the cell {cell!r} holds {len(ids)} ids, "
+                f"but sequence {self.name!r} has value_dim 1"
             )
         return ids[:1] if self._one_id else ids
 

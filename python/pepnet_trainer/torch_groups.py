@@ -88,7 +88,8 @@ class EmbeddingGroup(nn.Module):
                 continue
             if leaf.table not in tables:
                 raise ValueError(
-                    f"the export lacks the table {leaf.table!r}, which feature {leaf.feature!r} reads"
+                    f"the export lacks the table {leaf.table!r}, "
+                    f"which feature {leaf.feature!r} reads"
                 )
             feature, (rows, width) = self.features[leaf.feature], tables[leaf.table]
             table: nn.Module

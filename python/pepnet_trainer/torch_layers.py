@@ -13,8 +13,9 @@ from .text_format import Message, shortest
 from .torch_features import Feature
 
 ACTIVATIONS = (
-    "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid LogSigmoid Tanh Hardtanh "
-    "Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold Identity RReLU Softmax Softmin LogSoftmax"
+    "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU GELU SiLU Mish Hardswish Sigmoid Hardsigmoid "
+    "LogSigmoid Tanh Hardtanh Softplus Softsign Softshrink Hardshrink Tanhshrink Threshold "
+    "Identity RReLU Softmax Softmin LogSoftmax"
 ).split()
 # Of the last axis, which configs may call 1 or -1.
 CHANNEL_MIXERS = ("Softmax", "Softmin", "LogSoftmax")

@@ -73,7 +73,8 @@ class PEPNet(nn.Module):
         widths = self.embedding_group.widths
         if "all" not in widths:
             raise ValueError(
-                "the config has no feature group 'all'; load the effective config (pepnet check-config)"
+                "the config has no feature group 'all'; "
+                "load the effective config (pepnet check-config)"
             )
 
         if model.first("variational_dropout") is not None:
@@ -271,7 +272,8 @@ def load_torch(export_dir: str | os.PathLike[str]) -> PEPNet:
             value.copy_(torch.from_numpy(np.array(tensors.pop(name))))
     if tensors:
         raise ValueError(
-            f"{str(path)!r} holds tensors that this model does not have: {', '.join(sorted(tensors)[:5])}"
+            f"{str(path)!r} holds tensors that this model does not have: "
+            f"{', '.join(sorted(tensors)[:5])}"
         )
     for module in model.modules():
         if isinstance(module, GrowingTable):

@@ -33,9 +33,11 @@ class Rows:
     def __init__(self, args):
         # name, label, space or None.
         self.tasks = [(task.split(":") + [None])[:3] for task in args.tasks]
-        self.train, self.test = read_split(args.data_dir, "train"), read_split(args.data_dir, "test")
+        self.train, self.test = (read_split(args.data_dir, "train"),
+                                 read_split(args.data_dir, "test"))
         labels = {name for _, label, space in self.tasks for name in (label, space) if name}
-        self.columns = [name for name in self.train.column_names if name not in labels and name not in args.ignore]
+        self.columns = [name for name in self.train.column_names
+                        if name not in labels and name not in args.ignore]
 
     def labels(self, label):
         """(of the training rows, of the test rows), 0 or 1."""

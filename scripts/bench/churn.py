@@ -52,7 +52,8 @@ data_config {{
 }}
 feature_configs {{ id_feature {{ feature_name: "user" num_buckets: {users} embedding_dim: 8
                                  init_fn: "nn.init.uniform_,a=-0.01,b=0.01" }} }}
-feature_configs {{ id_feature {{ feature_name: "item" embedding_dim: 8 dynamic_table {{ {policy} }} }} }}
+feature_configs {{ id_feature {{ feature_name: "item" embedding_dim: 8
+                                 dynamic_table {{ {policy} }} }} }}
 feature_configs {{ id_feature {{ feature_name: "domain" num_buckets: 2 embedding_dim: 4 }} }}
 model_config {{
   feature_groups {{ group_name: "all" feature_names: ["user", "item"] group_type: DEEP }}
@@ -61,8 +62,8 @@ model_config {{
   pepnet {{
     epnet_hidden_unit: 8
     ppnet_hidden_units: [16]
-    task_towers {{ tower_name: "click" label_name: "click" mlp {{ hidden_units: [16] }} metrics {{ auc {{}} }}
-      losses {{ binary_cross_entropy {{}} }} }}
+    task_towers {{ tower_name: "click" label_name: "click" mlp {{ hidden_units: [16] }}
+      metrics {{ auc {{}} }} losses {{ binary_cross_entropy {{}} }} }}
   }}
 }}
 """
@@ -75,7 +76,8 @@ def taste(ids, salt):
     words *= np.uint64(0xBF58476D1CE4E5B9)
     words ^= words >> np.uint64(29)
     words *= np.uint64(0x94D049BB133111EB)
-    halves = [(words >> np.uint64(shift) & np.uint64(0xFFFFFF)).astype(float) / (1 << 24) for shift in (8, 36)]
+    halves = [(words >> np.uint64(shift) & np.uint64(0xFFFFFF)).astype(float) / (1 << 24)
+              for shift in (8, 36)]
     return np.sqrt(-2 * np.log(1 - halves[0])) * np.cos(2 * np.pi * halves[1])
 
 
@@ -89,13 +91,15 @@ def rows_of_day(day, count):
     rng = np.random.default_rng(day + 1)
     kind = rng.choice(3, count, p=[0.4, 0.4, 0.2])
     born = np.maximum(0, day - rng.geometric(1 / 3, count) + 1)
-    item = np.where(kind == 0, zipf(rng, EVERGREENS, count),
-                    np.where(kind == 1, 1_000_000 + born * BORN_A_DAY + zipf(rng, BORN_A_DAY, count),
-                             1 << 40 | day * count + np.arange(count)))
+    item = np.where(
+        kind == 0, zipf(rng, EVERGREENS, count),
+        np.where(kind == 1, 1_000_000 + born * BORN_A_DAY + zipf(rng, BORN_A_DAY, count),
+                 1 << 40 | day * count + np.arange(count)))
     user = zipf(rng, USERS, count)
     truth = 1 / (1 + np.exp(-(0.5 * taste(user, 1) + taste(item, 2) - 1)))
-    return pa.table({"click": (rng.random(count) < truth).astype(np.int64), "user": user.astype(np.int64),
-                     "item": item.astype(np.int64), "domain": rng.integers(0, 2, count)}), truth
+    return pa.table({"click": (rng.random(count) < truth).astype(np.int64),
+                     "user": user.astype(np.int64), "item": item.astype(np.int64),
+                     "domain": rng.integers(0, 2, count)}), truth
 
 
 def auc(labels, scores):
@@ -103,7 +107,8 @@ def auc(labels, scores):
     ranks = np.empty(len(order))
     ranks[order] = np.arange(1, len(order) + 1)
     positives = labels.sum()
-    return (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+    return ((ranks[labels == 1].sum() - positives * (positives + 1) / 2)
+            / (positives * (len(labels) - positives)))
 
 
 def item_ids(checkpoint):
@@ -113,7 +118,8 @@ def item_ids(checkpoint):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=40)
     parser.add_argument("--rows_per_day", type=int, default=100_000)
     parser.add_argument("--budget", type=int, default=40_960)
@@ -141,35 +147,41 @@ def main():
         "LRU": limit + 'eviction: "LRU"',
         "LFU": limit + 'eviction: "LFU"',
         "SCORE, half-life of a day": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day}',
-        "SCORE, shows and clicks": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day} show_weight: 0.3 '
-                                   'click_weight: 1 click_label: "click"',
+        "SCORE, shows and clicks": limit + (
+            f'eviction: "SCORE" half_life_steps: {steps_a_day} show_weight: 0.3 '
+            'click_weight: 1 click_label: "click"'),
         "LRU, 2nd step admits": limit + 'eviction: "LRU" admit_after_steps: 2',
-        "SCORE, 2nd step admits": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day} admit_after_steps: 2',
+        "SCORE, 2nd step admits": limit + (
+            f'eviction: "SCORE" half_life_steps: {steps_a_day} admit_after_steps: 2'),
         "expiry after 3 days": f"expected_rows: {len(met)} ttl_steps: {3 * steps_a_day}",
     }
     results = []
     for number, (name, policy) in enumerate(policies.items()):
         model = work / f"model-{number}"
         config = work / f"{number}.config"
-        config.write_text(CONFIG.format(work=work, model=model, batch=BATCH, users=USERS, policy=policy))
+        config.write_text(CONFIG.format(work=work, model=model, batch=BATCH, users=USERS,
+                                        policy=policy))
         run([args.pepnet, "train", "--pipeline_config_path", config])
         evaluation = json.loads((model / "train_eval_result.txt").read_text().splitlines()[-1])
         checkpoint = max(model.glob("model.ckpt-*"), key=lambda path: int(path.name.split("-")[1]))
         ids, size = item_ids(checkpoint)
         results.append({"policy": name, "rows": len(ids), "bytes": size,
                         "lookups_with_a_row": float(np.isin(items, ids).mean()),
-                        "auc": next(value for key, value in evaluation.items() if key.startswith("auc"))})
-    answer = {"days": args.days, "rows_per_day": args.rows_per_day, "budget": args.budget, "distinct_items": len(met),
-              "lookups_of_known_items": float(known.mean()), "auc_of_the_truth": float(auc(labels, truth)),
-              "policies": results}
+                        "auc": next(value for key, value in evaluation.items()
+                                    if key.startswith("auc"))})
+    answer = {"days": args.days, "rows_per_day": args.rows_per_day, "budget": args.budget,
+              "distinct_items": len(met), "lookups_of_known_items": float(known.mean()),
+              "auc_of_the_truth": float(auc(labels, truth)), "policies": results}
     (work / "churn.json").write_text(json.dumps(answer, indent=2) + "\n")
-    print(f"{args.days - 1} days of {args.rows_per_day:,} rows, {len(met):,} items, a budget of {args.budget:,} rows; "
-          f"{answer['lookups_of_known_items']:.1%} of the last day's lookups are of items seen before; AUC of the true "
-          f"probabilities {answer['auc_of_the_truth']:.4f}\n")
-    print("| policy | rows | MB | lookups with a row | AUC of the last day |\n| --- | --- | --- | --- | --- |")
+    print(f"{args.days - 1} days of {args.rows_per_day:,} rows, {len(met):,} items, "
+          f"a budget of {args.budget:,} rows; {answer['lookups_of_known_items']:.1%} of the "
+          "last day's lookups are of items seen before; AUC of the true probabilities "
+          f"{answer['auc_of_the_truth']:.4f}\n")
+    print("| policy | rows | MB | lookups with a row | AUC of the last day |\n"
+          "| --- | --- | --- | --- | --- |")
     for row in results:
-        print(f"| {row['policy']} | {row['rows']:,} | {row['bytes'] / 1e6:.1f} | {row['lookups_with_a_row']:.1%} | "
-              f"{row['auc']:.4f} |")
+        print(f"| {row['policy']} | {row['rows']:,} | {row['bytes'] / 1e6:.1f} | "
+              f"{row['lookups_with_a_row']:.1%} | {row['auc']:.4f} |")
     return 0
 
 

@@ -44,9 +44,12 @@ import pyarrow.parquet as pq
 from support import EXAMPLE, ROOT, mpirun
 
 PEERS = pathlib.Path(__file__).with_name("peers.py")
-CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
-VARIANTS = {"routed": "example config", "no_weights": "no task-space weights", "every_row": "every row everywhere"}
-TASK_SPACE = r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*|(in|out)_task_space_weight.*)\n"
+CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile",
+               "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
+VARIANTS = {"routed": "example config", "no_weights": "no task-space weights",
+            "every_row": "every row everywhere"}
+TASK_SPACE = (r"^\s*(#.*clicked rows alone.*|task_space_indicator_label.*"
+              r"|(in|out)_task_space_weight.*)\n")
 DOMAINS = r"^\s*(domain_input_name|task_domain_num).*\n"
 PARTS = ("check", "peers", "mpi", "start", "reader", "limits")
 # Parts that make the first table; limits make the second.
@@ -93,7 +96,8 @@ class Machine:
             before = len(self.foreign)
             result = body()
             disturbed = max(self.foreign[before:]) > self.max_foreign
-            print(f"round {len(results) + 1}{' (disturbed)' if disturbed else ''}: {result['text']}", flush=True)
+            print(f"round {len(results) + 1}{' (disturbed)' if disturbed else ''}: "
+                  f"{result['text']}", flush=True)
             if disturbed and self.repeated < 2 * count:
                 self.repeated += 1
                 del self.foreign[before:]
@@ -108,7 +112,8 @@ class Machine:
         share = (cpu_ticks() - busy - (child_seconds() - own)) / (wall * os.cpu_count())
         self.foreign.append(max(0.0, share))
         if done.returncode != 0 and check:
-            sys.exit(f"{' '.join(map(str, command))}\nended with status {done.returncode}:\n{done.stderr[-3000:]}")
+            sys.exit(f"{' '.join(map(str, command))}\nended with status {done.returncode}:\n"
+                     f"{done.stderr[-3000:]}")
         return done
 
     def foreign_spread(self):
@@ -116,7 +121,8 @@ class Machine:
 
 
 def spread(values):
-    return {"median": statistics.median(values), "least": min(values), "most": max(values), "n": len(values)}
+    return {"median": statistics.median(values), "least": min(values), "most": max(values),
+            "n": len(values)}
 
 
 def write_variant(variant, path):
@@ -142,18 +148,22 @@ class Bench:
         report = self.args.work_dir / "report.json"
         if self.args.threads and not launcher:
             extra = [*extra, "--threads", self.args.threads]
-        self.machine.run([*launcher, self.args.pepnet, "bench", "train", "--pipeline_config_path", self.configs[variant],
-                          *self.inputs, "--scratch_dir", self.args.work_dir / "bench_model", "--steps", self.args.steps,
-                          "--warmup_steps", self.args.warmup_steps, "--batch_sizes", batch or self.args.batch_size,
-                          "--json", report, *extra])
+        self.machine.run([*launcher, self.args.pepnet, "bench", "train",
+                          "--pipeline_config_path", self.configs[variant], *self.inputs,
+                          "--scratch_dir", self.args.work_dir / "bench_model",
+                          "--steps", self.args.steps, "--warmup_steps", self.args.warmup_steps,
+                          "--batch_sizes", batch or self.args.batch_size, "--json", report, *extra])
         return json.loads(report.read_text())
 
     def peer(self, name, variant, extra=(), check=True):
-        done = self.machine.run([sys.executable, PEERS, "--peer", name, "--variant", variant, "--data_dir", self.args.data_dir,
-                                 "--steps", self.args.steps, "--warmup_steps", self.args.warmup_steps, "--batch_size",
-                                 self.args.batch_size, "--threads", self.args.threads, *extra], check)
+        done = self.machine.run([sys.executable, PEERS, "--peer", name, "--variant", variant,
+                                 "--data_dir", self.args.data_dir, "--steps", self.args.steps,
+                                 "--warmup_steps", self.args.warmup_steps,
+                                 "--batch_size", self.args.batch_size,
+                                 "--threads", self.args.threads, *extra], check)
         if done.returncode != 0:
-            return {"error": (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]}
+            return {"error": (done.stderr.strip().splitlines()
+                              or [f"status {done.returncode}"])[-1]}
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -164,24 +174,33 @@ def check(bench, peers):
     """The same start, no dropout: the losses of three steps. Returns those of each contestant and
     who could not run."""
     work, train = bench.args.work_dir, [bench.args.pepnet, "train"]
-    edits = {"train_config.num_epochs": 0, "train_config.num_steps": 3, "train_config.log_step_count_steps": 1,
-             "model_config.pepnet.ppnet_dropout_ratio": [0.0], "data_config.batch_size": bench.args.batch_size,
+    edits = {"train_config.num_epochs": 0, "train_config.num_steps": 3,
+             "train_config.log_step_count_steps": 1,
+             "model_config.pepnet.ppnet_dropout_ratio": [0.0],
+             "data_config.batch_size": bench.args.batch_size,
              "train_config.save_checkpoints_steps": 1000000}
-    still = dict(edits, **{"train_config.num_steps": 1, "train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0,
+    still = dict(edits, **{"train_config.num_steps": 1,
+                           "train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0,
                            "train_config.dense_optimizer.adam_optimizer.lr": 0.0})
     common = ["--pipeline_config_path", bench.configs["routed"]]
     for directory in ("start", "export", "same_start"):
         shutil.rmtree(work / directory, ignore_errors=True)
     # A step with rate 0 changes nothing; its export holds every initial value.
-    bench.machine.run([*train, *common, *bench.inputs, "--eval_input_path", bench.args.data_dir / "test-*.parquet",
+    bench.machine.run([*train, *common, *bench.inputs,
+                       "--eval_input_path", bench.args.data_dir / "test-*.parquet",
                        "--model_dir", work / "start", "--edit_config_json", json.dumps(still)])
-    bench.machine.run([bench.args.pepnet, "export", *common, "--model_dir", work / "start", "--export_dir", work / "export"])
+    bench.machine.run([bench.args.pepnet, "export", *common, "--model_dir", work / "start",
+                       "--export_dir", work / "export"])
     weights = work / "export/model.safetensors"
-    bench.machine.run([bench.args.pepnet, "import", *common, "--weights", weights, "--model_dir", work / "same_start"])
-    bench.machine.run([*train, *common, *bench.inputs, "--eval_input_path", bench.args.data_dir / "test-*.parquet",
-                       "--model_dir", work / "same_start", "--continue_train", "--edit_config_json", json.dumps(edits)])
+    bench.machine.run([bench.args.pepnet, "import", *common, "--weights", weights,
+                       "--model_dir", work / "same_start"])
+    bench.machine.run([*train, *common, *bench.inputs,
+                       "--eval_input_path", bench.args.data_dir / "test-*.parquet",
+                       "--model_dir", work / "same_start", "--continue_train",
+                       "--edit_config_json", json.dumps(edits)])
     lines = (work / "same_start/metrics.jsonl").read_text().splitlines()
-    ours = [[json.loads(line)[f"binary_cross_entropy_{task}"] for task in ("ctr", "cvr")] for line in lines]
+    ours = [[json.loads(line)[f"binary_cross_entropy_{task}"] for task in ("ctr", "cvr")]
+            for line in lines]
     losses, missing = {"pepnet": ours}, {}
     for name in peers:
         result = bench.peer(name, "routed", ["--weights", weights, "--dropout", "0"], check=False)
@@ -190,7 +209,8 @@ def check(bench, peers):
             continue
         losses[name] = result["first_losses"]
         difference = float(np.max(np.abs(np.array(losses[name]) / np.array(ours) - 1)))
-        print(f"check: {CONTESTANTS[name]} has pepnet's first three losses within {difference:.1e} (relative)", flush=True)
+        print(f"check: {CONTESTANTS[name]} has pepnet's first three losses within "
+              f"{difference:.1e} (relative)", flush=True)
         if difference > 1e-4:
             sys.exit(f"the two do not train the same model: {losses[name]} against {ours}")
     for directory in ("start", "export", "same_start"):
@@ -207,24 +227,29 @@ def one_round(bench, variant, peers, missing):
         if "error" in result:
             missing[name] = result["error"]
         else:
-            rates[name], core[name] = result["samples_per_second"], result["samples_per_processor_second"]
+            rates[name], core[name] = (result["samples_per_second"],
+                                       result["samples_per_processor_second"])
     row = bench.pepnet_bench(variant)["rows"][0]
     rates["pepnet"], core["pepnet"] = row["speed"], row["speed of a core"]
     text = f"{variant}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
-    return {"rates": rates, "core": core, "peak_share": row["of peak"], "read": row["read"], "text": text}
+    return {"rates": rates, "core": core, "peak_share": row["of peak"], "read": row["read"],
+            "text": text}
 
 
 def compare_peers(bench, variants, peers, missing):
     results = {}
     for variant in variants:
-        rounds = bench.machine.rounds(bench.args.rounds, lambda: one_round(bench, variant, peers, missing))
+        rounds = bench.machine.rounds(bench.args.rounds,
+                                      lambda: one_round(bench, variant, peers, missing))
         names = [name for name in CONTESTANTS if all(name in one["rates"] for one in rounds)]
         results[variant] = {"rounds": rounds}
         for kind, rate, ratio in (("rates", "rate", "ratio"), ("core", "core_rate", "core_ratio")):
-            quotients = {name: [one[kind]["pepnet"] / one[kind][name] for one in rounds] for name in names if name != "pepnet"}
+            quotients = {name: [one[kind]["pepnet"] / one[kind][name] for one in rounds]
+                         for name in names if name != "pepnet"}
             if quotients:
                 quotients["best"] = [min(values) for values in zip(*quotients.values())]
-            results[variant][rate] = {name: spread([one[kind][name] for one in rounds]) for name in names}
+            results[variant][rate] = {name: spread([one[kind][name] for one in rounds])
+                                      for name in names}
             results[variant][ratio] = {name: spread(values) for name, values in quotients.items()}
         results[variant] |= {
             "peak_share": spread([one["peak_share"] for one in rounds]),
@@ -237,28 +262,33 @@ def compare_mpi(bench):
 
     def body():
         one = bench.pepnet_bench("routed")["rows"][0]["speed"]
-        row = bench.pepnet_bench("routed", launcher, bench.args.batch_size // 2, ["--num_servers", 2, "--threads", 1])["rows"][0]
+        row = bench.pepnet_bench("routed", launcher, bench.args.batch_size // 2,
+                                 ["--num_servers", 2, "--threads", 1])["rows"][0]
         return {"one_process": one, "mpirun": row["speed"], "stages": row,
                 "text": f"one process {one:.0f}, 2 servers + 2 workers {row['speed']:.0f}"}
 
     rounds = bench.machine.rounds(bench.args.rounds, body)
     return {"rounds": rounds, "ratio": spread([r["mpirun"] / r["one_process"] for r in rounds]),
-            "one_process": spread([r["one_process"] for r in rounds]), "mpirun": spread([r["mpirun"] for r in rounds])}
+            "one_process": spread([r["one_process"] for r in rounds]),
+            "mpirun": spread([r["mpirun"] for r in rounds])}
 
 
 def measure_start(bench):
     """Wall time from exec to the log line of step 1."""
     seconds = []
-    edits = json.dumps({"train_config.num_epochs": 0, "train_config.num_steps": 2, "train_config.log_step_count_steps": 1,
+    edits = json.dumps({"train_config.num_epochs": 0, "train_config.num_steps": 2,
+                        "train_config.log_step_count_steps": 1,
                         "data_config.batch_size": bench.args.batch_size})
     model = bench.args.work_dir / "start_model"
     for number in range(bench.args.rounds + 1):
         shutil.rmtree(model, ignore_errors=True)
         start = time.monotonic()
         process = subprocess.Popen(
-            [str(w) for w in [bench.args.pepnet, "train", "--pipeline_config_path", bench.configs["routed"], *bench.inputs,
-                              "--eval_input_path", bench.args.data_dir / "test-*.parquet", "--model_dir", model,
-                              "--edit_config_json", edits]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            [str(w) for w in [bench.args.pepnet, "train",
+                              "--pipeline_config_path", bench.configs["routed"], *bench.inputs,
+                              "--eval_input_path", bench.args.data_dir / "test-*.parquet",
+                              "--model_dir", model, "--edit_config_json", edits]],
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         for line in process.stderr:
             if re.search(r"\bstep 1/2 ", line):
                 if number > 0:  # the first one warms up
@@ -276,17 +306,21 @@ def measure_reader(bench, rate):
     row."""
     def share(pattern, edits):
         report = bench.args.work_dir / "report.json"
-        bench.machine.run([bench.args.pepnet, "bench", "reader", "--pipeline_config_path", bench.configs["routed"],
-                           "--train_input_path", pattern, "--num_workers", 1, "--rounds", 3, "--json", report,
+        bench.machine.run([bench.args.pepnet, "bench", "reader",
+                           "--pipeline_config_path", bench.configs["routed"],
+                           "--train_input_path", pattern, "--num_workers", 1, "--rounds", 3,
+                           "--json", report,
                            *(["--edit_config_json", json.dumps(edits)] if edits else [])])
         row = json.loads(report.read_text())["rows"][0]
-        return {"million_rows_per_core": row["per core"]["median"], "of_arrow": row["of Arrow alone"],
+        return {"million_rows_per_core": row["per core"]["median"],
+                "of_arrow": row["of Arrow alone"],
                 "share": rate / (1e6 * row["per core"]["median"] * os.cpu_count())}
     result = {"parquet": share(bench.args.data_dir / "train-00000.parquet", None)}
     csv = bench.args.work_dir / "reader.csv"
     import pyarrow.csv
     pyarrow.csv.write_csv(pq.read_table(bench.args.data_dir / "train-00000.parquet"), csv)
-    result["csv"] = share(csv, {"data_config.dataset_type": "CsvDataset", "data_config.with_header": True})
+    result["csv"] = share(csv, {"data_config.dataset_type": "CsvDataset",
+                                "data_config.with_header": True})
     csv.unlink()
     return result
 
@@ -294,15 +328,17 @@ def measure_reader(bench, rate):
 # The benchmarks to run, and the columns with a figure and its share of a limit.
 LIMITS = [
     (["dense", "--batch_sizes", "1024,8192"], [("speed", "of peak", "matrix peak")]),
-    (["table", "--rows", "1000000,10000000,20000000"], [("pull", "of random reads", "random row reads"),
-                                                        ("push", "of random updates", "random row updates"),
-                                                        ("memory", None, "")]),
-    (["service", "--rows", "1000000,10000000,20000000"], [("pull", "of random reads", "random row reads"),
-                                                          ("pull x2", None, ""),
-                                                          ("push", "of random updates", "random row updates")]),
-    (["allreduce", "--floats", "16384,262144,2674694"], [("bus rate", "of memory bandwidth", "memory bandwidth, one thread")]),
+    (["table", "--rows", "1000000,10000000,20000000"],
+     [("pull", "of random reads", "random row reads"),
+      ("push", "of random updates", "random row updates"), ("memory", None, "")]),
+    (["service", "--rows", "1000000,10000000,20000000"],
+     [("pull", "of random reads", "random row reads"), ("pull x2", None, ""),
+      ("push", "of random updates", "random row updates")]),
+    (["allreduce", "--floats", "16384,262144,2674694"],
+     [("bus rate", "of memory bandwidth", "memory bandwidth, one thread")]),
     (["reader", "--num_workers", "1"], [("per core", "of Arrow alone", "Arrow alone")]),
-    (["checkpoint", "--rows", "1000000,10000000"], [("save", "of disk", "sequential disk write"), ("load", None, "")])]
+    (["checkpoint", "--rows", "1000000,10000000"],
+     [("save", "of disk", "sequential disk write"), ("load", None, "")])]
 
 
 def measure_limits(bench):
@@ -311,17 +347,22 @@ def measure_limits(bench):
     for command, figures in LIMITS:
         what, report = command[0], work / f"bench_{command[0]}.json"
         launcher = mpirun(2) if what in ("service", "allreduce") else []
-        more = {"dense": ["--pipeline_config_path", bench.configs["routed"]], "checkpoint": ["--directory", work],
-                "reader": ["--pipeline_config_path", bench.configs["routed"], *bench.inputs]}.get(what, [])
+        more = {"dense": ["--pipeline_config_path", bench.configs["routed"]],
+                "checkpoint": ["--directory", work],
+                "reader": ["--pipeline_config_path", bench.configs["routed"],
+                           *bench.inputs]}.get(what, [])
         bench.machine.wait_until_quiet()
-        bench.machine.run([*launcher, bench.args.pepnet, "bench", *command, *more, "--rounds", bench.args.rounds, "--json", report])
+        bench.machine.run([*launcher, bench.args.pepnet, "bench", *command, *more,
+                           "--rounds", bench.args.rounds, "--json", report])
         result = json.loads(report.read_text())
         units = {column["name"]: column["unit"] for column in result["columns"]}
         size = result["columns"][0]
         for row in result["rows"]:
             for figure, share, limit in figures:
-                lines.append({"what": what + (", MPI" if launcher else ""), "size": f"{row[size['name']]:.0f} {size['unit']}",
-                              "engine": row.get("engine", ""), "figure": figure, "value": row[figure], "unit": units[figure],
+                lines.append({"what": what + (", MPI" if launcher else ""),
+                              "size": f"{row[size['name']]:.0f} {size['unit']}",
+                              "engine": row.get("engine", ""), "figure": figure,
+                              "value": row[figure], "unit": units[figure],
                               "share": row[share] if share else None, "limit": limit})
         print(f"bench {what} done", flush=True)
     return lines
@@ -335,55 +376,69 @@ def text_of(s, form="{:.0f}"):
 
 
 def markdown(result):
-    lines = [f"Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['threads']} "
-             f"threads a contestant. Batch {result['batch_size']}, "
-             f"{result['steps']} steps a run, {result['rounds']} rounds in turn, click rate {100 * result['click_rate']:.2f} %. "
-             f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the processors during the runs that "
-             f"count; {result['repeated']} rounds were repeated because they had more.", ""]
+    lines = [f"Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, "
+             f"{result['threads']} threads a contestant. Batch {result['batch_size']}, "
+             f"{result['steps']} steps a run, {result['rounds']} rounds in turn, "
+             f"click rate {100 * result['click_rate']:.2f} %. "
+             f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the "
+             f"processors during the runs that count; {result['repeated']} rounds were repeated "
+             "because they had more.", ""]
     if "peers" in result:
-        heads = " | ".join(VARIANTS[v] for v in result["peers"]) + " |\n| --- |" + " --- |" * len(result["peers"])
-        kinds = [("samples/s, median [least..most]", "rate", "pepnet against, ratio within a round", "ratio")]
+        heads = (" | ".join(VARIANTS[v] for v in result["peers"]) + " |\n| --- |"
+                 + " --- |" * len(result["peers"]))
+        kinds = [("samples/s, median [least..most]", "rate",
+                  "pepnet against, ratio within a round", "ratio")]
         if result["threads"] == 1:  # threads that spin while they wait would count
-            kinds.append(("samples/s of processor time", "core_rate", "pepnet against, by processor time", "core_ratio"))
+            kinds.append(("samples/s of processor time", "core_rate",
+                          "pepnet against, by processor time", "core_ratio"))
         for title, rate, ratio_title, ratio in kinds:
             lines.append(f"| {title} | {heads}")
             for name, contestant in CONTESTANTS.items():
-                cells = [text_of(r[rate][name]) if name in r[rate] else "not to be had" for r in result["peers"].values()]
+                cells = [text_of(r[rate][name]) if name in r[rate] else "not to be had"
+                         for r in result["peers"].values()]
                 lines.append(f"| {contestant} | " + " | ".join(cells) + " |")
             lines += ["", f"| {ratio_title} | {heads}"]
-            for name, contestant in [*list(CONTESTANTS.items())[:-1], ("best", "**the best of them in each round**")]:
-                cells = [text_of(r[ratio][name], "{:.2f}") if name in r[ratio] else "-" for r in result["peers"].values()]
+            for name, contestant in [*list(CONTESTANTS.items())[:-1],
+                                     ("best", "**the best of them in each round**")]:
+                cells = [text_of(r[ratio][name], "{:.2f}") if name in r[ratio] else "-"
+                         for r in result["peers"].values()]
                 lines.append(f"| {contestant} | " + " | ".join(cells) + " |")
             lines.append("")
         lines.pop()
         cells = [text_of(r["peak_share"], "{:.0f}") + " %" for r in result["peers"].values()]
-        lines += [f"| share of the matrix peak (products really needed) | " + " | ".join(cells) + " |", ""]
+        lines += [f"| share of the matrix peak (products really needed) | " + " | ".join(cells)
+                  + " |", ""]
     for name, reason in result.get("missing", {}).items():
         lines += [f"{CONTESTANTS[name]} could not be had: {reason}", ""]
     if any(part in result for part in ("mpi", "start", "reader")):
         lines += ["| also | measured |", "| --- | --- |"]
     if "mpi" in result:
         mpi = result["mpi"]
-        lines.append(f"| 2 servers + 2 workers of one thread against one process | {text_of(mpi['ratio'], '{:.2f}')} "
-                     f"({text_of(mpi['mpirun'])} against {text_of(mpi['one_process'])} samples/s) |")
+        lines.append("| 2 servers + 2 workers of one thread against one process | "
+                     f"{text_of(mpi['ratio'], '{:.2f}')} ({text_of(mpi['mpirun'])} "
+                     f"against {text_of(mpi['one_process'])} samples/s) |")
     if "start" in result:
-        lines.append(f"| start of the program to the end of its first step | {text_of(result['start'], '{:.2f}')} s |")
+        lines.append("| start of the program to the end of its first step | "
+                     f"{text_of(result['start'], '{:.2f}')} s |")
     for kind, name in (("parquet", "Parquet"), ("csv", "CSV")):
         if "reader" in result:
             one = result["reader"][kind]
-            lines.append(f"| decoding {name} | {one['million_rows_per_core']:.2f} million rows/s a core, "
-                         f"{100 * one['share']:.1f} % of the training time, {one['of_arrow']:.0f} % of Arrow alone |")
+            lines.append(f"| decoding {name} | {one['million_rows_per_core']:.2f} million rows/s a "
+                         f"core, {100 * one['share']:.1f} % of the training time, "
+                         f"{one['of_arrow']:.0f} % of Arrow alone |")
     return "\n".join(lines) + "\n"
 
 
 def limits_markdown(result):
-    lines = ["| part | size | figure | median [least..most] | share of the limit | limit |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| part | size | figure | median [least..most] | share of the limit | limit |",
+             "| --- | --- | --- | --- | --- | --- |"]
     for one in result["limits"]:
         value, share = one["value"], one["share"]
         form = "{:.0f}" if one["unit"] in ("samples/s", "MB/s", "bytes/row") else "{:.2f}"
         text = text_of(value, form) if isinstance(value, dict) else form.format(value)
         share = share["median"] if isinstance(share, dict) else share
-        name = " ".join(word for word in (one["what"], f"({one['engine']})" if one["engine"] else "") if word)
+        name = " ".join(
+            word for word in (one["what"], f"({one['engine']})" if one["engine"] else "") if word)
         lines.append(f"| {name} | {one['size']} | {one['figure']} | {text} {one['unit']} | "
                      f"{'' if share is None else f'{share:.0f} %'} | {one['limit']} |")
     return "\n".join(lines) + "\n"
@@ -399,7 +454,8 @@ def put_into(page, mark, text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pepnet", type=pathlib.Path, default=ROOT / "build/release/pepnet")
     parser.add_argument("--data_dir", type=pathlib.Path, required=True)
     parser.add_argument("--work_dir", type=pathlib.Path, default=ROOT / "runs/bench")
@@ -412,9 +468,11 @@ def main():
     parser.add_argument("--peers", default="eager,compile,torchrec")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--max_foreign_percent", type=float, default=10,
-                        help="a round in which other programs had more of the processors is repeated, up to twice as often")
+                        help="a round in which other programs had more of the processors is "
+                             "repeated, up to twice as often")
     parser.add_argument("--docs", type=pathlib.Path, help="page to put the tables into")
-    parser.add_argument("--quiet_wait_s", type=float, default=0, help="before a round: wait so long for other programs to rest")
+    parser.add_argument("--quiet_wait_s", type=float, default=0,
+                        help="before a round: wait so long for other programs to rest")
     args = parser.parse_args()
     parts, peers = args.parts.split(","), [name for name in args.peers.split(",") if name]
     variants = args.variants.split(",")
@@ -430,7 +488,8 @@ def main():
     clicks = [pq.read_table(path, columns=["clk"])["clk"].to_numpy() for path in files]
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"machine": {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count()},
-              "batch_size": args.batch_size, "threads": args.threads or os.cpu_count(), "steps": args.steps, "rounds": args.rounds,
+              "batch_size": args.batch_size, "threads": args.threads or os.cpu_count(),
+              "steps": args.steps, "rounds": args.rounds,
               "click_rate": float(np.concatenate(clicks).mean()), "missing": {}}
     if "check" in parts:
         result.update(check(bench, peers))
@@ -442,7 +501,8 @@ def main():
     if "start" in parts:
         result["start"] = measure_start(bench)
     if "reader" in parts:
-        rate = (result["peers"]["routed"]["rate"]["pepnet"]["median"] if "routed" in result.get("peers", {})
+        rate = (result["peers"]["routed"]["rate"]["pepnet"]["median"]
+                if "routed" in result.get("peers", {})
                 else bench.pepnet_bench("routed")["rows"][0]["speed"])
         result["reader"] = measure_reader(bench, rate)
     if "limits" in parts:

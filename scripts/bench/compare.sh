@@ -21,7 +21,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 case ${1:-} in -h | --help) print_usage; exit 0 ;; esac
 
 peers=${PEPNET_BENCH_VENV:-$PWD/runs/bench/venv}
-[[ -x $venv/bin/python3 ]] || die "there is no $venv/bin/python3; run scripts/setup.sh first, or set PEPNET_VENV"
+[[ -x $venv/bin/python3 ]] ||
+  die "there is no $venv/bin/python3; run scripts/setup.sh first, or set PEPNET_VENV"
 install() { pip_install "$peers" --quiet "$@"; }
 
 if [[ ! -x $peers/bin/python3 ]]; then
@@ -32,11 +33,13 @@ if [[ ! -x $peers/bin/python3 ]]; then
 fi
 has_torchrec() { "$peers/bin/python3" -c 'import torchrec'; }
 if ! has_torchrec 2>/dev/null; then
-  install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict==0.15.3 pyvers==0.2.3 cloudpickle pyre-extensions \
-    typing-inspect mypy-extensions || true
-  has_torchrec || echo "TorchRec cannot be installed or does not load; the comparison goes on without it"
+  install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict==0.15.3 pyvers==0.2.3 \
+    cloudpickle pyre-extensions typing-inspect mypy-extensions || true
+  has_torchrec ||
+    echo "TorchRec cannot be installed or does not load; the comparison goes on without it"
 fi
-"$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || install matplotlib || echo "no matplotlib: there will be no plots"
+"$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || install matplotlib ||
+  echo "no matplotlib: there will be no plots"
 
 draw() {
   "$peers/bin/python3" -c 'import matplotlib' 2>/dev/null || return 0
@@ -54,7 +57,8 @@ fi
 data=runs/bench/taobao_like
 for argument in "$@"; do [[ $argument != --data_dir* ]] || data=; done
 if [[ -n $data && ! -e $data/test-00000.parquet ]]; then
-  run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$data" --rows 1000000 --test_rows 10000
+  run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$data" --rows 1000000 \
+    --test_rows 10000
 fi
 run "$peers/bin/python3" scripts/bench/compare.py ${data:+--data_dir "$data"} "$@"
 (($# > 0)) || compare_sparse

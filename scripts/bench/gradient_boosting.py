@@ -41,11 +41,13 @@ def encode_column(train, test):
         train, test = (pc.list_element(column, 0) for column in parts)
     known = train.combine_chunks().dictionary_encode().dictionary
     # Values that training has not met are missing.
-    yield "", True, *(pc.index_in(column, known).to_numpy().astype(np.float64) for column in (train, test))
+    yield "", True, *(pc.index_in(column, known).to_numpy().astype(np.float64)
+                      for column in (train, test))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=500, help="trees at most")
     parser.add_argument("--learning_rate", type=float, default=0.05)
@@ -62,7 +64,8 @@ def main():
     x_train, x_test = (np.column_stack([column[part] for column in columns]) for part in (0, 1))
 
     start = time.perf_counter()
-    report = {"lightgbm": lightgbm.__version__, "train_rows": rows.train.num_rows, "features": names}
+    report = {"lightgbm": lightgbm.__version__, "train_rows": rows.train.num_rows,
+              "features": names}
     for name, label, space in rows.tasks:
         y_train, _ = rows.labels(label)
         inside = np.flatnonzero(rows.inside(rows.train, space))
@@ -70,9 +73,10 @@ def main():
         described = {"feature_name": names, "categorical_feature": categories}
         data = lightgbm.Dataset(x_train[fitted], y_train[fitted], **described)
         model = lightgbm.train(
-            {"objective": "binary", "metric": "auc", "learning_rate": args.learning_rate, "seed": args.seed,
-             "verbose": -1},
-            data, args.rounds, valid_sets=[lightgbm.Dataset(x_train[watched], y_train[watched], reference=data)],
+            {"objective": "binary", "metric": "auc", "learning_rate": args.learning_rate,
+             "seed": args.seed, "verbose": -1},
+            data, args.rounds,
+            valid_sets=[lightgbm.Dataset(x_train[watched], y_train[watched], reference=data)],
             callbacks=[lightgbm.early_stopping(30, verbose=False)])
         report |= rows.aucs(name, label, space, model.predict(x_test))
         report[f"trees_{name}"] = model.best_iteration

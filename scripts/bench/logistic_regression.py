@@ -36,7 +36,8 @@ def hash_values(values, column, bits):
     if pa.types.is_integer(values.type):
         mixed = values.to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     else:
-        mixed = np.array([zlib.crc32(text.encode()) for text in values.to_pylist()], dtype=np.uint64)
+        mixed = np.array([zlib.crc32(text.encode()) for text in values.to_pylist()],
+                         dtype=np.uint64)
         mixed = mixed * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= np.full(1, zlib.crc32(column.encode()), dtype=np.uint64) << np.uint64(29)
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -48,7 +49,8 @@ def encode_column(table, column, bits):
     values = pa.concat_arrays(table[column].chunks)
     rows = np.arange(len(values))
     if pa.types.is_floating(values.type):
-        values = pc.cast(pc.floor(pc.multiply(pc.ln(pc.max_element_wise(values, 1e-9)), 4.0)), pa.int64())
+        values = pc.cast(
+            pc.floor(pc.multiply(pc.ln(pc.max_element_wise(values, 1e-9)), 4.0)), pa.int64())
     if pa.types.is_string(values.type):
         lists = pc.split_pattern(values, "|")
         rows, values = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
@@ -71,12 +73,13 @@ def encode(table, columns, bits):
 def fit(args, x, y):
     if args.solver == "liblinear":
         return LogisticRegression(solver="liblinear", C=args.c, random_state=args.seed).fit(x, y)
-    return SGDClassifier(loss="log_loss", alpha=args.alpha, max_iter=args.epochs, tol=None, average=True,
-                         random_state=args.seed).fit(x, y)
+    return SGDClassifier(loss="log_loss", alpha=args.alpha, max_iter=args.epochs, tol=None,
+                         average=True, random_state=args.seed).fit(x, y)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--bits", type=int, default=22)
     parser.add_argument("--solver", choices=["sgd", "liblinear"], default="sgd")

@@ -41,16 +41,17 @@ from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors  # no
 # ---- the config, repeated ------------------------------------------------------------------------
 
 DIM = 16
-PRICE = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.5, 1.7, 1.8, 2.0, 2.2, 2.5, 2.7, 3.0, 3.3, 3.7, 4.1, 4.5, 5.0,
-         5.5, 6.1, 6.7, 7.4, 8.2, 9.0, 10.0, 11, 12, 13, 15, 16, 18, 20, 22, 25, 27, 30, 33, 37, 40, 45, 49, 55, 60, 67,
-         74, 81, 90, 99, 110, 121, 134, 148, 164, 181, 200, 221, 244, 270, 298, 329, 364, 402, 444, 491, 542, 599, 662,
-         732, 809, 894, 987, 1090, 1210, 1330, 1470, 1630, 1800, 1990, 2190, 2430, 2680, 2960, 3270, 3620, 4000, 4420,
-         4880, 5390, 5960, 6580, 7270, 8040, 8880, 9810, 10840]
+PRICE = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.5, 1.7, 1.8, 2.0, 2.2, 2.5, 2.7, 3.0, 3.3,
+         3.7, 4.1, 4.5, 5.0, 5.5, 6.1, 6.7, 7.4, 8.2, 9.0, 10.0, 11, 12, 13, 15, 16, 18, 20, 22, 25,
+         27, 30, 33, 37, 40, 45, 49, 55, 60, 67, 74, 81, 90, 99, 110, 121, 134, 148, 164, 181, 200,
+         221, 244, 270, 298, 329, 364, 402, 444, 491, 542, 599, 662, 732, 809, 894, 987, 1090, 1210,
+         1330, 1470, 1630, 1800, 1990, 2190, 2430, 2680, 2960, 3270, 3620, 4000, 4420, 4880, 5390,
+         5960, 6580, 7270, 8040, 8880, 9810, 10840]
 PID_ROWS = 20
-TABLES = {"user_id": 1141730, "cms_segid": 98, "cms_group_id": 14, "final_gender_code": 3, "age_level": 8,
-          "pvalue_level": 5, "shopping_level": 5, "occupation": 3, "new_user_class_level": 6, "pid": PID_ROWS,
-          "adgroup_id": 846812, "cate_id": 12961, "campaign_id": 423438, "customer": 255877, "brand": 461498,
-          "price": len(PRICE) + 1}
+TABLES = {"user_id": 1141730, "cms_segid": 98, "cms_group_id": 14, "final_gender_code": 3,
+          "age_level": 8, "pvalue_level": 5, "shopping_level": 5, "occupation": 3,
+          "new_user_class_level": 6, "pid": PID_ROWS, "adgroup_id": 846812, "cate_id": 12961,
+          "campaign_id": 423438, "customer": 255877, "brand": 461498, "price": len(PRICE) + 1}
 FEATURES = list(TABLES)
 GROUPS = {"all": FEATURES, "domain": ["occupation"],
           "uia": [name for name in FEATURES if name not in ("occupation", "pid", "customer")]}
@@ -73,26 +74,30 @@ def load_batches(data_dir, batch_size, count):
         if rows >= batch_size * count:
             break
     if rows < batch_size * count:
-        raise SystemExit(f"{data_dir} holds {rows} training rows, {batch_size * count} are needed: fewer steps, or more "
-                         "rows from scripts/data/make_taobao_like.py")
+        raise SystemExit(f"{data_dir} holds {rows} training rows, {batch_size * count} are needed: "
+                         "fewer steps, or more rows from scripts/data/make_taobao_like.py")
     import pyarrow
     table = pyarrow.concat_tables(tables)
     ids = []
     for name in FEATURES:
         column = table[name].combine_chunks()
         if name == "price":  # the number of boundaries that are not above the price
-            ids.append(np.searchsorted(np.array(PRICE), column.to_numpy().astype(np.float64), side="right"))
+            ids.append(np.searchsorted(np.array(PRICE), column.to_numpy().astype(np.float64),
+                                       side="right"))
         elif name == "pid":
             words = column.dictionary_encode()
-            rows_of_words = np.array([std_hash(word) % PID_ROWS for word in words.dictionary.to_pylist()])
+            rows_of_words = np.array(
+                [std_hash(word) % PID_ROWS for word in words.dictionary.to_pylist()])
             ids.append(rows_of_words[words.indices.to_numpy()])
         else:
             ids.append(column.to_numpy())
     ids = torch.from_numpy(np.stack(ids).astype(np.int64))
-    labels = torch.from_numpy(np.stack([table[name].to_numpy() for name in LABELS]).astype(np.float32))
+    labels = torch.from_numpy(
+        np.stack([table[name].to_numpy() for name in LABELS]).astype(np.float32))
     domains = ids[FEATURES.index("occupation")]
     cut = lambda i: slice(i * batch_size, (i + 1) * batch_size)
-    return [(ids[:, cut(i)].contiguous(), labels[:, cut(i)].contiguous(), domains[cut(i)].clone()) for i in range(count)]
+    return [(ids[:, cut(i)].contiguous(), labels[:, cut(i)].contiguous(), domains[cut(i)].clone())
+            for i in range(count)]
 
 
 # ---- the network ---------------------------------------------------------------------------------
@@ -108,8 +113,10 @@ class Network(nn.Module):
         self.weighted = variant == "routed"
         self.epnet = EPNet(width["all"], width["domain"], EPNET_HIDDEN)
         self.ppnet = PPNet(width["all"], width["uia"], PPNET_HIDDEN, len(LABELS), dropout)
-        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, 0) for _ in range(len(LABELS) * self.domains))
-        columns = lambda group: torch.cat([torch.arange(DIM) + DIM * FEATURES.index(name) for name in GROUPS[group]])
+        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, 0)
+                                         for _ in range(len(LABELS) * self.domains))
+        columns = lambda group: torch.cat(
+            [torch.arange(DIM) + DIM * FEATURES.index(name) for name in GROUPS[group]])
         self.columns = {group: columns(group) for group in ("domain", "uia")}
 
     def forward(self, main, labels, domains):
@@ -120,8 +127,10 @@ class Network(nn.Module):
             # is picked.
             towers = self._task_tower[task * self.domains:(task + 1) * self.domains]
             logits = torch.stack([tower(x) for tower in towers], dim=1)
-            logits = logits.squeeze(1) if self.domains == 1 else logits.gather(1, domains[:, None]).squeeze(1)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[task], reduction="none")
+            logits = (logits.squeeze(1) if self.domains == 1
+                      else logits.gather(1, domains[:, None]).squeeze(1))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[task],
+                                                                  reduction="none")
             if self.weighted and task == 1:
                 weight = (labels[0] > 0).float()
                 mean = weight.mean()
@@ -139,8 +148,10 @@ class PlainTables:
     def __init__(self):
         self.tables = [nn.Embedding(rows, DIM, sparse=True) for rows in TABLES.values()]
         for table in self.tables:
-            nn.init.uniform_(table.weight, -table.num_embeddings ** -0.5, table.num_embeddings ** -0.5)
-        self.optimizer = torch.optim.Adagrad([table.weight for table in self.tables], lr=LR, eps=1e-8)
+            nn.init.uniform_(table.weight, -table.num_embeddings ** -0.5,
+                             table.num_embeddings ** -0.5)
+        self.optimizer = torch.optim.Adagrad([table.weight for table in self.tables],
+                                             lr=LR, eps=1e-8)
 
     def load(self, tensors):
         with torch.no_grad():
@@ -161,18 +172,23 @@ class TorchRecTables:
     def __init__(self):
         import torch.distributed as dist
         import torchrec
-        from torchrec.distributed.model_parallel import DistributedModelParallel, get_default_sharders
+        from torchrec.distributed.model_parallel import (DistributedModelParallel,
+                                                         get_default_sharders)
         from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
         from torchrec.distributed.planner.types import ParameterConstraints
         from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
         self.keyed = torchrec.KeyedJaggedTensor
         self.directory = tempfile.TemporaryDirectory()
-        dist.init_process_group("gloo", init_method=f"file://{self.directory.name}/ranks", rank=0, world_size=1)
-        tables = [torchrec.EmbeddingBagConfig(name=name, embedding_dim=DIM, num_embeddings=rows, feature_names=[name],
-                                              init_fn=lambda w, rows=rows: nn.init.uniform_(w, -rows ** -0.5, rows ** -0.5))
+        dist.init_process_group("gloo", init_method=f"file://{self.directory.name}/ranks",
+                                rank=0, world_size=1)
+        tables = [torchrec.EmbeddingBagConfig(
+                      name=name, embedding_dim=DIM, num_embeddings=rows, feature_names=[name],
+                      init_fn=lambda w, rows=rows: nn.init.uniform_(w, -rows ** -0.5, rows ** -0.5))
                   for name, rows in TABLES.items()]
-        model = nn.ModuleDict({"ebc": torchrec.EmbeddingBagCollection(device=torch.device("meta"), tables=tables)})
-        apply_optimizer_in_backward(torch.optim.Adagrad, model.parameters(), {"lr": LR, "eps": 1e-8})
+        model = nn.ModuleDict({"ebc": torchrec.EmbeddingBagCollection(
+            device=torch.device("meta"), tables=tables)})
+        apply_optimizer_in_backward(torch.optim.Adagrad, model.parameters(),
+                                    {"lr": LR, "eps": 1e-8})
         # Left alone the planner takes dense kernels on a CPU, whose gradients are as large as the
         # tables.
         wanted = ParameterConstraints(sharding_types=["table_wise"], compute_kernels=["fused"])
@@ -180,7 +196,8 @@ class TorchRecTables:
                                            constraints={name: wanted for name in TABLES})
         sharders = get_default_sharders()
         plan = planner.collective_plan(model, sharders, dist.GroupMember.WORLD)
-        self.model = DistributedModelParallel(model, device=torch.device("cpu"), plan=plan, sharders=sharders)
+        self.model = DistributedModelParallel(model, device=torch.device("cpu"), plan=plan,
+                                              sharders=sharders)
         self.lookup = self.model.module["ebc"]
         self.offsets = None
 
@@ -188,13 +205,15 @@ class TorchRecTables:
         with torch.no_grad():
             for name, parameter in self.model.state_dict().items():
                 table = name.split(".")[-2]
-                target = parameter.local_shards()[0].tensor if hasattr(parameter, "local_shards") else parameter
+                target = (parameter.local_shards()[0].tensor
+                          if hasattr(parameter, "local_shards") else parameter)
                 target.copy_(tensors[TABLE_NAME.format(table)])
 
     def look_up(self, ids):
         if self.offsets is None or self.offsets.numel() != ids.numel() + 1:
             self.offsets = torch.arange(ids.numel() + 1)
-        pooled = self.lookup(self.keyed(keys=FEATURES, values=ids.reshape(-1), offsets=self.offsets)).wait()
+        pooled = self.lookup(self.keyed(keys=FEATURES, values=ids.reshape(-1),
+                                        offsets=self.offsets)).wait()
         return torch.cat([pooled[name] for name in FEATURES], dim=1)
 
     def step(self):
@@ -205,9 +224,11 @@ class TorchRecTables:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=["eager", "compile", "torchrec"], required=True)
-    parser.add_argument("--variant", choices=["routed", "no_weights", "every_row"], default="routed")
+    parser.add_argument("--variant", choices=["routed", "no_weights", "every_row"],
+                        default="routed")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup_steps", type=int, default=2)

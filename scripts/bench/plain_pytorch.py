@@ -30,8 +30,9 @@ from torch_pepnet import TABLE_NAME, EPNet, PPNet, Tower, read_safetensors
 # ---- the config, repeated ------------------------------------------------------------------------
 
 DIM = 16
-GENRES = ["Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-          "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+GENRES = ["Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary",
+          "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi",
+          "Thriller", "War", "Western"]
 # feature: column, how its ids are made, argument
 FEATURES = {
     "user_id": ("user_id", "identity", 943),
@@ -41,7 +42,8 @@ FEATURES = {
     "occupation": ("occupation_id", "identity", 21),
     "zip_prefix": ("zip_prefix", "vocabulary", list("0123456789")),
     "release_year": ("release_year", "boundaries",
-                     [1945.5, 1960.5, 1970.5, 1980.5, 1985.5, 1990.5, 1992.5, 1993.5, 1994.5, 1995.5, 1996.5, 1997.5]),
+                     [1945.5, 1960.5, 1970.5, 1980.5, 1985.5, 1990.5, 1992.5, 1993.5, 1994.5,
+                      1995.5, 1996.5, 1997.5]),
     "genres": ("genres", "vocabulary", GENRES),  # several tokens, mean pooling
 }
 GROUPS = {"all": list(FEATURES), "domain": ["occupation"], "uia": ["user_id", "item_id"]}
@@ -64,14 +66,16 @@ def make_ids(column, kind, argument):
     """(ids, offsets of each row) of one column."""
     if kind == "vocabulary":  # row 0 stands for the default value, row 1 for unknown words
         index = {word: i + 2 for i, word in enumerate(argument)}
-        rows = [[index.get(word, 1) for word in cell.split("|") if word] if cell else [] for cell in column.to_pylist()]
+        rows = [[index.get(word, 1) for word in cell.split("|") if word] if cell else []
+                for cell in column.to_pylist()]
         offsets = np.cumsum([0] + [len(row) for row in rows[:-1]])
         return np.array([i for row in rows for i in row], dtype=np.int64), offsets
     values = column.fill_null(0).to_numpy()
     if kind == "boundaries":  # id = number of boundaries <= x
         values = np.searchsorted(np.array(argument), values.astype(np.float64), side="right")
     elif values.min() < 0 or values.max() >= argument:
-        raise SystemExit(f"ids {values.min()} .. {values.max()} do not fit a table of {argument} rows")
+        raise SystemExit(f"ids {values.min()} .. {values.max()} do not fit "
+                         f"a table of {argument} rows")
     return values.astype(np.int64), np.arange(len(values))
 
 
@@ -86,7 +90,8 @@ class Data:
             ids, offsets = make_ids(table[column].combine_chunks(), kind, argument)
             self.ids[name] = torch.from_numpy(ids)
             self.offsets[name] = torch.from_numpy(np.append(offsets, len(ids)).astype(np.int64))
-        self.labels = {task: torch.from_numpy(table[task].to_numpy().astype(np.float32)) for task in TASKS}
+        self.labels = {task: torch.from_numpy(table[task].to_numpy().astype(np.float32))
+                       for task in TASKS}
 
     def batch(self, rows):
         """{feature: (ids, offsets)} and {task: labels} of the given rows."""
@@ -95,7 +100,8 @@ class Data:
             begin, end = self.offsets[name][rows], self.offsets[name][rows + 1]
             counts = end - begin
             offsets = torch.cumsum(counts, 0) - counts
-            positions = torch.arange(int(counts.sum())) + torch.repeat_interleave(begin - offsets, counts)
+            positions = (torch.arange(int(counts.sum()))
+                         + torch.repeat_interleave(begin - offsets, counts))
             features[name] = (self.ids[name][positions], offsets)
         return features, {task: labels[rows] for task, labels in self.labels.items()}
 
@@ -110,10 +116,12 @@ class PEPNet(nn.Module):
         super().__init__()
         self.epnet = EPNet(main, domain, EPNET_HIDDEN)
         self.ppnet = PPNet(main, uia, PPNET_HIDDEN, tasks, dropout)
-        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, dropout) for _ in range(tasks))
+        self._task_tower = nn.ModuleList(Tower(PPNET_HIDDEN[-1], TOWER_HIDDEN, dropout)
+                                         for _ in range(tasks))
 
     def forward(self, main, domain, uia):
-        return [tower(x) for tower, x in zip(self._task_tower, self.ppnet(self.epnet(main, domain), uia))]
+        return [tower(x) for tower, x in zip(self._task_tower,
+                                             self.ppnet(self.epnet(main, domain), uia))]
 
 
 def make_tables():
@@ -121,14 +129,16 @@ def make_tables():
     tables = nn.ModuleDict()
     for name, (_, kind, argument) in FEATURES.items():
         rows = table_rows(kind, argument)
-        tables[name] = nn.EmbeddingBag(rows, DIM, mode="mean" if name == "genres" else "sum", sparse=True)
+        tables[name] = nn.EmbeddingBag(rows, DIM, mode="mean" if name == "genres" else "sum",
+                                       sparse=True)
         nn.init.uniform_(tables[name].weight, -rows ** -0.5, rows ** -0.5)
     return tables
 
 
 def forward(tables, net, features):
     pooled = {name: tables[name](ids, offsets) for name, (ids, offsets) in features.items()}
-    return net(*(torch.cat([pooled[name] for name in GROUPS[group]], dim=1) for group in ("all", "domain", "uia")))
+    return net(*(torch.cat([pooled[name] for name in GROUPS[group]], dim=1)
+                 for group in ("all", "domain", "uia")))
 
 
 def load_weights(path, tables, net):
@@ -216,7 +226,8 @@ def evaluate(tables, net, data, batch_size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=pathlib.Path, default=pathlib.Path("data/movielens"))
     parser.add_argument("--weights", type=pathlib.Path, help="initial weights, safetensors")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
@@ -253,7 +264,8 @@ def main():
             steps += 1
         seconds += time.perf_counter() - start
         if args.verbose and epoch + 1 < args.epochs:
-            print(json.dumps({"epoch": epoch + 1, **evaluate(tables, net, test, args.batch_size)}), flush=True)
+            print(json.dumps({"epoch": epoch + 1, **evaluate(tables, net, test, args.batch_size)}),
+                  flush=True)
     print(json.dumps({**evaluate(tables, net, test, args.batch_size), "steps": steps,
                       "train_seconds": round(seconds, 3),
                       "samples_per_second": round(train.rows * args.epochs / max(seconds, 1e-9))}))

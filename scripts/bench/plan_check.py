@@ -26,18 +26,21 @@ from support import ROOT, whole_numbers
 
 
 def bench(args, name, report, *arguments, ranks=1):
-    launcher = ["mpirun", "-q", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks > 1 else []
-    subprocess.run([*launcher, args.program, "bench", name, *map(str, arguments), "--json", str(report)], check=True,
-                   stdout=subprocess.DEVNULL)
+    launcher = (["mpirun", "-q", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"]
+                if ranks > 1 else [])
+    subprocess.run(
+        [*launcher, args.program, "bench", name, *map(str, arguments), "--json", str(report)],
+        check=True, stdout=subprocess.DEVNULL)
     return report
 
 
 def calibrate(args):
     """The reports of one machine, as a comma list."""
-    data = ["--pipeline_config_path", args.pipeline_config_path, "--train_input_path", args.train_input_path,
-            "--batch_sizes", args.batch_size]
-    reports = [bench(args, "train", args.out_dir / "train.json", *data, "--threads", 1, "--steps", args.steps, "--num_servers",
-                     args.hosts, "--scratch_dir", scaling.scratch(args), ranks=2 * args.hosts),
+    data = ["--pipeline_config_path", args.pipeline_config_path,
+            "--train_input_path", args.train_input_path, "--batch_sizes", args.batch_size]
+    reports = [bench(args, "train", args.out_dir / "train.json", *data,
+                     "--threads", 1, "--steps", args.steps, "--num_servers", args.hosts,
+                     "--scratch_dir", scaling.scratch(args), ranks=2 * args.hosts),
                bench(args, "service", args.out_dir / "service.json", ranks=2),
                bench(args, "reader", args.out_dir / "reader.json", *data),
                bench(args, "allreduce", args.out_dir / "allreduce.json", ranks=args.hosts)]
@@ -47,10 +50,12 @@ def calibrate(args):
 def predict(args, calibration, megabits):
     report = args.out_dir / "plan.json"
     edits = json.dumps({"data_config.batch_size": args.batch_size})
-    subprocess.run([args.program, "plan", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
-                    args.train_input_path, "--edit_config_json", edits, "--hosts", str(args.hosts), "--workers_per_host", "1",
-                    "--servers_per_host", "1", "--nic_gbps", str(megabits / 1000), "--calibration", calibration, "--json",
-                    str(report)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([args.program, "plan", "--pipeline_config_path", args.pipeline_config_path,
+                    "--train_input_path", args.train_input_path, "--edit_config_json", edits,
+                    "--hosts", str(args.hosts), "--workers_per_host", "1",
+                    "--servers_per_host", "1", "--nic_gbps", str(megabits / 1000),
+                    "--calibration", calibration, "--json", str(report)],
+                   check=True, stdout=subprocess.DEVNULL)
     return json.loads(report.read_text())["prediction"]
 
 
@@ -61,7 +66,8 @@ def measure(args, megabits):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline_config_path", required=True)
     parser.add_argument("--train_input_path", required=True)
     parser.add_argument("--rates", type=whole_numbers, default=[100, 300, 1000])
@@ -83,19 +89,25 @@ def main():
     for number in range(args.rounds):
         for rate in args.rates:
             speeds[rate].append(measure(args, rate))
-            print(f"round {number + 1} of {args.rounds}: {rate} Mbit/s, {speeds[rate][-1]:.0f} samples/s", flush=True)
+            print(f"round {number + 1} of {args.rounds}: {rate} Mbit/s, "
+                  f"{speeds[rate][-1]:.0f} samples/s", flush=True)
     rows = []
     for rate in args.rates:
         plan, median = predict(args, calibration, rate), statistics.median(speeds[rate])
-        rows.append({"mbit": rate, "predicted": plan["samples_per_second"], "bound_by": plan["bound_by"], "measured": median,
-                     "least": min(speeds[rate]), "most": max(speeds[rate]), "error": plan["samples_per_second"] / median - 1})
-    (args.out_dir / "plan_check.json").write_text(json.dumps({"hosts": args.hosts, "batch_size": args.batch_size,
-                                                              "rows": rows}, indent=1) + "\n")
+        rows.append({"mbit": rate, "predicted": plan["samples_per_second"],
+                     "bound_by": plan["bound_by"], "measured": median,
+                     "least": min(speeds[rate]), "most": max(speeds[rate]),
+                     "error": plan["samples_per_second"] / median - 1})
+    (args.out_dir / "plan_check.json").write_text(
+        json.dumps({"hosts": args.hosts, "batch_size": args.batch_size, "rows": rows}, indent=1)
+        + "\n")
     print(f"\n{args.hosts} hosts of one worker and one server, {args.batch_size} rows a worker\n")
-    print("| link, Mbit/s | predicted samples/s | bound by | measured [least .. most] | error |\n| --- | --- | --- | --- | --- |")
+    print("| link, Mbit/s | predicted samples/s | bound by | measured [least .. most] | error |\n"
+          "| --- | --- | --- | --- | --- |")
     for row in rows:
-        print(f"| {row['mbit']} | {row['predicted']:.0f} | {row['bound_by']} | {row['measured']:.0f} [{row['least']:.0f} .. "
-              f"{row['most']:.0f}] | {100 * row['error']:+.0f} % |")
+        print(f"| {row['mbit']} | {row['predicted']:.0f} | {row['bound_by']} | "
+              f"{row['measured']:.0f} [{row['least']:.0f} .. {row['most']:.0f}] | "
+              f"{100 * row['error']:+.0f} % |")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,18 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile", "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
-VARIANTS = {"routed": "example config", "no_weights": "no task-space\nweights", "every_row": "every row\neverywhere"}
+CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile",
+               "torchrec": "TorchRec + FBGEMM", "pepnet": "pepnet"}
+VARIANTS = {"routed": "example config", "no_weights": "no task-space\nweights",
+            "every_row": "every row\neverywhere"}
 COLOURS = {"eager": "#9aa5b1", "compile": "#6b7a8c", "torchrec": "#3e4c5c", "pepnet": "#d1495b"}
-SPARSE = {"eager": ("eager EmbeddingBag, Adagrad", "#9aa5b1"), "fbgemm": ("FBGEMM, Adagrad", "#3e4c5c"),
-          "adagrad_made": ("pepnet, Adagrad, rows being made", "#edae9f"), "adagrad_exist": ("pepnet, Adagrad, rows exist", "#d1495b"),
+SPARSE = {"eager": ("eager EmbeddingBag, Adagrad", "#9aa5b1"),
+          "fbgemm": ("FBGEMM, Adagrad", "#3e4c5c"),
+          "adagrad_made": ("pepnet, Adagrad, rows being made", "#edae9f"),
+          "adagrad_exist": ("pepnet, Adagrad, rows exist", "#d1495b"),
           "fbgemm_rowwise": ("FBGEMM, rowwise Adagrad", "#6b7a8c"),
-          "rowwise_made": ("pepnet, rowwise, rows being made", "#f2cf8f"), "rowwise_exist": ("pepnet, rowwise, rows exist", "#d08a1d")}
+          "rowwise_made": ("pepnet, rowwise, rows being made", "#f2cf8f"),
+          "rowwise_exist": ("pepnet, rowwise, rows exist", "#d08a1d")}
 TARGETS = {"routed": 2.5, "no_weights": 1.4, "every_row": 1.15}
 
 
@@ -50,8 +55,10 @@ def grouped_bars(axes, variants, names, spread_of):
             if spread is None:
                 continue
             at = j + (i - (len(names) - 1) / 2) * width
-            axes.bar(at, spread["median"], width * 0.92, color=COLOURS[name], label=CONTESTANTS[name] if j == 0 else None)
-            axes.errorbar(at, spread["median"], yerr=errors(spread), color="black", linewidth=1, capsize=2)
+            axes.bar(at, spread["median"], width * 0.92, color=COLOURS[name],
+                     label=CONTESTANTS[name] if j == 0 else None)
+            axes.errorbar(at, spread["median"], yerr=errors(spread), color="black", linewidth=1,
+                          capsize=2)
     axes.set_xticks(range(len(variants)), [VARIANTS[variant] for variant in variants])
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -59,9 +66,11 @@ def grouped_bars(axes, variants, names, spread_of):
 def plot_comparison(report, out_dir):
     peers = report["peers"]
     figure, axes = plt.subplots(figsize=(8, 4))
-    grouped_bars(axes, list(peers), list(CONTESTANTS), lambda variant, name: peers[variant]["rate"].get(name))
+    grouped_bars(axes, list(peers), list(CONTESTANTS),
+                 lambda variant, name: peers[variant]["rate"].get(name))
     axes.set_ylabel("samples/s")
-    axes.set_title(f"Training, one process, {report['machine']['cores']} cores, batch {report['batch_size']}: median, least, most")
+    axes.set_title(f"Training, one process, {report['machine']['cores']} cores, "
+                   f"batch {report['batch_size']}: median, least, most")
     axes.legend(frameon=False)
     save(figure, out_dir / "compare.png")
     figure, axes = plt.subplots(figsize=(8, 4))
@@ -87,8 +96,10 @@ def plot_sparse(report, out_dir):
             if name not in job["rates"]:
                 continue
             at, rate = j + (i - (len(names) - 1) / 2) * width, job["rates"][name]
-            speeds.bar(at, rate["median"], width * 0.92, color=SPARSE[name][1], label=SPARSE[name][0] if j == 0 else None)
-            speeds.errorbar(at, rate["median"], yerr=errors(rate), color="black", linewidth=1, capsize=2)
+            speeds.bar(at, rate["median"], width * 0.92, color=SPARSE[name][1],
+                       label=SPARSE[name][0] if j == 0 else None)
+            speeds.errorbar(at, rate["median"], yerr=errors(rate), color="black", linewidth=1,
+                            capsize=2)
     speeds.set_ylabel("samples/s")
     speeds.legend(frameon=False, fontsize=8)
     kinds = [name for name in SPARSE if any(name in job["ratio"] for job in jobs.values())]
@@ -98,7 +109,8 @@ def plot_sparse(report, out_dir):
                 continue
             at, ratio = j + (i - (len(kinds) - 1) / 2) * 0.2, job["ratio"][kind]
             ratios.bar(at, ratio["median"], 0.18, color=SPARSE[kind][1])
-            ratios.errorbar(at, ratio["median"], yerr=errors(ratio), color="black", linewidth=1, capsize=2)
+            ratios.errorbar(at, ratio["median"], yerr=errors(ratio), color="black", linewidth=1,
+                            capsize=2)
     ratios.axhline(1, color="black", linewidth=0.8)
     ratios.set_ylabel("pepnet / best peer, same rule", fontsize=9)
     for axes in (speeds, ratios):
@@ -114,12 +126,14 @@ def number_of(cell):
 def plot_bench(report, out_dir):
     """One panel per measured column, one line per value of the text columns."""
     size = report["columns"][0]["name"]
-    measured = [c for c in report["columns"][1:] if c["unit"] and isinstance(number_of(report["rows"][0][c["name"]]), (int, float))]
+    measured = [c for c in report["columns"][1:]
+                if c["unit"] and isinstance(number_of(report["rows"][0][c["name"]]), (int, float))]
     texts = [c["name"] for c in report["columns"] if isinstance(report["rows"][0][c["name"]], str)]
     lines = collections.defaultdict(list)
     for row in report["rows"]:
         lines[" ".join(row[name] for name in texts)].append(row)
-    figure, panels = plt.subplots(1, len(measured), figsize=(2.6 * len(measured), 2.8), squeeze=False)
+    figure, panels = plt.subplots(1, len(measured), figsize=(2.6 * len(measured), 2.8),
+                                  squeeze=False)
     for axes, column in zip(panels[0], measured):
         for label, rows in lines.items():
             x = [row[size] for row in rows]
@@ -127,7 +141,8 @@ def plot_bench(report, out_dir):
             axes.plot(x, [number_of(cell) for cell in cells], marker="o", label=label or None)
             for at, cell in zip(x, cells):
                 if isinstance(cell, dict):
-                    axes.errorbar(at, cell["median"], yerr=errors(cell), color="black", linewidth=1, capsize=2)
+                    axes.errorbar(at, cell["median"], yerr=errors(cell), color="black", linewidth=1,
+                                  capsize=2)
         if len(report["rows"]) > 1:
             axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -140,14 +155,16 @@ def plot_bench(report, out_dir):
 
 def plot_trace(report, out_dir, trace_ms):
     events = [event for event in report["traceEvents"] if event["ph"] == "X"]
-    names = {event["tid"]: event["args"]["name"] for event in report["traceEvents"] if event["name"] == "thread_name"}
+    names = {event["tid"]: event["args"]["name"] for event in report["traceEvents"]
+             if event["name"] == "thread_name"}
     if not events:
         sys.exit("the trace holds no events")
     updates = sorted(event["ts"] for event in events if event["name"] == "update")
     begin = updates[len(updates) // 2] if updates else events[len(events) // 2]["ts"]
     end = begin + 1000 * trace_ms
     shown = [event for event in events if event["ts"] < end and event["ts"] + event["dur"] > begin]
-    threads = sorted({event["tid"] for event in shown}, key=lambda tid: (names[tid] != "worker", names[tid]))
+    threads = sorted({event["tid"] for event in shown},
+                     key=lambda tid: (names[tid] != "worker", names[tid]))
     # A span that encloses others says less than the enclosed ones.
     kinds = sorted({event["name"] for event in shown} - {"compute", "read"})
     colours = dict(zip(kinds, plt.get_cmap("tab20").colors))
@@ -172,11 +189,14 @@ def plot_plans(plans, out_dir):
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for name, plan in plans.items():
         points = plan["growth"]
-        line = axes.plot([p["workers"] for p in points], [p["samples_per_second"] for p in points], label=name)[0]
+        line = axes.plot([p["workers"] for p in points],
+                         [p["samples_per_second"] for p in points], label=name)[0]
         for p in points:
-            axes.plot(p["workers"], p["samples_per_second"], markers[p["bound_by"]], color=line.get_color(), markersize=5)
+            axes.plot(p["workers"], p["samples_per_second"], markers[p["bound_by"]],
+                      color=line.get_color(), markersize=5)
     first = next(iter(plans.values()))["growth"]
-    axes.plot([p["workers"] for p in first], [p["samples_per_second"] / p["efficiency"] for p in first], ":", color="grey",
+    axes.plot([p["workers"] for p in first],
+              [p["samples_per_second"] / p["efficiency"] for p in first], ":", color="grey",
               label="as many times one worker")
     for bound, marker in markers.items():
         axes.plot([], [], marker, color="black", markersize=5, label=f"bound by the {bound}")
@@ -190,7 +210,8 @@ def plot_plans(plans, out_dir):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", type=pathlib.Path)
     parser.add_argument("--out_dir", type=pathlib.Path, default=pathlib.Path("runs/bench"))
     parser.add_argument("--trace_ms", type=float, default=500)
@@ -210,7 +231,8 @@ def main():
         elif "growth" in report:
             plans[path.stem] = report
         elif "machine" not in report:
-            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, nor a trace, nor a plan with --up_to_workers")
+            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, "
+                     "nor a trace, nor a plan with --up_to_workers")
     if plans:
         plot_plans(plans, args.out_dir)
 

@@ -33,7 +33,8 @@ TASKS = ["auc_ctr", "auc_cvr"]
 
 def train(args, work, data_type, seed):
     """Trains one model; returns what is to be known of it."""
-    text, tables = re.subn(r"(embedding_dim: \d+)", rf'\1 data_type: "{data_type}"', CONFIG.read_text())
+    text, tables = re.subn(r"(embedding_dim: \d+)", rf'\1 data_type: "{data_type}"',
+                           CONFIG.read_text())
     assert tables > 0, f"{CONFIG} has no embedding_dim"
     text = text.replace("adagrad_optimizer {", f"{args.optimizer}_optimizer {{")
     config, model = work / f"{data_type}.config", work / f"model-{data_type}-{seed}"
@@ -41,11 +42,14 @@ def train(args, work, data_type, seed):
     edits = {"data_config.batch_size": 1024, "data_config.shuffle": True,
              "train_config.save_checkpoints_steps": 1000000,
              f"train_config.sparse_optimizer.{args.optimizer}_optimizer.lr": args.lr}
-    run([args.pepnet, "train", "--pipeline_config_path", config, "--edit_config_json", json.dumps(edits),
-         "--model_dir", model, "--train_input_path", work / "data/train-*.parquet",
-         "--eval_input_path", work / "data/test-00000.parquet", "--seed", seed, "--threads", args.threads])
+    run([args.pepnet, "train", "--pipeline_config_path", config,
+         "--edit_config_json", json.dumps(edits), "--model_dir", model,
+         "--train_input_path", work / "data/train-*.parquet",
+         "--eval_input_path", work / "data/test-00000.parquet",
+         "--seed", seed, "--threads", args.threads])
     evaluation = json.loads((model / "train_eval_result.txt").read_text().splitlines()[-1])
-    speeds = [line["samples_per_second"] for line in map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
+    speeds = [line["samples_per_second"]
+              for line in map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
               if "samples_per_second" in line]
     summary = json.loads(run([args.pepnet, "inspect", "--json", model]).stdout)
     result = {task: evaluation[task] for task in TASKS}
@@ -57,7 +61,8 @@ def train(args, work, data_type, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--test_rows", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=5)
@@ -70,14 +75,15 @@ def main():
     work = args.work_dir.resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    run([sys.executable, ROOT / "scripts/data/make_taobao_like.py", "--out_dir", work / "data", "--rows", args.rows,
-         "--test_rows", args.test_rows, "--seed", 1])
+    run([sys.executable, ROOT / "scripts/data/make_taobao_like.py", "--out_dir", work / "data",
+         "--rows", args.rows, "--test_rows", args.test_rows, "--seed", 1])
 
     runs = {data_type: [] for data_type in TYPES}
     for seed in range(1, args.seeds + 1):
         for data_type in TYPES:
             runs[data_type].append(train(args, work, data_type, seed))
-    answer = {"rows": args.rows, "seeds": args.seeds, "optimizer": args.optimizer, "lr": args.lr, "runs": runs}
+    answer = {"rows": args.rows, "seeds": args.seeds, "optimizer": args.optimizer, "lr": args.lr,
+              "runs": runs}
     (work / "row_types.json").write_text(json.dumps(answer, indent=2) + "\n")
 
     heads = ["data_type", "bytes a row", "MB of rows", "samples/s"]
@@ -92,9 +98,11 @@ def main():
             values = [result[task] for result in results]
             less = [result[task] - base[task] for result, base in zip(results, runs["FP32"])]
             several = len(values) > 1
-            cells.append(f"{statistics.mean(values):.4f} +- {statistics.stdev(values) if several else 0:.4f}")
+            cells.append(f"{statistics.mean(values):.4f} +- "
+                         f"{statistics.stdev(values) if several else 0:.4f}")
             error = statistics.stdev(less) / len(less)**0.5 if several else 0
-            cells.append("" if data_type == "FP32" else f"{statistics.mean(less):+.4f} +- {error:.4f}")
+            cells.append("" if data_type == "FP32"
+                         else f"{statistics.mean(less):+.4f} +- {error:.4f}")
         print("| " + " | ".join(cells) + " |")
     return 0
 

@@ -41,12 +41,14 @@ NETNS = [str(ROOT / "scripts/dev/netns_cluster.sh")]
 
 def batch_size_of(args):
     """The config's rows per worker, from its effective form."""
-    text = subprocess.run([args.program, "check-config", "--pipeline_config_path", args.pipeline_config_path],
-                          check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(
+        [args.program, "check-config", "--pipeline_config_path", args.pipeline_config_path],
+        check=True, capture_output=True, text=True).stdout
     for line in text.splitlines():
         if line.strip().startswith("batch_size:"):
             return int(line.split(":")[1])
-    raise SystemExit(f"scaling.py: {args.pipeline_config_path} has no batch_size; set data_config.batch_size")
+    raise SystemExit(f"scaling.py: {args.pipeline_config_path} has no batch_size; "
+                     "set data_config.batch_size")
 
 
 def scratch(args):
@@ -57,15 +59,19 @@ def scratch(args):
 def command(args, workers, batch, report):
     """The command line of one measurement."""
     servers = workers * args.servers_per_worker
-    bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path, "--train_input_path",
-             args.train_input_path, "--batch_sizes", str(batch), "--threads", str(args.threads), "--steps", str(args.steps),
-             "--num_servers", str(servers), "--scratch_dir", str(scratch(args)), "--json", str(report)]
+    bench = [args.program, "bench", "train", "--pipeline_config_path", args.pipeline_config_path,
+             "--train_input_path", args.train_input_path, "--batch_sizes", str(batch),
+             "--threads", str(args.threads), "--steps", str(args.steps),
+             "--num_servers", str(servers), "--scratch_dir", str(scratch(args)),
+             "--json", str(report)]
     # Ranks are distributed host by host, so that every host has as many workers and servers as the
     # others.
     if args.netns:
         hosts = ",".join(f"h{k}:{1 + args.servers_per_worker}" for k in range(1, workers + 1))
-        return [*NETNS, "run", "-q", "-n", str(workers + servers), "--host", hosts, "--map-by", "node", "--", *bench]
-    place = (["--hostfile", args.hostfile, "--map-by", "node"] if args.hostfile else ["--oversubscribe"])
+        return [*NETNS, "run", "-q", "-n", str(workers + servers), "--host", hosts,
+                "--map-by", "node", "--", *bench]
+    place = (["--hostfile", args.hostfile, "--map-by", "node"] if args.hostfile
+             else ["--oversubscribe"])
     return ["mpirun", "-q", "-n", str(workers + servers), "--bind-to", "none", *place, *bench]
 
 
@@ -74,15 +80,18 @@ def measure(args, workers, batch):
     with tempfile.TemporaryDirectory() as directory:
         report = pathlib.Path(directory) / "report.json"
         if args.netns:
-            subprocess.run([*NETNS, "up", str(workers), args.netns], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*NETNS, "up", str(workers), args.netns], check=True,
+                           stdout=subprocess.DEVNULL)
         try:
-            done = subprocess.run(command(args, workers, batch, report), capture_output=True, text=True, timeout=args.timeout_s)
+            done = subprocess.run(command(args, workers, batch, report), capture_output=True,
+                                  text=True, timeout=args.timeout_s)
         finally:
             shutil.rmtree(scratch(args), ignore_errors=True)  # left only by a run that was killed
             if args.netns:
                 subprocess.run([*NETNS, "down"], check=True)
         if done.returncode != 0:
-            raise SystemExit(f"scaling.py: the run with {workers} worker(s) failed:\n{done.stderr[-2000:]}")
+            raise SystemExit(
+                f"scaling.py: the run with {workers} worker(s) failed:\n{done.stderr[-2000:]}")
         return json.loads(report.read_text())["rows"][0]
 
 
@@ -108,23 +117,30 @@ def run(args):
         size = (workers, rows_per_worker)
         ideal = workers * statistics.median(speeds[(1, batch)])
         slowest = max(measured[size], key=lambda row: row["its work"])
-        rows.append({"mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
-                     "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[size]),
-                     "efficiency": statistics.median(speeds[size]) / ideal,
-                     "stage_percent": {s: statistics.median(row[s] for row in measured[size]) for s in STAGES},
-                     "slowest_worker": int(slowest["slowest worker"]), "slowest_times_mean": slowest["its work"]})
-    return {"threads_per_worker": args.threads, "where": args.netns and f"network namespaces, {args.netns} links"
-            or args.hostfile or "one machine", "cores": os.cpu_count(), "rounds": args.rounds, "rows": rows}
+        rows.append({
+            "mode": mode, "workers": workers, "servers": workers * args.servers_per_worker,
+            "rows_per_worker": rows_per_worker, "samples_per_second": summary(speeds[size]),
+            "efficiency": statistics.median(speeds[size]) / ideal,
+            "stage_percent": {s: statistics.median(row[s] for row in measured[size])
+                              for s in STAGES},
+            "slowest_worker": int(slowest["slowest worker"]),
+            "slowest_times_mean": slowest["its work"]})
+    return {"threads_per_worker": args.threads,
+            "where": (args.netns and f"network namespaces, {args.netns} links"
+                      or args.hostfile or "one machine"),
+            "cores": os.cpu_count(), "rounds": args.rounds, "rows": rows}
 
 
 def print_table(report):
-    print(f"\n{report['threads_per_worker']} thread(s) a worker; {report['where']}; {report['rounds']} rounds in turn")
+    print(f"\n{report['threads_per_worker']} thread(s) a worker; {report['where']}; "
+          f"{report['rounds']} rounds in turn")
     print("mode    workers  rows/worker  samples/s [least..most]      efficiency  "
           + "  ".join(f"{s:>9}" for s in STAGES) + "  slowest worker (its work / mean)")
     for row in report["rows"]:
         speed = row["samples_per_second"]
         text = f"{speed['median']:.0f} [{speed['least']:.0f}..{speed['most']:.0f}]"
-        print(f"{row['mode']:<6}  {row['workers']:>7}  {row['rows_per_worker']:>11}  {text:<27}  {100 * row['efficiency']:>8.0f} %  "
+        print(f"{row['mode']:<6}  {row['workers']:>7}  {row['rows_per_worker']:>11}  {text:<27}  "
+              f"{100 * row['efficiency']:>8.0f} %  "
               + "  ".join(f"{row['stage_percent'][s]:>7.1f} %" for s in STAGES)
               + f"  {row['slowest_worker']} ({row['slowest_times_mean']:.2f})")
 
@@ -137,7 +153,8 @@ def draw(report, path):
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    figure, (speed, time) = pyplot.subplots(1, 2, figsize=(12, 4.4), gridspec_kw={"width_ratios": [2, 3]})
+    figure, (speed, time) = pyplot.subplots(1, 2, figsize=(12, 4.4),
+                                            gridspec_kw={"width_ratios": [2, 3]})
     modes = list(dict.fromkeys(row["mode"] for row in report["rows"]))
     for mode in modes:
         rows = [row for row in report["rows"] if row["mode"] == mode]
@@ -145,17 +162,21 @@ def draw(report, path):
         middle = [row["samples_per_second"]["median"] for row in rows]
         below = [m - row["samples_per_second"]["least"] for m, row in zip(middle, rows)]
         above = [row["samples_per_second"]["most"] - m for m, row in zip(middle, rows)]
-        line = speed.errorbar(workers, middle, yerr=[below, above], marker="o", capsize=3, label=mode)
-        speed.plot(workers, [middle[0] / workers[0] * w for w in workers], ":", color=line[0].get_color())
+        line = speed.errorbar(workers, middle, yerr=[below, above], marker="o", capsize=3,
+                              label=mode)
+        speed.plot(workers, [middle[0] / workers[0] * w for w in workers], ":",
+                   color=line[0].get_color())
         for row, at in zip(rows[1:], middle[1:]):
-            speed.annotate(f"{100 * row['efficiency']:.0f} %", (row["workers"], at), textcoords="offset points",
-                           xytext=(-6, 8 if mode == modes[0] else -14), ha="right", color=line[0].get_color())
+            speed.annotate(f"{100 * row['efficiency']:.0f} %", (row["workers"], at),
+                           textcoords="offset points",
+                           xytext=(-6, 8 if mode == modes[0] else -14), ha="right",
+                           color=line[0].get_color())
     speed.set(xlabel="workers", ylabel="samples/s", title="throughput, efficiency (dotted: ideal)")
     speed.set_ylim(0, 1.1 * speed.get_ylim()[1])
     speed.set_xticks(sorted({row["workers"] for row in report["rows"]}))
     speed.legend(loc="lower right")
-    labels = [f"{row['mode']} {row['workers']}\nslowest: {row['slowest_worker']}\n({row['slowest_times_mean']:.2f} x mean)"
-              for row in report["rows"]]
+    labels = [f"{row['mode']} {row['workers']}\nslowest: {row['slowest_worker']}\n"
+              f"({row['slowest_times_mean']:.2f} x mean)" for row in report["rows"]]
     base = [0.0] * len(labels)
     for stage in STAGES:
         height = [row["stage_percent"][stage] for row in report["rows"]]
@@ -171,7 +192,8 @@ def draw(report, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline_config_path", required=True)
     parser.add_argument("--train_input_path", required=True)
     parser.add_argument("--workers", type=whole_numbers, default=[1, 2])
@@ -188,9 +210,11 @@ def main():
     where.add_argument("--hostfile")
     args = parser.parse_args()
     if not set(args.mode) <= {"weak", "strong"}:
-        raise SystemExit(f"scaling.py: --mode {','.join(args.mode)}: expected weak, strong or weak,strong")
+        raise SystemExit(f"scaling.py: --mode {','.join(args.mode)}: "
+                         "expected weak, strong or weak,strong")
     if args.workers[0] != 1:
-        raise SystemExit(f"scaling.py: --workers begins with {args.workers[0]}, expected 1: efficiency is relative to one worker")
+        raise SystemExit(f"scaling.py: --workers begins with {args.workers[0]}, expected 1: "
+                         "efficiency is relative to one worker")
     if not shutil.which(args.program):
         raise SystemExit(f"scaling.py: there is no {args.program}; run scripts/build.sh first")
     os.environ.setdefault("OMPI_ALLOW_RUN_AS_ROOT", "1")

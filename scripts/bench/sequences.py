@@ -51,7 +51,10 @@ train_config {{
   dense_optimizer {{ adam_optimizer {{ lr: 0.001 }} constant_learning_rate {{}} }}
   num_epochs: 1 log_step_count_steps: 1 save_checkpoints_steps: 0 use_tensorboard: false
 }}
-data_config {{ batch_size: {batch_size} dataset_type: ParquetDataset fg_mode: FG_NONE label_fields: ["ctr", "cvr"] }}
+data_config {{
+  batch_size: {batch_size} dataset_type: ParquetDataset fg_mode: FG_NONE
+  label_fields: ["ctr", "cvr"]
+}}
 {features}
 model_config {{
   feature_groups {{ group_name: "all" feature_names: ["user", "item", "cate", "tab"]
@@ -86,23 +89,25 @@ def make_rows(count, length, full, random):
 
 
 def write_config(directory, number, batch_size):
-    feature = 'feature_configs {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: %d }} }}' % DIM
+    feature = ('feature_configs {{ id_feature {{ feature_name: "{0}" num_buckets: {1} '
+               'embedding_dim: %d }} }}') % DIM
     lines = [feature.format(name, rows) for name, rows in ROWS.items()]
     inner = ('features {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: %d '
              'embedding_name: "{0}_emb" }} }}') % DIM
     for sequence in SEQUENCES:
         parts = " ".join(inner.format(part, ROWS[part]) for part in PARTS)
-        lines.append(f'feature_configs {{ sequence_feature {{ sequence_name: "{sequence}" sequence_length: 10000 '
-                     f'{parts} }} }}')
+        lines.append(f'feature_configs {{ sequence_feature {{ sequence_name: "{sequence}" '
+                     f'sequence_length: 10000 {parts} }} }}')
     groups = []
     for sequence in SEQUENCES:
         names = ", ".join(f'"{name}"' for name in PARTS + [f"{sequence}__{part}" for part in PARTS])
-        groups.append(f'sequence_groups {{ group_name: "{sequence}" feature_names: [{names}] }}\n    sequence_encoders '
-                      f'{{ din_encoder {{ input: "{sequence}" attn_mlp {{ hidden_units: {ATTENTION} }} }} }}')
+        groups.append(f'sequence_groups {{ group_name: "{sequence}" feature_names: [{names}] }}\n'
+                      f'    sequence_encoders {{ din_encoder {{ input: "{sequence}" '
+                      f'attn_mlp {{ hidden_units: {ATTENTION} }} }} }}')
     path = directory / f"job-{number}.config"
     path.write_text(CONFIG.format(directory=directory, run=number, lr=LR, batch_size=batch_size,
-                                  features="\n".join(lines), sequences="\n    ".join(groups), hidden=HIDDEN,
-                                  tower=TOWER))
+                                  features="\n".join(lines), sequences="\n    ".join(groups),
+                                  hidden=HIDDEN, tower=TOWER))
     return path
 
 
@@ -119,7 +124,8 @@ class Din(nn.Module):
 
     def forward(self, query, sequence, mask):
         query = query[:, None, :].expand_as(sequence)
-        scores = self.score(torch.cat([query, sequence, query - sequence, query * sequence], dim=-1)).squeeze(-1)
+        scores = self.score(
+            torch.cat([query, sequence, query - sequence, query * sequence], dim=-1)).squeeze(-1)
         weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
         return torch.bmm(weights[:, None, :], sequence).squeeze(1)
 
@@ -135,7 +141,8 @@ class Peer:
         self.network["ppnet"] = PPNet(MAIN, 2 * DIM, HIDDEN, 2, 0)
         self.network["towers"] = nn.ModuleList(Tower(HIDDEN[-1], TOWER, 0) for _ in range(2))
         self.dense = torch.optim.Adam(self.network.parameters(), lr=0.001, fused=True)
-        self.batches = [self.batch_of(table.slice(at, batch_size)) for at in range(0, table.num_rows, batch_size)]
+        self.batches = [self.batch_of(table.slice(at, batch_size))
+                        for at in range(0, table.num_rows, batch_size)]
 
     def make_tables(self):
         table_of = lambda name: nn.Embedding(ROWS[name], DIM, sparse=True)
@@ -152,13 +159,15 @@ class Peer:
         positions = {}
         for sequence in SEQUENCES:
             mask, *ids = batch[sequence]
-            elements = torch.cat([self.sequence_tables[part](one) for part, one in zip(PARTS, ids)], dim=-1)
+            elements = torch.cat(
+                [self.sequence_tables[part](one) for part, one in zip(PARTS, ids)], dim=-1)
             positions[sequence] = elements * mask[:, :, None]
         return rows, query, positions
 
     def batch_of(self, table):
         batch = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in ROWS}
-        batch["labels"] = torch.from_numpy(np.stack([table[name].to_numpy() for name in ("ctr", "cvr")])).float()
+        batch["labels"] = torch.from_numpy(
+            np.stack([table[name].to_numpy() for name in ("ctr", "cvr")])).float()
         for sequence in SEQUENCES:
             lists = [table[f"{sequence}__{part}"].combine_chunks() for part in PARTS]
             lengths = lists[0].value_lengths().to_numpy()
@@ -172,7 +181,8 @@ class Peer:
 
     def step(self, batch):
         rows, query, positions = self.rows_of(batch)
-        encoded = [self.network[sequence](query, positions[sequence], batch[sequence][0]) for sequence in SEQUENCES]
+        encoded = [self.network[sequence](query, positions[sequence], batch[sequence][0])
+                   for sequence in SEQUENCES]
         main = torch.cat([*rows.values(), *encoded], dim=1)
         shared = self.network["epnet"](main, rows["tab"])
         outputs = self.network["ppnet"](shared, torch.cat([rows["user"], rows["item"]], dim=1))
@@ -212,8 +222,10 @@ class FbgemmPeer(Peer):
         masks = [batch[sequence][0] for sequence in SEQUENCES]
         parts = []
         for number, part in enumerate(PARTS):
-            ids = [batch[part], *(batch[sequence][1 + number][mask] for sequence, mask in zip(SEQUENCES, masks))]
-            parts.append(self.look_up(self.sequence_tables[part], torch.cat(ids)).split([len(one) for one in ids]))
+            ids = [batch[part], *(batch[sequence][1 + number][mask]
+                                  for sequence, mask in zip(SEQUENCES, masks))]
+            parts.append(self.look_up(self.sequence_tables[part], torch.cat(ids))
+                         .split([len(one) for one in ids]))
         query, *elements = (torch.cat(both, dim=1) for both in zip(*parts))
         positions = {sequence: one.new_zeros(*mask.shape, one.shape[1]).index_put((mask,), one)
                      for sequence, mask, one in zip(SEQUENCES, masks, elements)}
@@ -227,11 +239,13 @@ def pepnet_round(pepnet, config, model_dir, threads, batch_size):
     run([pepnet, "train", "--pipeline_config_path", config, "--threads", threads])
     records = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [record for record in records if "samples_per_second" in record][WARMUP:]
-    return len(steps) * batch_size / sum(batch_size / record["samples_per_second"] for record in steps)
+    return len(steps) * batch_size / sum(
+        batch_size / record["samples_per_second"] for record in steps)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=int, default=50)
     parser.add_argument("--full", action="store_true", help="every sequence has --length elements")
     parser.add_argument("--rows", type=int, default=40960)
@@ -243,7 +257,8 @@ def main():
     args = parser.parse_args()
     names = args.peers.split(",")
     if unknown := set(names) - set(PEERS):
-        parser.error(f"--peers: {', '.join(sorted(unknown))} unknown; expected eager, fbgemm or both with a comma")
+        parser.error(f"--peers: {', '.join(sorted(unknown))} unknown; "
+                     "expected eager, fbgemm or both with a comma")
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     table = make_rows(args.rows, args.length, args.full, np.random.default_rng(1))
@@ -255,15 +270,18 @@ def main():
         for number in range(args.rounds):
             config = write_config(directory, number, args.batch_size)
             speeds["pepnet"].append(
-                pepnet_round(args.pepnet, config, directory / f"model-{number}", args.threads, args.batch_size))
+                pepnet_round(args.pepnet, config, directory / f"model-{number}", args.threads,
+                             args.batch_size))
             for name, peer in peers.items():
                 speeds[name].append(peer.round())
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(json.dumps({"length": args.length, "full": args.full, "batch_size": args.batch_size, "threads": args.threads,
+    print(json.dumps({"length": args.length, "full": args.full, "batch_size": args.batch_size,
+                      "threads": args.threads,
                       "samples_per_second": {name: [round(value) for value in values]
                                              for name, values in speeds.items()},
                       "median": {name: round(value) for name, value in medians.items()},
-                      "ratio": {name: round(medians["pepnet"] / medians[name], 2) for name in names}}))
+                      "ratio": {name: round(medians["pepnet"] / medians[name], 2)
+                                for name in names}}))
 
 
 if __name__ == "__main__":

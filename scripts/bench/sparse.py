@@ -48,8 +48,10 @@ from support import ROOT, fbgemm_tables, mpirun
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
         "C": {"features": 4, "length": 100, "dim": 64, "vocabulary": 500_000}}
-PEERS = {"fbgemm": "FBGEMM, Adagrad", "eager": "eager EmbeddingBag, Adagrad", "fbgemm_rowwise": "FBGEMM, rowwise Adagrad"}
-RULES = {"adagrad": ("Adagrad", ("fbgemm", "eager")), "rowwise": ("rowwise Adagrad", ("fbgemm_rowwise",))}
+PEERS = {"fbgemm": "FBGEMM, Adagrad", "eager": "eager EmbeddingBag, Adagrad",
+         "fbgemm_rowwise": "FBGEMM, rowwise Adagrad"}
+RULES = {"adagrad": ("Adagrad", ("fbgemm", "eager")),
+         "rowwise": ("rowwise Adagrad", ("fbgemm_rowwise",))}
 KINDS = {"exist": "rows exist", "made": "rows being made"}
 TARGETS = {"exist": {"A": 2.5, "B": 3.0, "C": 2.5}, "made": {"A": 1.8, "B": 2.2, "C": 1.5}}
 SCENES, BATCH, LR = 3, 2048, 0.02
@@ -77,11 +79,14 @@ def make_rows(job, count):
 
     columns = {}
     for f in range(job["features"]):
-        offsets = np.concatenate([[0], np.cumsum(random.poisson(job["length"], count))]).astype(np.int32)
-        columns[f"f{f}"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(draw(int(offsets[-1]))))
+        offsets = np.concatenate(
+            [[0], np.cumsum(random.poisson(job["length"], count))]).astype(np.int32)
+        columns[f"f{f}"] = pa.ListArray.from_arrays(pa.array(offsets),
+                                                    pa.array(draw(int(offsets[-1]))))
     columns |= {"user_id": pa.array(draw(count)), "item_id": pa.array(draw(count)),
                 "scene": pa.array(random.integers(0, SCENES, count))}
-    columns |= {label: pa.array((random.random(count) < rate).astype(np.int64)) for label, rate in zip(LABELS, (0.1, 0.02))}
+    columns |= {label: pa.array((random.random(count) < rate).astype(np.int64))
+                for label, rate in zip(LABELS, (0.1, 0.02))}
     return pa.table(columns)
 
 
@@ -91,7 +96,8 @@ def write_job(directory, job, rows):
     if not data.exists():
         pq.write_table(make_rows(job, rows), directory / "rows.part", row_group_size=16384)
         (directory / "rows.part").rename(data)
-    feature = 'feature_configs {{ id_feature {{ feature_name: "{0}" num_buckets: {1} embedding_dim: {2} }} }}\n'
+    feature = ('feature_configs {{ id_feature {{ feature_name: "{0}" num_buckets: {1} '
+               'embedding_dim: {2} }} }}\n')
     quoted = lambda names: "[" + ", ".join(f'"{name}"' for name in names) + "]"
     group = '  feature_groups {{ group_name: "{0}" group_type: DEEP feature_names: {1} }}\n'
     tower = ('    task_towers {{ tower_name: "{0}" label_name: "{1}" mlp {{ hidden_units: {2} }} '
@@ -101,14 +107,16 @@ def write_job(directory, job, rows):
         f'train_input_path: "{data}"\nmodel_dir: "{directory}/model"\ntrain_config {{\n'
         f'  sparse_optimizer {{ adagrad_optimizer {{ lr: {LR} }} constant_learning_rate {{}} }}\n'
         '  dense_optimizer { adam_optimizer { lr: 0.001 } constant_learning_rate {} }\n'
-        '  num_epochs: 2 save_checkpoints_steps: 0 log_step_count_steps: 1 use_tensorboard: false\n}\n'
-        f'data_config {{ batch_size: {BATCH} dataset_type: ParquetDataset fg_mode: FG_NONE label_fields: {quoted(LABELS)} '
-        'num_workers: 1 }\n'
+        '  num_epochs: 2 save_checkpoints_steps: 0 log_step_count_steps: 1 use_tensorboard: false\n'
+        '}\n'
+        f'data_config {{ batch_size: {BATCH} dataset_type: ParquetDataset fg_mode: FG_NONE '
+        f'label_fields: {quoted(LABELS)} num_workers: 1 }}\n'
         + "".join(feature.format(name, count, job["dim"]) for name, count in rows_of(job).items())
-        + "model_config {\n" + group.format("all", quoted(names_of(job))) + group.format("domain", '["scene"]')
-        + group.format("uia", '["user_id", "item_id"]')
+        + "model_config {\n" + group.format("all", quoted(names_of(job)))
+        + group.format("domain", '["scene"]') + group.format("uia", '["user_id", "item_id"]')
         + f"  pepnet {{ epnet_hidden_unit: {EPNET} ppnet_hidden_units: {PPNET}\n"
-        + "".join(tower.format(task, label, TOWER) for task, label in zip(("ctr", "cvr"), LABELS)) + "  }\n}\n")
+        + "".join(tower.format(task, label, TOWER) for task, label in zip(("ctr", "cvr"), LABELS))
+        + "  }\n}\n")
     return config, data
 
 
@@ -129,9 +137,12 @@ def run_peer(args):
     for name in names:
         column = table[name].combine_chunks()
         is_list = pa.types.is_list(column.type)
-        values[name] = torch.from_numpy((column.values if is_list else column).to_numpy().astype(np.int64))
-        offsets[name] = torch.from_numpy(column.offsets.to_numpy().astype(np.int64)) if is_list else torch.arange(len(column) + 1)
-    labels = torch.from_numpy(np.stack([table[label].to_numpy() for label in LABELS]).astype(np.float32))
+        values[name] = torch.from_numpy(
+            (column.values if is_list else column).to_numpy().astype(np.int64))
+        offsets[name] = (torch.from_numpy(column.offsets.to_numpy().astype(np.int64)) if is_list
+                         else torch.arange(len(column) + 1))
+    labels = torch.from_numpy(
+        np.stack([table[label].to_numpy() for label in LABELS]).astype(np.float32))
     del table
 
     class Network(nn.Module):
@@ -144,19 +155,23 @@ def run_peer(args):
 
         def forward(self, main, y):
             part = lambda name: main[:, names.index(name) * dim:(names.index(name) + 1) * dim]
-            outputs = self.ppnet(self.epnet(main, part("scene")), torch.cat([part("user_id"), part("item_id")], 1))
+            outputs = self.ppnet(self.epnet(main, part("scene")),
+                                 torch.cat([part("user_id"), part("item_id")], 1))
             return torch.stack([nn.functional.binary_cross_entropy_with_logits(tower(x), y[task])
                                 for task, (tower, x) in enumerate(zip(self._task_tower, outputs))])
 
     network = Network()
     dense = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     if args.peer == "eager":
-        bags = nn.ModuleList(nn.EmbeddingBag(rows[name], dim, mode="sum", sparse=True) for name in names)
+        bags = nn.ModuleList(nn.EmbeddingBag(rows[name], dim, mode="sum", sparse=True)
+                             for name in names)
         sparse = torch.optim.Adagrad(bags.parameters(), lr=LR, eps=1e-8)
         weights = [bag.weight for bag in bags]
-        look_up = lambda o, v: torch.cat([bag(ids, begin[:-1]) for bag, ids, begin in zip(bags, v, o)], 1)
+        look_up = lambda o, v: torch.cat(
+            [bag(ids, begin[:-1]) for bag, ids, begin in zip(bags, v, o)], 1)
     else:
-        tables = fbgemm_tables([(rows[name], dim) for name in names], LR, rowwise=args.peer == "fbgemm_rowwise")
+        tables = fbgemm_tables([(rows[name], dim) for name in names], LR,
+                               rowwise=args.peer == "fbgemm_rowwise")
         tables.init_embedding_weights_uniform(-.001, .001)
         weights, sparse = tables.split_embedding_weights(), None
 
@@ -199,23 +214,28 @@ def run_peer(args):
 class Contest:
     def __init__(self, args):
         self.args, self.machine = args, Machine(args)
-        self.files = {name: write_job(args.work_dir / name, JOBS[name], args.rows) for name in args.jobs}
+        self.files = {name: write_job(args.work_dir / name, JOBS[name], args.rows)
+                      for name in args.jobs}
 
     def peer(self, name, job, data, steps, batch_size=BATCH, weights=None):
-        done = self.machine.run([sys.executable, __file__, "--peer", name, "--job", json.dumps(job), "--data", data,
-                                 "--steps", steps, "--batch_size", batch_size, "--threads", self.args.threads,
-                                 *(["--weights", weights] if weights else [])], check=False)
+        done = self.machine.run(
+            [sys.executable, __file__, "--peer", name, "--job", json.dumps(job), "--data", data,
+             "--steps", steps, "--batch_size", batch_size, "--threads", self.args.threads,
+             *(["--weights", weights] if weights else [])], check=False)
         if done.returncode != 0:
-            return {"error": (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]}
+            return {"error": (done.stderr.strip().splitlines()
+                              or [f"status {done.returncode}"])[-1]}
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def pepnet(self, config, model, launcher=(), extra=(), edits=None):
         """Records of metrics.jsonl, one a step."""
         shutil.rmtree(model, ignore_errors=True)
         threads = ["--threads", self.args.threads] if self.args.threads and not launcher else []
-        self.machine.run([*launcher, self.args.pepnet, "train", "--pipeline_config_path", config, "--model_dir", model,
-                          *threads, *extra, *(["--edit_config_json", json.dumps(edits)] if edits else [])])
-        records = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
+        self.machine.run([*launcher, self.args.pepnet, "train", "--pipeline_config_path", config,
+                          "--model_dir", model, *threads, *extra,
+                          *(["--edit_config_json", json.dumps(edits)] if edits else [])])
+        records = [json.loads(line)
+                   for line in (model / "metrics.jsonl").read_text().splitlines()]
         shutil.rmtree(model)
         return [record for record in records if "samples_per_second" in record]
 
@@ -225,7 +245,8 @@ class Contest:
         records = self.pepnet(config, self.args.work_dir / "model", **more)
         rate = [record["samples_per_second"] for record in records]
         half = len(rate) // 2
-        return {"made": statistics.median(rate[min(4, half - 1):half]), "exist": statistics.median(rate[half + min(2, half - 1):])}
+        return {"made": statistics.median(rate[min(4, half - 1):half]),
+                "exist": statistics.median(rate[half + min(2, half - 1):])}
 
 
 def check(contest, peers):
@@ -234,8 +255,10 @@ def check(contest, peers):
     for name in contest.args.jobs:
         job = dict(JOBS[name], vocabulary=2000)
         config, data = write_job(work / name, job, 512)
-        edits = {"data_config.batch_size": 128, "train_config.num_epochs": 0, "train_config.num_steps": 3}
-        still = dict(edits, **{"train_config.num_steps": 1, "train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0,
+        edits = {"data_config.batch_size": 128, "train_config.num_epochs": 0,
+                 "train_config.num_steps": 3}
+        still = dict(edits, **{"train_config.num_steps": 1,
+                               "train_config.sparse_optimizer.adagrad_optimizer.lr": 0.0,
                                "train_config.dense_optimizer.adam_optimizer.lr": 0.0})
         train = [contest.args.pepnet, "train", "--pipeline_config_path", config]
         start, export = work / name / "start", work / name / "export"
@@ -243,10 +266,11 @@ def check(contest, peers):
             shutil.rmtree(directory, ignore_errors=True)
         # A step with rate 0 changes nothing; its export holds every initial value.
         contest.machine.run([*train, "--model_dir", start, "--edit_config_json", json.dumps(still)])
-        contest.machine.run([contest.args.pepnet, "export", "--pipeline_config_path", config, "--model_dir", start,
-                             "--export_dir", export])
+        contest.machine.run([contest.args.pepnet, "export", "--pipeline_config_path", config,
+                             "--model_dir", start, "--export_dir", export])
         records = contest.pepnet(config, work / name / "model", edits=edits)
-        ours = [[record[f"binary_cross_entropy_{task}"] for task in ("ctr", "cvr")] for record in records]
+        ours = [[record[f"binary_cross_entropy_{task}"] for task in ("ctr", "cvr")]
+                for record in records]
         for peer in peers:
             result = contest.peer(peer, job, data, 3, 128, export / "model.safetensors")
             if "error" in result:
@@ -255,8 +279,8 @@ def check(contest, peers):
             if peer == "fbgemm_rowwise":
                 continue  # another rule
             difference = float(np.max(np.abs(np.array(result["losses"]) / np.array(ours) - 1)))
-            print(f"check: job {name}, {PEERS[peer]} has pepnet's first three losses within {difference:.1e} (relative)",
-                  flush=True)
+            print(f"check: job {name}, {PEERS[peer]} has pepnet's first three losses within "
+                  f"{difference:.1e} (relative)", flush=True)
             if difference > 1e-4:
                 sys.exit(f"the two do not train the same model: {result['losses']} against {ours}")
     shutil.rmtree(work)
@@ -280,19 +304,26 @@ def compare_peers(contest, peers, missing):
                 measured = result["step_ms"][min(4, contest.args.steps - 1):]
                 rates[peer] = 1e3 * BATCH / statistics.median(measured)
             for rule in RULES:
-                edits = {"train_config.sparse_optimizer": {"rowwise_adagrad_optimizer": {"lr": LR}, "constant_learning_rate": {}}}
-                for kind, rate in contest.rates(config, edits=edits if rule == "rowwise" else None).items():
+                edits = {"train_config.sparse_optimizer": {
+                    "rowwise_adagrad_optimizer": {"lr": LR}, "constant_learning_rate": {}}}
+                for kind, rate in contest.rates(
+                        config, edits=edits if rule == "rowwise" else None).items():
                     rates[f"{rule}_{kind}"] = rate
-            return {"rates": rates, "text": f"{name}: " + ", ".join(f"{who} {rate:.0f}" for who, rate in rates.items())}
+            return {"rates": rates, "text": f"{name}: " + ", ".join(
+                f"{who} {rate:.0f}" for who, rate in rates.items())}
 
         rounds = contest.machine.rounds(contest.args.rounds, one_round)
-        everywhere = [who for who in rounds[0]["rates"] if all(who in one["rates"] for one in rounds)]
-        results[name] = {"rates": {who: spread([one["rates"][who] for one in rounds]) for who in everywhere}, "ratio": {}}
+        everywhere = [who for who in rounds[0]["rates"]
+                      if all(who in one["rates"] for one in rounds)]
+        results[name] = {
+            "rates": {who: spread([one["rates"][who] for one in rounds]) for who in everywhere},
+            "ratio": {}}
         for rule, (_, rivals) in RULES.items():
             present = [peer for peer in rivals if peer in everywhere]
             for kind in KINDS if present else ():
                 results[name]["ratio"][f"{rule}_{kind}"] = spread(
-                    [one["rates"][f"{rule}_{kind}"] / max(one["rates"][peer] for peer in present) for one in rounds])
+                    [one["rates"][f"{rule}_{kind}"] / max(one["rates"][peer] for peer in present)
+                     for one in rounds])
     return results
 
 
@@ -304,44 +335,52 @@ def compare_mpi(contest):
         one = contest.rates(config)["exist"]
         four = contest.rates(config, launcher=launcher, extra=["--num_servers", 2, "--threads", 1],
                              edits={"data_config.batch_size": BATCH // 2})["exist"]
-        return {"one": one, "four": four, "text": f"A: one process {one:.0f}, 2 servers + 2 workers {four:.0f}"}
+        return {"one": one, "four": four,
+                "text": f"A: one process {one:.0f}, 2 servers + 2 workers {four:.0f}"}
 
     rounds = contest.machine.rounds(contest.args.rounds, one_round)
-    return {"ratio": spread([r["four"] / r["one"] for r in rounds]), "one": spread([r["one"] for r in rounds]),
-            "four": spread([r["four"] for r in rounds])}
+    return {"ratio": spread([r["four"] / r["one"] for r in rounds]),
+            "one": spread([r["one"] for r in rounds]), "four": spread([r["four"] for r in rounds])}
 
 
 def markdown(result):
-    lines = [f"Machine: {result['cpu']}, {os.cpu_count()} cores, {result['threads']} threads a contestant. {result['rounds']} rounds in "
-             f"turn, {result['steps']} steps of a peer and {2 * result['rows'] // BATCH} of pepnet a round; other programs had "
-             f"{text_of(result['foreign_percent'], '{:.1f}')} % of the processors.", ""]
+    lines = [(f"Machine: {result['cpu']}, {os.cpu_count()} cores, {result['threads']} threads a "
+              f"contestant. {result['rounds']} rounds in turn, {result['steps']} steps of a peer "
+              f"and {2 * result['rows'] // BATCH} of pepnet a round; other programs had "
+              f"{text_of(result['foreign_percent'], '{:.1f}')} % of the processors."), ""]
     jobs = result.get("peers", {})
     if jobs:
-        lines += ["| samples/s, median [least..most] | " + " | ".join(jobs) + " |", "| --- |" + " --- |" * len(jobs)]
-        names = PEERS | {f"{rule}_{kind}": f"pepnet, {title}, {state}" for rule, (title, _) in RULES.items()
-                         for kind, state in KINDS.items()}
+        lines += ["| samples/s, median [least..most] | " + " | ".join(jobs) + " |",
+                  "| --- |" + " --- |" * len(jobs)]
+        names = PEERS | {f"{rule}_{kind}": f"pepnet, {title}, {state}"
+                         for rule, (title, _) in RULES.items() for kind, state in KINDS.items()}
         for who, title in names.items():
-            lines.append(f"| {title} | " + " | ".join(text_of(job["rates"][who]) if who in job["rates"] else "not to be had"
-                                                      for job in jobs.values()) + " |")
+            lines.append(f"| {title} | " + " | ".join(
+                text_of(job["rates"][who]) if who in job["rates"] else "not to be had"
+                for job in jobs.values()) + " |")
         for rule, (title, _) in RULES.items():
             for kind, state in KINDS.items():
-                cells = [text_of(job["ratio"][f"{rule}_{kind}"], "{:.2f}") if f"{rule}_{kind}" in job["ratio"] else "-"
-                         for job in jobs.values()]
-                lines.append(f"| **against the best peer with {title}, {state}** | " + " | ".join(cells) + " |")
+                cells = [text_of(job["ratio"][f"{rule}_{kind}"], "{:.2f}")
+                         if f"{rule}_{kind}" in job["ratio"] else "-" for job in jobs.values()]
+                lines.append(f"| **against the best peer with {title}, {state}** | "
+                             + " | ".join(cells) + " |")
         for kind, state in KINDS.items():
-            lines.append(f"| target, {state} | " + " | ".join(str(TARGETS[kind][name]) for name in jobs) + " |")
+            lines.append(f"| target, {state} | "
+                         + " | ".join(str(TARGETS[kind][name]) for name in jobs) + " |")
         lines.append("")
     for peer, reason in result["missing"].items():
         lines += [f"{PEERS[peer]} could not be had: {reason}", ""]
     if "mpi" in result:
         mpi = result["mpi"]
-        lines += [f"Job A with 2 servers and 2 workers of one thread against one process: {text_of(mpi['ratio'], '{:.2f}')} "
-                  f"({text_of(mpi['four'])} against {text_of(mpi['one'])} samples/s), target 0.90.", ""]
+        lines += [("Job A with 2 servers and 2 workers of one thread against one process: "
+                   f"{text_of(mpi['ratio'], '{:.2f}')} ({text_of(mpi['four'])} against "
+                   f"{text_of(mpi['one'])} samples/s), target 0.90."), ""]
     return "\n".join(lines)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pepnet", type=pathlib.Path, default=ROOT / "build/release/pepnet")
     parser.add_argument("--work_dir", type=pathlib.Path, default=ROOT / "runs/bench/sparse")
     parser.add_argument("--jobs", default=",".join(JOBS))
@@ -372,7 +411,8 @@ def main():
         sys.exit("part mpi measures job A; add it to --jobs")
     contest = Contest(args)
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    result = {"what": "sparse", "cpu": cpu.group(1) if cpu else "unknown", "threads": args.threads or os.cpu_count(), "rounds": args.rounds,
+    result = {"what": "sparse", "cpu": cpu.group(1) if cpu else "unknown",
+              "threads": args.threads or os.cpu_count(), "rounds": args.rounds,
               "steps": args.steps, "rows": args.rows, "missing": {}}
     if "check" in parts:
         result["missing"] = check(contest, peers)
@@ -381,7 +421,8 @@ def main():
         result["peers"] = compare_peers(contest, peers, result["missing"])
     if "mpi" in parts:
         result["mpi"] = compare_mpi(contest)
-    result["foreign_percent"] = contest.machine.foreign_spread() if contest.machine.foreign else spread([0.0])
+    result["foreign_percent"] = (contest.machine.foreign_spread() if contest.machine.foreign
+                                 else spread([0.0]))
     text = markdown(result)
     (args.work_dir / "sparse.json").write_text(json.dumps(result, indent=1) + "\n")
     (args.work_dir / "sparse.md").write_text(text)

@@ -26,8 +26,8 @@ def fbgemm_tables(shapes, lr, rowwise=False):
         ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen)
     return SplitTableBatchedEmbeddingBagsCodegen(
         [(rows, width, EmbeddingLocation.HOST, ComputeDevice.CPU) for rows, width in shapes],
-        optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD if rowwise else EmbOptimType.EXACT_ADAGRAD, learning_rate=lr,
-        eps=1e-8, pooling_mode=PoolingMode.SUM)
+        optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD if rowwise else EmbOptimType.EXACT_ADAGRAD,
+        learning_rate=lr, eps=1e-8, pooling_mode=PoolingMode.SUM)
 
 
 def mpirun(ranks):

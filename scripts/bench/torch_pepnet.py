@@ -22,7 +22,8 @@ class Gate(nn.Module):
 
     def __init__(self, inputs, hidden, outputs):
         super().__init__()
-        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.dense_layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(),
+                                          nn.Linear(hidden, outputs))
 
     def forward(self, x):
         return GAMMA * torch.sigmoid(self.dense_layers(x))
@@ -46,7 +47,8 @@ class PPNet(nn.Module):
     def __init__(self, main, uia, hidden, tasks, dropout):
         super().__init__()
         widths = [main] + hidden
-        layers = [(inputs, outputs) for _ in range(tasks) for inputs, outputs in zip(widths, hidden)]
+        layers = [(inputs, outputs)
+                  for _ in range(tasks) for inputs, outputs in zip(widths, hidden)]
         self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in layers)
         self.gate_nus = nn.ModuleList(Gate(uia + main, outputs, outputs) for _, outputs in layers)
         self.dropout = nn.Dropout(dropout)

@@ -46,7 +46,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-USERS, ADS, CATEGORIES, CAMPAIGNS, CUSTOMERS, BRANDS = 1141730, 846812, 12961, 423438, 255877, 461498
+USERS, ADS, CATEGORIES, CAMPAIGNS, CUSTOMERS, BRANDS = (
+    1141730, 846812, 12961, 423438, 255877, 461498)
 SEGMENTS, GROUPS, AGES, PVALUES, SHOPPING, OCCUPATIONS, USER_CLASSES = 98, 14, 8, 5, 5, 3, 6
 PIDS = np.array(["430548_1007", "430539_1007"])
 BLOCK = 1 << 17
@@ -73,7 +74,8 @@ class Hash:
         with np.errstate(over="ignore"):
             state = self._mix(np.atleast_1d(self.seed * np.uint64(0x9E3779B97F4A7C15) ^ salt))
             for part in ids:
-                state = self._mix(state + np.asarray(part).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+                state = self._mix(
+                    state + np.asarray(part).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         return state
 
     @staticmethod
@@ -88,7 +90,8 @@ class Hash:
     def normal(self, purpose, *ids):
         """Sum of the four 16-bit parts: close enough to normal, mean 0, variance 1."""
         bits = self.bits(purpose, *ids)
-        total = sum(((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64) for shift in (0, 16, 32, 48))
+        total = sum(((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64)
+                    for shift in (0, 16, 32, 48))
         return (total / 65536 - 2) * math.sqrt(3)
 
     def level(self, size, skew, purpose, *ids):
@@ -121,8 +124,10 @@ class World:
         self.hash, self.args = Hash(seed), args
         index = np.arange(LATENT)
         self.category_vector = self.hash.normal("catevec", np.arange(CATEGORIES)[:, None], index)
-        self.segment_vector = self.hash.normal("segvec", np.arange(SEGMENTS)[:, None], index) / math.sqrt(LATENT)
-        self.buy_segment_vector = self.hash.normal("segvec2", np.arange(SEGMENTS)[:, None], index) / math.sqrt(LATENT)
+        self.segment_vector = (self.hash.normal("segvec", np.arange(SEGMENTS)[:, None], index)
+                               / math.sqrt(LATENT))
+        self.buy_segment_vector = (self.hash.normal("segvec2", np.arange(SEGMENTS)[:, None], index)
+                                   / math.sqrt(LATENT))
         self.click_bias = self.buy_bias = 0.0
         sample = self.draw(np.random.default_rng([seed, 2, 0]), BLOCK)
         self.click_bias = solve_bias(sample["click_logit"], args.click_rate)
@@ -140,7 +145,8 @@ class World:
             "occupation": h.level(OCCUPATIONS, 1.4, "occupat", user),
             "new_user_class_level": h.level(USER_CLASSES, 1.0, "userclas", user),
         }
-        columns["cms_group_id"] = (columns["age_level"] + 7 * (columns["final_gender_code"] - 1)) % GROUPS
+        columns["cms_group_id"] = (
+            (columns["age_level"] + 7 * (columns["final_gender_code"] - 1)) % GROUPS)
         return columns
 
     def ads(self, ad):
@@ -160,8 +166,10 @@ class World:
 
     def effect(self, purpose, attributes, own):
         """Unit variance: 80 % from the attributes in equal parts, 20 % from the id alone."""
-        parts = sum(self.hash.normal(purpose, np.full_like(values, k), values) for k, values in enumerate(attributes))
-        return math.sqrt(0.8 / len(attributes)) * parts + math.sqrt(0.2) * self.hash.normal(purpose, own)
+        parts = sum(self.hash.normal(purpose, np.full_like(values, k), values)
+                    for k, values in enumerate(attributes))
+        return (math.sqrt(0.8 / len(attributes)) * parts
+                + math.sqrt(0.2) * self.hash.normal(purpose, own))
 
     def draw(self, random, rows):
         """One block of rows: columns, the lists' cells (history, kept), and both logits."""
@@ -175,8 +183,11 @@ class World:
         # have none.
         slots = np.arange(HISTORY)
         history = self.hash.level(CATEGORIES, 3.0, "favour", user[:, None], slots)
-        kept = (random.random((rows, HISTORY)) < 0.6) & (self.hash.uniform("nofavour", user) > 0.1)[:, None]
-        history_brand = self.brand(history, self.hash.level(BRANDS_PER_CATEGORY, 2.0, "favbrand", user[:, None], slots))
+        kept = ((random.random((rows, HISTORY)) < 0.6)
+                & (self.hash.uniform("nofavour", user) > 0.1)[:, None])
+        history_brand = self.brand(
+            history,
+            self.hash.level(BRANDS_PER_CATEGORY, 2.0, "favbrand", user[:, None], slots))
 
         category, domain, segment = ads["cate_id"], users["occupation"], users["cms_segid"]
         vector = self.category_vector[category]
@@ -186,13 +197,18 @@ class World:
         c, v = CTR_DOMAIN[domain], CVR_DOMAIN[domain]
         user_keys = [users["age_level"], users["shopping_level"], segment]
         ad_keys = [category, ads["brand"], ads["campaign_id"]]
-        click_logit = (0.7 * self.effect("clkuser", user_keys, user) + c[:, 0] * self.effect("clkad", ad_keys, ad)
+        click_logit = (0.7 * self.effect("clkuser", user_keys, user)
+                       + c[:, 0] * self.effect("clkad", ad_keys, ad)
                        + c[:, 1] * np.einsum("rl,rl->r", self.segment_vector[segment], vector)
-                       + c[:, 2] * np.einsum("rl,rl->r", remembered, vector) / math.sqrt(LATENT) + 0.3 * pid)
-        buy_logit = (0.6 * self.effect("buyuser", user_keys, user) + v[:, 0] * self.effect("buyad", ad_keys, ad)
-                     + v[:, 1] * np.einsum("rl,rl->r", self.buy_segment_vector[segment], vector) - v[:, 2] * log_price)
-        return {"user_id": user, **users, "adgroup_id": ad, **ads, "pid": pid, "history": history, "kept": kept,
-                "history_brand": history_brand, "click_logit": self.args.signal * click_logit + self.click_bias,
+                       + c[:, 2] * np.einsum("rl,rl->r", remembered, vector) / math.sqrt(LATENT)
+                       + 0.3 * pid)
+        buy_logit = (0.6 * self.effect("buyuser", user_keys, user)
+                     + v[:, 0] * self.effect("buyad", ad_keys, ad)
+                     + v[:, 1] * np.einsum("rl,rl->r", self.buy_segment_vector[segment], vector)
+                     - v[:, 2] * log_price)
+        return {"user_id": user, **users, "adgroup_id": ad, **ads, "pid": pid,
+                "history": history, "kept": kept, "history_brand": history_brand,
+                "click_logit": self.args.signal * click_logit + self.click_bias,
                 "buy_logit": self.args.signal * buy_logit + self.buy_bias}
 
     def block(self, split, number, rows):
@@ -202,9 +218,9 @@ class World:
         p_click, p_buy = (1 / (1 + np.exp(-drawn[name])) for name in ("click_logit", "buy_logit"))
         clk = (random.random(rows) < p_click).astype(np.int64)
         buy = clk * (random.random(rows) < p_buy)
-        names = ["user_id", "cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level",
-                 "shopping_level", "occupation", "new_user_class_level", "adgroup_id", "cate_id", "campaign_id",
-                 "customer", "brand", "price"]
+        names = ["user_id", "cms_segid", "cms_group_id", "final_gender_code", "age_level",
+                 "pvalue_level", "shopping_level", "occupation", "new_user_class_level",
+                 "adgroup_id", "cate_id", "campaign_id", "customer", "brand", "price"]
         columns = {name: pa.array(drawn[name]) for name in names}
         columns["pid"] = pa.array(PIDS[drawn["pid"]])
         columns["tag_category_list"] = joined(drawn["history"], drawn["kept"])
@@ -237,7 +253,8 @@ def auc(labels, scores):
         return None
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2)
+                 / (positives * negatives))
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -273,7 +290,8 @@ def write_split(world, name, split, rows, files, args, consume):
         start = 0
         while start < table.num_rows:
             if writer is None:
-                writer = Writer(args.out_dir / f"{name}-{file:05d}.{args.format}", schema, args.format)
+                writer = Writer(args.out_dir / f"{name}-{file:05d}.{args.format}", schema,
+                                args.format)
             take = min(table.num_rows - start, bounds[file + 1] - done)
             writer.write(table.slice(start, take))
             start, done = start + take, done + take
@@ -283,18 +301,21 @@ def write_split(world, name, split, rows, files, args, consume):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out_dir", type=pathlib.Path, required=True)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--test_rows", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--files", type=int, default=4, help="files of the training rows; the test rows are one file")
+    parser.add_argument("--files", type=int, default=4,
+                        help="files of the training rows; the test rows are one file")
     parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
     parser.add_argument("--user_exponent", type=float, default=0.7)
     parser.add_argument("--ad_exponent", type=float, default=1.0)
     parser.add_argument("--click_rate", type=float, default=0.055)
     parser.add_argument("--buy_rate", type=float, default=0.2, help="purchases per click")
-    parser.add_argument("--signal", type=float, default=0.8, help="scale of both logits: more signal, higher best AUC")
+    parser.add_argument("--signal", type=float, default=0.8,
+                        help="scale of both logits: more signal, higher best AUC")
     args = parser.parse_args()
     if args.rows < args.files or args.files < 1 or args.test_rows < 1:
         raise SystemExit("--rows must be at least --files, --files and --test_rows at least 1")
@@ -302,7 +323,8 @@ def main():
     args.out_dir.mkdir(parents=True, exist_ok=True)
     world = World(args.seed, args)
     report = {}
-    for split, (name, rows, files) in enumerate([("train", args.rows, args.files), ("test", args.test_rows, 1)]):
+    for split, (name, rows, files) in enumerate([("train", args.rows, args.files),
+                                                 ("test", args.test_rows, 1)]):
         counts = np.zeros(2, dtype=np.int64)
         truth, clicked = [], []
 
@@ -317,7 +339,8 @@ def main():
         report[name] = {"rows": rows, "files": files, "clk_rate": round(counts[0] / rows, 5),
                         "buy_rate": round(counts[1] / rows, 5)}
         if truth:
-            write_file(args.out_dir / f"clicked-00000.{args.format}", pa.concat_tables(clicked), args.format)
+            write_file(args.out_dir / f"clicked-00000.{args.format}", pa.concat_tables(clicked),
+                       args.format)
             clk, buy, p_click, p_buy = (np.concatenate(parts) for parts in zip(*truth))
             report["best_auc"] = {"ctr": auc(clk, p_click), "cvr_all_rows": auc(buy, p_buy),
                                   "cvr_clicked_rows": auc(buy[clk == 1], p_buy[clk == 1]),

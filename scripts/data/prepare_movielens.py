@@ -37,7 +37,8 @@ def read_table(path):
         rows = [line.rstrip("\n").split("\t") for line in file if line.strip()]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(names):
-            raise SystemExit(f"{path}, line {number}: {len(row)} fields, the header has {len(names)}")
+            raise SystemExit(f"{path}, line {number}: {len(row)} fields, "
+                             f"the header has {len(names)}")
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
@@ -51,13 +52,15 @@ def pick(values, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input_dir", type=pathlib.Path, required=True)
     parser.add_argument("--output_dir", type=pathlib.Path, required=True)
     parser.add_argument("--test_fraction", type=float, default=0.2)
     args = parser.parse_args()
 
-    ratings, users, items = (read_table(args.input_dir / f"ml-100k.{kind}") for kind in ("inter", "user", "item"))
+    ratings, users, items = (read_table(args.input_dir / f"ml-100k.{kind}")
+                             for kind in ("inter", "user", "item"))
     user_ids, item_ids = dense_ids(users["user_id"]), dense_ids(items["item_id"])
     occupation_ids = dense_ids(users["occupation"], key=str)
     user_row = {user: row for row, user in enumerate(users["user_id"])}
@@ -82,7 +85,8 @@ def main():
         "gender": pa.array(pick(users["gender"], of_user), pa.string()),
         "occupation": pa.array(occupation, pa.string()),
         "occupation_id": pa.array([occupation_ids[name] for name in occupation], pa.int64()),
-        "zip_prefix": pa.array([code[:1].upper() for code in pick(users["zip_code"], of_user)], pa.string()),
+        "zip_prefix": pa.array([code[:1].upper() for code in pick(users["zip_code"], of_user)],
+                               pa.string()),
         "release_year": pa.array(pick(years, of_item), pa.int64()),
         "genres": pa.array(pick(genres, of_item), pa.string()),
         "like": pa.array((rating >= 4).astype(np.int64)),
@@ -93,15 +97,18 @@ def main():
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
     test_rows = round(table.num_rows * args.test_fraction)
-    split = {"train": table.slice(0, table.num_rows - test_rows), "test": table.slice(table.num_rows - test_rows)}
+    split = {"train": table.slice(0, table.num_rows - test_rows),
+             "test": table.slice(table.num_rows - test_rows)}
     report = {"users": len(user_ids), "items": len(item_ids), "occupations": list(occupation_ids)}
     for name, part in split.items():
         pq.write_table(part, args.output_dir / f"{name}.parquet", row_group_size=16384)
-        labels = {label: round(float(np.mean(part[label].to_numpy())), 4) for label in ("like", "love")}
+        labels = {label: round(float(np.mean(part[label].to_numpy())), 4)
+                  for label in ("like", "love")}
         report[name] = {"rows": part.num_rows, "users": len(part["user_id"].unique()),
                         "items": len(part["item_id"].unique()), **labels}
     known = set(split["train"]["user_id"].unique().to_pylist())
-    report["test"]["rows_of_users_seen_in_train"] = sum(u in known for u in split["test"]["user_id"].to_pylist())
+    report["test"]["rows_of_users_seen_in_train"] = sum(
+        u in known for u in split["test"]["user_id"].to_pylist())
     print(json.dumps(report, indent=2))
 
 

@@ -59,19 +59,22 @@ import pyarrow.parquet as pq
 
 # Rows of each table of the configs (num_buckets): every value must be smaller.
 BUCKETS = {
-    "user_id": 1141730, "cms_segid": 98, "cms_group_id": 14, "final_gender_code": 3, "age_level": 8, "pvalue_level": 5,
-    "shopping_level": 5, "occupation": 3, "new_user_class_level": 6, "adgroup_id": 846812, "cate_id": 12961,
-    "campaign_id": 423438, "customer": 255877, "brand": 461498,
+    "user_id": 1141730, "cms_segid": 98, "cms_group_id": 14, "final_gender_code": 3, "age_level": 8,
+    "pvalue_level": 5, "shopping_level": 5, "occupation": 3, "new_user_class_level": 6,
+    "adgroup_id": 846812, "cate_id": 12961, "campaign_id": 423438, "customer": 255877,
+    "brand": 461498,
 }
-PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
-           "new_user_class_level"]
+PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level",
+           "shopping_level", "occupation", "new_user_class_level"]
 AD = ["cate_id", "campaign_id", "customer", "brand"]
 # The value that replaces a missing one. No real value may be this one.
 MISSING = {**{name: BUCKETS[name] - 1 for name in PROFILE}, "final_gender_code": 0, "brand": 0}
 
 BEHAVIOURS = ["pv", "cart", "fav", "buy"]
-IMPRESSION = np.dtype([("row", "<i8"), ("time", "<i8"), ("user", "<i4"), ("ad", "<i4"), ("pid", "<i4"), ("clk", "i1")])
-BEHAVIOUR = np.dtype([("time", "<i8"), ("user", "<i4"), ("cate", "<i4"), ("brand", "<i4"), ("buy", "i1")])
+IMPRESSION = np.dtype([("row", "<i8"), ("time", "<i8"), ("user", "<i4"), ("ad", "<i4"),
+                       ("pid", "<i4"), ("clk", "i1")])
+BEHAVIOUR = np.dtype([("time", "<i8"), ("user", "<i4"), ("cate", "<i4"), ("brand", "<i4"),
+                      ("buy", "i1")])
 ROW_GROUP = 65536
 # Partitions are cut into slices of time; a slice of all partitions is sorted in memory.
 SLICE_SECONDS = 3600
@@ -89,10 +92,12 @@ def blocks(path, columns):
     padded with blanks.
     """
     with open(path, encoding="utf-8") as file:
-        names = [name.strip().strip('"').strip() for name in file.readline().rstrip("\r\n").split(",")]
+        names = [name.strip().strip('"').strip()
+                 for name in file.readline().rstrip("\r\n").split(",")]
     absent = [name for name in columns if name not in names]
     if absent:
-        raise SystemExit(f"{path}: there is no column {absent[0]}; the first line names {', '.join(names)}")
+        raise SystemExit(f"{path}: there is no column {absent[0]}; "
+                         f"the first line names {', '.join(names)}")
     reader = pa.csv.open_csv(
         path,
         read_options=pa.csv.ReadOptions(column_names=names, skip_rows=1, block_size=BLOCK_BYTES),
@@ -117,8 +122,10 @@ def numbers(path, first, name, column, low=0, high=1 << 62, missing=None):
     if wrong.any():
         at = int(np.argmax(wrong))
         seen = "empty" if empty[at] else values[at]
-        stands_for = "" if missing is None else f", but not {missing}, which stands for a missing value"
-        raise SystemExit(f"{path}, row {first + at}: {name} is {seen}; expected {low} to {high - 1}{stands_for}")
+        stands_for = ("" if missing is None
+                      else f", but not {missing}, which stands for a missing value")
+        raise SystemExit(f"{path}, row {first + at}: {name} is {seen}; "
+                         f"expected {low} to {high - 1}{stands_for}")
     return values if missing is None else np.where(empty, missing, values)
 
 
@@ -126,12 +133,15 @@ class Lookup:
     """Columns of a small table by a unique key."""
 
     def __init__(self, path, key_column, key, names, integers, floats=()):
-        types = {name: pa.int64() for name in (key_column, *integers)} | {name: pa.float64() for name in floats}
+        types = ({name: pa.int64() for name in (key_column, *integers)}
+                 | {name: pa.float64() for name in floats})
         parts = {name: [] for name in (key_column, *integers, *floats)}
         for first, columns in blocks(path, types):
-            parts[key_column].append(numbers(path, first, key_column, columns[key_column], 0, BUCKETS[key]))
+            parts[key_column].append(numbers(path, first, key_column, columns[key_column],
+                                             0, BUCKETS[key]))
             for name in integers:
-                parts[name].append(numbers(path, first, name, columns[name], 0, BUCKETS[name], MISSING.get(name)))
+                parts[name].append(numbers(path, first, name, columns[name],
+                                           0, BUCKETS[name], MISSING.get(name)))
             for name in floats:
                 if columns[name].null_count:
                     row = first + pc.index(columns[name].is_null(), True).as_py()
@@ -142,8 +152,10 @@ class Lookup:
         self.keys = keys[order]
         twice = self.keys[1:][self.keys[1:] == self.keys[:-1]]
         if len(twice):
-            raise SystemExit(f"{path}: {key_column} {twice[0]} stands there twice; expected one row for each")
-        self.columns = {name: np.concatenate(parts[name])[order] if len(keys) else np.zeros(0) for name in names}
+            raise SystemExit(f"{path}: {key_column} {twice[0]} stands there twice; "
+                             "expected one row for each")
+        self.columns = {name: np.concatenate(parts[name])[order] if len(keys) else np.zeros(0)
+                        for name in names}
 
     def find(self, keys):
         """Positions of the keys, and whether each is there (the position means nothing where it is
@@ -183,27 +195,30 @@ class Partitions:
 def spread_impressions(path, directory, count):
     """Returns the partitions' paths and the pid texts by number."""
     pids = {}
-    types = {"user": pa.int64(), "time_stamp": pa.int64(), "adgroup_id": pa.int64(), "pid": pa.string(),
-             "clk": pa.int64()}
+    types = {"user": pa.int64(), "time_stamp": pa.int64(), "adgroup_id": pa.int64(),
+             "pid": pa.string(), "clk": pa.int64()}
     with Partitions(directory, "impressions", count) as partitions:
         for first, columns in blocks(path, types):
             records = np.empty(len(columns["user"]), IMPRESSION)
             records["row"] = first + np.arange(len(records))
             records["time"] = numbers(path, first, "time_stamp", columns["time_stamp"])
             records["user"] = numbers(path, first, "user", columns["user"], 0, BUCKETS["user_id"])
-            records["ad"] = numbers(path, first, "adgroup_id", columns["adgroup_id"], 0, BUCKETS["adgroup_id"])
+            records["ad"] = numbers(path, first, "adgroup_id", columns["adgroup_id"],
+                                    0, BUCKETS["adgroup_id"])
             records["clk"] = numbers(path, first, "clk", columns["clk"], 0, 2)
             encoded = columns["pid"].dictionary_encode()
             texts = [pids.setdefault(text, len(pids)) for text in encoded.dictionary.to_pylist()]
             if columns["pid"].null_count:
-                raise SystemExit(f"{path}: a pid between rows {first} and {first + len(records) - 1} is empty")
+                raise SystemExit(f"{path}: a pid between rows {first} and "
+                                 f"{first + len(records) - 1} is empty")
             records["pid"] = np.array(texts, np.int32)[encoded.indices.to_numpy()]
             partitions.append(records)
     return partitions.paths, list(pids)
 
 
 def spread_behaviours(path, directory, count):
-    types = {"user": pa.int64(), "time_stamp": pa.int64(), "btag": pa.string(), "cate": pa.int64(), "brand": pa.int64()}
+    types = {"user": pa.int64(), "time_stamp": pa.int64(), "btag": pa.string(), "cate": pa.int64(),
+             "brand": pa.int64()}
     # The range of the temporary files; categories and brands of behaviours are hashed by the
     # config.
     limit = 1 << 31
@@ -219,8 +234,9 @@ def spread_behaviours(path, directory, count):
             known = pc.is_in(columns["btag"], value_set=pa.array(BEHAVIOURS))
             if not pc.all(known).as_py():
                 at = pc.index(known, False).as_py()
-                raise SystemExit(f"{path}, row {first + at}: btag is {columns['btag'][at].as_py()!r}; expected one of "
-                                 f"{', '.join(BEHAVIOURS)}")
+                raise SystemExit(f"{path}, row {first + at}: "
+                                 f"btag is {columns['btag'][at].as_py()!r}; "
+                                 f"expected one of {', '.join(BEHAVIOURS)}")
             records["buy"] = pc.equal(columns["btag"], "buy").to_numpy(zero_copy_only=False)
             partitions.append(records)
     return partitions.paths
@@ -246,11 +262,12 @@ class Keys:
         self.low, self.high = int(times.min()), int(times.max())
         self.span = self.high - self.low + 2
         if groups * self.span >= 1 << 62:
-            raise SystemExit(f"the times of a partition spread over {self.span} seconds, too many for its {groups} users "
-                             "or purchases; raise --partitions")
+            raise SystemExit(f"the times of a partition spread over {self.span} seconds, "
+                             f"too many for its {groups} users or purchases; raise --partitions")
 
     def pack(self, group, time):
-        return group * self.span + (np.minimum(np.maximum(time, self.low - 1), self.high) - self.low + 1)
+        return (group * self.span
+                + (np.minimum(np.maximum(time, self.low - 1), self.high) - self.low + 1))
 
 
 def newest_before(impressions, behaviours, length):
@@ -262,7 +279,8 @@ def newest_before(impressions, behaviours, length):
     of_behaviour, user = ranks(behaviours["user"], impressions["user"])
     # Every time that is compared is inside the span, so that moving times to its ends never
     # happens.
-    keys = Keys(np.concatenate([behaviours["time"], impressions["time"]]), int(of_behaviour.max()) + 1)
+    keys = Keys(np.concatenate([behaviours["time"], impressions["time"]]),
+                int(of_behaviour.max()) + 1)
     packed = keys.pack(of_behaviour, behaviours["time"])
     end = np.searchsorted(packed, keys.pack(user, impressions["time"]), side="left")
     start = np.searchsorted(of_behaviour, user, side="left")
@@ -278,7 +296,8 @@ def joined(values, begin, end):
     index = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], counts)
     tokens = pa.array(values[index]).cast(pa.string())
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), tokens)
-    return pc.if_else(pa.array(counts > 0), pc.binary_join(lists, "|"), pa.scalar(None, pa.string()))
+    return pc.if_else(pa.array(counts > 0), pc.binary_join(lists, "|"),
+                      pa.scalar(None, pa.string()))
 
 
 def bought(impressions, cate, brand, behaviours, window_seconds):
@@ -316,30 +335,35 @@ def joined_rows(impressions, behaviours, ads, profiles, pids, args):
     behaviours = behaviours[np.lexsort((behaviours["time"], behaviours["user"]))]
     at_ad, known_ad = ads.find(impressions["ad"])
     if not known_ad.all():
-        raise SystemExit(f"raw_sample.csv shows adgroup_id {impressions['ad'][np.argmin(known_ad)]}, which ad_feature.csv "
+        raise SystemExit("raw_sample.csv shows adgroup_id "
+                         f"{impressions['ad'][np.argmin(known_ad)]}, which ad_feature.csv "
                          "does not have; are both files complete?")
     at_profile, known_profile = profiles.find(impressions["user"])
     begin, end = newest_before(impressions, behaviours, args.list_length)
     ad = {name: ads.columns[name][at_ad] for name in (*AD, "price")}
-    buy = bought(impressions, ad["cate_id"], ad["brand"], behaviours, round(args.buy_window_hours * 3600))
+    buy = bought(impressions, ad["cate_id"], ad["brand"], behaviours,
+                 round(args.buy_window_hours * 3600))
     columns = {"user_id": impressions["user"].astype(np.int64)}
     for name in PROFILE:
         columns[name] = np.full(len(impressions), MISSING[name], np.int64)
         columns[name][known_profile] = profiles.columns[name][at_profile[known_profile]]
     columns |= {"adgroup_id": impressions["ad"].astype(np.int64), **ad}
     pid = pa.array(pids).take(pa.array(impressions["pid"]))
-    missing = {"rows_without_profile": int((~known_profile).sum()), "rows_without_brand": int((ad["brand"] == 0).sum()),
+    missing = {"rows_without_profile": int((~known_profile).sum()),
+               "rows_without_brand": int((ad["brand"] == 0).sum()),
                "rows_without_history": int((begin == end).sum())}
 
     def slices():
         for start in range(0, len(impressions), ROW_GROUP):
             stop = min(start + ROW_GROUP, len(impressions))
             yield pa.table({
-                **{name: values[start:stop] for name, values in columns.items()}, "pid": pid[start:stop],
+                **{name: values[start:stop] for name, values in columns.items()},
+                "pid": pid[start:stop],
                 **{name: joined(behaviours[kind], begin[start:stop], end[start:stop])
                    for name, kind in (("tag_category_list", "cate"), ("tag_brand_list", "brand"))},
                 "clk": impressions["clk"][start:stop].astype(np.int64), "buy": buy[start:stop],
-                "time_stamp": impressions["time"][start:stop], "row": impressions["row"][start:stop]})
+                "time_stamp": impressions["time"][start:stop],
+                "row": impressions["row"][start:stop]})
 
     return slices(), missing
 
@@ -350,7 +374,8 @@ def write_partition(path, tables, index):
     writer, batches = None, 0
     for table in tables:
         if writer is None:
-            writer = pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+            writer = pa.ipc.new_file(path, table.schema,
+                                     options=pa.ipc.IpcWriteOptions(compression="lz4"))
         slices = table["time_stamp"].to_numpy() // SLICE_SECONDS
         cuts = [0, *(np.flatnonzero(np.diff(slices)) + 1), table.num_rows]
         for start, stop in zip(cuts, cuts[1:]):
@@ -399,8 +424,8 @@ def write_days(index, directory, utc_offset_hours):
     day_of = {number: (number * SLICE_SECONDS + offset) // 86400 for number in index}
     days = sorted(set(day_of.values()))
     if len(days) < 2:
-        raise SystemExit(f"raw_sample.csv holds impressions of {len(days)} days; expected at least 2, for the last is the "
-                         "test set")
+        raise SystemExit(f"raw_sample.csv holds impressions of {len(days)} days; "
+                         "expected at least 2, for the last is the test set")
     report = {}
     for day in days:
         split = "test" if day == days[-1] else "train"
@@ -412,7 +437,8 @@ def write_days(index, directory, utc_offset_hours):
             for path, batch in index[number]:
                 with pa.memory_map(str(path)) as source:
                     pieces.append(pa.ipc.open_file(source).get_batch(batch))
-            table = pa.Table.from_batches(pieces).sort_by([("time_stamp", "ascending"), ("row", "ascending")])
+            table = pa.Table.from_batches(pieces).sort_by([("time_stamp", "ascending"),
+                                                           ("row", "ascending")])
             table = table.drop_columns(["row"])
             writer = writer or DayWriter(directory / split / f"day-{date}.parquet", table.schema)
             writer.write(table)
@@ -421,27 +447,33 @@ def write_days(index, directory, utc_offset_hours):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input_dir", type=pathlib.Path, required=True)
     parser.add_argument("--output_dir", type=pathlib.Path, required=True)
     parser.add_argument("--buy_window_hours", type=float, default=24)
     parser.add_argument("--list_length", type=int, default=50)
-    parser.add_argument("--utc_offset_hours", type=float, default=8, help="whole hours; the log is of China")
+    parser.add_argument("--utc_offset_hours", type=float, default=8,
+                        help="whole hours; the log is of China")
     parser.add_argument("--partitions", type=int, default=64)
     args = parser.parse_args(arguments)
     if not 1 <= args.partitions <= 500:
-        raise SystemExit(f"--partitions is {args.partitions}; expected 1 to 500: each is an open file")
+        raise SystemExit(f"--partitions is {args.partitions}; "
+                         "expected 1 to 500: each is an open file")
     if args.list_length < 1 or args.buy_window_hours < 0:
         raise SystemExit("--list_length must be at least 1 and --buy_window_hours at least 0")
     if args.utc_offset_hours % 1:
         raise SystemExit(f"--utc_offset_hours is {args.utc_offset_hours}; expected whole hours")
-    files = {name: args.input_dir / f"{name}.csv" for name in ("raw_sample", "ad_feature", "user_profile", "behavior_log")}
+    files = {name: args.input_dir / f"{name}.csv"
+             for name in ("raw_sample", "ad_feature", "user_profile", "behavior_log")}
     for path in files.values():
         if not path.is_file():
-            raise SystemExit(f"there is no {path}; the four files of Ali_Display_Ad_Click go into --input_dir")
+            raise SystemExit(f"there is no {path}; "
+                             "the four files of Ali_Display_Ad_Click go into --input_dir")
     for split in ("train", "test"):
         if (args.output_dir / split).exists():
-            raise SystemExit(f"{args.output_dir / split} exists; remove it or choose another --output_dir")
+            raise SystemExit(f"{args.output_dir / split} exists; "
+                             "remove it or choose another --output_dir")
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".taobao-", dir=args.output_dir) as scratch:
@@ -453,7 +485,8 @@ def main(arguments=None):
         print("impressions are spread; now the behaviours", flush=True)
         behaviour_paths = spread_behaviours(files["behavior_log"], scratch, args.partitions)
         index, missing = {}, {}
-        for number, (impression_path, behaviour_path) in enumerate(zip(impression_paths, behaviour_paths)):
+        for number, (impression_path, behaviour_path) in enumerate(
+                zip(impression_paths, behaviour_paths)):
             impressions = np.fromfile(impression_path, IMPRESSION)
             behaviours = np.fromfile(behaviour_path, BEHAVIOUR)
             for path in (impression_path, behaviour_path):
@@ -461,8 +494,8 @@ def main(arguments=None):
             tables, counts = joined_rows(impressions, behaviours, ads, profiles, pids, args)
             write_partition(scratch / f"rows-{number:05d}", tables, index)
             missing = {name: missing.get(name, 0) + count for name, count in counts.items()}
-            print(f"partition {number + 1} of {args.partitions}: {len(impressions)} impressions, {len(behaviours)} "
-                  "behaviours", flush=True)
+            print(f"partition {number + 1} of {args.partitions}: {len(impressions)} impressions, "
+                  f"{len(behaviours)} behaviours", flush=True)
         report = write_days(index, scratch, args.utc_offset_hours)
         for split in ("train", "test"):
             os.rename(scratch / split, args.output_dir / split)

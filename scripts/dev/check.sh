@@ -18,7 +18,8 @@ while (($#)); do
   esac
   shift
 done
-start=$(git merge-base "$base" HEAD 2>/dev/null) || die "git knows no branch '$base'; name one with --base"
+start=$(git merge-base "$base" HEAD 2>/dev/null) ||
+  die "git knows no branch '$base'; name one with --base"
 
 # clang-format-diff comes with clang-format.
 clang_format=$(find_tool clang-format clang-format-14)
@@ -30,11 +31,14 @@ echo "+ format of the lines changed since $base"
 mapfile -t untracked < <(git ls-files --others --exclude-standard -- '*.cc' '*.h')
 wrong=$({
   git diff -U0 --no-color "$start" -- '*.cc' '*.h'
-  for file in "${untracked[@]}"; do git diff -U0 --no-color --no-index /dev/null "$file" || true; done
+  for file in "${untracked[@]}"; do
+    git diff -U0 --no-color --no-index /dev/null "$file" || true
+  done
 } | "$format_diff" -p1 -binary "$clang_format")
 if [[ -n $wrong ]]; then
   printf '%s\n' "$wrong"
-  die "the lines above are not formatted; apply them with: git diff -U0 $base -- '*.cc' '*.h' | $format_diff -p1 -i"
+  die "the lines above are not formatted; apply them with:" \
+    "git diff -U0 $base -- '*.cc' '*.h' | $format_diff -p1 -i"
 fi
 
 echo "+ titles of the commits since $base"

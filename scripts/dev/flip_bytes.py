@@ -23,17 +23,18 @@ def make_job(directory, build):
     command."""
     draw = random.Random(1)
     with open(f"{directory}/job.config", "w") as out:
-        out.write(CONFIG % dict(dir=directory, batch=4, epochs=1, cadence=20, keep=10, window=1, shuffle="true",
-                                sparse="adagrad_optimizer { lr: 0.05 }", dense="adam_optimizer { lr: 0.002 }"))
+        out.write(CONFIG % dict(dir=directory, batch=4, epochs=1, cadence=20, keep=10, window=1,
+                                shuffle="true", sparse="adagrad_optimizer { lr: 0.05 }",
+                                dense="adam_optimizer { lr: 0.002 }"))
     for file in range(2):
         with open(f"{directory}/train-{file}.csv", "w") as out:
             out.write("clk,buy,uid,iid,dom,price\n")
             for _ in range(80):
                 clk = int(draw.random() < 0.3)
-                out.write(f"{clk},{clk & int(draw.random() < 0.4)},{draw.randrange(60)},{draw.randrange(50)},"
-                          f"{draw.randrange(3)},{draw.random():.4f}\n")
-    train = [f"{build}/pepnet", "train", "--pipeline_config_path", f"{directory}/job.config", "--threads=1", "--num_servers=2",
-             "--model_dir"]
+                out.write(f"{clk},{clk & int(draw.random() < 0.4)},{draw.randrange(60)},"
+                          f"{draw.randrange(50)},{draw.randrange(3)},{draw.random():.4f}\n")
+    train = [f"{build}/pepnet", "train", "--pipeline_config_path", f"{directory}/job.config",
+             "--threads=1", "--num_servers=2", "--model_dir"]
     done = run(train + [f"{directory}/model"])
     if done.returncode != 0:
         sys.exit(f"the job failed: {done.stderr}")
@@ -42,7 +43,8 @@ def make_job(directory, build):
 
 def run(command):
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S)
+        return subprocess.run(command, capture_output=True, text=True, errors="replace",
+                              timeout=LIMIT_S)
     except subprocess.TimeoutExpired as late:
         return subprocess.CompletedProcess(command, 124, "", f"outlasted {late.timeout} s")
 
@@ -102,7 +104,8 @@ def refused(result, file):
     if result.returncode != 1:
         return f"ended with status {result.returncode}: {result.stderr[-300:]}"
     last = result.stderr.strip().split("\n")[-1]
-    return "" if last.startswith("pepnet: ") and os.path.basename(file) in last else f"the message does not name the file: {last}"
+    return ("" if last.startswith("pepnet: ") and os.path.basename(file) in last
+            else f"the message does not name the file: {last}")
 
 
 class Tester:
@@ -128,7 +131,8 @@ class Tester:
         result = run(self.train + [f"{self.own}/model", "--continue_train"])
         after = [entry for entry in listing(f"{self.own}/model") if entry[0] not in ignored]
         damage.undo(checkpoint, f"{self.model_dir}/{self.newest}")
-        return refused(result, damage.file) or ("" if before == after else f"model_dir changed: {set(before) ^ set(after)}")
+        return refused(result, damage.file) or (
+            "" if before == after else f"model_dir changed: {set(before) ^ set(after)}")
 
 
 def main():
@@ -142,13 +146,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="pepnet-flip-") as directory:
         train = make_job(directory, flags.build)
         model_dir = f"{directory}/model"
-        newest = max((name for name in os.listdir(model_dir) if name.startswith("model.ckpt-")), key=lambda name: int(name[11:]))
+        newest = max((name for name in os.listdir(model_dir) if name.startswith("model.ckpt-")),
+                     key=lambda name: int(name[11:]))
         checkpoint = f"{model_dir}/{newest}"
         if run([f"{flags.build}/pepnet", "inspect", "--verify", checkpoint]).returncode != 0:
             sys.exit("the whole checkpoint was refused, so a refusal would prove nothing")
         damages = all_damages(checkpoint, flags.every, flags.seed)
         total_bytes = sum(size for _, size in listing(checkpoint))
-        print(f"{newest}: {len(files_below(checkpoint))} files, {total_bytes} bytes; {len(damages)} damages", flush=True)
+        print(f"{newest}: {len(files_below(checkpoint))} files, {total_bytes} bytes; "
+              f"{len(damages)} damages", flush=True)
 
         workers = os.cpu_count() or 1
         counts, failures = collections.Counter(), []
@@ -175,12 +181,14 @@ def main():
             row = [counts[file, kind, command] for kind, command in columns]
             row.append(sum(counts[file, kind, "continue_train"] for kind, _ in columns))
             totals.update(dict(enumerate(row)))
-            print(f"{file:44} {os.path.getsize(f'{checkpoint}/{file}'):7} {row[0]:8} {row[1]:6} {row[2]:8} {row[3]:8}")
+            print(f"{file:44} {os.path.getsize(f'{checkpoint}/{file}'):7} "
+                  f"{row[0]:8} {row[1]:6} {row[2]:8} {row[3]:8}")
         print(f"{'all':44} {total_bytes:7} {totals[0]:8} {totals[1]:6} {totals[2]:8} {totals[3]:8}")
     for failure in failures[:20]:
         print(f"NOT REFUSED BY NAME: {failure}")
-    print(json.dumps({"seed": flags.seed, "every": flags.every, "damages": len(damages), "resumes": totals[3],
-                      "not_refused_by_name": len(failures), "seconds": round(time.time() - begin)}))
+    print(json.dumps({"seed": flags.seed, "every": flags.every, "damages": len(damages),
+                      "resumes": totals[3], "not_refused_by_name": len(failures),
+                      "seconds": round(time.time() - begin)}))
     return 1 if failures or not damages else 0
 
 

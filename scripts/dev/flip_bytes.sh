@@ -22,5 +22,7 @@ while (($#)); do
   shift
 done
 build=${build:-$PWD/build/$preset}
-[[ -x $build/pepnet ]] || die "there is no $build/pepnet; run scripts/build.sh --preset $preset first"
-exec python3 scripts/dev/flip_bytes.py --build "$build" --every "$every" --sample "$sample" --seed "$seed"
+[[ -x $build/pepnet ]] ||
+  die "there is no $build/pepnet; run scripts/build.sh --preset $preset first"
+exec python3 scripts/dev/flip_bytes.py --build "$build" --every "$every" --sample "$sample" \
+  --seed "$seed"

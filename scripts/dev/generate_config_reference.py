@@ -61,7 +61,8 @@ def parse(text, file, messages, enums):
             leading.append(line[2:].removeprefix(" "))
             fresh = True
             continue
-        code, behind = re.fullmatch(r"(.*?[;{}])\s*//\s*(.*)|(.*)", line).group(1, 2) if "//" in line else (line, "")
+        code, behind = (re.fullmatch(r"(.*?[;{}])\s*//\s*(.*)|(.*)", line).group(1, 2)
+                        if "//" in line else (line, ""))
         if not code:
             # A comment that stands alone between messages is about what follows it.
             if current is None and fresh:
@@ -70,7 +71,8 @@ def parse(text, file, messages, enums):
             continue
         if matched := re.fullmatch(r"(message|enum) (\w+) (\{\}|\{)", code):
             comment = "\n".join(leading)
-            kind = Message(matched[2], comment, file) if matched[1] == "message" else Enum(matched[2], comment)
+            kind = (Message(matched[2], comment, file) if matched[1] == "message"
+                    else Enum(matched[2], comment))
             kind.section, section = section, ""
             (messages if matched[1] == "message" else enums)[matched[2]] = kind
             current = None if matched[3] == "{}" else kind
@@ -88,11 +90,13 @@ def parse(text, file, messages, enums):
         elif isinstance(current, Enum) and (matched := re.fullmatch(r"(\w+) = (\d+);", code)):
             current.values.append((matched[1], behind or " ".join(leading)))
         elif isinstance(current, Message) and (
-                matched := re.fullmatch(r"(?:(optional|repeated) )?([\w.]+) (\w+) = \d+(?: \[default = (.*)\])?;", code)):
+                matched := re.fullmatch(r"(?:(optional|repeated) )?([\w.]+) (\w+) = \d+"
+                                        r"(?: \[default = (.*)\])?;", code)):
             if behind and not fresh:
                 leading = []  # the lines in front were about the fields before
             comment = " ".join(filter(None, [" ".join(leading), behind]))
-            current.fields.append(Field(matched[3], matched[2], matched[1] == "repeated", matched[4], comment, choice))
+            current.fields.append(Field(matched[3], matched[2], matched[1] == "repeated",
+                                        matched[4], comment, choice))
         elif not re.match(r"(syntax|package|import) ", code):
             raise SystemExit(f"proto/{file}.proto, line {number}: cannot read '{code}'")
         fresh = False
@@ -110,21 +114,25 @@ def support_rules(text):
     constants = {name: joined(pieces) for name, pieces in
                  re.findall(rf'constexpr char (\w+)\[\] =\s*{literals};', text)}
     rules = {}
-    found = re.findall(rf'\{{\s*"(\w+)",\s*"(\w+)",\s*Support::(\w+),\s*(?:(k\w+)|{literals})\s*\}}', text)
+    found = re.findall(rf'\{{\s*"(\w+)",\s*"(\w+)",\s*Support::(\w+),\s*'
+                       rf'(?:(k\w+)|{literals})\s*\}}', text)
     if len(found) != len(re.findall(r'^ *\{\s*"\w+",', text, re.M)):
         raise SystemExit("common/config/field_support.cc has a rule that this script cannot read")
     for message, field, support, name, pieces in found:
-        rules[message, field] = (support == "kRejected", constants[name] if name else joined(pieces))
+        rules[message, field] = (support == "kRejected",
+                                 constants[name] if name else joined(pieces))
     return rules
 
 
 def meaning(message, field, rules):
     rule = rules.get((message.name, field.name))
     if field.kind in UNSUPPORTED and not rule:
-        return "Rejected." if re.match(r"Rejected", field.comment) or not field.comment else f"Rejected: {field.comment}"
+        return ("Rejected." if re.match(r"Rejected", field.comment) or not field.comment
+                else f"Rejected: {field.comment}")
     if rule:
         own = "" if re.search(r"rejected|accepted|only \d", field.comment, re.I) else field.comment
-        said = re.sub(r"^(accepted without effect|accepted)[:,]? ?", "", rule[1]).removeprefix("is ")
+        said = re.sub(r"^(accepted without effect|accepted)[:,]? ?", "",
+                      rule[1]).removeprefix("is ")
         text = ("Rejected" if rule[0] else "No effect") + (f": {said}." if said else ".")
         return f"{own}. {text}" if own else text
     return field.comment
@@ -137,7 +145,8 @@ def cell(text):
 
 
 def prose(text):
-    return "\n".join(f"    {line}" if re.search(r"[=*^]", text) else cell(line) for line in text.split("\n")) + "\n"
+    return "\n".join(f"    {line}" if re.search(r"[=*^]", text) else cell(line)
+                     for line in text.split("\n")) + "\n"
 
 
 def render(messages, enums, rules):
@@ -160,17 +169,20 @@ def render(messages, enums, rules):
                 parts.append(f"\n{prose(text)}")
         if isinstance(kind, Enum):
             if any(comment for _, comment in kind.values):
-                rows = "".join(f"| `{value}` | {cell(comment)} |\n" for value, comment in kind.values)
+                rows = "".join(f"| `{value}` | {cell(comment)} |\n"
+                               for value, comment in kind.values)
                 parts.append(f"\n| value | meaning |\n| --- | --- |\n{rows}")
             else:
                 parts.append(f"\nValues: {', '.join(f'`{value}`' for value, _ in kind.values)}.\n")
             continue
         for choice, comment in kind.choices.items():
-            members = [field.name for field in kind.fields if field.choice == choice and field.kind not in UNSUPPORTED]
+            members = [field.name for field in kind.fields
+                       if field.choice == choice and field.kind not in UNSUPPORTED]
             said = f" ({cell(comment)})" if comment else ""
             if members:
                 parts.append(f"\nOne{said} of: {', '.join(f'`{one}`' for one in members)}.\n")
-        refused = [field.name for field in kind.fields if field.choice and field.kind in UNSUPPORTED]
+        refused = [field.name for field in kind.fields
+                   if field.choice and field.kind in UNSUPPORTED]
         if refused:
             parts.append(f"\nRejected by name: {', '.join(f'`{one}`' for one in refused)}.\n")
         shown = [field for field in kind.fields if not (field.choice and field.kind in UNSUPPORTED)]
@@ -182,28 +194,35 @@ def render(messages, enums, rules):
             if field.choice and not text and field.kind in messages:
                 text = messages[field.kind].comment.replace("\n", " ")
             parts.append(f"| `{field.name}` | {linked}{', repeated' if field.repeated else ''} | "
-                         f"{f'`{field.default}`' if field.default is not None else '-'} | {cell(text)} |\n")
+                         f"{f'`{field.default}`' if field.default is not None else '-'} | "
+                         f"{cell(text)} |\n")
     return "".join(parts)
 
 
 def silent_fields(messages, rules):
     """Fields that nothing is said about. A member of a choice may leave it to its message."""
-    return [f"{message.name}.{field.name}" for message in messages.values() for field in message.fields
-            if not field.comment and (message.name, field.name) not in rules and field.kind not in UNSUPPORTED and
-            not (field.kind in messages and (field.choice or messages[field.kind].comment))]
+    return [f"{message.name}.{field.name}"
+            for message in messages.values() for field in message.fields
+            if not field.comment and (message.name, field.name) not in rules
+            and field.kind not in UNSUPPORTED
+            and not (field.kind in messages
+                     and (field.choice or messages[field.kind].comment))]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     messages, enums = {}, {}
     for file in FILES:
         parse((REPOSITORY / f"proto/{file}.proto").read_text(), file, messages, enums)
     rules = support_rules((REPOSITORY / "common/config/field_support.cc").read_text())
-    known = {(message.name, field.name) for message in messages.values() for field in message.fields}
+    known = {(message.name, field.name)
+             for message in messages.values() for field in message.fields}
     if unknown := sorted(set(rules) - known):
-        raise SystemExit(f"common/config/field_support.cc names {unknown[0]}, which is not in proto/")
+        raise SystemExit(f"common/config/field_support.cc names {unknown[0]}, "
+                         "which is not in proto/")
     if silent := silent_fields(messages, rules):
         raise SystemExit(f"proto/: no comment says what {', '.join(silent)} means")
     text = render(messages, enums, rules)
@@ -211,7 +230,8 @@ def main():
     if not args.check:
         path.write_text(text)
     elif not path.exists() or path.read_text() != text:
-        sys.exit("docs/config.md is not what proto/*.proto says; run python3 scripts/dev/generate_config_reference.py")
+        sys.exit("docs/config.md is not what proto/*.proto says; "
+                 "run python3 scripts/dev/generate_config_reference.py")
 
 
 if __name__ == "__main__":

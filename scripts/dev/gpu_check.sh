@@ -28,16 +28,19 @@ lacking() {
   echo "scripts/dev/gpu_check.sh: $*"
   exit 77
 }
-command -v nvidia-smi >/dev/null || lacking "there is no nvidia-smi here, so no NVIDIA driver and no GPU"
+command -v nvidia-smi >/dev/null ||
+  lacking "there is no nvidia-smi here, so no NVIDIA driver and no GPU"
 gpus=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null) ||
   lacking "nvidia-smi finds no GPU: $(nvidia-smi 2>&1 | tail -n 1)"
 torch_dir=${PEPNET_TORCH_DIR:-}
 if [[ -z $torch_dir && -x $venv/bin/python3 ]]; then
-  torch_dir=$("$venv/bin/python3" -c 'import importlib.util; print(importlib.util.find_spec("torch").submodule_search_locations[0])' \
-    2>/dev/null) || torch_dir=""
+  torch_dir=$("$venv/bin/python3" -c '
+import importlib.util
+print(importlib.util.find_spec("torch").submodule_search_locations[0])' 2>/dev/null) || torch_dir=""
 fi
 [[ -n $torch_dir && -e $torch_dir/lib/libtorch_cuda.so ]] ||
-  lacking "the libtorch in '$torch_dir' has no CUDA (no lib/libtorch_cuda.so): set PEPNET_TORCH_DIR to one that has"
+  lacking "the libtorch in '$torch_dir' has no CUDA (no lib/libtorch_cuda.so):" \
+    "set PEPNET_TORCH_DIR to one that has"
 
 echo "GPUs:"
 echo "$gpus"
@@ -48,7 +51,8 @@ run cmake --build "$build" -j "$(nproc)"
 # A test that is skipped here has not found the GPU that is there.
 log=$build/gpu_tests.log
 status=0
-run ctest --test-dir "$build" -L '^gpu$' --output-on-failure --no-tests=error 2>&1 | tee "$log" || status=$?
+run ctest --test-dir "$build" -L '^gpu$' --output-on-failure --no-tests=error 2>&1 |
+  tee "$log" || status=$?
 grep -q 'Skipped' "$log" && status=1
 
 scratch=$build/gpu_check
@@ -57,24 +61,30 @@ mkdir -p "$scratch"
 if [[ -z $data ]]; then
   rows=data/gpu_check
   [[ -d $rows ]] ||
-    run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$rows" --rows 400000 --test_rows 1000
+    run "$venv/bin/python3" scripts/data/make_taobao_like.py --out_dir "$rows" --rows 400000 \
+      --test_rows 1000
   data="$rows/train-*.parquet"
 fi
 bf16='{"train_config.mixed_precision": "BF16"}'
 # measure NAME ARGUMENTS...: a report in $scratch/NAME.json.
 measure() {
-  run "$build/pepnet" bench "${@:2}" --pipeline_config_path "$config" --json "$scratch/$1.json" >"$scratch/$1.txt" ||
+  run "$build/pepnet" bench "${@:2}" --pipeline_config_path "$config" \
+    --json "$scratch/$1.json" >"$scratch/$1.txt" ||
     { cat "$scratch/$1.txt"; die "bench ${*:2} failed"; }
 }
 measure dense dense --device=gpu --edit_config_json "$bf16"
 for device in cpu gpu; do
-  measure "train on the $device" train --device="$device" --train_input_path "$data" --scratch_dir "$scratch/$device"
+  measure "train on the $device" train --device="$device" --train_input_path "$data" \
+    --scratch_dir "$scratch/$device"
 done
-measure "train on the gpu, BF16" train --device=gpu --train_input_path "$data" --scratch_dir "$scratch/bf16" --edit_config_json "$bf16"
-measure "train on the gpu, deterministic" train --device=gpu --deterministic --train_input_path "$data" --scratch_dir "$scratch/same"
+measure "train on the gpu, BF16" train --device=gpu --train_input_path "$data" \
+  --scratch_dir "$scratch/bf16" --edit_config_json "$bf16"
+measure "train on the gpu, deterministic" train --device=gpu --deterministic \
+  --train_input_path "$data" --scratch_dir "$scratch/same"
 if (($(wc -l <<<"$gpus") > 1)); then
-  run mpirun -n 3 --bind-to none "$build/pepnet" bench train --num_servers=1 --device=gpu --pipeline_config_path "$config" \
-    --train_input_path "$data" --scratch_dir "$scratch/two" --json "$scratch/train on 2 gpus.json" >/dev/null
+  run mpirun -n 3 --bind-to none "$build/pepnet" bench train --num_servers=1 --device=gpu \
+    --pipeline_config_path "$config" --train_input_path "$data" --scratch_dir "$scratch/two" \
+    --json "$scratch/train on 2 gpus.json" >/dev/null
 fi
 
 echo

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
-# Checks a tree without running it: clang-format over every .cc and .h file, the width of comments
-# (also of schemas, scripts and CMake files), and the titles of the commits since COMMIT. Needs what
-# scripts/setup.sh --tests installs.
+# Checks a tree without running it: clang-format over every .cc and .h file, the width of their
+# comments and of schemas, scripts and CMake files, and the titles of the commits since COMMIT. Needs
+# what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed
 #                   since COMMIT; these must have been configured (scripts/build.sh)
@@ -20,7 +20,8 @@ while (($#)); do
   esac
   shift
 done
-start=$(git merge-base "$base" HEAD 2>/dev/null) || die "git knows no commit '$base'; name one with --base"
+start=$(git merge-base "$base" HEAD 2>/dev/null) ||
+  die "git knows no commit '$base'; name one with --base"
 
 clang_format=$(find_tool clang-format clang-format-14)
 [[ -n $clang_format ]] || die "there is no clang-format; run scripts/setup.sh --tests"
@@ -32,13 +33,17 @@ for file in "${sources[@]}"; do [[ ! -f $file ]] || existing+=("$file"); done
   die "the lines above are not formatted; run $clang_format -i on their files"
 
 # clang-format leaves comments as they are: .clang-format has ReflowComments off, for lists and
-# formulas in them. Comments of schemas, scripts and CMake files have the same width.
-echo "+ width of comments"
-mapfile -t texts < <(git ls-files --cached --others --exclude-standard -- '*.proto' '*.sh' '*.bash' '*.sbatch' \
-  '*.py' '*.cmake' '*CMakeLists.txt')
-for file in "${texts[@]}"; do [[ ! -f $file ]] || existing+=("$file"); done
-wide=$(awk 'length($0) > 100 && /^ *(\/\/|#)/ { print FILENAME ":" FNR ": " $0 }' "${existing[@]}")
-[[ -z $wide ]] || die "comments are wrapped at 100 columns:"$'\n'"$wide"
+# formulas in them.
+echo "+ width of comments and scripts"
+mapfile -t texts < <(git ls-files --cached --others --exclude-standard -- \
+  '*.proto' '*.sh' '*.bash' '*.sbatch' '*.py' '*.cmake' '*CMakeLists.txt' .ci/run)
+scripts=()
+for file in "${texts[@]}"; do [[ ! -f $file ]] || scripts+=("$file"); done
+wide=$(
+  awk 'length($0) > 100 && /^ *\/\// { print FILENAME ":" FNR ": " $0 }' "${existing[@]}"
+  awk 'length($0) > 100 { print FILENAME ":" FNR ": " $0 }' "${scripts[@]}"
+)
+[[ -z $wide ]] || die "these lines have more than 100 columns:"$'\n'"$wide"
 
 echo "+ titles of the commits since $base"
 check_titles "$start"
@@ -46,15 +51,17 @@ check_titles "$start"
 if [[ -n $tidy ]]; then
   clang_tidy=$(find_tool clang-tidy clang-tidy-14)
   [[ -n $clang_tidy ]] || die "there is no clang-tidy; run scripts/setup.sh --tests"
-  [[ -f build/release/compile_commands.json ]] || die "there is no build/release; run scripts/build.sh first"
+  [[ -f build/release/compile_commands.json ]] ||
+    die "there is no build/release; run scripts/build.sh first"
   # clang does not read the headers that GCC has precompiled, nor know all of its warnings.
   mkdir -p build/lint
-  sed -E 's/ -Winvalid-pch//g; s/ -include [^ ]*cmake_pch[^ ]*//g' build/release/compile_commands.json \
-    >build/lint/compile_commands.json
+  sed -E 's/ -Winvalid-pch//g; s/ -include [^ ]*cmake_pch[^ ]*//g' \
+    build/release/compile_commands.json >build/lint/compile_commands.json
   if [[ $tidy == all ]]; then
     mapfile -t files < <(git ls-files -- 'common/*.cc' 'ps/*.cc' 'worker/*.cc' 'cli/*.cc')
   else
-    mapfile -t files < <(git diff --name-only --diff-filter=d "$start" -- 'common/*.cc' 'ps/*.cc' 'worker/*.cc' 'cli/*.cc')
+    mapfile -t files < <(git diff --name-only --diff-filter=d "$start" -- \
+      'common/*.cc' 'ps/*.cc' 'worker/*.cc' 'cli/*.cc')
   fi
   echo "+ $clang_tidy of ${#files[@]} files"
   ((${#files[@]} == 0)) ||

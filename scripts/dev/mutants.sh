@@ -55,18 +55,21 @@ for mutant in "${mutants[@]}"; do
   ((status != 0)) || run_laws "--mutant=$mutant" || status=$?
   # gtest writes "[  FAILED  ] Suite.Test (12 ms)" (or "Prefix/Suite.Test/0, where ...") when a test
   # ends, and the name alone again in its summary.
-  red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_\/]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" | sort -u | paste -sd ' ')
+  red=$(sed -nE 's/^\[  FAILED  \] ([A-Za-z0-9_\/]+\.[A-Za-z0-9_\/]+).*$/\1/p' "$log" |
+    sort -u | paste -sd ' ')
   if [[ -n $red ]]; then
     printf '%-30s red: %s\n' "$mutant" "$red"
   elif ((status == 0)); then
     printf '%-30s SURVIVED: every law test stayed green\n' "$mutant"
     survivors+=("$mutant")
   else
-    printf '%-30s SURVIVED: no law test turned red; the program ended with status %d, saying:\n' "$mutant" "$status"
+    printf '%-30s SURVIVED: no law test turned red; the program ended with status %d, saying:\n' \
+      "$mutant" "$status"
     tail -n 3 "$log"
     survivors+=("$mutant")
   fi
 done
 
-((${#survivors[@]} == 0)) || die "${#survivors[@]} of ${#mutants[@]} mutants survived: ${survivors[*]}"
+((${#survivors[@]} == 0)) ||
+  die "${#survivors[@]} of ${#mutants[@]} mutants survived: ${survivors[*]}"
 echo "all ${#mutants[@]} mutants turned a law test red"

@@ -28,13 +28,17 @@ cd "$here"
 cluster=${PEPNET_CLUSTER:-pep}
 subnet=${PEPNET_SUBNET:-10.77.0}
 [[ $cluster =~ ^[a-z]{1,6}$ ]] || die "PEPNET_CLUSTER is '$cluster', expected 1 to 6 small letters"
-[[ $subnet =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || die "PEPNET_SUBNET is '$subnet', expected three numbers, for example 10.77.0"
+[[ $subnet =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] ||
+  die "PEPNET_SUBNET is '$subnet', expected three numbers, for example 10.77.0"
 
 # A host is the namespace $cluster-hK; its link is the pair eth0 (inside) and $cluster-vK (on the
 # bridge).
-namespaces() { ip netns list 2>/dev/null | awk '{print $1}' | grep -E "^$cluster-h[0-9]+$" | sort -V || true; }
+namespaces() {
+  ip netns list 2>/dev/null | awk '{print $1}' | grep -E "^$cluster-h[0-9]+$" | sort -V || true
+}
 number_of() {  # h3 -> 3
-  [[ $1 =~ ^h([0-9]+)$ ]] && [[ -e /run/netns/$cluster-$1 ]] || die "there is no host '$1'; the hosts are: $(namespaces | sed "s/$cluster-//" | xargs)"
+  [[ $1 =~ ^h([0-9]+)$ ]] && [[ -e /run/netns/$cluster-$1 ]] ||
+    die "there is no host '$1'; the hosts are: $(namespaces | sed "s/$cluster-//" | xargs)"
   echo "${BASH_REMATCH[1]}"
 }
 # ip netns exec binds these files over /etc while it runs a command in the namespace.
@@ -59,7 +63,8 @@ limit() {
 up() {
   local count=${1:-} rate=${2:-} k
   [[ $count =~ ^[1-9][0-9]?$ ]] || die "up needs the number of hosts, 1 to 99, not '$count'"
-  [[ -z $(namespaces) ]] || die "the cluster '$cluster' is up already; take it down first, or set PEPNET_CLUSTER"
+  [[ -z $(namespaces) ]] ||
+    die "the cluster '$cluster' is up already; take it down first, or set PEPNET_CLUSTER"
   trap 'down' ERR
   ip link add "$cluster-br" type bridge
   ip addr add "$subnet.254/24" dev "$cluster-br"
@@ -72,11 +77,15 @@ up() {
     ip -n "$cluster-h$k" link set lo up
     ip -n "$cluster-h$k" link set eth0 up
     mkdir -p "$(etc_of "$k")"
-    { echo "127.0.0.1 localhost"; for ((j = 1; j <= count; ++j)); do echo "$subnet.$j h$j"; done; } >"$(etc_of "$k")/hosts"
+    {
+      echo "127.0.0.1 localhost"
+      for ((j = 1; j <= count; ++j)); do echo "$subnet.$j h$j"; done
+    } >"$(etc_of "$k")/hosts"
     if [[ -n $rate ]]; then
       limit "$cluster-v$k" "$rate"  # to the host
       # The traffic from the host.
-      ip netns exec "$cluster-h$k" tc qdisc add dev eth0 root tbf rate "$rate" burst 256kb latency 50ms
+      ip netns exec "$cluster-h$k" \
+        tc qdisc add dev eth0 root tbf rate "$rate" burst 256kb latency 50ms
     fi
   done
   trap - ERR
@@ -88,7 +97,8 @@ on() {
   local host=$1
   shift
   number_of "$host" >/dev/null
-  exec ip netns exec "$cluster-$host" unshare --uts -- sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
+  exec ip netns exec "$cluster-$host" unshare --uts -- \
+    sh -c 'hostname "$0" && exec "$@"' "$host" "$@"
 }
 
 case ${1:-} in
@@ -96,7 +106,9 @@ case ${1:-} in
   "") die "nothing to do; see --help" ;;
 esac
 ((EUID == 0)) || die "making network namespaces needs root"
-for tool in ip tc unshare; do command -v "$tool" >/dev/null || die "there is no '$tool'; install iproute2 and util-linux"; done
+for tool in ip tc unshare; do
+  command -v "$tool" >/dev/null || die "there is no '$tool'; install iproute2 and util-linux"
+done
 verb=$1
 shift
 case $verb in
@@ -113,7 +125,8 @@ case $verb in
     for namespace in $(namespaces); do
       # The bridge's end receives what the host sends.
       device=/sys/class/net/$cluster-v${namespace##*-h}/statistics
-      echo "${namespace#"$cluster-"} $(cat "$device"/{rx,tx}_bytes "$device"/{rx,tx}_packets | xargs)"
+      echo "${namespace#"$cluster-"}" \
+        "$(cat "$device"/{rx,tx}_bytes "$device"/{rx,tx}_packets | xargs)"
     done ;;
   run)
     options=()
@@ -122,6 +135,7 @@ case $verb in
     shift
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     on h1 mpirun --mca plm_rsh_agent "$script rsh" --mca oob_tcp_if_include "$subnet.0/24" \
-      --mca btl tcp,self --mca btl_tcp_if_include "$subnet.0/24" --bind-to none "${options[@]}" "$@" ;;
+      --mca btl tcp,self --mca btl_tcp_if_include "$subnet.0/24" --bind-to none \
+      "${options[@]}" "$@" ;;
   *) die "unknown command '$verb'; see --help" ;;
 esac

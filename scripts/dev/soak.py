@@ -43,7 +43,8 @@ def write_rows(path, draw, rows):
         out.write("clk,buy,uid,iid,dom,price\n")
         for _ in range(rows):
             clk = int(draw.random() < 0.3)
-            out.write(f"{clk},{clk & int(draw.random() < 0.4)},{int(draw.paretovariate(0.5)) % 100_000},"
+            out.write(f"{clk},{clk & int(draw.random() < 0.4)},"
+                      f"{int(draw.paretovariate(0.5)) % 100_000},"
                       f"{draw.randrange(5000)},{draw.randrange(3)},{draw.random():.4f}\n")
 
 
@@ -51,11 +52,13 @@ def write_job(directory, draw):
     write_rows(f"{directory}/train-0.csv", draw, ROWS)
     write_rows(f"{directory}/eval.csv", draw, ROWS // 20)
     text = torture.CONFIG % dict(
-        dir=directory, batch=8, epochs=1_000_000, cadence=SAVE_EVERY_STEPS, keep=3, window=1, shuffle="true",
-        sparse="adagrad_optimizer { lr: 0.02 }", dense="adam_optimizer { lr: 0.001 }")
-    for old, new in [('eval_input_path: "%s/train-*.csv"' % directory, 'eval_input_path: "%s/eval.csv"' % directory),
-                     ("num_buckets: 60", 'dynamic_table { max_rows: 2048 eviction: "SCORE" half_life_steps: 2000 '
-                                         "admit_after_steps: 2 }"),
+        dir=directory, batch=8, epochs=1_000_000, cadence=SAVE_EVERY_STEPS, keep=3, window=1,
+        shuffle="true", sparse="adagrad_optimizer { lr: 0.02 }",
+        dense="adam_optimizer { lr: 0.001 }")
+    for old, new in [('eval_input_path: "%s/train-*.csv"' % directory,
+                      'eval_input_path: "%s/eval.csv"' % directory),
+                     ("num_buckets: 60", 'dynamic_table { max_rows: 2048 eviction: "SCORE" '
+                                         "half_life_steps: 2000 admit_after_steps: 2 }"),
                      ("num_buckets: 50", "dynamic_table { expected_rows: 4096 ttl_steps: 4000 }"),
                      ("num_epochs", "log_step_count_steps: 500\n  num_epochs")]:
         assert old in text, old
@@ -71,8 +74,10 @@ class Rank:
 
     def sample(self, now):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        resident, threads = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("VmRSS", "Threads"))
-        self.samples.append((now, resident / 1024, threads, len(os.listdir(f"/proc/{self.pid}/fd"))))
+        resident, threads = (int(re.search(rf"{name}:\s+(\d+)", status)[1])
+                             for name in ("VmRSS", "Threads"))
+        self.samples.append((now, resident / 1024, threads,
+                             len(os.listdir(f"/proc/{self.pid}/fd"))))
 
     def summary(self, begin, end):
         """The most memory, the fewest threads and descriptors between two times."""
@@ -87,7 +92,9 @@ def ranks_of(process, workers, alone):
         return [Rank("one process", process.pid)]
     found = {torture.rank_of(pid): pid for pid in torture.family(process.pid)}
     return [Rank(f"worker {rank}" if rank < workers else f"server {rank - workers}", pid)
-            for rank, pid in sorted(found.items(), key=lambda one: -1 if one[0] is None else one[0]) if rank is not None]
+            for rank, pid in sorted(found.items(),
+                                    key=lambda one: -1 if one[0] is None else one[0])
+            if rank is not None]
 
 
 def count_lines(path):
@@ -96,12 +103,15 @@ def count_lines(path):
 
 def left_over(model_dir, temporary):
     """Files that a job must not leave."""
-    unfinished = [str(path) for path in model_dir.rglob("*") if ".tmp" in path.name or ".partial" in path.name]
-    return unfinished + [str(path) for path in temporary.iterdir() if not path.name.startswith(("ompi.", "openmpi-"))]
+    unfinished = [str(path) for path in model_dir.rglob("*")
+                  if ".tmp" in path.name or ".partial" in path.name]
+    return unfinished + [str(path) for path in temporary.iterdir()
+                         if not path.name.startswith(("ompi.", "openmpi-"))]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--seconds", type=float, default=1800)
     parser.add_argument("--seed", type=int, default=1)
@@ -115,8 +125,9 @@ def main():
     temporary.mkdir()
     # A directory of the job's own: what it leaves there is seen in the end.
     os.environ["TMPDIR"] = str(temporary)
-    command = [f"{flags.build}/pepnet", "train", "--pipeline_config_path", write_job(str(directory), draw), "--threads=1",
-               "--seed=5", "--model_dir", str(model_dir)]
+    command = [f"{flags.build}/pepnet", "train",
+               "--pipeline_config_path", write_job(str(directory), draw), "--threads=1", "--seed=5",
+               "--model_dir", str(model_dir)]
     count = 1 if alone else flags.servers + flags.workers
     if not alone:
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(count), *command,
@@ -159,23 +170,29 @@ def main():
 
     fifth = flags.seconds / 5
     windows = [(begin + fifth, begin + 2 * fifth), (begin + 4 * fifth, begin + flags.seconds)]
-    print(f"{'rank':12} {'MB: second fifth':>17} {'last fifth':>11} {'threads':>12} {'descriptors':>14}")
+    print(f"{'rank':12} {'MB: second fifth':>17} {'last fifth':>11} {'threads':>12} "
+          f"{'descriptors':>14}")
     for rank in ranks:
         early, late = (rank.summary(*window) for window in windows)
-        print(f"{rank.name:12} {early[0]:17.1f} {late[0]:11.1f} {early[1]:5d} -> {late[1]:3d} {early[2]:7d} -> {late[2]:3d}")
+        print(f"{rank.name:12} {early[0]:17.1f} {late[0]:11.1f} {early[1]:5d} -> {late[1]:3d} "
+              f"{early[2]:7d} -> {late[2]:3d}")
         if late[0] > early[0] + GROWTH_MB:
             faults.append(f"{rank.name} grew by {late[0] - early[0]:.1f} MB")
-        for what, before, after in (("threads", early[1], late[1]), ("descriptors", early[2], late[2])):
+        for what, before, after in (("threads", early[1], late[1]),
+                                    ("descriptors", early[2], late[2])):
             if after > before:
                 faults.append(f"{rank.name} has {after} {what}, {before} before")
     newest = model_dir / f"model.ckpt-{torture.newest(model_dir)}"
-    verified = subprocess.run([f"{flags.build}/pepnet", "inspect", newest, "--verify"], capture_output=True, text=True)
+    verified = subprocess.run([f"{flags.build}/pepnet", "inspect", newest, "--verify"],
+                              capture_output=True, text=True)
     if verified.returncode != 0:
         faults.append(f"{newest} is damaged: {verified.stderr.strip().splitlines()[-1:]}")
     faults += [f"left over: {path}" for path in left_over(model_dir, temporary)]
     steps = torture.newest(model_dir)
-    done = {"seconds": round(flags.seconds), "steps": steps, "checkpoints": steps // SAVE_EVERY_STEPS + 1,
-            "evaluations": count_lines(model_dir / "train_eval_result.txt"), "stops": stops, "faults": len(faults)}
+    done = {"seconds": round(flags.seconds), "steps": steps,
+            "checkpoints": steps // SAVE_EVERY_STEPS + 1,
+            "evaluations": count_lines(model_dir / "train_eval_result.txt"),
+            "stops": stops, "faults": len(faults)}
     if done["evaluations"] < 2:
         faults.append("fewer than two evaluations: too short to tell anything")
     for fault in faults:

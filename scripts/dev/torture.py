@@ -15,7 +15,8 @@ import tempfile
 import time
 
 HANG_S = 120  # a job that outlasts this is a hang
-POINTS = ["before_write", "mid_write", "after_write", "before_fsync", "after_fsync", "before_rename", "after_rename"]
+POINTS = ["before_write", "mid_write", "after_write", "before_fsync", "after_fsync",
+          "before_rename", "after_rename"]
 
 CONFIG = """
 train_input_path: "%(dir)s/train-*.csv"
@@ -39,9 +40,12 @@ data_config {
   shuffle: %(shuffle)s
   shuffle_buffer_size: 4
 }
-feature_configs { id_feature { feature_name: "uid" expression: "user:uid" num_buckets: 60 embedding_dim: 4 } }
-feature_configs { id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 50 embedding_dim: 4 } }
-feature_configs { id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
+feature_configs {
+  id_feature { feature_name: "uid" expression: "user:uid" num_buckets: 60 embedding_dim: 4 } }
+feature_configs {
+  id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 50 embedding_dim: 4 } }
+feature_configs {
+  id_feature { feature_name: "dom" expression: "context:dom" num_buckets: 3 embedding_dim: 4 } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price" } }
 model_config {
   feature_groups { group_name: "all" feature_names: ["uid", "iid", "price"] group_type: DEEP }
@@ -71,7 +75,8 @@ class Job:
         self.colocated = not self.one_process and draw.random() < 0.4
         if self.colocated:
             self.servers = self.workers = draw.randint(2, 3)
-        self.ranks = 1 if self.one_process else self.workers if self.colocated else self.servers + self.workers
+        self.ranks = (1 if self.one_process
+                      else self.workers if self.colocated else self.servers + self.workers)
         self.batch = draw.choice([3, 4, 8])
         rows = draw.randint(150, 260)
         self.steps_per_epoch = -(-rows // (self.batch * self.workers))
@@ -79,10 +84,13 @@ class Job:
         self.steps = self.steps_per_epoch * epochs
         self.cadence = draw.choice([7, 15, 31])
         self.text = CONFIG % dict(
-            dir=directory, batch=self.batch, epochs=epochs, cadence=self.cadence, keep=draw.choice([2, 10]),
-            window=draw.choice([1, 1, 3]), shuffle=draw.choice(["true", "false"]),
-            sparse=draw.choice(["sgd_optimizer { lr: 0.1 }", "adagrad_optimizer { lr: 0.05 }", "adam_optimizer { lr: 0.005 }"]),
-            dense=draw.choice(["adam_optimizer { lr: 0.002 }", "sgd_optimizer { lr: 0.02 momentum: 0.5 }"]))
+            dir=directory, batch=self.batch, epochs=epochs, cadence=self.cadence,
+            keep=draw.choice([2, 10]), window=draw.choice([1, 1, 3]),
+            shuffle=draw.choice(["true", "false"]),
+            sparse=draw.choice(["sgd_optimizer { lr: 0.1 }", "adagrad_optimizer { lr: 0.05 }",
+                                "adam_optimizer { lr: 0.005 }"]),
+            dense=draw.choice(["adam_optimizer { lr: 0.002 }",
+                               "sgd_optimizer { lr: 0.02 momentum: 0.5 }"]))
         with open(f"{directory}/job.config", "w") as out:
             out.write(self.text)
         for file in range(2):
@@ -90,11 +98,12 @@ class Job:
                 out.write("clk,buy,uid,iid,dom,price\n")
                 for _ in range(rows // 2 if file == 0 else rows - rows // 2):
                     clk = int(draw.random() < 0.3)
-                    out.write(f"{clk},{clk & int(draw.random() < 0.4)},{draw.randrange(60)},{draw.randrange(50)},"
-                              f"{draw.randrange(3)},{draw.random():.4f}\n")
+                    out.write(f"{clk},{clk & int(draw.random() < 0.4)},{draw.randrange(60)},"
+                              f"{draw.randrange(50)},{draw.randrange(3)},{draw.random():.4f}\n")
 
     def command(self, model_dir, *extra):
-        pepnet = [f"{self.build}/pepnet", "train", "--pipeline_config_path", f"{self.directory}/job.config", "--threads=1",
+        pepnet = [f"{self.build}/pepnet", "train",
+                  "--pipeline_config_path", f"{self.directory}/job.config", "--threads=1",
                   "--seed=5", f"--num_servers={self.servers}", "--model_dir", model_dir, *extra]
         if self.colocated:
             pepnet.append("--placement=colocated")
@@ -104,8 +113,8 @@ class Job:
 
     def describe(self):
         kind = "one process" if self.one_process else "colocated" if self.colocated else "mpirun"
-        return (f"{kind}, {self.workers} worker(s), {self.servers} server(s), batch {self.batch}, {self.steps} steps, "
-                f"save every {self.cadence}")
+        return (f"{kind}, {self.workers} worker(s), {self.servers} server(s), batch {self.batch}, "
+                f"{self.steps} steps, save every {self.cadence}")
 
 
 def environment():
@@ -113,8 +122,8 @@ def environment():
 
 
 def start(command, log):
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment(),
-                            start_new_session=True)
+    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                            env=environment(), start_new_session=True)
 
 
 def family(pid):
@@ -184,7 +193,8 @@ def disturb(draw, job, model_dir, log, tally, undisturbed_s):
 
     victim = draw.randrange(job.ranks)
     who = "one process" if job.one_process else role(victim)
-    way = draw.choice(["time", "point", "step"] if job.one_process else ["time", "point", "step", "whole job"])
+    way = draw.choice(["time", "point", "step"] if job.one_process
+                      else ["time", "point", "step", "whole job"])
     if way in ("time", "whole job"):
         process = start(job.command(model_dir, *resume), log)
         delay = draw.uniform(0.2, 0.8) * undisturbed_s
@@ -260,14 +270,17 @@ def one_round(number, draw, build, tally, stop_at):
                 tally.failures += status is not None
                 print(f"  the last resume ended with status {status}", flush=True)
             else:
-                diff = subprocess.run([f"{build}/pepnet", "inspect", f"{expected}/{name}", "--diff", f"{model_dir}/{name}"],
+                diff = subprocess.run([f"{build}/pepnet", "inspect", f"{expected}/{name}",
+                                       "--diff", f"{model_dir}/{name}"],
                                       capture_output=True, text=True, timeout=HANG_S)
-                with open(f"{expected}/train_eval_result.txt") as a, open(f"{model_dir}/train_eval_result.txt") as b:
+                with (open(f"{expected}/train_eval_result.txt") as a,
+                      open(f"{model_dir}/train_eval_result.txt") as b):
                     same_log = a.read() == b.read()
                 if diff.stdout.split("\n")[-3:-2] != ["equal"] or not same_log:
                     tally.wrong += 1
                     results = "equal" if same_log else "differs"
-                    print(f"  WRONG RESTORE: train_eval_result.txt {results}\n{diff.stdout}{diff.stderr}", flush=True)
+                    print(f"  WRONG RESTORE: train_eval_result.txt {results}\n"
+                          f"{diff.stdout}{diff.stderr}", flush=True)
                     status = 1
                 else:
                     print(f"  {kills} kills, then bit for bit the undisturbed run", flush=True)
@@ -301,11 +314,14 @@ def main():
     print(f"\n{'kill':42} {'count':>6}")
     for kind, count in sorted(tally.kills.items()):
         print(f"{kind:42} {count:6}")
-    for name, count in [("kills", total), ("of these with a status other than SIGKILL's", tally.otherwise),
+    for name, count in [("kills", total),
+                        ("of these with a status other than SIGKILL's", tally.otherwise),
                         ("runs that ended before their kill", tally.missed), ("rounds", rounds),
-                        ("wrong restores", tally.wrong), ("hangs", tally.hangs), ("other failures", tally.failures)]:
+                        ("wrong restores", tally.wrong), ("hangs", tally.hangs),
+                        ("other failures", tally.failures)]:
         print(f"{name:42} {count:6}")
-    print(json.dumps({"seed": flags.seed, "rounds": rounds, "kills": total, "wrong_restores": tally.wrong, "hangs": tally.hangs,
+    print(json.dumps({"seed": flags.seed, "rounds": rounds, "kills": total,
+                      "wrong_restores": tally.wrong, "hangs": tally.hangs,
                       "failures": tally.failures, "seconds": round(time.time() - begin)}))
     return 1 if tally.wrong or tally.hangs or tally.failures or total == 0 else 0
 

@@ -23,5 +23,7 @@ while (($#)); do
   shift
 done
 build=${build:-$PWD/build/$preset}
-[[ -x $build/pepnet ]] || die "there is no $build/pepnet; run scripts/build.sh --preset $preset first"
-exec python3 scripts/dev/torture.py --build "$build" --seconds "$seconds" --seed "$seed" --rounds "$rounds"
+[[ -x $build/pepnet ]] ||
+  die "there is no $build/pepnet; run scripts/build.sh --preset $preset first"
+exec python3 scripts/dev/torture.py \
+  --build "$build" --seconds "$seconds" --seed "$seed" --rounds "$rounds"

@@ -45,7 +45,8 @@ import tempfile
 LIMIT_S = 10  # of processor time; the program answers in half a second
 BUSY_S = 60  # until then it must have ended, however busy the machine is
 MOST_BYTES = 2500  # of the last line
-CRASHES = ("terminate called", "Check failed", "AddressSanitizer", "runtime error:", "Segmentation fault", "Aborted", "*** ")
+CRASHES = ("terminate called", "Check failed", "AddressSanitizer", "runtime error:",
+           "Segmentation fault", "Aborted", "*** ")
 
 CONFIG = r"""
 train_input_path: "train.csv"
@@ -66,22 +67,32 @@ data_config {
   sample_weight_fields: "sw"
   num_workers: 1
 }
-feature_configs { id_feature { feature_name: "uid" expression: "user:uid" num_buckets: 50 embedding_dim: 4 } }
-feature_configs { id_feature { feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4 default_value: "7" } }
-feature_configs { id_feature { feature_name: "hist" expression: "user:hist" num_buckets: 40 embedding_dim: 4 embedding_name: "iid_emb" separator: "|" } }
-feature_configs { id_feature { feature_name: "tags" expression: "item:tags" num_buckets: 20 embedding_dim: 4 weighted: true separator: "|" } }
-feature_configs { id_feature { feature_name: "word" expression: "item:word" vocab_list: ["red", "green"] embedding_dim: 4 } }
-feature_configs { raw_feature { feature_name: "price" expression: "item:price" boundaries: [5, 10, 20] embedding_dim: 4 } }
-feature_configs { raw_feature { feature_name: "score" expression: "item:score" value_dim: 2 separator: "|" } }
+feature_configs { id_feature { feature_name: "uid" expression: "user:uid"
+  num_buckets: 50 embedding_dim: 4 } }
+feature_configs { id_feature { feature_name: "iid" expression: "item:iid"
+  num_buckets: 40 embedding_dim: 4 default_value: "7" } }
+feature_configs { id_feature { feature_name: "hist" expression: "user:hist"
+  num_buckets: 40 embedding_dim: 4 embedding_name: "iid_emb" separator: "|" } }
+feature_configs { id_feature { feature_name: "tags" expression: "item:tags"
+  num_buckets: 20 embedding_dim: 4 weighted: true separator: "|" } }
+feature_configs {
+  id_feature { feature_name: "word" expression: "item:word" vocab_list: ["red", "green"]
+    embedding_dim: 4 } }
+feature_configs { raw_feature { feature_name: "price" expression: "item:price"
+  boundaries: [5, 10, 20] embedding_dim: 4 } }
+feature_configs { raw_feature { feature_name: "score" expression: "item:score"
+  value_dim: 2 separator: "|" } }
 model_config {
-  feature_groups { group_name: "all" feature_names: ["uid", "iid", "hist", "tags", "word", "price", "score"] group_type: DEEP }
+  feature_groups { group_name: "all"
+    feature_names: ["uid", "iid", "hist", "tags", "word", "price", "score"] group_type: DEEP }
   feature_groups { group_name: "uia" feature_names: ["uid", "iid"] group_type: DEEP }
   pepnet {
     ppnet_hidden_units: [6, 3]
     domain_input_name: "dom" task_domain_num: 3
-    task_towers { tower_name: "ctr" label_name: "clk" sample_weight_name: "sw" mlp { hidden_units: [4] }
-      losses { binary_cross_entropy {} } metrics { auc {} } }
-    task_towers { tower_name: "cvr" label_name: "buy" mlp { hidden_units: [4] } losses { binary_cross_entropy {} } metrics { auc {} }
+    task_towers { tower_name: "ctr" label_name: "clk" sample_weight_name: "sw"
+      mlp { hidden_units: [4] } losses { binary_cross_entropy {} } metrics { auc {} } }
+    task_towers { tower_name: "cvr" label_name: "buy"
+      mlp { hidden_units: [4] } losses { binary_cross_entropy {} } metrics { auc {} }
       task_space_indicator_label: "clk" in_task_space_weight: 1 out_task_space_weight: 0 }
   }
 }
@@ -96,9 +107,11 @@ def rows():
     draw = random.Random(1)
     for _ in range(20):
         clk = int(draw.random() < 0.4)
-        yield [str(clk), str(clk * draw.randrange(2)), str(draw.randrange(3)), f"{draw.random():.2f}", str(draw.randrange(50)),
-               str(draw.randrange(40)), f"{draw.randrange(40)}|{draw.randrange(40)}", f"{draw.randrange(20)}:0.5",
-               draw.choice(["red", "green"]), f"{30 * draw.random():.2f}", f"{draw.random():.2f}|1"]
+        yield [str(clk), str(clk * draw.randrange(2)), str(draw.randrange(3)),
+               f"{draw.random():.2f}", str(draw.randrange(50)), str(draw.randrange(40)),
+               f"{draw.randrange(40)}|{draw.randrange(40)}", f"{draw.randrange(20)}:0.5",
+               draw.choice(["red", "green"]), f"{30 * draw.random():.2f}",
+               f"{draw.random():.2f}|1"]
 
 
 def write(path, text):
@@ -108,7 +121,8 @@ def write(path, text):
 
 def make_job(directory, build):
     write(f"{directory}/job.config", CONFIG)
-    write(f"{directory}/train.csv", "\n".join([",".join(COLUMNS)] + [",".join(row) for row in rows()]) + "\n")
+    write(f"{directory}/train.csv",
+          "\n".join([",".join(COLUMNS)] + [",".join(row) for row in rows()]) + "\n")
     for command in ("train --pipeline_config_path job.config --threads 1",
                     "export --pipeline_config_path job.config --export_dir ex"):
         done = run(f"{build}/pepnet {command}", directory)
@@ -121,8 +135,8 @@ def make_job(directory, build):
 def run(command, directory):
     limits = f"ulimit -c 0; ulimit -v 8000000; ulimit -t {LIMIT_S}; "
     try:
-        return subprocess.run(["bash", "-c", limits + command], cwd=directory, capture_output=True, timeout=BUSY_S,
-                              stdin=subprocess.DEVNULL, text=True, errors="replace")
+        return subprocess.run(["bash", "-c", limits + command], cwd=directory, capture_output=True,
+                              timeout=BUSY_S, stdin=subprocess.DEVNULL, text=True, errors="replace")
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"outlasted {BUSY_S} s")
 
@@ -162,8 +176,9 @@ def set_member(root, path, value):
 
 def to_tuples(value):
     """The entries of a map are pairs for pyarrow."""
-    return [tuple(entry) for entry in value] if isinstance(value, list) and value and isinstance(value[0], list) and \
-        len(value[0]) == 2 and isinstance(value[0][0], str) else value
+    return ([tuple(entry) for entry in value]
+            if isinstance(value, list) and value and isinstance(value[0], list)
+            and len(value[0]) == 2 and isinstance(value[0][0], str) else value)
 
 
 class Case:
@@ -176,10 +191,12 @@ class Case:
 
     def checkpoint(self, directory):
         model = f"{directory}/model"
-        return max((f"{model}/{name}" for name in os.listdir(model) if name.startswith("model.ckpt-")), key=len)
+        return max((f"{model}/{name}" for name in os.listdir(model)
+                    if name.startswith("model.ckpt-")), key=len)
 
     def path(self, directory, name):
-        return f"{self.checkpoint(directory)}/{name[6:]}" if name.startswith("model/") else f"{directory}/{name}"
+        return (f"{self.checkpoint(directory)}/{name[6:]}" if name.startswith("model/")
+                else f"{directory}/{name}")
 
     def prepare(self, directory):
         for preparation in self.preparations:
@@ -237,13 +254,15 @@ class Case:
         import pyarrow.parquet as pq
         with open(f"{directory}/train.csv", newline="") as file:
             cells = list(csv.DictReader(file))[:3]
-        types = dict(clk=pa.int64(), buy=pa.int64(), dom=pa.int64(), sw=pa.float32(), uid=pa.int64(), iid=pa.int64(),
-                     price=pa.float64())
-        arrays = {name: pa.array([row[name] for row in cells]).cast(types.get(name, pa.string())) for name in COLUMNS}
+        types = dict(clk=pa.int64(), buy=pa.int64(), dom=pa.int64(), sw=pa.float32(),
+                     uid=pa.int64(), iid=pa.int64(), price=pa.float64())
+        arrays = {name: pa.array([row[name] for row in cells]).cast(types.get(name, pa.string()))
+                  for name in COLUMNS}
         name, _, wanted = rest.partition(" ")
         if wanted:
             type_name, values = wanted.split(" ", 1)
-            arrays[name] = pa.array([to_tuples(value) for value in json.loads(values)], eval(type_name, {"pa": pa}))
+            arrays[name] = pa.array([to_tuples(value) for value in json.loads(values)],
+                                    eval(type_name, {"pa": pa}))
         else:
             del arrays[name]
         pq.write_table(pa.table(arrays), f"{directory}/train.parquet")
@@ -334,17 +353,21 @@ class Case:
         if self.fragment not in last:
             wrong.append(f"the last line lacks '{self.fragment}'")
         if len(last) > MOST_BYTES or not last.isprintable():
-            wrong.append(f"the last line is {len(last)} characters long or holds control characters")
+            wrong.append(
+                f"the last line is {len(last)} characters long or holds control characters")
         wrong += [f"stderr has '{text}'" for text in CRASHES if text in done.stderr]
-        left = [name for name in after if after[name] != before.get(name) and not self.may_stay(name)]
-        wrong += [f"{name} was made or changed" for name in left] + [f"{name} is gone" for name in before if name not in after]
+        left = [name for name in after
+                if after[name] != before.get(name) and not self.may_stay(name)]
+        wrong += ([f"{name} was made or changed" for name in left]
+                  + [f"{name} is gone" for name in before if name not in after])
         return wrong
 
     def may_stay(self, name):
         """Names the files that a training leaves in a model_dir of its own."""
         half = ("model.ckpt", ".tmp", ".nonce", "core")
         if self.command.startswith("train "):
-            return name.startswith(("new", "model/job_report.json")) and not any(part in name for part in half)
+            return (name.startswith(("new", "model/job_report.json"))
+                    and not any(part in name for part in half))
         return self.command.startswith("import ") and name in ("new", "new/.lock")
 
     def check(self, base, build):
@@ -378,8 +401,10 @@ def read_table(path):
             elif line and not line.startswith("#"):
                 preparation, separator, fragment = line.rpartition(" ~ ")
                 if not separator or command is None:
-                    sys.exit(f"{path}:{number}: expected 'PREPARATION ~ FRAGMENT' below a line '= COMMAND'")
-                yield Case(os.path.basename(path), number, command, preparation.split(" ;; "), fragment)
+                    sys.exit(f"{path}:{number}: "
+                             "expected 'PREPARATION ~ FRAGMENT' below a line '= COMMAND'")
+                yield Case(os.path.basename(path), number, command, preparation.split(" ;; "),
+                           fragment)
 
 
 def main():
@@ -390,17 +415,20 @@ def main():
     build, *tables = arguments
     folder = os.path.dirname(os.path.abspath(__file__))
     names = sorted(name for name in os.listdir(folder) if name.endswith(".cases"))
-    cases = [case for name in names if not tables or name in tables for case in read_table(os.path.join(folder, name))]
+    cases = [case for name in names if not tables or name in tables
+             for case in read_table(os.path.join(folder, name))]
     failed = 0
     with tempfile.TemporaryDirectory(prefix="pepnet-bad-") as base:
         make_job(base, os.path.abspath(build))
         # Two at a time: each is one process for half a second.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for case, (done, wrong) in zip(cases, pool.map(lambda case: case.check(base, os.path.abspath(build)), cases)):
+            for case, (done, wrong) in zip(
+                    cases, pool.map(lambda case: case.check(base, os.path.abspath(build)), cases)):
                 failed += bool(wrong)
                 said = done.stderr.rstrip("\n").split("\n")[-1][:700]
                 if wrong or show:
-                    print(f"{case.name}: {' ;; '.join(case.preparations)[:150]}: {'; '.join(wrong) or 'right'}\n    {said}")
+                    print(f"{case.name}: {' ;; '.join(case.preparations)[:150]}: "
+                          f"{'; '.join(wrong) or 'right'}\n    {said}")
     print(f"{len(cases)} bad inputs, {failed} answered wrongly")
     sys.exit(1 if failed or not cases else 0)
 

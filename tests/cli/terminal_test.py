@@ -48,8 +48,10 @@ data_config {{
   fg_mode: FG_DAG
   label_fields: ["like", "love"]
 }}
-feature_configs {{ id_feature {{ feature_name: "user" expression: "user:user" num_buckets: 50 embedding_dim: 4 }} }}
-feature_configs {{ id_feature {{ feature_name: "item" expression: "item:item" num_buckets: 40 embedding_dim: 4 }} }}
+feature_configs {{ id_feature {{
+  feature_name: "user" expression: "user:user" num_buckets: 50 embedding_dim: 4 }} }}
+feature_configs {{ id_feature {{
+  feature_name: "item" expression: "item:item" num_buckets: 40 embedding_dim: 4 }} }}
 model_config {{
   feature_groups {{ group_name: "all" feature_names: ["user", "item"] group_type: DEEP }}
   pepnet {{
@@ -76,8 +78,10 @@ def write_job(directory):
                 like = int(rng.random() < 0.2 + 0.6 * ((user * 7 + item * 3) % 10) / 10)
                 file.write(f"{like},{int(like and rng.random() < 0.5)},{user},{item}\n")
         pq.write_table(pv.read_csv(directory / f"{name}.csv"), directory / f"{name}.parquet")
-    for kind, dataset, header in (("csv", "CsvDataset", "true"), ("parquet", "ParquetDataset", "false")):
-        (directory / f"{kind}.config").write_text(CONFIG.format(directory, EPOCHS, BATCH, kind, dataset, header))
+    for kind, dataset, header in (("csv", "CsvDataset", "true"),
+                                  ("parquet", "ParquetDataset", "false")):
+        (directory / f"{kind}.config").write_text(
+            CONFIG.format(directory, EPOCHS, BATCH, kind, dataset, header))
 
 
 class Terminal:
@@ -116,7 +120,8 @@ def on_terminal(columns, command, stdout_too=False, term="xterm"):
     otherwise, the status."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(command, stderr=follower, stdout=follower if stdout_too else subprocess.PIPE,
+    process = subprocess.Popen(command, stderr=follower,
+                               stdout=follower if stdout_too else subprocess.PIPE,
                                stdin=subprocess.DEVNULL, env={**os.environ, "TERM": term})
     os.close(follower)
     written = b""
@@ -146,11 +151,12 @@ class ScreenTest(unittest.TestCase):
         cls.steps = EPOCHS * ROWS // BATCH
 
     def command(self, model, *flags, kind="parquet"):
-        return [PEPNET, "train", "--pipeline_config_path", str(self.directory / f"{kind}.config"), "--threads", "1",
-                "--model_dir", str(self.directory / model), *flags]
+        return [PEPNET, "train", "--pipeline_config_path", str(self.directory / f"{kind}.config"),
+                "--threads", "1", "--model_dir", str(self.directory / model), *flags]
 
     def log_of(self, model, *flags, kind="parquet"):
-        done = subprocess.run(self.command(model, *flags, kind=kind), capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command(model, *flags, kind=kind),
+                              capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stderr, done.stdout
 
@@ -168,14 +174,16 @@ class ScreenTest(unittest.TestCase):
                         self.assertRegex(text, f"^{PROGRESS.pattern}$")
                 terminal.feed(written)
                 progress = [line for line in terminal.text() if line.startswith("step ")]
-                self.assertGreater(written.count("\rstep "), len(progress), "no line was drawn again")
+                self.assertGreater(written.count("\rstep "), len(progress),
+                                   "no line was drawn again")
                 self.assertTrue(progress)
                 for line in progress:
                     self.assertRegex(line, f"^{PROGRESS.pattern}$")
                 for line in terminal.text():
                     if " step " in line and not LOG.match(line):
                         self.assertNotRegex(line, r"\d [IWE] \d\d:\d\d:\d\d")
-                self.assertRegex(progress[-1], rf"^step {self.steps}/{self.steps}  100 %  epoch 3/3")
+                self.assertRegex(progress[-1],
+                                 rf"^step {self.steps}/{self.steps}  100 %  epoch 3/3")
                 if columns >= 80:
                     self.assertRegex(progress[-1], r"  like \.\d{3}  love \.\d{3}$")
                 json.loads(out)
@@ -186,25 +194,31 @@ class ScreenTest(unittest.TestCase):
         for columns in (60, 80, 120, 200):
             with self.subTest(columns=columns):
                 server = ["tmux", "-L", f"pepnet{os.getpid()}_{columns}", "-f", "/dev/null"]
-                out, done = self.directory / f"tmux{columns}.json", self.directory / f"tmux{columns}.done"
-                command = (f"{shlex.join(self.command(f'tmux{columns}'))} >{shlex.quote(str(out))}; "
-                           f"echo $? >{shlex.quote(str(done))}; sleep 100")
-                subprocess.run([*server, "new-session", "-d", "-x", str(columns), "-y", "30", command], check=True)
+                out, done = (self.directory / f"tmux{columns}.json",
+                             self.directory / f"tmux{columns}.done")
+                command = (
+                    f"{shlex.join(self.command(f'tmux{columns}'))} >{shlex.quote(str(out))}; "
+                    f"echo $? >{shlex.quote(str(done))}; sleep 100")
+                subprocess.run([*server, "new-session", "-d", "-x", str(columns), "-y", "30",
+                                command], check=True)
                 try:
-                    subprocess.run([*server, "set-option", "-g", "history-limit", "5000"], check=True)
+                    subprocess.run([*server, "set-option", "-g", "history-limit", "5000"],
+                                   check=True)
                     deadline = time.monotonic() + 60
                     while not done.exists() or not done.read_text():
                         self.assertLess(time.monotonic(), deadline, "the training does not end")
                         time.sleep(0.05)
                     time.sleep(0.2)  # until tmux has read what was written last
                     # All lines since the start, those that the terminal wrapped as one.
-                    shown = subprocess.run([*server, "capture-pane", "-p", "-J", "-S", "-"], check=True,
-                                           capture_output=True, text=True).stdout.splitlines()
+                    shown = subprocess.run(
+                        [*server, "capture-pane", "-p", "-J", "-S", "-"],
+                        check=True, capture_output=True, text=True).stdout.splitlines()
                 finally:
                     subprocess.run([*server, "kill-server"], check=False, stderr=subprocess.DEVNULL)
                 self.assertEqual(done.read_text(), "0\n", shown)
                 progress = [line.rstrip() for line in shown if line.startswith("step ")]
-                self.assertRegex(progress[-1], rf"^step {self.steps}/{self.steps}  100 %  epoch 3/3")
+                self.assertRegex(progress[-1],
+                                 rf"^step {self.steps}/{self.steps}  100 %  epoch 3/3")
                 for line in progress:
                     self.assertRegex(line, f"^{PROGRESS.pattern}$")
                     self.assertLess(len(line), columns)
@@ -215,7 +229,8 @@ class ScreenTest(unittest.TestCase):
                 # machine.
                 evaluation = re.compile(r"evaluating step \d+  \d+/\d+ rows +\d+ %$")
                 other = [line for line in shown if line.strip() and line.rstrip() not in progress
-                         and not LOG.match(line) and not table.match(line) and not evaluation.match(line.rstrip())]
+                         and not LOG.match(line) and not table.match(line)
+                         and not evaluation.match(line.rstrip())]
                 self.assertEqual(other, [])
 
     def test_a_diff_is_ten_lines_a_table(self):
@@ -224,7 +239,8 @@ class ScreenTest(unittest.TestCase):
         left, right = self.directory / "left", self.directory / "right"
 
         def diff(*arguments):
-            done = subprocess.run([PEPNET, "inspect", *map(str, arguments)], capture_output=True, text=True, check=False)
+            done = subprocess.run([PEPNET, "inspect", *map(str, arguments)],
+                                  capture_output=True, text=True, check=False)
             return done.returncode, done.stdout, done.stderr
 
         status, out, error = diff(left, "--diff", right)
@@ -233,7 +249,9 @@ class ScreenTest(unittest.TestCase):
         blocks = re.split(r"^(?=\S)", out, flags=re.M)
         for table, ids in (("user_emb", 10), ("item_emb", 10)):
             (block,) = (block for block in blocks if block.startswith(f"{table}: "))
-            self.assertRegex(block, rf"^{table}: 0 rows only left, 0 only right, \d+ in both: \d+ with other values")
+            self.assertRegex(
+                block,
+                rf"^{table}: 0 rows only left, 0 only right, \d+ in both: \d+ with other values")
             self.assertRegex(block, r"moved by \d+ % of their norm")
             self.assertEqual(len(re.findall(r"\d+ by [\d.]+ \(norm", block)), ids)
             self.assertLessEqual(len(block.splitlines()), 10, block)
@@ -243,31 +261,41 @@ class ScreenTest(unittest.TestCase):
         self.assertEqual(diff(left, "--diff", left, "--quiet"), (0, "", ""))
 
     def test_slices_are_a_table_at_the_end(self):
-        edits = ["--edit_config_json", '{"eval_config.slice_by": ["user"], "eval_config.slice_top": 3}']
+        edits = ["--edit_config_json",
+                 '{"eval_config.slice_by": ["user"], "eval_config.slice_top": 3}']
         said, _ = self.log_of("sliced", *edits)
         self.assertEqual(re.findall(r"evaluation of step (\d+) by user", said), ["240"])
-        self.assertEqual(len(re.findall(r"^like +\S+ +\d+ ", said, re.M)), 3 + 2, "the rest and all rows")
-        self.assertLess(said.rfind("evaluation of step 240:"), said.find("evaluation of step 240 by user"))
+        self.assertEqual(len(re.findall(r"^like +\S+ +\d+ ", said, re.M)), 3 + 2,
+                         "the rest and all rows")
+        self.assertLess(said.rfind("evaluation of step 240:"),
+                        said.find("evaluation of step 240 by user"))
         verbose, _ = self.log_of("sliced_verbose", "--verbose", *edits)
-        self.assertEqual(re.findall(r"evaluation of step (\d+) by user", verbose), ["80", "160", "240"])
+        self.assertEqual(re.findall(r"evaluation of step (\d+) by user", verbose),
+                         ["80", "160", "240"])
 
     def test_an_evaluation_shows_its_total(self):
         for kind in ("parquet", "csv"):
             written, _, status = on_terminal(80, self.command(f"evaluated_{kind}", kind=kind))
             self.assertEqual(status, 0, written)
-            shown = re.findall(r"evaluating step (\d+)  (\d+)(?:/(\d+))? rows(?:  (\d+) %)?\x1b\[K", written)
+            shown = re.findall(
+                r"evaluating step (\d+)  (\d+)(?:/(\d+))? rows(?:  (\d+) %)?\x1b\[K", written)
             self.assertEqual({step for step, *_ in shown}, {"80", "160", "240"}, written)
             for step, rows, total, percent in shown:
                 # The rows of a CSV file are known behind the first evaluation.
                 known = kind == "parquet" or step != "80"
-                self.assertEqual((total, percent), (str(ROWS), str(100 * int(rows) // ROWS)) if known else ("", ""))
-        limited, _ = self.log_of("limited", "--verbose", "--edit_config_json", '{"eval_config.num_steps": 20}')
-        self.assertIn(f"evaluating step 80, {BATCH * 10}/{BATCH * 20} rows, 50 %, batch 10", limited)
+                self.assertEqual(
+                    (total, percent),
+                    (str(ROWS), str(100 * int(rows) // ROWS)) if known else ("", ""))
+        limited, _ = self.log_of("limited", "--verbose",
+                                 "--edit_config_json", '{"eval_config.num_steps": 20}')
+        self.assertIn(f"evaluating step 80, {BATCH * 10}/{BATCH * 20} rows, 50 %, batch 10",
+                      limited)
 
     def test_the_result_stands_on_a_line_of_its_own(self):
         written, _, status = on_terminal(100, self.command("both"), stdout_too=True)
         self.assertEqual(status, 0, written)
-        results = [line for line in written.replace("\r\n", "\n").split("\n") if line.startswith("{")]
+        results = [line for line in written.replace("\r\n", "\n").split("\n")
+                   if line.startswith("{")]
         self.assertEqual(len(results), 1, written)
         json.loads(results[0])
 
@@ -276,18 +304,21 @@ class ScreenTest(unittest.TestCase):
         lines = (self.directory / "train.csv").read_text().splitlines()
         lines[3001] = "2,0,1,1"
         bad.write_text("\n".join(lines) + "\n")
-        written, _, status = on_terminal(100, self.command("failed", "--train_input_path", str(bad), kind="csv"))
+        written, _, status = on_terminal(
+            100, self.command("failed", "--train_input_path", str(bad), kind="csv"))
         self.assertEqual(status, 1, written)
         last = written.replace("\r\n", "\n").rstrip("\n").split("\n")[-1]
         self.assertRegex(last, r"^pepnet: .*row 3001")
 
     def test_a_terminal_that_cannot_draw_gets_lines(self):
-        written, _, status = on_terminal(80, self.command("dumb", kind="csv"), stdout_too=True, term="dumb")
+        written, _, status = on_terminal(80, self.command("dumb", kind="csv"),
+                                         stdout_too=True, term="dumb")
         self.assertEqual(status, 0, written)
         self.assertNotIn("\x1b", written)
         # The number of rows of a CSV file is known after the first pass.
         self.assertRegex(written, r"I \d\d:\d\d:\d\d step 5  epoch 1/3  ")
-        self.assertRegex(written, rf"I \d\d:\d\d:\d\d step {self.steps}/{self.steps}  100 %  epoch 3/3")
+        self.assertRegex(written,
+                         rf"I \d\d:\d\d:\d\d step {self.steps}/{self.steps}  100 %  epoch 3/3")
 
     def test_a_short_job_says_what_matters_in_about_a_dozen_lines(self):
         text = (self.directory / "parquet.config").read_text()
@@ -299,16 +330,18 @@ class ScreenTest(unittest.TestCase):
         self.assertEqual(len(steps), self.steps // 100 + (self.steps % 100 > 0), said)
         self.assertLessEqual(len(messages) - len(steps), 14, said)
         self.assertLessEqual(len(said.splitlines()), 30, said)
-        for expected in ("2 tables", "evaluation of step 80", "evaluation of step 240", "saved", "model.ckpt-240",
-                         "auc_like", "inspect"):
+        for expected in ("2 tables", "evaluation of step 80", "evaluation of step 240", "saved",
+                         "model.ckpt-240", "auc_like", "inspect"):
             self.assertIn(expected, said)
-        self.assertNotRegex(said, r"\b1 (steps|tables|checkpoints|workers|servers|threads|files|epochs|evaluations)\b")
+        self.assertNotRegex(said, r"\b1 (steps|tables|checkpoints|workers|servers|threads|files|"
+                                  r"epochs|evaluations)\b")
         self.assertNotIn("(s)", said)
         self.assertEqual(len(out.splitlines()), 1)
 
     def test_verbose_says_more_and_quiet_nothing(self):
         verbose, _ = self.log_of("verbose", "--verbose")
-        for expected in ("the plan", "lr_g0", "server 0", "binary_cross_entropy_like", "worker 0 spent read",
+        for expected in ("the plan", "lr_g0", "server 0", "binary_cross_entropy_like",
+                         "worker 0 spent read",
                          f"evaluating step 80, {BATCH * 10}/{ROWS} rows, 12 %, batch 10"):
             self.assertIn(expected, verbose)
         quiet, out = self.log_of("quiet", "--quiet")
@@ -325,7 +358,8 @@ class ScreenTest(unittest.TestCase):
         said, _ = self.log_of("one", "--edit_config_json",
                               '{"train_config.num_epochs": 1, "data_config.batch_size": 4000}')
         self.assertIn("epoch 1/1", said)
-        self.assertNotRegex(said, r"\b1 (steps|tables|checkpoints|workers|servers|threads|files|epochs|evaluations)\b")
+        self.assertNotRegex(said, r"\b1 (steps|tables|checkpoints|workers|servers|threads|files|"
+                                  r"epochs|evaluations)\b")
 
 
 if __name__ == "__main__":

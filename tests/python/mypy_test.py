@@ -1,5 +1,5 @@
-"""The types of pepnet_trainer hold: mypy in strict mode, set up in pyproject.toml, with the types of the torch that the
-virtual environment has.
+"""The types of pepnet_trainer hold: mypy in strict mode, set up in pyproject.toml, with the types
+of the torch that the virtual environment has.
 
 Usage: mypy_test.py PYTHON_WITH_TORCH
 """

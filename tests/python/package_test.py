@@ -360,7 +360,8 @@ model_config {"""
             )
         self.assertRegex(
             out.getvalue(),
-            r"step 20  epoch 1/1  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*evaluated at step \d+: auc_buy",
+            r"step 20  epoch 1/1  loss \d\.\d{4}  [\d,]+ rows/s\n(.|\n)*"
+            r"evaluated at step \d+: auc_buy",
         )
 
     def test_kinds_of_files_do_not_mix(self):
@@ -482,7 +483,8 @@ class InitTest(unittest.TestCase):
         self.assertEqual(said.stdout, "")
         self.assertRegex(
             said.stderr,
-            r"^pepnet init: names and values do not tell(.|\n)*  foo: 700 whole(.|\n)*--ids foo, or ignore them$",
+            r"^pepnet init: names and values do not tell(.|\n)*  foo: 700 whole(.|\n)*"
+            r"--ids foo, or ignore them$",
         )
         self.assertRegex(
             self.init("nothing.parquet", "--labels", "click", status=1).stderr, "names no file"

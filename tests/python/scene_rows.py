@@ -10,16 +10,18 @@ train_config {
   dense_optimizer { adam_optimizer { lr: 0.02 } constant_learning_rate {} }
   num_epochs: 2
 }
-data_config { batch_size: 32 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: ["click", "scene"]
-  num_workers: 1 }
-feature_configs { id_feature { feature_name: "user" expression: "user:user" num_buckets: 20 embedding_dim: 4 } }
+data_config { batch_size: 32 dataset_type: ParquetDataset fg_mode: FG_DAG
+  label_fields: ["click", "scene"] num_workers: 1 }
+feature_configs { id_feature { feature_name: "user" expression: "user:user"
+  num_buckets: 20 embedding_dim: 4 } }
 feature_configs { id_feature { feature_name: "where" expression: "context:scene" embedding_dim: 4
   vocab_list: ["search", "home", "cart"] } }
 model_config {
   feature_groups { group_name: "all" feature_names: ["user", "where"] }
   pepnet {
     domain_input_name: "scene" task_domain_num: 3
-    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] } losses { binary_cross_entropy {} } }
+    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] }
+      losses { binary_cross_entropy {} } }
   }
 }
 """

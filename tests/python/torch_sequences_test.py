@@ -16,36 +16,41 @@ train_config {
   dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {} }
   num_epochs: 3
 }
-data_config { batch_size: 32 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1 }
-feature_configs { id_feature { feature_name: "user" expression: "user:user" hash_bucket_size: 50 embedding_dim: 6 } }
-feature_configs { id_feature { feature_name: "item" expression: "item:item" num_buckets: 30 embedding_dim: 4
-  embedding_name: "item_emb" } }
+data_config {
+  batch_size: 32 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1
+}
+feature_configs { id_feature { feature_name: "user" expression: "user:user" hash_bucket_size: 50
+  embedding_dim: 6 } }
+feature_configs { id_feature { feature_name: "item" expression: "item:item" num_buckets: 30
+  embedding_dim: 4 embedding_name: "item_emb" } }
 feature_configs { raw_feature { feature_name: "price" expression: "item:price" value_dim: 2 } }
-feature_configs { raw_feature { feature_name: "age" expression: "user:age" embedding_dim: 1 mlp {} } }
+feature_configs { raw_feature { feature_name: "age" expression: "user:age"
+  embedding_dim: 1 mlp {} } }
 feature_configs { sequence_feature {
   sequence_name: "click" sequence_length: 5 sequence_delim: ";"
-  features { id_feature { feature_name: "item" expression: "item:item" num_buckets: 30 embedding_dim: 4
-    embedding_name: "item_emb" } }
-  features { id_feature { feature_name: "tags" expression: "item:tags" vocab_list: ["a", "b", "c"] value_dim: 0
-    pooling: "mean" separator: "|" embedding_dim: 2 default_value: "b" } }
-  features { raw_feature { feature_name: "price" expression: "item:price" boundaries: [0.5, 1.5] embedding_dim: 3
-    normalizer: "method=zscore,mean=1,standard_deviation=2" default_value: "7" } }
+  features { id_feature { feature_name: "item" expression: "item:item" num_buckets: 30
+    embedding_dim: 4 embedding_name: "item_emb" } }
+  features { id_feature { feature_name: "tags" expression: "item:tags" vocab_list: ["a", "b", "c"]
+    value_dim: 0 pooling: "mean" separator: "|" embedding_dim: 2 default_value: "b" } }
+  features { raw_feature { feature_name: "price" expression: "item:price" boundaries: [0.5, 1.5]
+    embedding_dim: 3 normalizer: "method=zscore,mean=1,standard_deviation=2" default_value: "7" } }
   features { raw_feature { feature_name: "pair" expression: "item:pair" value_dim: 2 separator: "|"
     embedding_dim: 3 mlp {}
     normalizer: "method=minmax,min=0,max=4" } }
 } }
-feature_configs { sequence_id_feature { feature_name: "words" expression: "user:words" hash_bucket_size: 20
-  embedding_dim: 4 embedding_name: "word_emb" pooling: "mean" value_dim: 0 } }
+feature_configs { sequence_id_feature { feature_name: "words" expression: "user:words"
+  hash_bucket_size: 20 embedding_dim: 4 embedding_name: "word_emb" pooling: "mean" value_dim: 0 } }
 model_config {
   feature_groups {
     group_name: "all" feature_names: ["user", "price", "words", "age"]
-    sequence_groups { group_name: "clicks" feature_names: ["item", "age", "click__item", "click__tags", "click__pair"] }
+    sequence_groups { group_name: "clicks"
+      feature_names: ["item", "age", "click__item", "click__tags", "click__pair"] }
     sequence_groups { group_name: "prices" feature_names: ["item", "click__price", "click__item"]
       embedding_name_suffix: "own" }
     sequence_groups { group_name: "same" feature_names: ["item", "words"] }
     sequence_encoders { pooling_encoder { input: "clicks" pooling_type: "sum" max_seq_length: 2 } }
-    sequence_encoders { self_attention_encoder { input: "clicks" multihead_attn_dim: 6 num_heads: 3 dropout: 0.1
-      max_seq_length: 3 } }
+    sequence_encoders { self_attention_encoder { input: "clicks" multihead_attn_dim: 6 num_heads: 3
+      dropout: 0.1 max_seq_length: 3 } }
     sequence_encoders { din_encoder { input: "prices" max_seq_length: 3
       attn_mlp { hidden_units: [8, 4] activation: "Dice" dropout_ratio: 0.1 } } }
     sequence_encoders { multi_window_din_encoder { input: "prices" windows_len: [1, 2, 9]
@@ -59,12 +64,14 @@ model_config {
   }
   feature_groups { group_name: "domain" feature_names: "item" }
   feature_groups { group_name: "unread" feature_names: "price"
-    sequence_groups { group_name: "more" feature_names: "click__tags" embedding_name_suffix: "more" }
+    sequence_groups { group_name: "more" feature_names: "click__tags"
+      embedding_name_suffix: "more" }
     sequence_encoders { pooling_encoder {} } }
   variational_dropout { regularization_lambda: 0.01 }
   pepnet {
     ppnet_hidden_units: [8]
-    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] } losses { binary_cross_entropy {} } }
+    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] }
+      losses { binary_cross_entropy {} } }
   }
 }
 """

@@ -19,27 +19,31 @@ train_config {
   dense_optimizer { adam_optimizer { lr: 0.02 } constant_learning_rate {} }
   num_epochs: 1
 }
-data_config { batch_size: 16 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1 }
+data_config {
+  batch_size: 16 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1 }
 feature_configs { id_feature { feature_name: "user" expression: "user:user" embedding_dim: 6
   dynamic_table { expected_rows: 100 } init_fn: "nn.init.uniform_,a=-2,b=1" } }
-feature_configs { id_feature { feature_name: "item" expression: "item:item" embedding_dim: 5 data_type: "FP16"
-  zch { zch_size: 20 } } }
-feature_configs { id_feature { feature_name: "tags" expression: "item:tags" embedding_dim: 4 data_type: "INT8"
-  pooling: "mean" separator: "|" default_value: "none|never"
+feature_configs { id_feature { feature_name: "item" expression: "item:item" embedding_dim: 5
+  data_type: "FP16" zch { zch_size: 20 } } }
+feature_configs { id_feature { feature_name: "tags" expression: "item:tags" embedding_dim: 4
+  data_type: "INT8" pooling: "mean" separator: "|" default_value: "none|never"
   dynamicemb { max_capacity: 64 initializer_args { mode: "NORMAL" mean: 1 } } } }
-feature_configs { id_feature { feature_name: "city" expression: "user:city" embedding_dim: 3 data_type: "BF16"
-  dynamic_table { max_rows: 2000 admit_after_steps: 100 } init_fn: "nn.init.xavier_normal_,gain=20" } }
+feature_configs { id_feature { feature_name: "city" expression: "user:city" embedding_dim: 3
+  data_type: "BF16" dynamic_table { max_rows: 2000 admit_after_steps: 100 }
+  init_fn: "nn.init.xavier_normal_,gain=20" } }
 feature_configs { id_feature { feature_name: "one" expression: "user:one" embedding_dim: 2
   dynamic_table { expected_rows: 9 } init_fn: "nn.init.constant_,val=0.7" } }
-feature_configs { sequence_id_feature { feature_name: "seen" expression: "user:seen" sequence_length: 4 embedding_dim: 6
-  embedding_name: "user_emb" dynamic_table { expected_rows: 100 } init_fn: "nn.init.uniform_,a=-2,b=1" } }
+feature_configs { sequence_id_feature { feature_name: "seen" expression: "user:seen"
+  sequence_length: 4 embedding_dim: 6 embedding_name: "user_emb"
+  dynamic_table { expected_rows: 100 } init_fn: "nn.init.uniform_,a=-2,b=1" } }
 model_config {
   feature_groups { group_name: "all" feature_names: ["user", "item", "tags", "city", "one"]
     sequence_groups { group_name: "seen" feature_names: ["user", "seen"] }
     sequence_encoders { din_encoder { input: "seen" attn_mlp { hidden_units: 4 } } } }
   feature_groups { group_name: "domain" feature_names: "item" embedding_name_suffix: "gate" }
   pepnet {
-    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] } losses { binary_cross_entropy {} } }
+    task_towers { tower_name: "click" label_name: "click" mlp { hidden_units: [4] }
+      losses { binary_cross_entropy {} } }
   }
 }
 """

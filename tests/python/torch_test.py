@@ -25,8 +25,8 @@ sys.path.insert(0, str(SOURCE / "tests/tools"))
 import movielens_like  # noqa: E402
 
 GOLDEN_CASES = """
-    features losses_metrics mixed multi_domain no_domain no_uia optim pareto raw_embed seed_small seq_attention
-    seq_din seq_pooling seq_standalone suffix towers
+    features losses_metrics mixed multi_domain no_domain no_uia optim pareto raw_embed seed_small
+    seq_attention seq_din seq_pooling seq_standalone suffix towers
 """.split()
 
 CELLS = """
@@ -35,22 +35,26 @@ train_config {
   dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {} }
   num_epochs: 2
 }
-data_config { batch_size: 8 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click" num_workers: 1 }
-feature_configs { id_feature { feature_name: "one" expression: "user:one" num_buckets: 20 embedding_dim: 4
-  separator: "|" value_dim: 1 } }
-feature_configs { id_feature { feature_name: "hash" expression: "user:hash" hash_bucket_size: 20 embedding_dim: 4
-  separator: "|" default_value: "a|b" pooling: "mean" } }
-feature_configs { id_feature { feature_name: "weighted" expression: "user:weighted" hash_bucket_size: 20 separator: "|"
-  embedding_dim: 4 weighted: true pooling: "mean" default_value: "a" } }
-feature_configs { id_feature { feature_name: "word" expression: "user:word" vocab_list: ["a", "b"] embedding_dim: 4
-  separator: "|" default_value: "none" } }
-feature_configs { raw_feature { feature_name: "pair" expression: "user:pair" separator: "|" value_dim: 2
-  default_value: "1|2" } }
-feature_configs { raw_feature { feature_name: "bucket" expression: "user:bucket" separator: "|" boundaries: [0, 1, 2]
-  embedding_dim: 4 default_value: "" } }
+data_config { batch_size: 8 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: "click"
+  num_workers: 1 }
+feature_configs { id_feature { feature_name: "one" expression: "user:one" num_buckets: 20
+  embedding_dim: 4 separator: "|" value_dim: 1 } }
+feature_configs { id_feature { feature_name: "hash" expression: "user:hash" hash_bucket_size: 20
+  embedding_dim: 4 separator: "|" default_value: "a|b" pooling: "mean" } }
+feature_configs { id_feature { feature_name: "weighted" expression: "user:weighted"
+  hash_bucket_size: 20 separator: "|" embedding_dim: 4 weighted: true pooling: "mean"
+  default_value: "a" } }
+feature_configs { id_feature { feature_name: "word" expression: "user:word" vocab_list: ["a", "b"]
+  embedding_dim: 4 separator: "|" default_value: "none" } }
+feature_configs { raw_feature { feature_name: "pair" expression: "user:pair" separator: "|"
+  value_dim: 2 default_value: "1|2" } }
+feature_configs { raw_feature { feature_name: "bucket" expression: "user:bucket" separator: "|"
+  boundaries: [0, 1, 2] embedding_dim: 4 default_value: "" } }
 model_config {
-  feature_groups { group_name: "all" feature_names: ["one", "hash", "weighted", "word", "pair", "bucket"] }
-  pepnet { task_towers { tower_name: "click" label_name: "click" losses { binary_cross_entropy {} } } }
+  feature_groups { group_name: "all"
+    feature_names: ["one", "hash", "weighted", "word", "pair", "bucket"] }
+  pepnet { task_towers { tower_name: "click" label_name: "click"
+    losses { binary_cross_entropy {} } } }
 }
 """
 
@@ -227,32 +231,51 @@ class LoadTorchTest(ExportTest):
                 (f'{kind} {{ feature_name: "x" }}', "x"),
                 (f'sequence_{kind} {{ feature_name: "x" }}', "x"),
                 (
-                    f'sequence_feature {{ sequence_name: "s" features {{ {kind} {{ feature_name: "x" }} }} }}',
+                    (
+                        'sequence_feature { sequence_name: "s" '
+                        f'features {{ {kind} {{ feature_name: "x" }} }} }}'
+                    ),
                     "s__x",
                 ),
             ):
                 text = f"feature_configs {{ {text} }} model_config {{ feature_groups {{"
                 config = pt.Config(text + f' group_name: "all" feature_names: "{name}" }} }}')
                 said = (
-                    rf"feature '{name}' is computed \({kind}\), which a torch module does not do; score with pepnet "
-                    rf"predict \(Run.predict\), or with Scorer, to which you give .* as the column '{name}'"
+                    rf"feature '{name}' is computed \({kind}\), which a torch module does not do; "
+                    r"score with pepnet predict \(Run.predict\), or with Scorer, "
+                    rf"to which you give .* as the column '{name}'"
                 )
                 with self.assertRaisesRegex(ValueError, said):
                     torch_model.PEPNet(config, {})
 
     def test_what_is_not_computed_here_is_refused(self):
-        text = 'feature_configs {{ {} }} model_config {{ feature_groups {{ group_name: "all" feature_names: "x" }} }}'
+        text = (
+            "feature_configs {{ {} }} "
+            'model_config {{ feature_groups {{ group_name: "all" feature_names: "x" }} }}'
+        )
         mode = "data_config { fg_mode: FG_DAG }"
-        formula = 'raw_feature { feature_name: "x" expression: "user:x" normalizer: "method=expression,expr=log(x)" }'
-        hashed = 'id_feature { feature_name: "x" expression: "user:x" hash_bucket_size: 9 embedding_dim: 2 }'
+        formula = (
+            'raw_feature { feature_name: "x" expression: "user:x" '
+            'normalizer: "method=expression,expr=log(x)" }'
+        )
+        hashed = (
+            'id_feature { feature_name: "x" expression: "user:x" '
+            "hash_bucket_size: 9 embedding_dim: 2 }"
+        )
         for feature, said in (
             (
                 formula,
-                "feature 'x': the normalizer .* is a formula, .* score with Scorer or pepnet predict",
+                (
+                    "feature 'x': the normalizer .* is a formula, "
+                    ".* score with Scorer or pepnet predict"
+                ),
             ),
             (
                 hashed,
-                "feature 'x' was trained with --hash=farm, which is not known here; score with pepnet predict",
+                (
+                    "feature 'x' was trained with --hash=farm, which is not known here; "
+                    "score with pepnet predict"
+                ),
             ),
         ):
             with self.assertRaisesRegex(ValueError, said):

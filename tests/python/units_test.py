@@ -311,9 +311,11 @@ class VocabularyTest(unittest.TestCase):
     def test_domains_are_words_in_the_order_of_their_rows(self):
         config = """
             data_config { fg_mode: FG_DAG }
-            feature_configs { id_feature { feature_name: "n" expression: "user:scene" num_buckets: 9 } }
-            feature_configs { id_feature { feature_name: "w" expression: "user:scene" default_value: "none"
-              vocab_dict { key: "home" value: 4 } vocab_dict { key: "cart" value: 2 } } }"""
+            feature_configs {
+              id_feature { feature_name: "n" expression: "user:scene" num_buckets: 9 } }
+            feature_configs {
+              id_feature { feature_name: "w" expression: "user:scene" default_value: "none"
+                vocab_dict { key: "home" value: 4 } vocab_dict { key: "cart" value: 2 } } }"""
         words = vocabulary.domain_words(pt.Config(config), "scene", pathlib.Path("."))
         self.assertEqual(words, ["cart", "home"])
         self.assertEqual(vocabulary.domain_words(pt.Config(config), "other", pathlib.Path(".")), [])
@@ -402,7 +404,10 @@ class SuggestTest(unittest.TestCase):
         frame = self.frame.assign(
             foo=np.arange(len(self.frame)) % 700, bar=np.arange(len(self.frame)) % 900
         )
-        sentence = r"  foo: 700 whole numbers, 0 to 699\n  bar: 900 .*\nsay it with ids=.*--ids foo,bar, or ignore them$"
+        sentence = (
+            r"  foo: 700 whole numbers, 0 to 699\n  bar: 900 .*\n"
+            r"say it with ids=.*--ids foo,bar, or ignore them$"
+        )
         with self.assertRaisesRegex(ValueError, sentence):
             pt.Config.from_dataframe(frame, ["click"])
         config = pt.Config.from_dataframe(frame, ["click"], ids=["fo*"], ignore=["[!fcu]*"])
@@ -438,7 +443,10 @@ class SuggestTest(unittest.TestCase):
             (
                 ["word"],
                 {"word": ["gold", "plain"] * (len(frame) // 2)},
-                "'word' holds 'gold', 'plain'.*make a column of 0 and 1 of it, as `word == 'plain'`$",
+                (
+                    "'word' holds 'gold', 'plain'.*"
+                    "make a column of 0 and 1 of it, as `word == 'plain'`$"
+                ),
             ),
             (["none"], {"none": 0}, "'none' is 0 in every row"),
             (["gap"], {"gap": [1.0, np.nan] * (len(frame) // 2)}, "'gap' is empty in 3,000 rows"),
@@ -632,7 +640,8 @@ class PackageTest(unittest.TestCase):
     def test_reading_a_table_imports_no_torch(self):
         code = (
             "import sys, pepnet_trainer as pt; pt.read_table, pt.Config, pt.train\n"
-            "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules and 'pandas' not in sys.modules"
+            "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules "
+            "and 'pandas' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
 

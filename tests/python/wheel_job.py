@@ -39,7 +39,8 @@ def stop(record):
     raise pt.StopTraining
 
 
-stopped = pt.train(config, frame, edits={"train_config.num_epochs": 2000, "train_config.log_step_count_steps": 10},
+stopped = pt.train(config, frame, edits={"train_config.num_epochs": 2000,
+                                         "train_config.log_step_count_steps": 10},
                    model_dir=scratch / "stopped", workers=2, progress=stop)  # fmt: skip
 assert 0 < stopped.newest.step < 10000, stopped
 config.save(scratch / "shop.config")

@@ -30,8 +30,8 @@ CARRIED = re.compile(r"lib(absl_\w+|gflags|glog|lzma|unwind|xxhash)\.so\.[\d.]+"
 OF_WHEELS = re.compile(r"lib(torch_cpu|c10|arrow|parquet|mpi)\.so(\.\d+)?")
 # Every Linux system with the glibc of the wheel's tag has these.
 OF_SYSTEM = {
-    "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1",
-    "libstdc++.so.6", "libz.so.1"}  # fmt: skip
+    "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6",
+    "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libz.so.1"}  # fmt: skip
 # Must not be needed.
 FRESH = {"LD_LIBRARY_PATH", "PEPNET_BINARY", "PEPNET_VENV", "PYTHONPATH", "PYTHONHOME"}
 
@@ -175,8 +175,8 @@ class InstalledTest(unittest.TestCase):
         said(fresh / "bin/pepnet_ps", "--help", **options)
 
         # The commands on PATH, under both Open MPIs.
-        data = ["--train_input_path", max((work / "shop/data").glob("train-*")), "--eval_input_path",
-                max((work / "shop/data").glob("eval-*"))]  # fmt: skip
+        data = ["--train_input_path", max((work / "shop/data").glob("train-*")),
+                "--eval_input_path", max((work / "shop/data").glob("eval-*"))]  # fmt: skip
         results = {}
         for name, mpirun in (
             ("of pip", fresh / "bin/mpirun"),

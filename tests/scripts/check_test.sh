@@ -36,7 +36,8 @@ expect() {
   echo "ok     $1"
 }
 expect "lines that did not change may look as they do" 0 '^tests with --preset release$'
-expect "the sanitizers with --full" 0 '^tests with --preset tsan --target thread_tests -L threads$' --full
+expect "the sanitizers with --full" 0 \
+  '^tests with --preset tsan --target thread_tests -L threads$' --full
 expect "the sanitizers with --full" 0 '^checked: .*, both sanitizers$' --full
 printf '%s\n' 'int  old( int a );' 'int   b();' >old.cc
 expect "a changed line must be formatted" 1 '^\+int b\(\);$'
@@ -72,4 +73,5 @@ title "not in the imperative" "docs: how a server bears 20 million rows"
 title "not in the imperative" "ps: the index tells ids apart"
 title "not in the imperative" "ps: adding a row"
 title "not in the imperative" "ps: skipped a row"
-title "74 characters, at most 70" "ps: keep the state of a row that is re-admitted after it was let go of now"
+title "74 characters, at most 70" \
+  "ps: keep the state of a row that is re-admitted after it was let go of now"

@@ -32,7 +32,8 @@ expect "a begun command" export
 for command in $commands; do
   # From the program's words, not from its layout: each --flag that stands at the beginning of an
   # entry.
-  wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-[a-z], ?)?--[a-z_]+' | sed -E 's/.*--/--/' | sort | xargs)
+  wanted=$("$build/pepnet" "$command" --help | grep -oE '^ {1,4}(-[a-z], ?)?--[a-z_]+' |
+    sed -E 's/.*--/--/' | sort | xargs)
   [[ $wanted == *--help* ]]
   offers "$build/pepnet" "$command" --
   expect "flags of $command" "$wanted"
@@ -58,7 +59,8 @@ expect "files" configs/pepnet_movielens.config
 # launch.sh: the flags that its case statement knows, and behind -- those of the program that it
 # starts.
 launch=$repository/scripts/launch.sh
-known=$(sed '/--) shift/q' "$launch" | grep -oE '^ *--[a-z_]+( \| --[a-z_]+)*\)' | grep -oE -- '--[a-z_]+' | sort -u)
+known=$(sed '/--) shift/q' "$launch" | grep -oE '^ *--[a-z_]+( \| --[a-z_]+)*\)' |
+  grep -oE -- '--[a-z_]+' | sort -u)
 [[ $(wc -w <<<"$known") -ge 6 ]]
 offers "$launch" --
 expect "flags of launch.sh" "$(printf '%s\n' -- --help $known | sort | xargs)"

@@ -94,7 +94,8 @@ def blocks(path):
                 at += 1
             text = lines[start + 1:at]
             at += 1
-        elif line.startswith("    ") and (start == 0 or not lines[start - 1].strip() or MARK.match(lines[start - 1])):
+        elif line.startswith("    ") and (start == 0 or not lines[start - 1].strip()
+                                          or MARK.match(lines[start - 1])):
             while at < len(lines) and (lines[at].startswith("    ") or not lines[at].strip()):
                 at += 1
             text = [one[4:] for one in lines[start:at]]
@@ -113,7 +114,8 @@ def replaced(block):
     for pair in filter(None, (part.strip() for part in block.detail.split(","))):
         old, arrow, new = (part.strip() for part in pair.partition("=>"))
         if not arrow or old not in text:
-            raise SystemExit(f"line {block.line}: the mark says '{pair}', but the block has no '{old}'")
+            raise SystemExit(f"line {block.line}: the mark says '{pair}', "
+                             f"but the block has no '{old}'")
         text = text.replace(old, new)
     return text
 
@@ -139,7 +141,8 @@ def lay_out(scratch):
 
 
 def has_module(python, module):
-    return python.exists() and subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+    return python.exists() and subprocess.run([python, "-c", f"import {module}"],
+                                              capture_output=True).returncode == 0
 
 
 def run_page(path, scratch):
@@ -147,18 +150,22 @@ def run_page(path, scratch):
     failures)."""
     lay_out(scratch)
     if path.name == "README.md":  # whose reader has run scripts/quickstart.sh
-        subprocess.run([VENV / "bin/python3", "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k",
-                        "--output_dir", "data/movielens"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
-    environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}", "PEPNET_VENV": str(VENV),
+        subprocess.run([VENV / "bin/python3", "scripts/data/prepare_movielens.py",
+                        "--input_dir", "data/ml-100k", "--output_dir", "data/movielens"],
+                       cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "PATH": f"{VENV}/bin:{os.environ['PATH']}",
+                   "PEPNET_VENV": str(VENV),
                    "PYTHONPATH": str(REPOSITORY / "python"), "PEPNET_BINARY": str(BUILD / "pepnet"),
                    "PYTHONDONTWRITEBYTECODE": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-                   "OMPI_MCA_hwloc_base_binding_policy": "none", "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
+                   "OMPI_MCA_hwloc_base_binding_policy": "none",
+                   "REAL_MPIRUN": shutil.which("mpirun") or "mpirun"}
     clustered = {**environment, "PATH": f"{scratch}/.stand_ins:{environment['PATH']}"}
     ran, reasons = 0, []
     for block in blocks(path):
         if block.mark is None:
-            return ran, reasons, [f"{path.name}:{block.line}: a code block without a mark; see docs_test.py"]
+            return ran, reasons, [f"{path.name}:{block.line}: "
+                                  "a code block without a mark; see docs_test.py"]
         if block.mark == "text":
             continue
         if block.mark == "no":
@@ -166,30 +173,36 @@ def run_page(path, scratch):
             continue
         python = VENV / "bin/python3"
         if block.module:
-            candidates = [python] if block.mark == "run" else [python, pathlib.Path(f"{VENV}-tools/bin/python3")]
+            candidates = ([python] if block.mark == "run"
+                          else [python, pathlib.Path(f"{VENV}-tools/bin/python3")])
             python = next((one for one in candidates if has_module(one, block.module)), None)
             if python is None:
                 reasons.append(f"{path.name}:{block.line}: there is no {block.module}")
                 continue
         text = replaced(block)
-        command = [python, "-c", text] if block.mark == "python" else ["bash", "-euo", "pipefail", "-c", text]
+        command = ([python, "-c", text] if block.mark == "python"
+                   else ["bash", "-euo", "pipefail", "-c", text])
         start = time.monotonic()
         try:
-            done = subprocess.run(command, cwd=scratch, env=clustered if block.mark == "cluster" else environment,
+            done = subprocess.run(command, cwd=scratch,
+                                  env=clustered if block.mark == "cluster" else environment,
                                   text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   stdin=subprocess.DEVNULL, timeout=TIMEOUT_S)
             status, output = done.returncode, done.stdout
         except subprocess.TimeoutExpired as error:
             status, output = "none (out of time)", str(error.stdout)
         ran += 1
-        print(f"{path.name}:{block.line}: status {status}, {time.monotonic() - start:.1f} s", flush=True)
+        print(f"{path.name}:{block.line}: status {status}, {time.monotonic() - start:.1f} s",
+              flush=True)
         if status != 0:
-            return ran, reasons, [f"{path.name}:{block.line}: status {status}\n{text}\n{output[-3000:]}"]
+            return ran, reasons, [f"{path.name}:{block.line}: status {status}\n"
+                                  f"{text}\n{output[-3000:]}"]
     return ran, reasons, []
 
 
 def help_of(*command):
-    return subprocess.run([BUILD / "pepnet", *command, "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([BUILD / "pepnet", *command, "--help"], capture_output=True, text=True,
+                          check=True).stdout
 
 
 def subcommands(text):
@@ -208,7 +221,8 @@ def wrong_flags(path, commands):
     wrong = []
     for block in blocks(path):
         for line in re.sub(r"\\\n", " ", block.text).split("\n"):
-            matched = re.search(rf"(?:\bpepnet|launch\.sh .*? --) ({'|'.join(commands)})\b(.*)", line.split(" #")[0])
+            matched = re.search(rf"(?:\bpepnet|launch\.sh .*? --) ({'|'.join(commands)})\b(.*)",
+                                line.split(" #")[0])
             if not matched:
                 continue
             for flag in re.findall(r"(?<!\S)--[a-z_]+", re.sub(r"'[^']*'", "''", matched[2])):
@@ -224,7 +238,8 @@ def broken_names(path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         if not (path.parent / target).exists():
             broken.append(f"{path.name}: a link to {target}")
-    for name in re.findall(r"`((?:scripts|configs|docs|proto|python|tests|common|worker|ps|cli)/[\w./-]*\w\.\w+)`", text):
+    for name in re.findall(r"`((?:scripts|configs|docs|proto|python|tests|common|worker|ps|cli)"
+                           r"/[\w./-]*\w\.\w+)`", text):
         if not (REPOSITORY / name).exists():
             broken.append(f"{path.name}: there is no {name}")
     return broken
@@ -232,8 +247,8 @@ def broken_names(path):
 
 def main():
     pages = [pathlib.Path(page) for page in sys.argv[4:]] or sorted(
-        [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").rglob("*.md"),
-         *(REPOSITORY / "configs").glob("*.md")])
+        [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md",
+         *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "configs").glob("*.md")])
     commands = {name: all_help_of(name) for name in subcommands(help_of())}
     failures, total, not_run, unmarked = [], 0, [], []
     for path in pages:

@@ -27,7 +27,8 @@ REPOSITORY, BUILD = (pathlib.Path(argument).resolve() for argument in sys.argv[1
 PATCHES = REPOSITORY / "tests/extending"
 # Always the same place, so that ccache knows the files of the last run.
 SCRATCH = BUILD / "extending"
-MOST_FILES = {"sparse_optimizer": 3, "loss": 3, "metric": 3, "activation": 3, "feature_kind": 4, "file_format": 4}
+MOST_FILES = {"sparse_optimizer": 3, "loss": 3, "metric": 3, "activation": 3, "feature_kind": 4,
+              "file_format": 4}
 PROTOS = ("data", "feature", "model", "optimizer", "pipeline", "train")
 
 # A file that a recipe must not leave out, and the file that does not compile without it.
@@ -39,7 +40,8 @@ DOES_NOT_COMPILE = [
     ("metric", "common/job_config/metric.h", "worker/metrics/metric_counts.cc"),
     ("metric", "worker/metrics/metric_counts.cc", "worker/metrics/metric_counts.cc"),
     ("activation", "common/job_config/activation.h", "worker/model/fused/kernels/fused_kernels.cc"),
-    ("activation", "worker/model/fused/kernels/fused_kernels.cc", "worker/model/fused/kernels/fused_kernels.cc"),
+    ("activation", "worker/model/fused/kernels/fused_kernels.cc",
+     "worker/model/fused/kernels/fused_kernels.cc"),
     ("feature_kind", "common/job_config/feature.h", "worker/data/encode/token_sinks.cc"),
     ("feature_kind", "worker/data/encode/token_sinks.cc", "worker/data/encode/token_sinks.cc"),
     ("feature_kind", "common/config/convert_features.cc", "common/config/convert_features.cc"),
@@ -61,33 +63,37 @@ NOT_DESCRIBED = {
 }
 USED = """
 common/config/convert_data.cc common/config/convert_embedding.cc common/config/convert_features.cc
-common/config/convert_groups.cc
-common/config/convert_model.cc common/config/convert_optimizer.cc common/config/convert_parameters.cc
-common/config/convert_table.cc common/config/convert_towers.cc common/config/convert_train.cc
-common/config/derived_features.cc
-common/config/descriptions.cc common/config/effective_text.cc common/config/field_support.cc
+common/config/convert_groups.cc common/config/convert_model.cc common/config/convert_optimizer.cc
+common/config/convert_parameters.cc common/config/convert_table.cc common/config/convert_towers.cc
+common/config/convert_train.cc common/config/derived_features.cc common/config/descriptions.cc
+common/config/effective_text.cc common/config/field_support.cc
 common/config/parse/legacy_dialect.cc common/config/load.cc common/config/parse/config_source.cc
-common/config/parse/edit_config.cc common/config/parse/field_paths.cc common/config/parse/json_fields.cc common/config/parse/json_parser.cc
-common/config/parse/text_parser.cc common/config/unused_features.cc common/config/values/tokenizer_file.cc
-common/config/values/value_strings.cc common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
-common/expression/name_pattern.cc common/job_config/best_rule.cc common/job_config/evaluation_metrics.cc
-common/job_config/table.cc common/tokenizer/characters.cc common/tokenizer/word_tokenizer.cc
-ps/table/sparse_optimizer.cc tests/extending/added_types.cc worker/data/derive/bool_mask.cc
-worker/data/derive/cell_deriver.cc worker/data/derive/column_operator.cc worker/data/derive/combine.cc
-worker/data/derive/combo.cc worker/data/derive/edit_distance.cc worker/data/derive/expr.cc
-worker/data/derive/input_cell.cc worker/data/derive/kv_dot_product.cc worker/data/derive/lookup.cc
-worker/data/derive/match.cc worker/data/derive/overlap.cc worker/data/derive/tokenize.cc worker/data/encode/feature_encoder.cc
-worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc worker/data/files/column_view.cc
-worker/data/files/csv_reader.cc worker/data/files/input_files.cc worker/data/files/number_text.cc
-worker/data/files/parquet_reader.cc worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc
-worker/data/rows/row_selection.cc worker/metrics/grouped_auc.cc worker/metrics/metric_counts.cc
-worker/metrics/scored_rows.cc worker/metrics/slices.cc worker/model/dropout_mask.cc
-worker/model/fused/kernels/fused_kernels.cc worker/model/fused/row_loss.cc
+common/config/parse/edit_config.cc common/config/parse/field_paths.cc
+common/config/parse/json_fields.cc common/config/parse/json_parser.cc
+common/config/parse/text_parser.cc common/config/unused_features.cc
+common/config/values/tokenizer_file.cc common/config/values/value_strings.cc
+common/config/values/vocabulary.cc common/expression/expression.cc common/expression/function.cc
+common/expression/name_pattern.cc common/job_config/best_rule.cc
+common/job_config/evaluation_metrics.cc common/job_config/table.cc common/tokenizer/characters.cc
+common/tokenizer/word_tokenizer.cc ps/table/sparse_optimizer.cc tests/extending/added_types.cc
+worker/data/derive/bool_mask.cc worker/data/derive/cell_deriver.cc
+worker/data/derive/column_operator.cc worker/data/derive/combine.cc worker/data/derive/combo.cc
+worker/data/derive/edit_distance.cc worker/data/derive/expr.cc worker/data/derive/input_cell.cc
+worker/data/derive/kv_dot_product.cc worker/data/derive/lookup.cc worker/data/derive/match.cc
+worker/data/derive/overlap.cc worker/data/derive/tokenize.cc worker/data/encode/feature_encoder.cc
+worker/data/encode/sequence_cells.cc worker/data/encode/token_sinks.cc
+worker/data/files/column_view.cc worker/data/files/csv_reader.cc worker/data/files/input_files.cc
+worker/data/files/number_text.cc worker/data/files/parquet_reader.cc
+worker/data/files/row_reader.cc worker/data/files/tsv_reader.cc worker/data/rows/row_selection.cc
+worker/metrics/grouped_auc.cc worker/metrics/metric_counts.cc worker/metrics/scored_rows.cc
+worker/metrics/slices.cc worker/model/dropout_mask.cc worker/model/fused/kernels/fused_kernels.cc
+worker/model/fused/row_loss.cc
 """.split()
 
 
 def run(command, **more):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          **more)
 
 
 def must(command, **more):
@@ -114,7 +120,8 @@ class Tree:
             exclude = [f"--exclude={left_out}"] if left_out else []
             must(["git", "apply", *exclude, str(PATCHES / f"{recipe}.patch")], cwd=self.root,
                  env={**os.environ, "GIT_CEILING_DIRECTORIES": str(SCRATCH)})
-            self.generates = self.generates or any(f.endswith(".proto") and f != left_out for f in files_of(recipe))
+            self.generates = self.generates or any(
+                f.endswith(".proto") and f != left_out for f in files_of(recipe))
         if self.generates:
             must([PROTOC, f"--proto_path={self.root}", f"--cpp_out={self.root}",
                   *(str(self.root / f"proto/{stem}.proto") for stem in PROTOS)])
@@ -134,7 +141,8 @@ class Tree:
 
     def link(self, objects, name, libraries):
         program = self.root / name
-        return program, run([*LINK[0], *objects, "-o", str(program), *libraries, *LINK[1]], cwd=BUILD)
+        return program, run([*LINK[0], *objects, "-o", str(program), *libraries, *LINK[1]],
+                            cwd=BUILD)
 
 
 def flag_key(source):
@@ -157,7 +165,8 @@ def read_flags():
         for word in words:
             if word in ("-o", "-c", "-include"):
                 next(words)
-            elif word not in (f"-I{REPOSITORY}", f"-I{BUILD}", "-g1", "-Winvalid-pch") and not re.match("-O[0-3s]", word):
+            elif (word not in (f"-I{REPOSITORY}", f"-I{BUILD}", "-g1", "-Winvalid-pch")
+                  and not re.match("-O[0-3s]", word)):
                 kept.append(word)
         flags[os.path.relpath(entry["file"], REPOSITORY)] = [*kept, "-O0"]
     return flags
@@ -166,15 +175,18 @@ def read_flags():
 def read_link():
     """(what stands before the objects, libraries behind them that no patch reaches), as
     metrics_test has them."""
-    command = must(["ninja", "-C", str(BUILD), "-t", "commands", "-s", "tests/metrics_test"]).splitlines()[-1]
+    command = must(["ninja", "-C", str(BUILD), "-t", "commands", "-s",
+                    "tests/metrics_test"]).splitlines()[-1]
     words = [word for word in shlex.split(command) if word not in ("&&", ":")]
-    touched = ("pepnet_metrics", "pepnet_test", "pepnet_data", "pepnet_config", "pepnet_job_config", "pepnet_proto",
-               "pepnet_net", "pepnet_checkpoint", "gtest", "gmock", ".o")
+    touched = ("pepnet_metrics", "pepnet_test", "pepnet_data", "pepnet_config",
+               "pepnet_job_config", "pepnet_proto", "pepnet_net", "pepnet_checkpoint",
+               "gtest", "gmock", ".o")
     compiler = words[0]
     out = words.index("-o")
     kept = [word for i, word in enumerate(words[1:], 1)
-            if i not in (out, out + 1) and not any(word.endswith(name) or name + ".a" in word or name + "_" in word
-                                                   for name in touched)]
+            if i not in (out, out + 1)
+            and not any(word.endswith(name) or name + ".a" in word or name + "_" in word
+                        for name in touched)]
     return [compiler], kept
 
 
@@ -198,8 +210,8 @@ def main():
         report([f"{recipe}: {len(files)} files: {' '.join(files)}"])
         if len(files) > most:
             wrong.append(f"{recipe} touches {len(files)} files, the recipe says {most}")
-        wrong += [f"docs/extending.md does not name {name}, which {recipe}.patch touches" for name in files
-                  if name not in page and not name.endswith("tsv_reader.cc")]
+        wrong += [f"docs/extending.md does not name {name}, which {recipe}.patch touches"
+                  for name in files if name not in page and not name.endswith("tsv_reader.cc")]
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         # Everything added.
@@ -235,7 +247,8 @@ def main():
             recipe, left_out, says = case
             half = Tree(f"{recipe}-{left_out.replace('/', '_')}", [(recipe, left_out)])
             made = [half.object(source) for source in
-                    ("common/config/descriptions.cc", "common/config/field_support.cc", "tests/extending/starts.cc",
+                    ("common/config/descriptions.cc", "common/config/field_support.cc",
+                     "tests/extending/starts.cc",
                      *((f"proto/{stem}.pb.cc" for stem in PROTOS) if half.generates else ()))]
             libraries = [str(BUILD / "common/config/libpepnet_config.a")]
             if not half.generates:
@@ -251,9 +264,11 @@ def main():
 
         starts = [(recipe, next(f for f in files_of(recipe) if f.endswith(".proto")), says)
                   for recipe, says in DOES_NOT_START.items()]
-        starts += [(recipe, next(f for f in files_of(recipe) if f.startswith("common/job_config")), says)
+        starts += [(recipe, next(f for f in files_of(recipe) if f.startswith("common/job_config")),
+                    says)
                    for recipe, says in NOT_DESCRIBED.items()]
-        for found in [*pool.map(does_not_compile, DOES_NOT_COMPILE), *pool.map(does_not_start, starts)]:
+        for found in [*pool.map(does_not_compile, DOES_NOT_COMPILE),
+                      *pool.map(does_not_start, starts)]:
             wrong += found
 
     report([f"{time.monotonic() - begin:.0f} s"] + [f"WRONG: {line}" for line in wrong])

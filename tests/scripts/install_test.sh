@@ -16,15 +16,18 @@ for program in pepnet pepnet_ps; do
   searched=$(readelf -d "$path" | sed -nE 's/.*\((RPATH|RUNPATH)\).*\[(.*)\]/\2/p')
   echo "$program looks for libraries in $searched"
   while IFS= read -r folder; do
-    [[ $folder == /* && $folder != "$build"* && $folder != "$scratch"* ]] || { echo "$program looks into '$folder'"; exit 1; }
+    [[ $folder == /* && $folder != "$build"* && $folder != "$scratch"* ]] ||
+      { echo "$program looks into '$folder'"; exit 1; }
   done < <(tr : '\n' <<<"$searched")
   [[ $(env -i "$path" --version) == "$("$build/pepnet" --version)" ]]
 done
 cd "$scratch"
-env -i "$scratch/second/bin/pepnet" check-config "$repository/configs/pepnet_movielens.config" >"$scratch/effective"
+env -i "$scratch/second/bin/pepnet" check-config "$repository/configs/pepnet_movielens.config" \
+  >"$scratch/effective"
 grep -q 'embedding_dim: 16' "$scratch/effective"
 # The Python package is not installed; init says how to get it.
 status=0
 said=$("$scratch/second/bin/pepnet" init x.csv --labels y 2>&1) || status=$?
-[[ $status == 1 && $said == *"pepnet: init is a command of the Python package pepnet_trainer"* ]] || { echo "$said"; exit 1; }
+[[ $status == 1 && $said == *"pepnet: init is a command of the Python package pepnet_trainer"* ]] ||
+  { echo "$said"; exit 1; }
 echo "the installed programs run"

@@ -38,11 +38,13 @@ class ShellTest(unittest.TestCase):
         shellcheck = beside if beside.exists() else shutil.which("shellcheck")
         if not shellcheck:
             self.skipTest("there is no shellcheck: scripts/setup.sh --tests")
-        patterns = ("scripts/*.sh", "scripts/*/*.sh", "scripts/*/*.sbatch", "scripts/*.bash", "tests/scripts/*.sh", ".ci/run")
+        patterns = ("scripts/*.sh", "scripts/*/*.sh", "scripts/*/*.sbatch", "scripts/*.bash",
+                    "tests/scripts/*.sh", ".ci/run")
         scripts = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
         self.assertGreater(len(scripts), 10)
-        done = subprocess.run([shellcheck, "-x", "-P", "SCRIPTDIR", "-S", "warning", "-f", "gcc", *scripts],
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [shellcheck, "-x", "-P", "SCRIPTDIR", "-S", "warning", "-f", "gcc", *scripts],
+            capture_output=True, text=True)
         self.assertEqual(done.stdout + done.stderr, "")
 
 
@@ -52,16 +54,19 @@ class ShellTest(unittest.TestCase):
 # marks required fields, [x] a list, {"*": x} any name. A field that is not here is an error, as it
 # is for a strict API server.
 QUANTITIES = {"*": str}
-CONTAINER = {"name!": str, "image!": str, "command": [str], "resources": {"requests": QUANTITIES, "limits": QUANTITIES},
+CONTAINER = {"name!": str, "image!": str, "command": [str],
+             "resources": {"requests": QUANTITIES, "limits": QUANTITIES},
              "volumeMounts": [{"name!": str, "mountPath!": str}]}
 POD = {"containers!": [CONTAINER], "restartPolicy": str, "terminationGracePeriodSeconds": int,
        "volumes": [{"name!": str, "persistentVolumeClaim": {"claimName!": str}}],
-       "topologySpreadConstraints": [{"maxSkew!": int, "topologyKey!": str, "whenUnsatisfiable!": str,
+       "topologySpreadConstraints": [{"maxSkew!": int, "topologyKey!": str,
+                                      "whenUnsatisfiable!": str,
                                       "labelSelector": {"matchLabels": {"*": str}}}]}
 REPLICA = {"replicas": int, "restartPolicy": str, "template!": {"spec!": POD}}
 MPIJOB = {"apiVersion!": str, "kind!": str, "metadata!": {"name!": str},
           "spec!": {"slotsPerWorker": int, "sshAuthMountPath": str, "mpiImplementation": str,
-                    "runPolicy": {"cleanPodPolicy": str, "backoffLimit": int, "activeDeadlineSeconds": int},
+                    "runPolicy": {"cleanPodPolicy": str, "backoffLimit": int,
+                                  "activeDeadlineSeconds": int},
                     "mpiReplicaSpecs!": {"Launcher!": REPLICA, "Worker": REPLICA}}}
 
 
@@ -71,11 +76,13 @@ def schema_errors(value, schema, path="MPIJob"):
     if isinstance(schema, list):
         if not isinstance(value, list):
             return [f"{path} is {value!r}, expected a list"]
-        return [error for i, one in enumerate(value) for error in schema_errors(one, schema[0], f"{path}[{i}]")]
+        return [error for i, one in enumerate(value)
+                for error in schema_errors(one, schema[0], f"{path}[{i}]")]
     if not isinstance(value, dict):
         return [f"{path} is {value!r}, expected fields"]
     known = {name.rstrip("!"): one for name, one in schema.items()}
-    errors = [f"{path}.{name.rstrip('!')} is missing" for name in schema if name.endswith("!") and name[:-1] not in value]
+    errors = [f"{path}.{name.rstrip('!')} is missing"
+              for name in schema if name.endswith("!") and name[:-1] not in value]
     for name, one in value.items():
         if name not in known and "*" not in known:
             errors.append(f"{path}.{name} is no field")
@@ -93,21 +100,27 @@ class KubernetesTest(unittest.TestCase):
 
     def test_the_manifest_fits_the_schema(self):
         self.assertEqual(schema_errors(self.job, MPIJOB), [])
-        self.assertEqual((self.job["apiVersion"], self.job["kind"]), ("kubeflow.org/v2beta1", "MPIJob"))
+        self.assertEqual((self.job["apiVersion"], self.job["kind"]),
+                         ("kubeflow.org/v2beta1", "MPIJob"))
         self.assertIn(self.job["spec"]["runPolicy"]["cleanPodPolicy"], ("None", "Running", "All"))
         # The check itself sees what is wrong.
         self.job["spec"]["slotPerWorker"] = self.job["spec"].pop("slotsPerWorker")
-        del self.job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["containers"][0]["image"]
+        del (self.job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]
+             ["spec"]["containers"][0]["image"])
         self.assertEqual(len(schema_errors(self.job, MPIJOB)), 2)
 
     def test_its_parts_fit_together(self):
         spec = self.job["spec"]
-        pods = {name: replica["template"]["spec"] for name, replica in spec["mpiReplicaSpecs"].items()}
+        pods = {name: replica["template"]["spec"]
+                for name, replica in spec["mpiReplicaSpecs"].items()}
         command = shlex.split(pods["Launcher"]["containers"][0]["command"][2])
-        servers, workers = (int(command[command.index(flag) + 1]) for flag in ("--servers", "--workers"))
-        self.assertEqual(servers + workers, spec["slotsPerWorker"] * spec["mpiReplicaSpecs"]["Worker"]["replicas"])
+        servers, workers = (int(command[command.index(flag) + 1])
+                            for flag in ("--servers", "--workers"))
+        self.assertEqual(servers + workers,
+                         spec["slotsPerWorker"] * spec["mpiReplicaSpecs"]["Worker"]["replicas"])
         self.assertTrue((REPOSITORY / command[command.index("bash") + 1]).exists())
-        help_text = subprocess.run([BUILD / "pepnet", "train", "--help"], capture_output=True, text=True).stdout
+        help_text = subprocess.run([BUILD / "pepnet", "train", "--help"],
+                                   capture_output=True, text=True).stdout
         for flag in (word for word in command[command.index("train"):] if word.startswith("--")):
             self.assertIn(flag, help_text)
         self.assertEqual(len({pod["containers"][0]["image"] for pod in pods.values()}), 1)
@@ -125,7 +138,8 @@ class KubernetesTest(unittest.TestCase):
 class DockerTest(unittest.TestCase):
     def setUp(self):
         text = (REPOSITORY / "Dockerfile").read_text()
-        joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.split("\n") if not line.startswith("#")))
+        joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.split("\n")
+                                                if not line.startswith("#")))
         self.instructions = [line.split(None, 1) for line in joined.split("\n") if line.strip()]
 
     def test_the_file_keeps_the_rules(self):
@@ -135,7 +149,8 @@ class DockerTest(unittest.TestCase):
         ignored = (REPOSITORY / ".dockerignore").read_text().split()
         for name, rest in self.instructions:
             if name == "FROM":
-                self.assertRegex(rest, r"^[\w./-]+:(?!latest)[\w.-]+( AS \w+)?$", "an image with a version")
+                self.assertRegex(rest, r"^[\w./-]+:(?!latest)[\w.-]+( AS \w+)?$",
+                                 "an image with a version")
             elif name == "WORKDIR":
                 self.assertTrue(rest.startswith("/"), "an absolute path")
             elif name == "CMD":
@@ -147,7 +162,8 @@ class DockerTest(unittest.TestCase):
             elif name == "RUN":
                 self.assertEqual(subprocess.run(["bash", "-n", "-c", rest]).returncode, 0, rest)
                 if "apt-get install" in rest:
-                    for part in ("apt-get update", "install -y --no-install-recommends", "rm -rf /var/lib/apt/lists/*"):
+                    for part in ("apt-get update", "install -y --no-install-recommends",
+                                 "rm -rf /var/lib/apt/lists/*"):
                         self.assertIn(part, rest)
 
     def test_the_image_has_what_the_programs_link_to(self):
@@ -161,13 +177,19 @@ class DockerTest(unittest.TestCase):
             if package in installed:
                 continue
             installed.add(package)
-            depends = subprocess.run(["dpkg-query", "-W", "-f", "${Depends},${Pre-Depends}", package],
-                                     capture_output=True, text=True)
-            waiting += [name for name in re.findall(r"(?:^|[,|])\s*([\w.+-]+)", depends.stdout) if name not in installed]
-        linked = subprocess.run(["ldd", BUILD / "pepnet", BUILD / "pepnet_ps"], capture_output=True, text=True).stdout
-        libraries = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", linked) if "site-packages" not in path}
-        owners = subprocess.run(["dpkg-query", "-S", *libraries], capture_output=True, text=True).stdout
-        owned = {path: package for package, path in re.findall(r"^([\w.+-]+)(?::\w+)?: (\S+)$", owners, re.M)}
+            depends = subprocess.run(
+                ["dpkg-query", "-W", "-f", "${Depends},${Pre-Depends}", package],
+                capture_output=True, text=True)
+            waiting += [name for name in re.findall(r"(?:^|[,|])\s*([\w.+-]+)", depends.stdout)
+                        if name not in installed]
+        linked = subprocess.run(["ldd", BUILD / "pepnet", BUILD / "pepnet_ps"],
+                                capture_output=True, text=True).stdout
+        libraries = {os.path.realpath(path) for path in re.findall(r"=> (/\S+)", linked)
+                     if "site-packages" not in path}
+        owners = subprocess.run(["dpkg-query", "-S", *libraries],
+                                capture_output=True, text=True).stdout
+        owned = {path: package
+                 for package, path in re.findall(r"^([\w.+-]+)(?::\w+)?: (\S+)$", owners, re.M)}
         self.assertGreater(len(owned), 5)
         for path in libraries & set(owned):
             self.assertIn(owned[path], installed, f"{path}: add {owned[path]} to the Dockerfile")
@@ -183,21 +205,24 @@ def prepare_movielens(directory):
     shutil.copytree(REPOSITORY / "scripts", directory / "scripts")
     shutil.copytree(REPOSITORY / "configs", directory / "configs")
     tiny_data.write_movielens(directory / "data/ml-100k")
-    subprocess.run([sys.executable, "scripts/data/prepare_movielens.py", "--input_dir", "data/ml-100k", "--output_dir",
-                    "data/movielens"], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "scripts/data/prepare_movielens.py",
+                    "--input_dir", "data/ml-100k", "--output_dir", "data/movielens"],
+                   cwd=directory, check=True, stdout=subprocess.DEVNULL)
 
 
 class SlurmTest(unittest.TestCase):
     SCRIPT = "scripts/slurm/train.sbatch"
 
     def test_directives_are_options_of_sbatch(self):
-        known = {"job-name", "nodes", "ntasks-per-node", "cpus-per-task", "time", "output", "open-mode", "requeue",
-                 "signal"}
+        known = {"job-name", "nodes", "ntasks-per-node", "cpus-per-task", "time", "output",
+                 "open-mode", "requeue", "signal"}
         lines = (REPOSITORY / self.SCRIPT).read_text().split("\n")
-        options = [line[len("#SBATCH --"):].split("=")[0] for line in lines if line.startswith("#SBATCH")]
+        options = [line[len("#SBATCH --"):].split("=")[0]
+                   for line in lines if line.startswith("#SBATCH")]
         self.assertEqual(set(options), known)
         first_command = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
-        self.assertGreater(first_command, max(i for i, line in enumerate(lines) if line.startswith("#SBATCH")))
+        self.assertGreater(
+            first_command, max(i for i, line in enumerate(lines) if line.startswith("#SBATCH")))
 
     def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(self):
         with tempfile.TemporaryDirectory() as scratch:
@@ -206,17 +231,19 @@ class SlurmTest(unittest.TestCase):
             (scratch / "bin").mkdir()
             (scratch / "bin/scontrol").write_text('#!/usr/bin/env bash\necho "$@" >>requeued\n')
             (scratch / "bin/scontrol").chmod(0o755)
-            environment = {**os.environ, "PATH": f"{scratch}/bin:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(scratch),
-                           "SLURM_JOB_ID": "17", "SLURM_JOB_NUM_NODES": "1", "OMPI_MCA_ras": "^slurm",
+            environment = {**os.environ, "PATH": f"{scratch}/bin:{os.environ['PATH']}",
+                           "SLURM_SUBMIT_DIR": str(scratch), "SLURM_JOB_ID": "17",
+                           "SLURM_JOB_NUM_NODES": "1", "OMPI_MCA_ras": "^slurm",
                            "OMPI_MCA_plm": "^slurm", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
 
             def start(steps):
-                edits = {"train_config.num_epochs": 0, "train_config.num_steps": steps, "data_config.batch_size": 64,
-                         "train_config.save_checkpoints_epochs": 0}
+                edits = {"train_config.num_epochs": 0, "train_config.num_steps": steps,
+                         "data_config.batch_size": 64, "train_config.save_checkpoints_epochs": 0}
                 return subprocess.Popen(
-                    ["bash", self.SCRIPT, "configs/pepnet_movielens.config", "runs/slurm", "--edit_config_json",
-                     json.dumps(edits)],
-                    cwd=scratch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                    ["bash", self.SCRIPT, "configs/pepnet_movielens.config", "runs/slurm",
+                     "--edit_config_json", json.dumps(edits)],
+                    cwd=scratch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    text=True)
 
             job = start(1_000_000)
             try:
@@ -238,7 +265,8 @@ class SlurmTest(unittest.TestCase):
             job = start(done + 3)
             output, _ = job.communicate(timeout=60)
             self.assertEqual(job.returncode, 0, output)
-            self.assertTrue((scratch / f"runs/slurm/model.ckpt-{done + 3}/manifest.json").exists(), output)
+            self.assertTrue((scratch / f"runs/slurm/model.ckpt-{done + 3}/manifest.json").exists(),
+                            output)
             self.assertEqual((scratch / "requeued").read_text(), "requeue 17\n")
 
 
@@ -262,8 +290,8 @@ class InterruptTest(unittest.TestCase):
             os.setsid()
             fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
 
-        job = subprocess.Popen(command, cwd=self.scratch, env=environment, stdin=follower, stdout=follower,
-                               stderr=follower, preexec_fn=take_terminal)
+        job = subprocess.Popen(command, cwd=self.scratch, env=environment, stdin=follower,
+                               stdout=follower, stderr=follower, preexec_fn=take_terminal)
         os.close(follower)
         os.set_blocking(leader, False)
         written, deadline = "", time.monotonic() + 120
@@ -276,7 +304,8 @@ class InterruptTest(unittest.TestCase):
                 if typed and typed[0](written):
                     typed.pop(0)
                     os.write(leader, b"\x03")
-            self.assertIsNotNone(job.poll(), f"still running; {len(typed)} left to type:\n{written}")
+            self.assertIsNotNone(job.poll(),
+                                 f"still running; {len(typed)} left to type:\n{written}")
         finally:
             job.kill()
         try:
@@ -294,9 +323,9 @@ class InterruptTest(unittest.TestCase):
                 model = self.scratch / f"runs/servers{servers}"
                 log = model / "metrics.jsonl"
                 status, written = self.on_terminal(
-                    ["bash", "scripts/launch.sh", "--servers", str(servers), "--workers", "1", "--", "train",
-                     "--pipeline_config_path", "configs/pepnet_movielens.config", "--model_dir", str(model),
-                     "--edit_config_json", json.dumps(edits)],
+                    ["bash", "scripts/launch.sh", "--servers", str(servers), "--workers", "1", "--",
+                     "train", "--pipeline_config_path", "configs/pepnet_movielens.config",
+                     "--model_dir", str(model), "--edit_config_json", json.dumps(edits)],
                     [lambda _: log.exists() and log.stat().st_size > 0])
                 self.assertEqual(status, 75, written)
                 self.assertIn("a second Ctrl-C ends it at once", written)
@@ -308,17 +337,22 @@ class InterruptTest(unittest.TestCase):
         binaries = self.scratch / "slow"
         binaries.mkdir()
         (binaries / "mpirun").write_text(
-            "#!/usr/bin/env bash\ntrap 'echo asked to stop' USR1\ntrap 'echo ends; exit 9' INT\necho ready\n"
+            "#!/usr/bin/env bash\n"
+            "trap 'echo asked to stop' USR1\ntrap 'echo ends; exit 9' INT\necho ready\n"
             "while :; do sleep 0.05; done\n")
         (binaries / "mpirun").chmod(0o755)
         environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
-        for command, expected in (("train", ["ready", "asked to stop", "ends"]), ("eval", ["ready", "ends"])):
+        for command, expected in (("train", ["ready", "asked to stop", "ends"]),
+                                  ("eval", ["ready", "ends"])):
             with self.subTest(command=command):
                 status, written = self.on_terminal(
-                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--max_restarts", "3", "--", command,
-                     "--model_dir", "m"] if command == "train" else
-                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--", command],
-                    [lambda text, one=one: f"\n{one}\r" in text for one in expected[:-1]], environment)
+                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1",
+                     "--max_restarts", "3", "--", command, "--model_dir", "m"]
+                    if command == "train" else
+                    ["bash", "scripts/launch.sh", "--servers", "1", "--workers", "1", "--",
+                     command],
+                    [lambda text, one=one: f"\n{one}\r" in text for one in expected[:-1]],
+                    environment)
                 self.assertEqual(status, 130, written)
                 # The terminal's echo.
                 lines = written.replace("\r", "").replace("^C", "").split("\n")

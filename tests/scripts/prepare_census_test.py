@@ -26,8 +26,9 @@ class PrepareCensusTest(unittest.TestCase):
         self.files = tiny_data.write_census(self.scratch / "input")
 
     def prepare(self):
-        return subprocess.run([sys.executable, REPOSITORY / "scripts/data/prepare_census.py", "--input_dir",
-                               self.scratch / "input", "--output_dir", self.scratch / "out"],
+        return subprocess.run([sys.executable, REPOSITORY / "scripts/data/prepare_census.py",
+                               "--input_dir", self.scratch / "input",
+                               "--output_dir", self.scratch / "out"],
                               capture_output=True, text=True)
 
     def test_rows_words_and_labels(self):
@@ -39,7 +40,8 @@ class PrepareCensusTest(unittest.TestCase):
             for row, words in zip(rows, self.files[file]):
                 self.assertEqual(row["income_over_50k"], int(words[41] == "50000+."))
                 self.assertEqual(row["never_married"], int(words[7] == "Never married"))
-                self.assertEqual((row["age"], row["capital_gains"], row["num_employers"], row["weeks_worked"]),
+                self.assertEqual((row["age"], row["capital_gains"], row["num_employers"],
+                                  row["weeks_worked"]),
                                  tuple(int(words[i]) for i in (0, 16, 30, 39)))
                 self.assertEqual((row["class_worker"], row["education"], row["sex"], row["year"]),
                                  tuple(words[i] for i in (1, 4, 12, 40)))
@@ -53,7 +55,8 @@ class PrepareCensusTest(unittest.TestCase):
         columns = set(pq.read_table(self.scratch / "out/train.parquet").column_names)
         self.assertEqual(set(re.findall(r'expression: "user:(\w+)"', config.read_text())),
                          columns - {"income_over_50k", "never_married"})
-        command = [BUILD / "pepnet", "train", "--pipeline_config_path", config, "--model_dir", self.scratch / "run",
+        command = [BUILD / "pepnet", "train", "--pipeline_config_path", config,
+                   "--model_dir", self.scratch / "run",
                    "--train_input_path", self.scratch / "out/train.parquet",
                    "--eval_input_path", self.scratch / "out/test.parquet",
                    "--edit_config_json", '{"data_config.batch_size": 64}']
@@ -66,7 +69,8 @@ class PrepareCensusTest(unittest.TestCase):
         path = self.scratch / "input/census-income.data"
         whole = path.read_text()
         for change, message in (
-                (lambda text: text.replace("50000+.", "much", 1), r"census-income.data, row \d+: the income is 'much'"),
+                (lambda text: text.replace("50000+.", "much", 1),
+                 r"census-income.data, row \d+: the income is 'much'"),
                 (lambda text: "x" + text, r"row 1: age is 'x\d+'; expected a whole number"),
                 (lambda text: text.replace(", ", " ", 1), r"42 columns in every row")):
             path.write_text(change(whole))

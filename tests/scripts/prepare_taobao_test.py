@@ -24,7 +24,8 @@ MISSING = [97, 13, 0, 7, 4, 4, 2, 5]
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_taobao", REPOSITORY / "scripts/data/prepare_taobao.py")
+    spec = importlib.util.spec_from_file_location(
+        "prepare_taobao", REPOSITORY / "scripts/data/prepare_taobao.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -38,15 +39,18 @@ def expected(files, length, window_hours):
     days = {}
     for user, time, ad, pid, _, clk in sorted(files["raw_sample"][1], key=lambda row: row[1]):
         _, cate, campaign, customer, brand, price = ads[ad]
-        before = sorted((row for row in behaviours if row[0] == user and row[1] < time), key=lambda row: row[1])[-length:]
-        buy = clk and any(row[0] == user and row[2] == "buy" and (row[3], row[4]) == (cate, brand) and
-                          time < row[1] <= time + window_hours * 3600 for row in behaviours)
-        profile = [missing if value == "" else value for value, missing in zip(profiles.get(user, [""] * 8), MISSING)]
-        row = {"user_id": user, **dict(zip(PROFILE, profile)), "adgroup_id": ad, "cate_id": cate, "campaign_id": campaign,
-               "customer": customer, "brand": 0 if brand == "NULL" else brand, "price": float(price), "pid": pid,
+        before = sorted((row for row in behaviours if row[0] == user and row[1] < time),
+                        key=lambda row: row[1])[-length:]
+        buy = clk and any(row[0] == user and row[2] == "buy" and (row[3], row[4]) == (cate, brand)
+                          and time < row[1] <= time + window_hours * 3600 for row in behaviours)
+        profile = [missing if value == "" else value
+                   for value, missing in zip(profiles.get(user, [""] * 8), MISSING)]
+        row = {"user_id": user, **dict(zip(PROFILE, profile)), "adgroup_id": ad, "cate_id": cate,
+               "campaign_id": campaign, "customer": customer,
+               "brand": 0 if brand == "NULL" else brand, "price": float(price), "pid": pid,
                "tag_category_list": "|".join(str(row[3]) for row in before) or None,
-               "tag_brand_list": "|".join(str(row[4]) for row in before) or None, "clk": clk, "buy": int(buy),
-               "time_stamp": time}
+               "tag_brand_list": "|".join(str(row[4]) for row in before) or None,
+               "clk": clk, "buy": int(buy), "time_stamp": time}
         days.setdefault((time - START) // DAY, []).append(row)
     return days
 
@@ -66,7 +70,8 @@ class PrepareTaobaoTest(unittest.TestCase):
     def prepare(self, name, *more):
         said = io.StringIO()
         with redirect_stdout(said):
-            self.script.main(["--input_dir", str(self.input), "--output_dir", str(self.scratch / name), *more])
+            self.script.main(["--input_dir", str(self.input),
+                              "--output_dir", str(self.scratch / name), *more])
         return json.loads(said.getvalue()[said.getvalue().index("{"):])
 
     def rows(self, name):
@@ -76,7 +81,8 @@ class PrepareTaobaoTest(unittest.TestCase):
         return found
 
     def check(self, name, length=50, window_hours=24):
-        paths = ["train/day-2017-05-06.parquet", "train/day-2017-05-07.parquet", "test/day-2017-05-08.parquet"]
+        paths = ["train/day-2017-05-06.parquet", "train/day-2017-05-07.parquet",
+                 "test/day-2017-05-08.parquet"]
         wanted = expected(self.files, length, window_hours)
         found = self.rows(name)
         self.assertEqual(sorted(found), sorted(paths))
@@ -96,7 +102,8 @@ class PrepareTaobaoTest(unittest.TestCase):
         self.assertGreater(sum(row["clk"] for row in rows), sum(row["buy"] for row in rows) + 20)
         self.assertEqual(sum(day["rows"] for day in report["days"].values()), 900)
         self.assertEqual(report["rows_without_brand"], sum(row["brand"] == 0 for row in rows))
-        self.assertEqual(report["rows_without_history"], sum(row["tag_brand_list"] is None for row in rows))
+        self.assertEqual(report["rows_without_history"],
+                         sum(row["tag_brand_list"] is None for row in rows))
         groups = pq.ParquetFile(self.scratch / "out/train/day-2017-05-06.parquet").metadata
         sizes = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
         self.assertEqual(set(sizes[:-1]), {64})
@@ -124,14 +131,19 @@ class PrepareTaobaoTest(unittest.TestCase):
         def put(row, column, value):
             return lambda rows: rows[row].__setitem__(column, value)
 
-        refuse(r"user_profile.csv, row 3: cms_segid is 97; expected 0 to 97, but not 97", "user_profile", put(2, 1, 97))
-        refuse(r"ad_feature.csv, row 1: cate_id is 12961; expected 0 to 12960", "ad_feature", put(0, 1, 12961))
-        refuse(r"ad_feature.csv: adgroup_id 1 stands there twice", "ad_feature", lambda rows: rows.append(rows[0]))
+        refuse(r"user_profile.csv, row 3: cms_segid is 97; expected 0 to 97, but not 97",
+               "user_profile", put(2, 1, 97))
+        refuse(r"ad_feature.csv, row 1: cate_id is 12961; expected 0 to 12960",
+               "ad_feature", put(0, 1, 12961))
+        refuse(r"ad_feature.csv: adgroup_id 1 stands there twice",
+               "ad_feature", lambda rows: rows.append(rows[0]))
         refuse(r"raw_sample.csv, row 801: clk is 2", "raw_sample", put(800, 5, 2))
         refuse(r"raw_sample.csv, row 5: user is empty", "raw_sample", put(4, 0, ""))
-        refuse(r"behavior_log.csv, row 2001: btag is 'look'; expected one of pv", "behavior_log", put(2000, 2, "look"))
+        refuse(r"behavior_log.csv, row 2001: btag is 'look'; expected one of pv",
+               "behavior_log", put(2000, 2, "look"))
         refuse(r"adgroup_id 77, which ad_feature.csv does not have", "raw_sample", put(0, 2, 77))
-        refuse(r"impressions of 1 days", "raw_sample", lambda rows: [row.__setitem__(1, START) for row in rows])
+        refuse(r"impressions of 1 days",
+               "raw_sample", lambda rows: [row.__setitem__(1, START) for row in rows])
 
     def test_an_output_is_never_overwritten(self):
         self.prepare("out")
@@ -141,17 +153,21 @@ class PrepareTaobaoTest(unittest.TestCase):
     def test_sizes_are_those_of_the_configs(self):
         for config in ("pepnet_taobao.config", "pepnet_taobao_example.config"):
             text = (REPOSITORY / "configs" / config).read_text()
-            for name, size in re.findall(r'feature_name: "(\w+)"\s+expression: "[^"]+"\s+num_buckets: (\d+)', text):
+            for name, size in re.findall(
+                    r'feature_name: "(\w+)"\s+expression: "[^"]+"\s+num_buckets: (\d+)', text):
                 self.assertEqual(self.script.BUCKETS[name], int(size), f"{name} in {config}")
 
     def test_both_configs_train_on_the_output(self):
         self.prepare("out")
         for config in ("pepnet_taobao.config", "pepnet_taobao_example.config"):
-            command = [BUILD / "pepnet", "train", "--pipeline_config_path", REPOSITORY / "configs" / config,
-                       "--model_dir", self.scratch / config, "--train_input_path", self.scratch / "out/train/*.parquet",
+            command = [BUILD / "pepnet", "train",
+                       "--pipeline_config_path", REPOSITORY / "configs" / config,
+                       "--model_dir", self.scratch / config,
+                       "--train_input_path", self.scratch / "out/train/*.parquet",
                        "--eval_input_path", self.scratch / "out/test/*.parquet",
                        "--edit_config_json", '{"data_config.batch_size": 128}']
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+            done = subprocess.run(list(map(str, command)),
+                                  capture_output=True, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stderr)
             result = (self.scratch / config / "train_eval_result.txt").read_text()
             self.assertIn("auc_ctr", result)

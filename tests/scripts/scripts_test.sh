@@ -38,7 +38,8 @@ printf 'pepnet in %s:' "$PWD"; printf ' [%s]' "$@"; echo
 SH
 stand_in "$scratch/bin/mpirun" <<'SH'
 #!/usr/bin/env bash
-printf 'mpirun as root %s:' "$OMPI_ALLOW_RUN_AS_ROOT$OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"; printf ' [%s]' "$@"; echo
+printf 'mpirun as root %s:' "$OMPI_ALLOW_RUN_AS_ROOT$OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"
+printf ' [%s]' "$@"; echo
 exit 7
 SH
 stand_in "$scratch/bin/nproc" <<'SH'
@@ -51,7 +52,8 @@ stand_in "$scratch/a clone/build/mutants/tests/laws_test" <<'SH'
 for argument in "$@"; do
   case $argument in
     --list_mutants) printf 'L2 red_one\nL3 crash\nL4 unseen\nL5 red_elsewhere\n'; exit ;;
-    --mutant=red_one) printf '[  FAILED  ] LawTest.One (3 ms)\n[  FAILED  ] 1 test, listed below:\n'; exit 1 ;;
+    --mutant=red_one)
+      printf '[  FAILED  ] LawTest.One (3 ms)\n[  FAILED  ] 1 test, listed below:\n'; exit 1 ;;
     # Only the tests of other laws notice it.
     --mutant=red_elsewhere) [[ "$*" == *"--gtest_filter=L5*:*/L5*"* ]] && exit 0
       printf '[  FAILED  ] OtherLaw.Test (3 ms)\n'; exit 1 ;;
@@ -68,28 +70,33 @@ for script in "$scripts"/*.sh "$scripts"/*/*.sh; do
   expect "$name --help" 0 "^Usage: scripts/$name" bash "$script" --help
   # Flags are spelt as pepnet's own are: words_with_underscores.
   expect "$name: its flags have underscores" 1 '^$' \
-    bash -c 'bash "$1" --help | sed -n "/^Usage:/,/^[^U ]/p" | grep -oE -- "(^|[^a-z])--[a-z_]+-[a-z-]+"' _ "$script"
+    bash -c 'bash "$1" --help | sed -n "/^Usage:/,/^[^U ]/p" |
+      grep -oE -- "(^|[^a-z])--[a-z_]+-[a-z-]+"' _ "$script"
 done
 
 expect "compare: no virtual environment" 1 'run scripts/setup.sh first' \
   env PEPNET_VENV="$scratch/nowhere" bash "$scripts/bench/compare.sh" --rounds 1
 
 launch=(bash "$scripts/launch.sh")
+on_one_host='\[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\]'
 expect "launch: ranks are servers plus workers, words stay whole, status is passed on" 7 \
-  '\[-n\] \[5\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--x\] \[a b\] \[--num_servers=2' \
+  "\[-n\] \[5\] $on_one_host \[--x\] \[a b\] \[--num_servers=2" \
   "${launch[@]}" --servers 2 --workers=3 -- train --x "a b"
 expect "launch: colocated ranks work and serve" 7 \
-  '\[-n\] \[3\] \[--bind-to\] \[none\] \[--oversubscribe\] \[.*/pepnet\] \[train\] \[--placement=colocated' \
+  "\[-n\] \[3\] $on_one_host \[--placement=colocated" \
   "${launch[@]}" --placement colocated --workers 3 -- train
-expect "launch: colocated with other servers" 1 "each of the 3 workers serves; leave --servers out" \
+expect "launch: colocated with other servers" 1 \
+  "each of the 3 workers serves; leave --servers out" \
   "${launch[@]}" --placement=colocated --servers 2 --workers 3 -- train
-expect "launch: another placement" 1 "expected dedicated or colocated" "${launch[@]}" --placement near --workers 3 -- train
+expect "launch: another placement" 1 "expected dedicated or colocated" \
+  "${launch[@]}" --placement near --workers 3 -- train
 expect "launch: as root" 7 'as root 11' "${launch[@]}" --servers 1 --workers 1 -- train
 echo "h1 slots=4" >"$scratch/hosts"
 expect "launch: a host file's slots are not oversubscribed, every host serves" 7 \
   '\[--bind-to\] \[none\] \[--hostfile\] \[.*/hosts\] \[--map-by\] \[node\] \[/' \
   "${launch[@]}" --servers 4 --workers 4 --hostfile "$scratch/hosts" -- train
-expect "launch: the hosts of a Slurm allocation" 7 '\[--bind-to\] \[none\] \[--map-by\] \[node\] \[/' \
+expect "launch: the hosts of a Slurm allocation" 7 \
+  '\[--bind-to\] \[none\] \[--map-by\] \[node\] \[/' \
   env SLURM_JOB_ID=7 "${launch[@]}" --servers 4 --workers 4 -- train
 stand_in "$scratch/bin/mpirun_that_dies" <<'SH'
 #!/usr/bin/env bash
@@ -99,7 +106,10 @@ printf 'start %s:' "$count"; printf ' [%s]' "$@"; echo
 case $TEST_WAY in
   twice) mkdir -p "$TEST_MODEL_DIR/model.ckpt-$((count * 10))"; ((count < 3)) || exit 0 ;;
   same) ;;
-  signal) echo "mpirun noticed that process rank 2 with PID 9 on node h exited on signal 9 (Killed)." >&2; exit 137 ;;
+  signal)
+    echo "mpirun noticed that process rank 2 with PID 9 on node h exited on signal 9 (Killed)." >&2
+    exit 137
+    ;;
   report)
     cat >"$TEST_MODEL_DIR/job_report.json" <<JSON
 {
@@ -117,7 +127,11 @@ case $TEST_WAY in
 }
 JSON
     ;;
-  wait) trap 'echo got USR1; exit 75' USR1; touch "$TEST_MODEL_DIR/ready"; while :; do sleep 0.05; done ;;
+  wait)
+    trap 'echo got USR1; exit 75' USR1
+    touch "$TEST_MODEL_DIR/ready"
+    while :; do sleep 0.05; done
+    ;;
 esac
 echo "pepnet: the first cause" >&2
 echo "pepnet: another rank's error" >&2
@@ -130,32 +144,45 @@ dying() {
   rm -rf "$scratch/model" && mkdir "$scratch/model"
   TEST_WAY=$1 TEST_MODEL_DIR=$scratch/model PATH="$scratch/dying:$PATH" "${@:2}"
 }
-restarting=("${launch[@]}" --servers 1 --workers 1 --max_restarts 5 -- train --model_dir "$scratch/model" --inject kill:step=3)
-expect "launch: restarts until the job is done" 0 'start 3:.*\[--continue_train\]' dying twice "${restarting[@]}"
-expect "launch: the first start injects" 0 'start 1:.*\[kill:step=3\]' dying twice "${restarting[@]}"
-expect "launch: later starts do not" 0 'start 2: [^:]*\[--model_dir\] \[[^]]*\] \[--continue_train\]' dying twice "${restarting[@]}"
-expect "launch: a failure that repeats at the same place ends it" 1 'failed twice in a row at the same place .checkpoint none' \
+restarting=(
+  "${launch[@]}" --servers 1 --workers 1 --max_restarts 5
+  -- train --model_dir "$scratch/model" --inject kill:step=3)
+expect "launch: restarts until the job is done" 0 'start 3:.*\[--continue_train\]' \
+  dying twice "${restarting[@]}"
+expect "launch: the first start injects" 0 'start 1:.*\[kill:step=3\]' \
+  dying twice "${restarting[@]}"
+expect "launch: later starts do not" 0 \
+  'start 2: [^:]*\[--model_dir\] \[[^]]*\] \[--continue_train\]' dying twice "${restarting[@]}"
+expect "launch: a failure that repeats at the same place ends it" 1 \
+  'failed twice in a row at the same place .checkpoint none' \
   dying same "${restarting[@]}"
 expect "launch: the first cause is the last line" 1 '^pepnet: the first cause$' \
-  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=same TEST_MODEL_DIR="$scratch/model" \
-  PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train
+  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ \
+  env TEST_WAY=same TEST_MODEL_DIR="$scratch/model" PATH="$scratch/dying:$PATH" \
+  "${launch[@]}" --servers 1 --workers 1 -- train
 reported=(env TEST_STEP=57 TEST_STEPS_ON=0)
 expect "launch: the report's cause is the last line" 1 '^pepnet: rank 2 "x" is hung$' \
-  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ env TEST_WAY=report TEST_MODEL_DIR="$scratch/model" TEST_STEP=1 \
-  TEST_STEPS_ON=0 PATH="$scratch/dying:$PATH" "${launch[@]}" --servers 1 --workers 1 -- train --model_dir "$scratch/model"
+  bash -c '"$@" 2>&1 | tail -n 1; exit "${PIPESTATUS[0]}"' _ \
+  env TEST_WAY=report TEST_MODEL_DIR="$scratch/model" TEST_STEP=1 TEST_STEPS_ON=0 \
+  PATH="$scratch/dying:$PATH" \
+  "${launch[@]}" --servers 1 --workers 1 -- train --model_dir "$scratch/model"
 printf 'model_dir: "%s"\n' "$scratch/model" >"$scratch/named.config"
 for named in "$scratch/named.config" "--pipeline_config_path $scratch/named.config"; do
   # shellcheck disable=SC2086
   expect "launch: the report of the config's model_dir (${named%% *})" 1 '^  rank 0: alive' \
     dying report "${reported[@]}" "${launch[@]}" --servers 1 --workers 1 -- train $named
 done
-expect "launch: the report's ranks stand before it" 1 '^  rank 0: alive' dying report "${reported[@]}" "${restarting[@]}"
-rm -f "$scratch/model/job_report.json"
-expect "launch: a failure that repeats at the same step ends it" 1 'at the same place .checkpoint none, failed in step 57.' \
+expect "launch: the report's ranks stand before it" 1 '^  rank 0: alive' \
   dying report "${reported[@]}" "${restarting[@]}"
-expect "launch: a failure at another step does not" 1 '5 restarts are used up .checkpoint none, failed in step 6.' \
+rm -f "$scratch/model/job_report.json"
+expect "launch: a failure that repeats at the same step ends it" 1 \
+  'at the same place .checkpoint none, failed in step 57.' \
+  dying report "${reported[@]}" "${restarting[@]}"
+expect "launch: a failure at another step does not" 1 \
+  '5 restarts are used up .checkpoint none, failed in step 6.' \
   dying report env TEST_STEP=0 TEST_STEPS_ON=1 "${restarting[@]}"
-expect "launch: a rank that could not speak" 137 '^pepnet: rank 2 on host h was killed by signal 9' \
+expect "launch: a rank that could not speak" 137 \
+  '^pepnet: rank 2 on host h was killed by signal 9' \
   dying signal "${launch[@]}" --servers 1 --workers 1 -- train
 terminate_when_ready() {
   "${restarting[@]}" &
@@ -164,23 +191,28 @@ terminate_when_ready() {
   kill -TERM "$script"
   wait "$script"
 }
-expect "launch: SIGTERM becomes SIGUSR1, and 75 is no failure" 75 'got USR1' dying wait terminate_when_ready
-expect "launch: restarts need to know where" 1 'needs --model_dir' "${launch[@]}" --servers 1 --workers 1 --max_restarts 2 -- train
+expect "launch: SIGTERM becomes SIGUSR1, and 75 is no failure" 75 'got USR1' \
+  dying wait terminate_when_ready
+expect "launch: restarts need to know where" 1 'needs --model_dir' \
+  "${launch[@]}" --servers 1 --workers 1 --max_restarts 2 -- train
 cd "$scratch"
 expect "launch: one process where the caller stands" 0 "pepnet in $scratch: \[eval\] \[--y\]" \
   "${launch[@]}" --servers 0 --workers 1 -- eval --y
-expect "launch: workers without servers" 1 'need servers' "${launch[@]}" --servers 0 --workers 2 -- train
+expect "launch: workers without servers" 1 'need servers' \
+  "${launch[@]}" --servers 0 --workers 2 -- train
 expect "launch: no number" 1 "not 'x'" "${launch[@]}" --servers x --workers 2 -- train
 for number in 08 99999999999999999999 10000 -1 2x ""; do
   expect "launch: workers '$number'" 1 "--workers needs a number from 1 to 9999, not '$number'" \
     "${launch[@]}" --servers 1 --workers "$number" -- train
-  [[ -z $number ]] || expect "launch: servers '$number'" 1 "--servers needs a number from 0 to 9999, not '$number'" \
-    "${launch[@]}" --workers 1 --servers "$number" -- train
+  [[ -z $number ]] ||
+    expect "launch: servers '$number'" 1 "--servers needs a number from 0 to 9999, not '$number'" \
+      "${launch[@]}" --workers 1 --servers "$number" -- train
 done
 expect "launch: restarts" 1 "--max_restarts needs a number from 0 to 999999999, not '08'" \
   "${launch[@]}" --servers 1 --workers 1 --max_restarts 08 -- train --model_dir m
 expect "launch: no command" 1 'no command' "${launch[@]}" --servers 1 --workers 2
-expect "launch: missing host file" 1 'cannot read' "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
+expect "launch: missing host file" 1 'cannot read' \
+  "${launch[@]}" --servers 1 --workers 1 --hostfile nowhere -- train
 expect "launch: missing program" 1 'build.sh --preset debug' \
   "${launch[@]}" --servers 1 --workers 1 --preset debug -- train
 mkdir "$scratch/on_path"
@@ -193,19 +225,22 @@ expect "launch: without a build the pepnet on PATH" 0 '^the wheel: \[eval\] \[--
   env PATH="$scratch/on_path:$PATH" "${launch[@]}" --servers 0 --workers 1 -- eval --y
 expect "launch: not if a preset is named" 1 'build.sh --preset release first' \
   env PATH="$scratch/on_path:$PATH" "${launch[@]}" --servers 0 --workers 1 --preset release -- eval
-expect "launch: no program at all" 1 'build.sh --preset release first, or put the pepnet of the wheel on PATH' \
+expect "launch: no program at all" 1 \
+  'build.sh --preset release first, or put the pepnet of the wheel on PATH' \
   "${launch[@]}" --servers 0 --workers 1 -- eval
 mv "$release/away" "$release/pepnet"
 expect "launch: unknown argument" 1 "unknown argument '--sevrers'" "${launch[@]}" --sevrers 1
 
 mutants=(bash "$scripts/dev/mutants.sh" --no_build)
 expect "mutants: names the red test" 0 'red_one +red: LawTest.One$' "${mutants[@]}" red_one
-expect "mutants: tests of other laws run where those of its own stay green" 0 'red_elsewhere +red: OtherLaw.Test$' \
-  "${mutants[@]}" red_elsewhere
-expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' "${mutants[@]}" unseen
+expect "mutants: tests of other laws run where those of its own stay green" 0 \
+  'red_elsewhere +red: OtherLaw.Test$' "${mutants[@]}" red_elsewhere
+expect "mutants: a green run is a survivor" 1 '1 of 1 mutants survived: unseen' \
+  "${mutants[@]}" unseen
 expect "mutants: a crash proves nothing" 1 'status 134, saying' "${mutants[@]}" crash
 expect "mutants: all by default" 1 '2 of 4 mutants survived: crash unseen' "${mutants[@]}"
-expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen red_elsewhere" "${mutants[@]}" x
+expect "mutants: unknown name" 1 "no mutant 'x'; known: red_one crash unseen red_elsewhere" \
+  "${mutants[@]}" x
 touch "$scratch/a clone/build/mutants/tests/already_red"
 expect "mutants: red without a mutant" 1 'fail without a mutant' "${mutants[@]}" red_one
 
@@ -226,20 +261,27 @@ stand_in "$scratch/gpu/nvidia-smi" <<'SH'
 echo "GPU 0: a stand-in"
 SH
 installs_torch() {  # ENVIRONMENT
-  bash -c 'set -e; source "$1"; install_torch "$2"' "$scripts/setup.sh" "$scripts/common.sh" "$scratch/$1"
+  bash -c 'set -e; source "$1"; install_torch "$2"' \
+    "$scripts/setup.sh" "$scripts/common.sh" "$scratch/$1"
 }
 with_gpu() { PATH=$scratch/gpu:$PATH "$@"; }
-expect "torch: the CPU build without a GPU" 0 '^installed torch==[0-9.]+\+cpu$' installs_torch with_cpu_build
+expect "torch: the CPU build without a GPU" 0 '^installed torch==[0-9.]+\+cpu$' \
+  installs_torch with_cpu_build
 expect "torch: no CPU build is said" 0 'several gigabytes on PyPI' installs_torch without_cpu_build
-expect "torch: goes on without a CPU build" 0 '^installed torch==[0-9.]+$' installs_torch without_cpu_build
-expect "torch: the plain build with a GPU" 0 '^installed torch==[0-9.]+$' with_gpu installs_torch with_cpu_build
+expect "torch: goes on without a CPU build" 0 '^installed torch==[0-9.]+$' \
+  installs_torch without_cpu_build
+expect "torch: the plain build with a GPU" 0 '^installed torch==[0-9.]+$' \
+  with_gpu installs_torch with_cpu_build
 
-expect "quickstart: no such wheel" 1 'there is no wheel at that path' bash "$scripts/quickstart.sh" --wheel none.whl
+expect "quickstart: no such wheel" 1 'there is no wheel at that path' \
+  bash "$scripts/quickstart.sh" --wheel none.whl
 expect "setup: unknown argument" 1 "unknown argument 'now'" bash "$scripts/setup.sh" now
 
 # gpu_check.sh where there is no GPU, where libtorch has no CUDA, and with stand-ins for all that it
 # starts.
-gpu_check=(env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv" bash "$scripts/dev/gpu_check.sh")
+gpu_check=(
+  env PATH="$scratch/gpu_bin:$PATH" PEPNET_TORCH_DIR="$scratch/libtorch" PEPNET_VENV="$scratch/venv"
+  bash "$scripts/dev/gpu_check.sh")
 mkdir -p "$scratch/gpu_bin" "$scratch/libtorch/lib" "$scratch/venv/bin" "$scratch/a clone/build/gpu"
 ln -sf "$(command -v python3)" "$scratch/venv/bin/python3"
 stand_in "$scratch/gpu_bin/nvidia-smi" <<'SH'
@@ -257,16 +299,22 @@ done
 stand_in "$scratch/a clone/build/gpu/pepnet" <<'SH'
 #!/usr/bin/env bash
 while (($#)); do
-  [[ $1 != --json ]] || echo '{"rows": [{"batch": 8, "speed": {"median": 1234}, "step": 6.5, "engine": "reference"}]}' >"$2"
+  [[ $1 != --json ]] ||
+    echo '{"rows": [{"batch": 8, "speed": {"median": 1234}, "step": 6.5,' \
+      '"engine": "reference"}]}' >"$2"
   shift
 done
 SH
-expect "gpu_check: no GPU" 77 'nvidia-smi finds no GPU: no devices were found' env TEST_NO_DRIVER=1 "${gpu_check[@]}"
+expect "gpu_check: no GPU" 77 'nvidia-smi finds no GPU: no devices were found' \
+  env TEST_NO_DRIVER=1 "${gpu_check[@]}"
 expect "gpu_check: no CUDA" 77 'has no CUDA .* set PEPNET_TORCH_DIR' "${gpu_check[@]}"
 touch "$scratch/libtorch/lib/libtorch_cuda.so"
-expect "gpu_check: one table" 0 '^dense: reference +8 +1234 +6.50$' "${gpu_check[@]}" --train_input_path x
-expect "gpu_check: CPU and GPU are measured" 0 '^train on the gpu, deterministic: reference ' "${gpu_check[@]}" --train_input_path x
-expect "gpu_check: with that libtorch" 0 'cmake: .*PEPNET_TORCH_DIR=.*/libtorch' "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: one table" 0 '^dense: reference +8 +1234 +6.50$' \
+  "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: CPU and GPU are measured" 0 '^train on the gpu, deterministic: reference ' \
+  "${gpu_check[@]}" --train_input_path x
+expect "gpu_check: with that libtorch" 0 'cmake: .*PEPNET_TORCH_DIR=.*/libtorch' \
+  "${gpu_check[@]}" --train_input_path x
 expect "gpu_check: a skipped test is a failure" 1 'label gpu: FAILED' \
   env TEST_CTEST="1/1 Test #1: x ...***Skipped" "${gpu_check[@]}" --train_input_path x
 expect "gpu_check: unknown argument" 1 "unknown argument '--x'" "${gpu_check[@]}" --x

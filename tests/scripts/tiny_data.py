@@ -5,8 +5,8 @@ import random
 
 START = 1494000000  # midnight in China; the first day of the Taobao sample
 DAY = 86400
-PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level", "occupation",
-           "new_user_class_level"]
+PROFILE = ["cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level",
+           "shopping_level", "occupation", "new_user_class_level"]
 
 
 def taobao(seed=20):
@@ -15,9 +15,11 @@ def taobao(seed=20):
     draw = random.Random(seed)
     users = list(range(1, 30)) + [1141729]
     ads = [[ad, draw.randrange(1, 5), draw.randrange(1, 9), draw.randrange(1, 9),
-            draw.choice(["NULL", *range(1, 4)]), draw.choice([1.5, 299.0, 88])] for ad in [*range(1, 40), 846811]]
-    profiles = [[user, draw.randrange(97), draw.randrange(13), draw.choice([1, 2]), draw.randrange(7),
-                 draw.choice(["", 1, 2, 3]), draw.randrange(1, 4), draw.randrange(2), draw.choice(["", 1, 2, 3, 4])]
+            draw.choice(["NULL", *range(1, 4)]), draw.choice([1.5, 299.0, 88])]
+           for ad in [*range(1, 40), 846811]]
+    profiles = [[user, draw.randrange(97), draw.randrange(13), draw.choice([1, 2]),
+                 draw.randrange(7), draw.choice(["", 1, 2, 3]), draw.randrange(1, 4),
+                 draw.randrange(2), draw.choice(["", 1, 2, 3, 4])]
                 for user in users[5:]]
 
     def second():
@@ -29,7 +31,8 @@ def taobao(seed=20):
         impressions.append([draw.choice([*users, 999]), second(), draw.choice(ads)[0],
                             draw.choice(["430548_1007", "430539_1007"]), 1 - clk, clk])
     # Users 28 and 29 never did anything else; brand 0 is no brand.
-    behaviours = [[draw.choice(users[:27]), second() - DAY // 2, draw.choice(["pv", "pv", "cart", "fav", "buy", "buy"]),
+    behaviours = [[draw.choice(users[:27]), second() - DAY // 2,
+                   draw.choice(["pv", "pv", "cart", "fav", "buy", "buy"]),
                    draw.randrange(1, 5), draw.randrange(4)] for _ in range(2500)]
     behaviours.append([3, -2147483648, "pv", 9, 99])  # such times are in the published log
     # Shown nothing, and unknown to every ad.
@@ -60,8 +63,9 @@ def write_shop(path, seed=3, rows=900):
         writer.writerow(["time", "user_id", "item_id", "scene", "tags", "price", "click"])
         for at in range(rows):
             item = draw.randrange(60)
-            writer.writerow([f"2026-01-01 {at // 60:02}:{at % 60:02}:00", f"user-{draw.randrange(40)}", item,
-                             draw.choice(["home", "search"]), "|".join(sorted(draw.sample(["food", "home", "toys"], 2))),
+            writer.writerow([f"2026-01-01 {at // 60:02}:{at % 60:02}:00",
+                             f"user-{draw.randrange(40)}", item, draw.choice(["home", "search"]),
+                             "|".join(sorted(draw.sample(["food", "home", "toys"], 2))),
                              round(3 + item * 1.7, 2), int(draw.random() < 0.3 + item / 200)])
 
 
@@ -73,18 +77,23 @@ def write_movielens(directory, seed=5, ratings=1200):
 
     def write(kind, header, rows):
         lines = [header, *rows]
-        (directory / f"ml-100k.{kind}").write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+        (directory / f"ml-100k.{kind}").write_text(
+            "".join("\t".join(map(str, line)) + "\n" for line in lines))
 
     jobs = ["artist", "doctor", "engineer", "writer"]
-    write("user", ["user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token"],
-          [[user, draw.randrange(10, 70), draw.choice("MF"), draw.choice(jobs), draw.choice(["94043", "V0R2H", "10003"])]
+    write("user", ["user_id:token", "age:token", "gender:token", "occupation:token",
+                   "zip_code:token"],
+          [[user, draw.randrange(10, 70), draw.choice("MF"), draw.choice(jobs),
+            draw.choice(["94043", "V0R2H", "10003"])]
            for user in range(1, 41)])
-    write("item", ["item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq"],
+    write("item", ["item_id:token", "movie_title:token_seq", "release_year:token",
+                   "class:token_seq"],
           [[item, f"Film {item}", draw.choice([1940, 1985, 1995, ""]),
             draw.choice(["Comedy Romance", "Drama", "War Action"])]
            for item in range(1, 61)])
     write("inter", ["user_id:token", "item_id:token", "rating:float", "timestamp:float"],
-          [[draw.randrange(1, 41), draw.randrange(1, 61), draw.randrange(1, 6), 880000000 + draw.randrange(10**6)]
+          [[draw.randrange(1, 41), draw.randrange(1, 61), draw.randrange(1, 6),
+            880000000 + draw.randrange(10**6)]
            for _ in range(ratings)])
 
 
@@ -93,9 +102,10 @@ def census_rows(count, seed):
     draw = random.Random(seed)
     rows = []
     for _ in range(count):
-        words = [draw.choice(["Not in universe", "?", "Private", f"value {draw.randrange(5)}"]) for _ in range(42)]
-        for numeric, top in ((0, 90), (2, 52), (3, 47), (5, 3000), (16, 20000), (17, 3000), (18, 5000), (30, 7), (36, 3),
-                             (38, 3), (39, 53)):
+        words = [draw.choice(["Not in universe", "?", "Private", f"value {draw.randrange(5)}"])
+                 for _ in range(42)]
+        for numeric, top in ((0, 90), (2, 52), (3, 47), (5, 3000), (16, 20000), (17, 3000),
+                             (18, 5000), (30, 7), (36, 3), (38, 3), (39, 53)):
             words[numeric] = str(draw.choice([0, draw.randrange(top)]))
         words[7] = draw.choice(["Never married", "Widowed", "Married-civilian spouse present"])
         words[24] = f"{draw.random() * 3000:.2f}"
@@ -110,5 +120,6 @@ def write_census(directory):
     directory.mkdir(parents=True, exist_ok=True)
     files = {"census-income.data": census_rows(600, 1), "census-income.test": census_rows(200, 2)}
     for name, rows in files.items():
-        (directory / name).write_text("".join(" " * (i % 2) + ", ".join(row) + "\n" for i, row in enumerate(rows)))
+        (directory / name).write_text(
+            "".join(" " * (i % 2) + ", ".join(row) + "\n" for i, row in enumerate(rows)))
     return files

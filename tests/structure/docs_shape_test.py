@@ -32,7 +32,8 @@ def text_lines(text):
             fenced = not fenced
         elif not fenced:
             starts = not previous.strip() or MARK.match(previous)
-            indented = line.startswith("    ") and (indented or bool(starts)) or (indented and not line.strip())
+            indented = (line.startswith("    ") and (indented or bool(starts))
+                        or (indented and not line.strip()))
             if not indented and not MARK.match(line):
                 yield number, line
         previous = line
@@ -51,20 +52,24 @@ def wide_lines(page):
     word."""
     for number, line in prose(page.read_text()):
         if len(line) > WIDTH and not line.startswith("#"):
-            whole = re.sub(r"`[^`]+`|!?\[[^\]]*\]\([^)]*\)", lambda found: "x" * len(found[0]), line)
+            whole = re.sub(r"`[^`]+`|!?\[[^\]]*\]\([^)]*\)",
+                           lambda found: "x" * len(found[0]), line)
             if whole.rstrip().rfind(" ") > len(re.match(r"[\s*\-+\d.]*", whole)[0]):
-                yield f"{page.relative_to(REPOSITORY)}:{number}: {len(line)} characters; wrap at {WIDTH}"
+                yield (f"{page.relative_to(REPOSITORY)}:{number}: {len(line)} characters; "
+                       f"wrap at {WIDTH}")
 
 
 def words(page):
-    return sum(bool(re.search(r"[^\W_]", word)) for _, line in text_lines(page.read_text()) for word in line.split())
+    return sum(bool(re.search(r"[^\W_]", word))
+               for _, line in text_lines(page.read_text()) for word in line.split())
 
 
 def anchors(page):
     """The names of the headings in links: lower case, without punctuation, blanks as hyphens."""
-    headings = [line.lstrip("#").strip() for _, line in prose(page.read_text()) if re.match(r"#+ ", line)]
-    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", one)).lower().replace(" ", "-")
-            for one in headings}
+    headings = [line.lstrip("#").strip() for _, line in prose(page.read_text())
+                if re.match(r"#+ ", line)]
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", one))
+            .lower().replace(" ", "-") for one in headings}
 
 
 def broken_anchors(page):
@@ -83,8 +88,8 @@ def wrong_decisions():
         text = file.read_text()
         if not re.match(rf"{number:04d}-[a-z0-9-]+\.md$", file.name):
             yield f"docs/decisions/{file.name}: its name should be {number:04d}-title.md"
-        for part in (rf"^# {number:04d}: .", r"^Date: \d{4}-\d\d-\d\d\. Status: \w", r"^\*\*Context\.\*\* .",
-                     r"^\*\*Decision\.\*\* .", r"^\*\*Rejected\.\*\* ."):
+        for part in (rf"^# {number:04d}: .", r"^Date: \d{4}-\d\d-\d\d\. Status: \w",
+                     r"^\*\*Context\.\*\* .", r"^\*\*Decision\.\*\* .", r"^\*\*Rejected\.\*\* ."):
             if not re.search(part, text, re.M):
                 yield f"docs/decisions/{file.name}: no line like {part}"
         if index.count(f"({file.name})") != 1:
@@ -97,11 +102,13 @@ def main():
         sys.exit(f"{DOCS} has {len(pages)} pages; is this the repository?")
     others = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "configs").glob("*.md"))]
     wrong = [line for page in pages + others for line in wide_lines(page)]
-    wrong += [line for page in [*pages, DOCS / "config.md", *others] for line in broken_anchors(page)]
+    wrong += [line for page in [*pages, DOCS / "config.md", *others]
+              for line in broken_anchors(page)]
     wrong += wrong_decisions()
     count = sum(words(page) for page in pages)
     if count > WORDS:
-        wrong.append(f"docs/ has {count} words, of which {WORDS} are allowed: say each thing once, in one place")
+        wrong.append(f"docs/ has {count} words, of which {WORDS} are allowed: "
+                     "say each thing once, in one place")
     print("\n".join(wrong))
     print(f"{len(pages)} pages, {count} of {WORDS} words")
     sys.exit(1 if wrong else 0)

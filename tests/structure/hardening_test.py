@@ -18,7 +18,8 @@ import tempfile
 
 
 def readelf(option, program):
-    return subprocess.run(["readelf", "--wide", option, program], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["readelf", "--wide", option, program],
+                          capture_output=True, text=True, check=True).stdout
 
 
 def faults(program):
@@ -47,20 +48,22 @@ def unchecked_files(compile_commands):
     """Returns a sentence for each file of the product whose writes are not checked."""
     with open(compile_commands, encoding="utf-8") as file:
         entries = json.load(file)
-    product = [entry for entry in entries if re.search(r"/(common|ps|worker|cli)/[^/].*\.cc$", entry["file"])
+    product = [entry for entry in entries
+               if re.search(r"/(common|ps|worker|cli)/[^/].*\.cc$", entry["file"])
                and "/tests/" not in entry["file"]]
     if not product:
         sys.exit(f"{compile_commands} names no file of the product")
     return [f"{entry['file']} is compiled without {option}" for entry in product
-            for option in ("-fstack-protector-strong", "-D_FORTIFY_SOURCE=3") if option not in entry["command"].split()]
+            for option in ("-fstack-protector-strong", "-D_FORTIFY_SOURCE=3")
+            if option not in entry["command"].split()]
 
 
 def runs_what_lies_here(program):
     """Whether the loader looks for libraries in the current directory."""
     environment = dict(os.environ, LD_DEBUG="libs")
     with tempfile.TemporaryDirectory(prefix="pepnet-loader-") as here:
-        done = subprocess.run([program, "--version"], cwd=here, env=environment, capture_output=True, text=True,
-                              errors="replace", check=False)
+        done = subprocess.run([program, "--version"], cwd=here, env=environment,
+                              capture_output=True, text=True, errors="replace", check=False)
     tried = re.findall(r"trying file=(.*)", done.stderr)
     if not tried:
         sys.exit(f"{program}: the loader does not say what it tries")
@@ -68,7 +71,8 @@ def runs_what_lies_here(program):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(description=__doc__,
+                                        formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("programs", nargs="+")
     arguments.add_argument("--compile-commands")
     arguments = arguments.parse_args()

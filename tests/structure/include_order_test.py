@@ -43,7 +43,8 @@ class Rules:
                 elif section == "[sizes]" and words[0] == "most_files":
                     self.most_files = int(words[1])
                 else:
-                    sys.exit(f"{path}:{number}: '{line}' is no line of the section {section or 'of none'}")
+                    sys.exit(f"{path}:{number}: '{line}' is no line of the section "
+                             f"{section or 'of none'}")
 
 
 def sources(root, tops):
@@ -78,7 +79,8 @@ def violations(root, rules):
                     continue
                 included, where = match.group(1), f"{file}:{number}"
                 for pattern, places in rules.doors:
-                    if pattern.fullmatch(included) and not any(passes(place, file) for place in places):
+                    if (pattern.fullmatch(included)
+                            and not any(passes(place, file) for place in places)):
                         yield f"{where}: only {', '.join(places)} may include {included}"
                 if not product:
                     continue
@@ -86,13 +88,16 @@ def violations(root, rules):
                 if below(target, "tests"):
                     yield f"{where}: the product includes a test's file, {included}"
                 for one, other in rules.apart:
-                    if below(folder, one) and below(target, other) or below(folder, other) and below(target, one):
-                        yield f"{where}: {one} and {other} never include each other, and here is {included}"
+                    if (below(folder, one) and below(target, other)
+                            or below(folder, other) and below(target, one)):
+                        yield (f"{where}: {one} and {other} never include each other, "
+                               f"and here is {included}")
                 if folder in height and target in height and height[target] > height[folder]:
                     yield f"{where}: {folder} is below {target} and must not include {included}"
     for folder, files in sorted(count.items()):
         if files > rules.most_files:
-            yield f"{folder}: {files} source files; at most {rules.most_files}, so that a folder holds one idea"
+            yield (f"{folder}: {files} source files; at most {rules.most_files}, "
+                   "so that a folder holds one idea")
         if folder not in height and not below(folder, "tests"):
             yield f"{folder}: no line of {os.path.relpath(rules.path, root)} declares this folder"
     for folder in rules.folders:
@@ -129,25 +134,30 @@ most_files 2
             return list(violations(root, Rules(os.path.join(root, "tests/folders.txt"))))
 
     def test_a_tree_in_order(self):
-        files = {"common/base/logging.h": "#include <glog/logging.h>\n", "common/base/a.cc": '#include "common/base/a.h"\n',
+        files = {"common/base/logging.h": "#include <glog/logging.h>\n",
+                 "common/base/a.cc": '#include "common/base/a.h"\n',
                  "common/net/b.cc": '#include <mpi.h>\n#include "common/base/a.h"\n',
-                 "worker/data/c.cc": '#include "common/net/b.h"\n', "tests/d.cc": '#include "worker/data/c.h"\n'}
+                 "worker/data/c.cc": '#include "common/net/b.h"\n',
+                 "tests/d.cc": '#include "worker/data/c.h"\n'}
         self.assertEqual(self.violations(files), [])
 
     def test_an_include_against_the_order(self):
         found = self.violations({"common/base/a.cc": '// words\n#include "common/net/b.h"\n'})
-        self.assertEqual(found, ["common/base/a.cc:2: common/base is below common/net and must not include common/net/b.h"])
+        self.assertEqual(found, [("common/base/a.cc:2: common/base is below common/net "
+                                  "and must not include common/net/b.h")])
 
     def test_the_two_roles(self):
         for one, other in (("ps", "worker/data"), ("worker/data", "ps")):
             found = self.violations({f"{one}/a.cc": f'#include "{other}/b.h"\n'})
-            self.assertIn(f"{one}/a.cc:1: ps and worker never include each other, and here is {other}/b.h", found)
+            self.assertIn(f"{one}/a.cc:1: ps and worker never include each other, "
+                          f"and here is {other}/b.h", found)
 
     def test_doors(self):
         self.assertEqual(self.violations({"ps/a.cc": "#include <mpi.h>\n"}),
                          ["ps/a.cc:1: only common/net/ may include mpi.h"])
-        self.assertEqual(self.violations({"common/base/a.h": "#  include <glog/logging.h>\n"}),
-                         ["common/base/a.h:1: only common/base/logging.h may include glog/logging.h"])
+        self.assertEqual(
+            self.violations({"common/base/a.h": "#  include <glog/logging.h>\n"}),
+            ["common/base/a.h:1: only common/base/logging.h may include glog/logging.h"])
         self.assertEqual(len(self.violations({"tests/a.cc": "#include <mpi.h>\n"})), 1)
 
     def test_a_test_file_in_the_product(self):
@@ -165,7 +175,8 @@ most_files 2
 
 def main():
     root = os.path.abspath(sys.argv[1])
-    result = unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(RulesTest))
+    result = unittest.TextTestRunner().run(
+        unittest.defaultTestLoader.loadTestsFromTestCase(RulesTest))
     found = list(violations(root, Rules(os.path.join(root, "tests/structure/folders.txt"))))
     for line in found:
         print(line)

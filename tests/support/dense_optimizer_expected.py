@@ -17,26 +17,34 @@ ELEMENTS, STEPS = 13, 5
 
 # Name, torch class, options, lr, fields of the C++ DenseOptimizer.
 CASES = [
-    ("sgd", torch.optim.SGD, dict(momentum=0.0), 0.1, ".kind = DenseOptimizerKind::kSgd, .momentum = 0"),
+    ("sgd", torch.optim.SGD, dict(momentum=0.0), 0.1,
+     ".kind = DenseOptimizerKind::kSgd, .momentum = 0"),
     ("sgd_decay", torch.optim.SGD, dict(momentum=0.0, weight_decay=0.3), 0.1,
      ".kind = DenseOptimizerKind::kSgd, .momentum = 0, .weight_decay = 0.3"),
-    ("sgd_momentum", torch.optim.SGD, dict(momentum=0.9), 0.1, ".kind = DenseOptimizerKind::kSgd, .momentum = 0.9"),
+    ("sgd_momentum", torch.optim.SGD, dict(momentum=0.9), 0.1,
+     ".kind = DenseOptimizerKind::kSgd, .momentum = 0.9"),
     ("sgd_dampening", torch.optim.SGD, dict(momentum=0.8, dampening=0.25, weight_decay=0.01), 0.1,
      ".kind = DenseOptimizerKind::kSgd, .momentum = 0.8, .dampening = 0.25, .weight_decay = 0.01"),
     ("sgd_nesterov", torch.optim.SGD, dict(momentum=0.9, nesterov=True, weight_decay=0.02), 0.1,
      ".kind = DenseOptimizerKind::kSgd, .momentum = 0.9, .nesterov = true, .weight_decay = 0.02"),
-    ("adagrad", torch.optim.Adagrad, dict(eps=1e-10), 0.05, ".kind = DenseOptimizerKind::kAdagrad, .eps = 1e-10"),
-    ("adagrad_initial", torch.optim.Adagrad, dict(eps=1e-6, initial_accumulator_value=0.1, weight_decay=0.01), 0.05,
-     ".kind = DenseOptimizerKind::kAdagrad, .weight_decay = 0.01, .initial_accumulator_value = 0.1, .eps = 1e-6"),
+    ("adagrad", torch.optim.Adagrad, dict(eps=1e-10), 0.05,
+     ".kind = DenseOptimizerKind::kAdagrad, .eps = 1e-10"),
+    ("adagrad_initial", torch.optim.Adagrad,
+     dict(eps=1e-6, initial_accumulator_value=0.1, weight_decay=0.01), 0.05,
+     (".kind = DenseOptimizerKind::kAdagrad, .weight_decay = 0.01, "
+      ".initial_accumulator_value = 0.1, .eps = 1e-6")),
     ("adam", torch.optim.Adam, dict(), 0.01, ".kind = DenseOptimizerKind::kAdam"),
     ("adam_decay", torch.optim.Adam, dict(betas=(0.85, 0.99), eps=1e-4, weight_decay=0.1), 0.01,
-     ".kind = DenseOptimizerKind::kAdam, .weight_decay = 0.1, .beta1 = 0.85, .beta2 = 0.99, .eps = 1e-4"),
+     (".kind = DenseOptimizerKind::kAdam, .weight_decay = 0.1, .beta1 = 0.85, .beta2 = 0.99, "
+      ".eps = 1e-4")),
     ("adam_amsgrad", torch.optim.Adam, dict(betas=(0.9, 0.7), amsgrad=True), 0.01,
      ".kind = DenseOptimizerKind::kAdam, .beta2 = 0.7, .amsgrad = true"),
-    ("adamw", torch.optim.AdamW, dict(weight_decay=0.0), 0.01, ".kind = DenseOptimizerKind::kAdamW"),
+    ("adamw", torch.optim.AdamW, dict(weight_decay=0.0), 0.01,
+     ".kind = DenseOptimizerKind::kAdamW"),
     ("adamw_decay", torch.optim.AdamW, dict(weight_decay=0.5), 0.01,
      ".kind = DenseOptimizerKind::kAdamW, .weight_decay = 0.5"),
-    ("adamw_amsgrad", torch.optim.AdamW, dict(weight_decay=0.5, betas=(0.9, 0.7), amsgrad=True), 0.01,
+    ("adamw_amsgrad", torch.optim.AdamW,
+     dict(weight_decay=0.5, betas=(0.9, 0.7), amsgrad=True), 0.01,
      ".kind = DenseOptimizerKind::kAdamW, .weight_decay = 0.5, .beta2 = 0.7, .amsgrad = true"),
     ("adadelta", torch.optim.Adadelta, dict(rho=0.95, eps=1e-6), 1.0,
      ".kind = DenseOptimizerKind::kAdadelta, .eps = 1e-6, .rho = 0.95"),
@@ -46,7 +54,8 @@ CASES = [
     ("rmsprop_decay", torch.optim.RMSprop, dict(alpha=0.9, eps=1e-5, weight_decay=0.1), 0.01,
      ".kind = DenseOptimizerKind::kRmsprop, .weight_decay = 0.1, .eps = 1e-5, .alpha = 0.9"),
 ]
-SLOTS = ["momentum_buffer", "sum", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta"]
+SLOTS = ["momentum_buffer", "sum", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg",
+         "acc_delta"]
 
 
 def numbers(tensor):
@@ -57,7 +66,8 @@ def numbers(tensor):
 def main():
     i = torch.arange(ELEMENTS)
     version = torch.__version__.split("+")[0]
-    print(f"""// Generated with torch {version} by tests/support/dense_optimizer_expected.py; do not edit.
+    print(f"""// Generated with torch {version} by tests/support/dense_optimizer_expected.py; \
+do not edit.
 #pragma once
 
 #include <string>
@@ -87,7 +97,9 @@ inline const std::vector<DenseOptimizerCase> kDenseOptimizerCases = {{""")
         state = optimizer.state[value]
         slots = [(slot, state[slot]) for slot in SLOTS if torch.is_tensor(state.get(slot))]
         print(f'    {{"{name}",\n     {lr},\n     {{{fields}}},\n     {numbers(value)},')
-        print("     {" + ",\n      ".join(f'{{"{slot}", {numbers(tensor)}}}' for slot, tensor in slots) + "}},")
+        print("     {"
+              + ",\n      ".join(f'{{"{slot}", {numbers(tensor)}}}' for slot, tensor in slots)
+              + "}},")
     print("};\n\n}  // namespace pepnet")
 
 

@@ -38,7 +38,8 @@ class MonitoringTest(unittest.TestCase):
             self.assertIn(name, self.series, expression)
             for label, how, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', selector):
                 self.assertIn(label, self.series[name], expression)
-                known = self.series[name][label] | ({"done", "failed", "running"} if label == "state" else set())
+                known = self.series[name][label] | (
+                    {"done", "failed", "running"} if label == "state" else set())
                 if how == "=":
                     self.assertIn(value, known, expression)
                 elif not value.startswith("$"):
@@ -53,7 +54,8 @@ class MonitoringTest(unittest.TestCase):
         for panel in dashboard["panels"]:
             self.assertTrue(panel["title"] and panel["description"])
             at = panel["gridPos"]
-            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"])
+                     for y in range(at["y"], at["y"] + at["h"])}
             self.assertFalse(cells & places, f"{panel['title']} lies over another panel")
             self.assertLessEqual(at["x"] + at["w"], 24)
             places |= cells
@@ -63,8 +65,10 @@ class MonitoringTest(unittest.TestCase):
                 shown.update(names)
                 for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
                     self.assertIn(label, self.series[names[0]], panel["title"])
-        self.assertEqual(len({panel["id"] for panel in dashboard["panels"]}), len(dashboard["panels"]))
-        self.assertEqual(set(self.series) - shown, {"pepnet_eval_step"}, "a series that no panel shows")
+        self.assertEqual(len({panel["id"] for panel in dashboard["panels"]}),
+                         len(dashboard["panels"]))
+        self.assertEqual(set(self.series) - shown, {"pepnet_eval_step"},
+                         "a series that no panel shows")
 
     def test_alerts(self):
         groups = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
@@ -74,7 +78,8 @@ class MonitoringTest(unittest.TestCase):
             self.check(rule["expr"])
             self.assertIn(rule["labels"]["severity"], ("info", "warning", "critical"))
             for text in (rule["annotations"]["summary"], rule["annotations"]["description"]):
-                labels = {"run", "instance", "file"}.union(*(self.series[name] for name, _ in SELECTION.findall(rule["expr"])))
+                labels = {"run", "instance", "file"}.union(
+                    *(self.series[name] for name, _ in SELECTION.findall(rule["expr"])))
                 for label in re.findall(r"\$labels\.(\w+)", text):
                     self.assertIn(label, labels, rule["alert"])
 

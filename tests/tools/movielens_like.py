@@ -29,4 +29,5 @@ def columns(rows, seed=5):
 
 def write(path, cells):
     types = {name: pa.string() if name in TEXTS else pa.int64() for name in cells}
-    pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in cells.items()}), path)
+    pq.write_table(pa.table({name: pa.array(values, types[name])
+                             for name, values in cells.items()}), path)

@@ -28,7 +28,8 @@ class ParquetExportTest(unittest.TestCase):
             job = SmallJob(scratch)
             pepnet("train", "--pipeline_config_path", job.config)
             target = job.directory / "export"
-            pepnet("export", "--pipeline_config_path", job.config, "--export_dir", target, "--format", "parquet,safetensors")
+            pepnet("export", "--pipeline_config_path", job.config, "--export_dir", target,
+                   "--format", "parquet,safetensors")
             weights = dict(safetensors(target / "model.safetensors"))
             for table in ("uid_emb", "iid_emb"):
                 file = pq.ParquetFile(target / f"tables/{table}.parquet")
@@ -40,12 +41,14 @@ class ParquetExportTest(unittest.TestCase):
                 ids = rows["id"].to_pylist()
                 self.assertEqual(len(ids), len(set(ids)))
                 self.assertGreater(len(ids), 30)
-                np.testing.assert_array_equal(np.array(rows["value"].to_pylist(), np.float32), full[ids])
+                np.testing.assert_array_equal(np.array(rows["value"].to_pylist(), np.float32),
+                                              full[ids])
                 self.assertGreater(min(rows["frequency"].to_pylist()), 0)
                 self.assertEqual(max(rows["last_step"].to_pylist()), 20)
             dense = pq.read_table(target / "dense.parquet").to_pylist()
             for row in dense:
-                np.testing.assert_array_equal(np.array(row["value"], np.float32).reshape(row["shape"]), weights[row["name"]])
+                np.testing.assert_array_equal(
+                    np.array(row["value"], np.float32).reshape(row["shape"]), weights[row["name"]])
             self.assertEqual(len(dense) + 2, len(weights))
 
 

@@ -13,7 +13,8 @@ SCRIPT = pathlib.Path(os.environ["PEPNET_SOURCE_DIR"]) / "scripts/plot_run.py"
 
 
 def plot(*arguments):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)],
+                          capture_output=True, text=True, timeout=120)
 
 
 class PlotRunTest(unittest.TestCase):
@@ -22,7 +23,8 @@ class PlotRunTest(unittest.TestCase):
             job = SmallJob(scratch)
             second = job.directory / "second"
             pepnet("train", "--pipeline_config_path", job.config)
-            pepnet("train", "--pipeline_config_path", job.config, "--model_dir", second, "--seed", 2)
+            pepnet("train", "--pipeline_config_path", job.config, "--model_dir", second,
+                   "--seed", 2)
             with open(second / "metrics.jsonl", "a") as log:
                 log.write('{"step": 25, "lo')  # a crash in the middle of a line
             sizes = []

@@ -35,11 +35,13 @@ PROBE = """<script>addEventListener("load", () => {
     if (box.right > root.clientWidth + 1 && !figure.closest(".scroll")) wide.push(figure.tagName);
   }
   let empty = 0;
-  for (const svg of document.querySelectorAll("svg")) empty += svg.getBoundingClientRect().height < 40;
+  for (const svg of document.querySelectorAll("svg")) \
+empty += svg.getBoundingClientRect().height < 40;
   const fetched = performance.getEntriesByType("resource").map(one => one.name);
   const data = JSON.parse(document.getElementById("pepnet-data").textContent);
   console.error("probe ran");
-  parent.document.body.dataset.found = JSON.stringify({width: root.clientWidth, scroll: root.scrollWidth, wide, empty, fetched,
+  parent.document.body.dataset.found = JSON.stringify({width: root.clientWidth, \
+scroll: root.scrollWidth, wide, empty, fetched,
     charts: document.querySelectorAll("svg").length, runs: data.runs.length});
 });</script>"""
 FOUND = "data-found=\""
@@ -67,8 +69,9 @@ class BrowserTest(unittest.TestCase):
     def run_browser(self, width, page, *arguments):
         with tempfile.TemporaryDirectory() as profile:
             result = subprocess.run(
-                [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                 "--enable-logging=stderr", f"--user-data-dir={profile}", f"--window-size={width},6000", *arguments,
+                [browser(), "--headless", "--no-sandbox", "--disable-gpu",
+                 "--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr",
+                 f"--user-data-dir={profile}", f"--window-size={width},6000", *arguments,
                  page.as_uri()], capture_output=True, text=True, timeout=180)
         self.assertEqual(result.returncode, 0, result.stderr)
         return result.stdout, [line for line in result.stderr.splitlines() if ":CONSOLE" in line]
@@ -77,9 +80,12 @@ class BrowserTest(unittest.TestCase):
         for width in (400, 1400):
             with self.subTest(width=width):
                 probed = self.page.with_name("probed.html")
-                probed.write_text(FRAME.format(width=width, page=html.escape(self.page.read_text() + PROBE)))
+                probed.write_text(FRAME.format(
+                    width=width, page=html.escape(self.page.read_text() + PROBE)))
                 dom, console = self.run_browser(1500, probed, "--dump-dom")
-                self.assertEqual(len(console), 1, f"the probe's own word proves that complaints are heard: {console}")
+                self.assertEqual(
+                    len(console), 1,
+                    f"the probe's own word proves that complaints are heard: {console}")
                 self.assertIn("probe ran", console[0])
                 found = json.loads(html.unescape(dom.split(FOUND)[1].split('"')[0]))
                 print(width, found)
@@ -93,13 +99,17 @@ class BrowserTest(unittest.TestCase):
                 self.assertEqual(console, [], "the page itself gives no cause for complaint")
                 pixels = matplotlib.image.imread(shot)
                 self.assertEqual(pixels.shape[1], width)
-                colours = collections.Counter(map(tuple, (pixels[:, :, :3] * 255).round().astype(int).reshape(-1, 3).tolist()))
-                self.assertGreater(colours[(0x00, 0x72, 0xB2)], 500, "curves in the first run's colour")
-                self.assertGreater(colours[(255, 255, 255)], pixels.shape[0] * width // 2, "on paper")
+                colours = collections.Counter(map(
+                    tuple, (pixels[:, :, :3] * 255).round().astype(int).reshape(-1, 3).tolist()))
+                self.assertGreater(colours[(0x00, 0x72, 0xB2)], 500,
+                                   "curves in the first run's colour")
+                self.assertGreater(colours[(255, 255, 255)], pixels.shape[0] * width // 2,
+                                   "on paper")
 
 
 if __name__ == "__main__":
     if browser() is None:
-        print(f"SKIPPED: none of {', '.join(NAMES)} is on the path; `apt-get install chromium` brings one")
+        print(f"SKIPPED: none of {', '.join(NAMES)} is on the path; "
+              "`apt-get install chromium` brings one")
         sys.exit(SKIPPED)
     unittest.main()

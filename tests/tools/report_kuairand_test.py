@@ -26,12 +26,13 @@ LAST_DAY = 20220505  # of the training rows
 TASKS = ("is_click", "long_view", "is_like")
 # Milliseconds.
 BOUNDARIES = [7500, 10500, 15500, 20500, 30500, 45500, 60500, 90500, 120500, 180500, 240500]
-VOCABULARIES = {"tag": "item", "user_active_degree": "user", "register_days_range": "user", "fans_user_num_range": "user",
-                "video_type": "item", "upload_type": "item"}
+VOCABULARIES = {"tag": "item", "user_active_degree": "user", "register_days_range": "user",
+                "fans_user_num_range": "user", "video_type": "item", "upload_type": "item"}
 
-TOWER = """    task_towers {{ tower_name: "{0}" label_name: "{0}" mlp {{ hidden_units: [32, 16] dropout_ratio: 0.1 }}
-      metrics {{ auc {{}} }} metrics {{ grouped_auc {{ grouping_key: "user_id" }} }} train_metrics {{ auc {{}} decay_step: 20 }}
-      losses {{ binary_cross_entropy {{}} }} }}
+TOWER = """    task_towers {{
+      tower_name: "{0}" label_name: "{0}" mlp {{ hidden_units: [32, 16] dropout_ratio: 0.1 }}
+      metrics {{ auc {{}} }} metrics {{ grouped_auc {{ grouping_key: "user_id" }} }}
+      train_metrics {{ auc {{}} decay_step: 20 }} losses {{ binary_cross_entropy {{}} }} }}
 """
 CONFIG = """train_input_path: "{directory}/train.parquet"
 eval_input_path: "{directory}/test.parquet"
@@ -42,7 +43,8 @@ train_config {{
   keep_best {{ metric: "auc_is_click" }}
 }}
 eval_config {{ slice_by: "tab" slice_top: 8 }}
-data_config {{ batch_size: 1024 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: [{labels}]
+data_config {{
+  batch_size: 1024 dataset_type: ParquetDataset fg_mode: FG_DAG label_fields: [{labels}]
   shuffle: true shuffle_buffer_size: 200 num_workers: 2 }}
 {features}
 model_config {{
@@ -61,7 +63,8 @@ def quoted(words):
 
 
 def id_feature(name, side, rest):
-    return f'feature_configs {{ id_feature {{ feature_name: "{name}" expression: "{side}:{name}" embedding_dim: 16 {rest} }} }}'
+    return (f'feature_configs {{ id_feature {{ feature_name: "{name}" '
+            f'expression: "{side}:{name}" embedding_dim: 16 {rest} }} }}')
 
 
 def config(directory, train, with_tab):
@@ -73,17 +76,21 @@ def config(directory, train, with_tab):
                 "author_id": id_feature("author_id", "item", "hash_bucket_size: 20000")}
     for name, side in VOCABULARIES.items():
         texts = [text for text in train[name].to_pylist() if text]
-        words = sorted({word for text in texts for word in (text.split(",") if name == "tag" else [text])})
+        words = sorted({word for text in texts
+                        for word in (text.split(",") if name == "tag" else [text])})
         features[name] = id_feature(name, side, f"vocab_list: [{quoted(words)}]" +
                                     (' separator: "," pooling: "mean"' if name == "tag" else ""))
-    features["duration_ms"] = ('feature_configs { raw_feature { feature_name: "duration_ms" expression: "item:duration_ms" '
+    features["duration_ms"] = ('feature_configs { raw_feature { feature_name: "duration_ms" '
+                               'expression: "item:duration_ms" '
                                f"embedding_dim: 16 boundaries: {BOUNDARIES} }} }}")
     if with_tab:
         features["tab"] = id_feature("tab", "user", "num_buckets: 15")
     return CONFIG.format(
-        directory=directory, labels=quoted(TASKS if with_tab else (*TASKS, "tab")), features="\n".join(features.values()),
-        names=quoted(features), gate="epnet_hidden_unit: 64" if with_tab else "", towers="".join(map(TOWER.format, TASKS)),
-        domain='feature_groups { group_name: "domain" feature_names: "tab" group_type: DEEP }' if with_tab else "")
+        directory=directory, labels=quoted(TASKS if with_tab else (*TASKS, "tab")),
+        features="\n".join(features.values()), names=quoted(features),
+        gate="epnet_hidden_unit: 64" if with_tab else "", towers="".join(map(TOWER.format, TASKS)),
+        domain=('feature_groups { group_name: "domain" feature_names: "tab" group_type: DEEP }'
+                if with_tab else ""))
 
 
 class KuaiRandTest(unittest.TestCase):
@@ -95,28 +102,34 @@ class KuaiRandTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as scratch:
             directory = pathlib.Path(scratch)
             pq.write_table(train, directory / "train.parquet")
-            pq.write_table(rows.filter(pc.greater(rows["date"], LAST_DAY)), directory / "test.parquet")
+            pq.write_table(rows.filter(pc.greater(rows["date"], LAST_DAY)),
+                           directory / "test.parquet")
             models = [directory / "global", directory / "pepnet"]
             for model in models:
                 file = model.with_suffix(".config")
                 file.write_text(config(directory, train, model.name == "pepnet"))
-                pepnet("train", "--pipeline_config_path", file, "--model_dir", model, "--num_servers", 2)
+                pepnet("train", "--pipeline_config_path", file, "--model_dir", model,
+                       "--num_servers", 2)
             pepnet("report", *models, "-o", directory / "page.html")
             page = Page((directory / "page.html").read_text())
             if os.environ.get("PEPNET_KUAIRAND_PAGE"):
                 shutil.copy(directory / "page.html", os.environ["PEPNET_KUAIRAND_PAGE"])
         first, second = page.data["runs"]
         # The part that is read first.
-        self.assertRegex(first["remarks"][0]["text"], r"is_click where tab is 0 .* [34]\.\d\d times as many")
+        self.assertRegex(first["remarks"][0]["text"],
+                         r"is_click where tab is 0 .* [34]\.\d\d times as many")
         self.assertTrue(first["remarks"][0]["warning"])
-        self.assertFalse([one["text"] for one in second["remarks"] if one["warning"] and "is_click where tab is 0" in one["text"]])
+        self.assertFalse([one["text"] for one in second["remarks"]
+                          if one["warning"] and "is_click where tab is 0" in one["text"]])
 
         def slice_of(run, value):
             shown = next(one for one in run["slices"] if one["global_step"] == run["best"]["step"])
-            return next(one for one in shown["slices"] if (one["task"], one["value"]) == ("is_click", value))
+            return next(one for one in shown["slices"]
+                        if (one["task"], one["value"]) == ("is_click", value))
 
         for run in (first, second):
-            print(run["name"], {value: (slice_of(run, value)["auc"], slice_of(run, value)["pcoc"]) for value in ("0", "(all)")})
+            print(run["name"], {value: (slice_of(run, value)["auc"], slice_of(run, value)["pcoc"])
+                                for value in ("0", "(all)")})
         self.assertLess(slice_of(first, "0")["auc"], slice_of(first, "(all)")["auc"] - 0.05)
         self.assertGreater(slice_of(first, "0")["pcoc"], 2.5)
         self.assertLess(abs(slice_of(second, "0")["pcoc"] - 1), 0.35)

@@ -22,15 +22,19 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.tags[tag] = self.tags.get(tag, 0) + 1
-        self.urls += [attrs[name] for name in ("src", "href", "action", "data", "srcset") if name in attrs]
+        self.urls += [attrs[name] for name in ("src", "href", "action", "data", "srcset")
+                      if name in attrs]
         if tag == "svg":
-            self._svg = {name[5:]: value for name, value in attrs.items() if name.startswith("data-")}
+            self._svg = {name[5:]: value for name, value in attrs.items()
+                         if name.startswith("data-")}
         elif tag == "polyline":
             self.curves.append((int(attrs["data-run"]), attrs["data-name"], attrs["data-source"],
-                                [self._value(*map(float, point.split(","))) for point in attrs["points"].split()]))
+                                [self._value(*map(float, point.split(",")))
+                                 for point in attrs["points"].split()]))
         elif tag == "circle" and "data-slice" in attrs:
             value = self._value(float(attrs["cx"]), float(attrs["cy"]))[0]
-            self.dots.append((int(attrs["data-run"]), attrs["data-name"], attrs["data-slice"], value))
+            self.dots.append((int(attrs["data-run"]), attrs["data-name"], attrs["data-slice"],
+                              value))
         elif tag == "script":
             self._script = attrs
         elif tag == "table":
@@ -64,17 +68,20 @@ class Page(html.parser.HTMLParser):
         else:
             x = s["x-min"] + share * (s["x-max"] - s["x-min"])
         y = s["y-max"] - (y - s["top"]) / s["height"] * (s["y-max"] - s["y-min"])
-        return x, y, 0.006 / s["width"] * (s["x-max"] - s["x-min"]), 0.006 / s["height"] * (s["y-max"] - s["y-min"])
+        return (x, y, 0.006 / s["width"] * (s["x-max"] - s["x-min"]),
+                0.006 / s["height"] * (s["y-max"] - s["y-min"]))
 
     def table(self, corner):
         """The rows of the first table whose first cell is `corner`, by their first cell."""
         for table in self.tables:
             if table[0][0] == corner:
                 return {row[0]: row[1:] for row in table}
-        raise AssertionError(f"no table begins with {corner!r}: {[table[0] for table in self.tables]}")
+        raise AssertionError(
+            f"no table begins with {corner!r}: {[table[0] for table in self.tables]}")
 
 
-EDITS = json.dumps({"eval_config.slice_by": ["uid"], "train_config.keep_best": [{"metric": "auc_ctr"}]})
+EDITS = json.dumps({"eval_config.slice_by": ["uid"],
+                    "train_config.keep_best": [{"metric": "auc_ctr"}]})
 
 
 def trained_job(directory, **kwargs):
@@ -84,7 +91,8 @@ def trained_job(directory, **kwargs):
     words = ", ".join(f'"{i}"' for i in range(40))
     text = job.config.read_text()
     assert "num_buckets: 40" in text and text.count("metrics { auc {} }\n") == 1
-    text = text.replace("metrics { auc {} }\n", 'metrics { auc {} } metrics { grouped_auc { grouping_key: "iid" } }\n')
+    text = text.replace("metrics { auc {} }\n",
+                        'metrics { auc {} } metrics { grouped_auc { grouping_key: "iid" } }\n')
     asked = "train_metrics { auc {} decay_step: 5 }"
     assert text.count(asked) == 1
     text = text.replace(asked, asked + ' train_metrics { pcoc {} decay_step: 5 } '
@@ -102,8 +110,8 @@ def trained_job(directory, **kwargs):
 
 
 def train(job, model_dir, *flags):
-    pepnet("train", "--pipeline_config_path", job.config, "--model_dir", model_dir, "--num_servers", 2,
-           "--edit_config_json", EDITS, *flags)
+    pepnet("train", "--pipeline_config_path", job.config, "--model_dir", model_dir,
+           "--num_servers", 2, "--edit_config_json", EDITS, *flags)
 
 
 def lines_of(path):

@@ -21,16 +21,20 @@ data_config {{
   batch_size: 16 dataset_type: CsvDataset fg_mode: FG_DAG with_header: true delimiter: ","
   label_fields: ["clk", "buy"]
 }}
-feature_configs {{ id_feature {{ feature_name: "uid" expression: "user:uid" num_buckets: 50 embedding_dim: 4 }} }}
-feature_configs {{ id_feature {{ feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4 }} }}
+feature_configs {{
+  id_feature {{ feature_name: "uid" expression: "user:uid" num_buckets: 50 embedding_dim: 4 }} }}
+feature_configs {{
+  id_feature {{ feature_name: "iid" expression: "item:iid" num_buckets: 40 embedding_dim: 4 }} }}
 model_config {{
   feature_groups {{ group_name: "all" feature_names: ["uid", "iid"] group_type: DEEP }}
   feature_groups {{ group_name: "uia" feature_names: ["uid"] group_type: DEEP }}
   pepnet {{
     ppnet_hidden_units: [8]
-    task_towers {{ tower_name: "ctr" label_name: "clk" mlp {{ hidden_units: [6] }} metrics {{ auc {{}} }}
+    task_towers {{ tower_name: "ctr" label_name: "clk" mlp {{ hidden_units: [6] }}
+      metrics {{ auc {{}} }}
       train_metrics {{ auc {{}} decay_step: 5 }} losses {{ binary_cross_entropy {{}} }} }}
-    task_towers {{ tower_name: "cvr" label_name: "buy" metrics {{ auc {{}} }} losses {{ binary_cross_entropy {{}} }} }}
+    task_towers {{ tower_name: "cvr" label_name: "buy"
+      metrics {{ auc {{}} }} losses {{ binary_cross_entropy {{}} }} }}
   }}
 }}
 """
@@ -57,7 +61,9 @@ class SmallJob:
 def pepnet(*arguments, status=0):
     """Runs the binary; returns its result. Another exit status than `status` is an error with what
     the program said."""
-    result = subprocess.run([os.environ["PEPNET"], *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([os.environ["PEPNET"], *map(str, arguments)],
+                            capture_output=True, text=True, timeout=120)
     if result.returncode != status:
-        raise AssertionError(f"pepnet {arguments} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
+        raise AssertionError(f"pepnet {arguments} ended with {result.returncode}:\n"
+                             f"{result.stdout}\n{result.stderr}")
     return result
