@@ -1,8 +1,10 @@
-# pepnet in an image: the programs, their libraries, the scripts and an ssh server (for mpirun between pods).
+# pepnet in an image: the programs, their libraries, the scripts and an ssh server (for mpirun
+# between pods).
 #   docker build -t pepnet .
 #   docker run --rm -v "$PWD/data:/opt/pepnet/data" -v "$PWD/runs:/opt/pepnet/runs" pepnet \
 #     build/release/pepnet train --pipeline_config_path configs/pepnet_movielens.config
-# PIP_ARGS: more arguments for pip install, for example an index with the CPU build of torch (docs/building.md).
+# PIP_ARGS: more arguments for pip install, for example an index with the CPU build of torch
+#           (docs/building.md).
 
 FROM debian:12-slim AS build
 ARG PIP_ARGS=""

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
-# Checks a tree without running it: clang-format over every .cc and .h file, the width of their
-# comments and of schemas, scripts and CMake files, and the titles of the commits since COMMIT. Needs
+# Checks a tree without running it: clang-format over every .cc and .h file; the width of their
+# comments and of schemas, scripts and CMake files; the titles of the commits since COMMIT. Needs
 # what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed
