@@ -93,22 +93,22 @@ class Table {
   std::map<int, std::vector<Place>> places_;
 };
 
+template <typename T>
+bool SameBits(const T* a, const T* b, size_t count) {
+  return count == 0 || std::memcmp(a, b, count * sizeof(T)) == 0;
+}
+
 // max |a - b|; infinite if one of two different elements is NaN or both are unequal infinities.
 template <typename T>
 double LargestDifference(const T* a, const T* b, size_t count) {
   double largest = 0;
   for (size_t i = 0; i < count; ++i) {
     // Equal bits are no difference, not even those of a NaN.
-    if (std::memcmp(&a[i], &b[i], sizeof(T)) == 0) continue;
+    if (SameBits(&a[i], &b[i], 1)) continue;
     const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
     largest = std::max(largest, std::isnan(difference) ? HUGE_VAL : difference);
   }
   return largest;
-}
-
-template <typename T>
-bool SameBits(const T* a, const T* b, size_t count) {
-  return count == 0 || std::memcmp(a, b, count * sizeof(T)) == 0;
 }
 
 // The square of the Euclidean distance of two rows, or of the norm of one; infinite where a number
@@ -257,7 +257,7 @@ Status CompareElements(const StatusOr<std::vector<T>>& a, const StatusOr<std::ve
     const double before = static_cast<double>((*a)[i]),
                  difference = static_cast<double>((*b)[i]) - before;
     // Equal bits add nothing: NaN - NaN would make the sum a NaN.
-    if (std::memcmp(&(*a)[i], &(*b)[i], sizeof(T)) != 0) moved += difference * difference;
+    if (!SameBits(&(*a)[i], &(*b)[i], 1)) moved += difference * difference;
     if (std::isfinite(before)) norm += before * before;
   }
   diff->relative_change = std::isnan(moved) ? HUGE_VAL : Movement::RelativeChange(moved, norm);

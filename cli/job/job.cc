@@ -171,7 +171,7 @@ Status RunEmbedded(const JobConfig& config, const JobFlags& flags, const std::ve
       return server->Run();
     }
     const std::unique_ptr<Transport> watched = Watched(flags.run.watch, &faulty);
-    const Status status = WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
+    Status status = WorkWith(watched.get(), layout, flags, MakeContext(config, flags), work);
     // Arms the watchdog: a server that cannot end (a stuck disk) must not hold the process.
     if (!status.ok() && flags.run.watch != nullptr) flags.run.watch->peers()->LoseOwnRank(status);
     return status;

@@ -60,7 +60,7 @@ std::string ForeignEntry(const std::string& directory) {
   if (!fs::is_directory(fs::symlink_status(directory, error))) return ".";
   for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
-    const std::string inner = entry->path().lexically_relative(directory).string();
+    std::string inner = entry->path().lexically_relative(directory).string();
     const fs::file_type type = entry->symlink_status(error).type();
     const bool in_tables = inner.rfind("tables/", 0) == 0;
     const std::string ending = entry->path().extension().string();
@@ -183,7 +183,7 @@ Status CheckAllNamed(const std::string& directory, const Manifest& manifest) {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
-    const std::string inner = entry->path().lexically_relative(directory).string();
+    std::string inner = entry->path().lexically_relative(directory).string();
     const std::string ending = entry->path().extension().string();
     const bool state = inner == "trainer.json" || ending == ".safetensors" || ending == ".arrow";
     if (!state || entry->is_directory(error) || named.count(inner) > 0) continue;

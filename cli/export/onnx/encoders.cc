@@ -181,7 +181,8 @@ class EncoderGraph {
     const std::string attention = encoder.module + "._multihead_attn.";
     PEPNET_ASSIGN_OR_RETURN(const Value weight, layers_.Parameter(attention + "in_proj_weight"));
     PEPNET_ASSIGN_OR_RETURN(const Value bias, layers_.Parameter(attention + "in_proj_bias"));
-    const int64_t width = encoder.attention_width, heads = encoder.heads;
+    const int64_t width = encoder.attention_width, heads = encoder.heads,
+                  head_width = width / heads;
     for (const char* name : {"._query", "._key", "._value"}) {
       PEPNET_ASSIGN_OR_RETURN(const Value x,
                               layers_.Linear(encoder.module + name, group.sequence, 3));
@@ -193,12 +194,12 @@ class EncoderGraph {
           "MatMul", {x, graph_.Apply("Transpose", {layers_.Slice(weight, begin, end, 0)})});
       const Value projected = graph_.Apply("Add", {product, layers_.Slice(bias, begin, end, 0)});
       const Value split =
-          graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, width / heads})});
+          graph_.Apply("Reshape", {projected, layers_.Integers({0, 0, heads, head_width})});
       parts.push_back(
           graph_.Apply("Transpose", {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
     }
     // The queries are scaled and not the scores, as torch does it.
-    const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
+    const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(head_width)));
     const Value keys =
         graph_.Apply("Transpose", {parts[1]}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
     const Value scores =

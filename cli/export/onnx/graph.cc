@@ -228,7 +228,7 @@ OnnxGraph::Value OnnxGraph::Apply(const std::string& op, const std::vector<Value
       }
     }
   }
-  const std::string output = state_->NewName(op);
+  std::string output = state_->NewName(op);
   node->add_output(output);
   return output;
 }
