@@ -74,9 +74,9 @@ TEST(DivergenceTest, ARowThatExplodedIsNamedByTableAndId) {
   input.batch = &batch;
   UniqueIds ids;
   ids.ids.resize(config.tables.size());
-  ids.positions.resize(config.features.size());
+  ids.positions.resize(config.leaves.size());
   ids.ids[1] = {7, 39};
-  FloatBuffers rows(config.tables.size()), gradients(config.features.size());
+  FloatBuffers rows(config.tables.size()), gradients(config.leaves.size());
   rows[1].ResizeZeroed(2 * config.tables[1].dim);
   rows[1][config.tables[1].dim + 2] = -std::numeric_limits<float>::infinity();
   EXPECT_EQ(

@@ -104,6 +104,7 @@ TEST(RowOverlapTest, AHashSeesEveryPartOfARow) {
   raw.dim = 2;
   const auto hash = [&](int64_t id, float value, float label) {
     Batch batch = Slice(0, 1, 0, 1, [&](int64_t) { return id; });
+    batch.ids.resize(2);
     batch.values.resize(2);
     batch.elements.resize(2);
     batch.values[1].Resize(2);
