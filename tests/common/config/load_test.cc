@@ -37,6 +37,7 @@ TEST_P(LoadsTest, AndItsEffectiveTextMeansTheSame) {
   const auto again = ParseJobConfig(job.effective_text, "effective", {});
   ASSERT_OK(again) << "\n" << job.effective_text;
   EXPECT_EQ(job.effective_text, again->effective_text);
+  EXPECT_LE(again->notes.size(), job.notes.size()) << AllNotes(*again);
   EXPECT_EQ("", FirstDifference(ShapeDescription(job), ShapeDescription(*again)));
 }
 
@@ -50,6 +51,17 @@ TEST(EffectiveTextTest, HoldsTheDefaultsOfWhatIsNotSet) {
     EXPECT_THAT(text, Not(HasSubstr(field)))
         << "has no effect, may not be set, has no default, or says something by being set";
   }
+}
+
+// eval and predict read the effective config of a training, whose defaults nobody has written.
+TEST(EffectiveTextTest, GivesNoNotesOfItsDefaults) {
+  const JobConfig job = *Parse(kSmallConfig);
+  EXPECT_THAT(job.effective_text, HasSubstr("pareto_min_loss_weight: 0"));
+  EXPECT_EQ(AllNotes(*Parse(job.effective_text)), AllNotes(job));
+  ConfigOverrides overrides;
+  overrides.set = {"model_config.pepnet.task_towers[0].pareto_min_loss_weight=0.25"};
+  ASSERT_OK_AND_ASSIGN(const JobConfig noted, ParseJobConfig(kSmallConfig, "small", overrides));
+  EXPECT_THAT(AllNotes(noted), HasSubstr("use_pareto_loss_weight is not set"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Configs, LoadsTest,
