@@ -136,8 +136,6 @@ Status ConvertPareto(const config::ModelConfig& from, ConfigSource* source, Mode
     if (!tower.has_pareto_min_loss_weight()) continue;
     const double weight = ShortestDecimal(tower.pareto_min_loss_weight());
     if (!model->pareto_weights) {
-      // An effective config has the default in every tower.
-      if (weight == 0) continue;
       source->Note(tower, "pareto_min_loss_weight",
                    "without effect: model_config.use_pareto_loss_weight is not set");
       continue;

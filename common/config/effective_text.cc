@@ -26,6 +26,7 @@ constexpr std::string_view kSpeakBySet[] = {
     // With out_task_space_weight: of a tower with task space alone.
     "TaskTower.in_task_space_weight",
     "TaskTower.out_task_space_weight",     //
+    "TaskTower.pareto_min_loss_weight",    // has no effect without use_pareto_loss_weight
     "TaskTower.weight",                    // the tower is weighted
     "TrainConfig.save_checkpoints_steps",  // not together with save_checkpoints_epochs
 };
