@@ -40,9 +40,7 @@ def called(names: Mapping[str, str]) -> Iterator[None]:
 
     def name_of(match: re.Match[str]) -> str:
         places = [f", {what} {match[what]}" for what in ("line", "column") if match[what]]
-        if match["row"] and match["path"].startswith("--"):
-            places.append(f", row {match['row']}")
-        elif match["row"]:
+        if match["row"]:
             places.append(f", row {int(match['row']) - 1} (counted from 0)")
         return names[match["path"]] + "".join(places) + ("" if match["cell"] is None else ",")
 
