@@ -66,6 +66,6 @@ if [[ -n $tidy ]]; then
   echo "+ $clang_tidy of ${#files[@]} files"
   ((${#files[@]} == 0)) ||
     printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" "$clang_tidy" -p build/lint --quiet \
-      --extra-arg=-Wno-unknown-warning-option 2>/dev/null
+      --extra-arg=-Wno-unknown-warning-option 2> >(grep -v ' generated\.$' >&2)
 fi
 echo "linted: format, commit titles${tidy:+, clang-tidy ($tidy)}"
