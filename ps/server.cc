@@ -553,7 +553,7 @@ StatusOr<Message> Server::State::NextRequest() {
 }
 
 Status Server::Run() {
-  const Status status = Serve();
+  Status status = Serve();
   state_->snapshot.reset();  // it answers through the transport
   return status;
 }

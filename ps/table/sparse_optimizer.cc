@@ -168,7 +168,8 @@ void Ftrl(const SparseOptimizer& optimizer, float lr, int dim, std::span<const R
 //   then as adagrad
 void AdagradDecay(const SparseOptimizer& optimizer, float lr, int64_t update, int dim,
                   std::span<const RowUpdate> rows) {
-  const auto decays = static_cast<float>(update / static_cast<int64_t>(optimizer.decay_steps));
+  const int64_t whole_decays = update / static_cast<int64_t>(optimizer.decay_steps);
+  const auto decays = static_cast<float>(whole_decays);
   const auto floor = static_cast<float>(optimizer.initial_accumulator_value);
   ForEachRow(rows, [&](float* __restrict w, float* __restrict s, const float* __restrict g) {
     const float missing = decays - s[dim];

@@ -57,7 +57,7 @@ MetricsTextfile::~MetricsTextfile() {
 }
 
 Status MetricsTextfile::CheckPath() {
-  const Status status = CheckReplaceable("--metrics_textfile", path_, {"# HELP pepnet_"});
+  Status status = CheckReplaceable("--metrics_textfile", path_, {"# HELP pepnet_"});
   if (!status.ok()) path_.clear();  // the destructor must not write there either
   return status;
 }

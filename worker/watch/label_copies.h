@@ -26,7 +26,7 @@ class LabelCopies {
   static constexpr int64_t kLeastRows = 50;       // of each class, for a verdict
 
   // `labels`: indices into DataConfig::labels, of labels that are 0 or 1. Borrows the config.
-  LabelCopies(const JobConfig* config, std::vector<int> labels);
+  LabelCopies(const JobConfig* config, const std::vector<int>& labels);
 
   void Observe(const Batch& batch);
   // The observations of this worker, for Warnings(); JSON.

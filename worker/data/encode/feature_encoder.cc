@@ -271,7 +271,7 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
   out->ids.reserve(cells.rows());
   out->offsets.reserve(cells.rows() + 1);
   out->offsets.push_back(0);
-  const Status status =
+  Status status =
       cells.ForEach(feature.column, [&](const ColumnView& view, int64_t row) -> Status {
         const ColumnView::Range range = view.Elements(row);
         if (view.IsEmptyCell(range)) {

@@ -228,7 +228,7 @@ Status EncodeSequenceIds(const FeatureRule& rule, const EncoderOptions& options,
                          const CellColumn& cells, IdColumn* out, std::vector<int32_t>* elements,
                          int64_t* clamped, VocabularyCounts* vocabulary) {
   IdElements ids(rule, options, out);
-  const Status status = EncodeRows(rule, cells, &ids, elements);
+  Status status = EncodeRows(rule, cells, &ids, elements);
   *clamped += ids.clamped();
   vocabulary->Add(ids.vocabulary_counts());
   return status;

@@ -198,7 +198,7 @@ std::shared_ptr<arrow::DataType> WithoutTexts(const std::shared_ptr<arrow::DataT
   if (type->id() == arrow::Type::STRUCT) {
     arrow::FieldVector fields;
     for (int i = 0; i < type->num_fields(); ++i) fields.push_back(below(i));
-    return arrow::struct_(std::move(fields));
+    return arrow::struct_(fields);
   }
   if (type->id() != arrow::Type::DICTIONARY) return type;
   const auto& dictionary = static_cast<const arrow::DictionaryType&>(*type);
@@ -389,7 +389,7 @@ Status ChunkExchange::Give(SharedChunk chunk) {
     }
   }
   ++given_;
-  const Status status = chunk.error;
+  Status status = chunk.error;
   {
     // Last: what this member takes itself, all others can take (see SharedRows).
     MutexLock lock(&mutex_);

@@ -87,7 +87,7 @@ class Normalise : public torch::autograd::Function<Normalise> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows,
                             const BatchMoments* moments, Collective* workers) {
     const at::Tensor inverse = Fitting(Rstds(*moments), rows);
-    const at::Tensor normalised = rows.sub(Fitting(moments->mean, rows)).mul(inverse);
+    at::Tensor normalised = rows.sub(Fitting(moments->mean, rows)).mul(inverse);
     // Backward needs x^ and the inverse deviation (rstd) alone; x itself can go.
     context->save_for_backward({normalised, inverse});
     context->saved_data["rows"] = moments->rows;

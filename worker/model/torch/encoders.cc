@@ -102,7 +102,7 @@ class PoolingLayer : public EncoderLayer {
   explicit PoolingLayer(const Encoder& encoder) : encoder_(encoder) {}
   at::Tensor operator()(const PaddedSequence& input, const ForwardPass&) const override {
     const at::Tensor valid = ValidPositions(input, encoder_.max_length);
-    const at::Tensor sum = WeightedSum(AsFactor(valid, input.sequence), input.sequence);
+    at::Tensor sum = WeightedSum(AsFactor(valid, input.sequence), input.sequence);
     if (!encoder_.mean) return sum;
     return sum.div(AsFactor(valid.sum(1, true).clamp_min(1), sum));
   }
@@ -189,8 +189,8 @@ class SelfAttentionLayer : public EncoderLayer {
     const at::Tensor& s = input.sequence;
     // [B, H, T, E/H]
     const at::Tensor q = Heads(query_(s), 0), k = Heads(key_(s), 1), v = Heads(value_(s), 2);
-    const double scale =
-        1 / std::sqrt(static_cast<double>(encoder_.attention_width / encoder_.heads));
+    const int head_width = encoder_.attention_width / encoder_.heads;
+    const double scale = 1 / std::sqrt(static_cast<double>(head_width));
     const at::Tensor scores = q.mul(scale).matmul(k.transpose(2, 3));  // [B, H, T, T]
     // Keys are hidden, not queries: rows of padded queries are left out of the sum below.
     const at::Tensor keys = valid.unsqueeze(1).unsqueeze(2);

@@ -65,7 +65,7 @@ ModelOutput ToOutput(const std::string& name, int width, const at::Tensor& tenso
 
 // [rows] for one class, else [rows, C].
 at::Tensor ApplyRule(const OutputRule& rule, const at::Tensor& tower) {
-  const at::Tensor z = tower.size(1) == 1 ? tower.squeeze(1) : tower;
+  at::Tensor z = tower.size(1) == 1 ? tower.squeeze(1) : tower;
   switch (rule.kind) {
     case OutputRule::Kind::kRaw:
       return z;
