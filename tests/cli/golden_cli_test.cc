@@ -155,17 +155,24 @@ TEST(GoldenCliNotes, CheckConfigTellsOfAPartOptimizerWithoutParameters) {
   EXPECT_FALSE(absl::StrContains(checked.err, "part_optimizers[1] is ignored")) << checked.err;
 }
 
+constexpr LaunchShape kOneProcess = {"one_process", 1, "", ""};
+constexpr LaunchShape kTwoServers = {"mpi_2s2w", 2, "$MPIRUN -n %N", "--num_servers=2"};
+
+std::string NameOfCase(const ::testing::TestParamInfo<std::tuple<std::string, LaunchShape>>& info) {
+  return absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param).name);
+}
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenCli,
+                         ::testing::Combine(::testing::ValuesIn(GoldenCases()),
+                                            ::testing::Values(kOneProcess, kTwoServers)),
+                         NameOfCase);
+// The other ways to start a job, of which the numbers do not depend.
 INSTANTIATE_TEST_SUITE_P(
-    Cases, GoldenCli,
+    Launches, GoldenCli,
     ::testing::Combine(
-        ::testing::ValuesIn(GoldenCases()),
-        ::testing::Values(LaunchShape{"one_process", 1, "", ""},
-                          LaunchShape{"mpi_1s1w", 1, "$MPIRUN -n 2", "--num_servers=1"},
-                          LaunchShape{"mpi_2s2w", 2, "$MPIRUN -n %N", "--num_servers=2"},
+        ::testing::Values(GoldenCases().front(), GoldenCases().back()),
+        ::testing::Values(LaunchShape{"mpi_1s1w", 1, "$MPIRUN -n 2", "--num_servers=1"},
                           LaunchShape{"mpmd_2s2w", 2, "$MPIRUN -n 2 $PEPNET_PS : -n %W", ""})),
-    [](const auto& info) {
-      return absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param).name);
-    });
+    NameOfCase);
 
 }  // namespace
 }  // namespace pepnet
