@@ -47,6 +47,11 @@ Status CheckShape(const PartEntry& part, const TableShard& table, bool with_stat
   return absl::OkStatus();
 }
 
+// Rows that the table does not hold exactly.
+struct RoundedRows {
+  int64_t values = 0, states = 0;
+};
+
 // The loading of one part: its source, its target and the options.
 struct PartLoad {
   const ServerPlan& plan;
@@ -54,7 +59,7 @@ struct PartLoad {
   bool renamed, with_state;
   const PartEntry& part;
   TableShard* table;
-  int64_t* rounded;  // counts the rows whose values the table does not hold exactly
+  RoundedRows* rounded;
 };
 
 Status LoadRows(const PartLoad& load, const RowColumns& rows) {
@@ -64,7 +69,7 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
   // none now stay behind the state, where nobody reads them.
   const bool adds_clicks = table->table().policy.counts_clicks() && !load.part.counts_clicks;
   std::vector<float> with_clicks(adds_clicks ? static_cast<size_t>(table->state_dim()) : 0, 0.0f);
-  std::vector<float> stored;  // what the table makes of a row's values
+  std::vector<float> stored;  // what the table makes of a row's values or state
   for (size_t i = 0; i < rows.ids.size(); ++i) {
     if (i + kPrefetchRows < rows.ids.size()) table->PrefetchIndex(rows.ids[i + kPrefetchRows]);
     const int64_t id = rows.ids[i];
@@ -91,14 +96,20 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
           absl::StrCat("row ", id, " holds ", *wrong,
                        "; weights that are not finite cannot be trained or used"));
     }
-    // A narrower type than that of the run before rounds values, which is counted and logged (law
+    // A narrower type than that of the run before rounds numbers, which is counted and logged (law
     // L7).
     const auto create = [&](const float* state) {
       const int64_t slot = table->Create(id, value, state);
-      if (table->codec().is_float()) return slot;
-      stored.resize(dim);
-      table->codec().Read(table->floats(slot), stored.data());
-      if (!std::equal(stored.begin(), stored.end(), value)) ++*load.rounded;
+      const auto is_rounded = [&](const ValueCodec& codec, const float* from, const float* row) {
+        if (codec.is_float()) return false;
+        stored.resize(codec.dim());
+        codec.Read(row, stored.data());
+        return !std::equal(stored.begin(), stored.end(), from);
+      };
+      if (is_rounded(table->codec().values(), value, table->floats(slot))) ++load.rounded->values;
+      if (state != nullptr && is_rounded(table->codec().state(), state, table->state(slot))) {
+        ++load.rounded->states;
+      }
       return slot;
     };
     if (!load.with_state) {
@@ -134,7 +145,7 @@ Status LoadRows(const PartLoad& load, const RowColumns& rows) {
 }
 
 Status LoadPart(const ServerPlan& plan, const std::string& directory, const Manifest& manifest,
-                const PartEntry& part, bool with_state, TableShard* table, int64_t* rounded) {
+                const PartEntry& part, bool with_state, TableShard* table, RoundedRows* rounded) {
   PEPNET_RETURN_IF_ERROR(CheckShape(part, *table, with_state));
   // The bucket of a row depends on the table's name: under another name its rows are spread over
   // all buckets of the part.
@@ -184,16 +195,18 @@ Status LoadFilter(const ServerPlan& plan, const std::string& directory, const Ma
   return absl::OkStatus();
 }
 
-// Another data_type than that of the run before is no error: float32 holds the values of every one.
-void NoteOtherValues(const TableShard& table, ValueKind before, int64_t rounded) {
-  const char* const now = TypeOf(table.table().value_kind).name;
-  if (before != table.table().value_kind) {
-    LOG(INFO) << "table " << table.table().name << " kept " << TypeOf(before).name
-              << " in the checkpoint and keeps " << now << " now";
+// Another type than that of the run before is no error: float32 holds the numbers of every one.
+// `what`: "values" or "state".
+void NoteOtherKind(const TableShard& table, const char* what, ValueKind before, ValueKind now,
+                   int64_t rounded) {
+  if (before != now) {
+    LOG(INFO) << "table " << table.table().name << " kept " << what << " in " << TypeOf(before).name
+              << " in the checkpoint and keeps " << TypeOf(now).name << " now";
   }
   if (rounded > 0) {
-    LOG(INFO) << "table " << table.table().name << ": " << rounded << " of " << table.size()
-              << " rows were not exact in " << now << "; they are rounded to nearest";
+    LOG(INFO) << "table " << table.table().name << ": the " << what << " of " << rounded << " of "
+              << table.size() << " rows were not exact in " << TypeOf(now).name
+              << "; they are rounded to nearest";
   }
 }
 
@@ -208,8 +221,7 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
     // step waits. A 16th is added because a bucket holds more than its share until the end of a
     // step.
     const int64_t limit =
-        std::min(RowLimit(RowBytes(table.value_kind, table.dim, shard.state_dim()), table.policy),
-                 kMostReserved);
+        std::min(RowLimit(ShapeOf(plan.optimizer, table).bytes(), table.policy), kMostReserved);
     if (limit > 0) {
       shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
     }
@@ -227,15 +239,15 @@ StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& dir
     const auto mapped = options.table_map.find(table.table().name);
     const std::string& source =
         mapped == options.table_map.end() ? table.table().name : mapped->second;
-    int64_t rounded = 0;
-    ValueKind before = table.table().value_kind;
+    RoundedRows rounded;
+    const PartEntry* before = nullptr;  // a part of the table
     const auto load = [&](const std::vector<PartEntry>& parts,
                           TableShard* shard) -> StatusOr<bool> {
       bool found = false;
       for (const PartEntry& part : parts) {
         if (part.table != source) continue;
         found = true;
-        if (shard == &table) before = part.value_kind;
+        if (shard == &table) before = &part;
         const Status status =
             LoadPart(plan, directory, manifest, part, options.with_state, shard, &rounded);
         if (!status.ok()) {
@@ -246,7 +258,14 @@ StatusOr<LoadedTables> LoadTables(const ServerPlan& plan, const std::string& dir
       return found;
     };
     PEPNET_ASSIGN_OR_RETURN(const bool found, load(manifest.parts, &table));
-    NoteOtherValues(table, before, rounded);
+    if (before != nullptr) {
+      NoteOtherKind(table, "values", before->value_kind, table.table().value_kind, rounded.values);
+      // Without the state of the checkpoint its type does not matter.
+      if (options.with_state) {
+        NoteOtherKind(table, "state", before->state_kind, plan.optimizer.state_kind,
+                      rounded.states);
+      }
+    }
     RowLifecycle* const lifecycle = table.lifecycle();
     if (options.with_state && lifecycle != nullptr && lifecycle->candidates() != nullptr &&
         !MutantActive(Mutant::kResumeForgetsCandidates)) {

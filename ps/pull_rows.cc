@@ -74,7 +74,7 @@ RowPointers PointToPulledRows(std::vector<TableShard>* tables, const PullBody& p
     TableShard& table = (*tables)[t];
     const std::span<const int64_t> ids = pull.ids.subspan(first, pull.counts[t]);
     MakeRowsIfMutant(ids, &table);
-    if (!table.codec().is_float()) {
+    if (!table.codec().values().is_float()) {
       table.Find(ids, slots.subspan(first, ids.size()));
       pointers.copied_floats[t] = ids.size() * static_cast<size_t>(table.dim());
       return;

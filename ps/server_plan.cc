@@ -85,7 +85,7 @@ StatusOr<Table> ReadTable(const wire::TablePlan& in, const SparseOptimizer& opti
   }
   if (in.has_policy()) {
     PEPNET_ASSIGN_OR_RETURN(table.policy, ReadPolicy(in.policy()));
-    const std::string why = RowPolicyFault(table.policy, RowBytes(optimizer.kind, table));
+    const std::string why = RowPolicyFault(table.policy, ShapeOf(optimizer, table).bytes());
     if (!why.empty()) return InvalidInput("server plan: table ", table.name, ": ", why);
   }
   return table;
@@ -109,6 +109,14 @@ StatusOr<ServerPlan> ParseServerPlan(const std::string& body, int rank_count) {
       SetParameters(type.parameters, {optimizer.parameters().begin(), optimizer.parameters().end()},
                     &plan.optimizer),
       absl::StrCat("server plan: optimizer ", type.name)));
+  if (!optimizer.state_data_type().empty()) {
+    PEPNET_RETURN_IF_ERROR(ReadKind<ValueType>(optimizer.state_data_type(), "state_data_type",
+                                               &plan.optimizer.state_kind));
+  }
+  const std::string fault = StateKindFault(type, plan.optimizer.state_kind);
+  if (!fault.empty()) {
+    return InvalidInput("server plan: state_data_type ", optimizer.state_data_type(), fault);
+  }
   std::set<std::string> names;
   for (const wire::TablePlan& table_plan : in.tables()) {
     PEPNET_ASSIGN_OR_RETURN(Table table, ReadTable(table_plan, plan.optimizer));

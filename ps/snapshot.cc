@@ -254,6 +254,7 @@ StatusOr<PartEntry> Snapshot::SaveShard(size_t shard) {
   PEPNET_RETURN_IF_ERROR(status);
   PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
   part.value_kind = source.table().value_kind;
+  part.state_kind = source.codec().state().kind();
   part.counts_clicks = source.table().policy.counts_clicks();
   return part;
 }

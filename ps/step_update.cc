@@ -37,7 +37,7 @@ Status StepUpdate::Apply(const SparseOptimizer& optimizer, double lr, int64_t up
       // Only pulls by reference leave initial values in the ticket, for tables of float32, without
       // gaps: one for each id that had no row.
       const float* initial_values = nullptr;
-      if (!ticket.initial_values.empty() && (*tables)[t].codec().is_float()) {
+      if (!ticket.initial_values.empty() && (*tables)[t].codec().values().is_float()) {
         const auto unseen = std::count(slots.begin(), slots.end(), TableShard::kNoSlot);
         initial_values = ticket.initial_values.data() + first_initial[p];
         first_initial[p] += static_cast<size_t>(unseen * (*tables)[t].dim());
@@ -115,23 +115,36 @@ Status StepUpdate::NamedTwice(const TableStep& step, const Source& source, size_
 
 void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows,
                               std::span<const int64_t> ids) {
-  const ValueCodec& codec = step.table->codec();
-  const size_t dim = step.table->dim();
+  const ValueCodec& values = step.table->codec().values();
+  const ValueCodec& state = step.table->codec().state();
+  const size_t width = values.dim() + state.dim();
   AlignedBuffer<float>& widened = step.scratch->widened;
-  widened.Resize(kBlockRows * dim);
-  // The rows of a block are redirected to float32 copies, updated by the same code as any table,
-  // and rounded back to where they stand. Optimizers do not know of narrow values.
-  float* stored[kBlockRows];
+  widened.Resize(kBlockRows * width);
+  // What is narrow of the rows of a block is redirected to float32 copies, updated by the same code
+  // as any table, and rounded back to where it stands. Optimizers do not know of narrow numbers.
+  float *stored_values[kBlockRows], *stored_state[kBlockRows];
   for (size_t i = 0; i < rows.size(); ++i) {
-    stored[i] = rows[i].value;
-    rows[i].value = widened.data() + i * dim;
-    codec.Read(stored[i], rows[i].value);
+    stored_values[i] = rows[i].value;
+    stored_state[i] = rows[i].state;
+    float* const copy = widened.data() + i * width;
+    if (!values.is_float()) {
+      rows[i].value = copy;
+      values.Read(stored_values[i], rows[i].value);
+    }
+    if (!state.is_float()) {
+      rows[i].state = copy + values.dim();
+      state.Read(stored_state[i], rows[i].state);
+    }
   }
   UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
   // Rounding is keyed by step, table and id, not by slot: slots depend on the number of servers
   // (law L3).
-  const uint64_t key = step.table->RoundingKey(step.step);
-  for (size_t i = 0; i < rows.size(); ++i) codec.Write(rows[i].value, key, ids[i], stored[i]);
+  const uint64_t key = step.table->RoundingKey(RandomPurpose::kRounding, step.step),
+                 state_key = step.table->RoundingKey(RandomPurpose::kStateRounding, step.step);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!values.is_float()) values.Write(rows[i].value, key, ids[i], stored_values[i]);
+    if (!state.is_float()) state.Write(rows[i].state, state_key, ids[i], stored_state[i]);
+  }
 }
 
 template <bool narrow>
@@ -258,7 +271,8 @@ Status StepUpdate::ApplyTable(const TableStep& step, std::span<Source> sources) 
     step.table->KeepErased(step.change != nullptr);
     Admit(step, sources);
   }
-  if (step.table->codec().is_float()) {
+  const RowCodec& codec = step.table->codec();
+  if (codec.values().is_float() && codec.state().is_float()) {
     PEPNET_RETURN_IF_ERROR(sources.size() == 1 ? ApplyOne<false>(step, &sources[0])
                                                : ApplySum<false>(step, sources));
   } else {

@@ -110,8 +110,9 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
   std::vector<float> run_values, states(kRowsPerRecordBatch * state_dim);
   if (state_dim > 0) {
     for (int64_t i = 0; i < kRowsPerRecordBatch; ++i) {
-      FillInitialState(config.train.sparse_optimizer,
-                       {states.data() + i * state_dim, static_cast<size_t>(state_dim)});
+      const std::span state(states.data() + i * state_dim, static_cast<size_t>(state_dim));
+      FillInitialState(config.train.sparse_optimizer, state);
+      RoundToNearest(config.train.sparse_optimizer.state_kind, state);
     }
   }
   // frequency and last_step: no step has named the rows yet.
@@ -133,6 +134,7 @@ StatusOr<PartEntry> WriteRows(const JobConfig& config, const Table& table,
   }
   PEPNET_ASSIGN_OR_RETURN(PartEntry part, writer->Finish());
   part.value_kind = table.value_kind;
+  part.state_kind = config.train.sparse_optimizer.state_kind;
   return part;
 }
 

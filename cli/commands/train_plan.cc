@@ -147,16 +147,16 @@ std::string TrainPlan(const JobConfig& config, const TrainRanks& ranks) {
       " rows\n  train data: ", DataLine(config, config.train_input_path),
       "\n  eval data: ", DataLine(config, config.eval_input_path),
       "\n  length: ", LengthLine(config), "\n", EventTimeLine(config), "  tables:\n");
+  const ValueKind state_kind = config.train.sparse_optimizer.state_kind;
   for (const Table& table : config.tables) {
     const double bytes = PlannedBytes(table, config);
     const std::string policy = RowPolicyText(table.policy);
     absl::StrAppendFormat(
-        &text, "    %s: %s %d rows x %d%s, %.1f MiB with optimizer state%s%s%s\n", table.name,
-        table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(), table.dim,
-        table.value_kind == ValueKind::kFp32 ? ""
-                                             : absl::StrCat(" ", TypeOf(table.value_kind).name),
-        bytes / kMebibyte, table.trainable ? "" : ", not trained", policy.empty() ? "" : "; ",
-        policy);
+        &text, "    %s: %s %d rows x %s, %.1f MiB with optimizer state%s%s%s%s\n", table.name,
+        table.grows() ? "grows, expected" : "at most", table.RowsToPlanFor(),
+        NumbersText(table.dim, table.value_kind), bytes / kMebibyte,
+        state_kind == ValueKind::kFp32 ? "" : absl::StrCat(" in ", TypeOf(state_kind).name),
+        table.trainable ? "" : ", not trained", policy.empty() ? "" : "; ", policy);
   }
   absl::StrAppend(&text, "  ", SizeLine(config), "; model_dir ", config.model_dir);
   return text;

@@ -55,10 +55,12 @@ void AppendDetails(const TableSummary& table, std::string* text) {
     absl::StrAppend(text, "  ", table.table, ": ids without a row are counted in a filter of ",
                     table.filter_bytes, " bytes\n");
   }
-  if (table.value_kind != ValueKind::kFp32) {
+  if (table.value_kind != ValueKind::kFp32 || table.state_kind != ValueKind::kFp32) {
     absl::StrAppend(text, "  ", table.table, ": values kept in ", TypeOf(table.value_kind).name,
-                    ", ", RowBytes(table.value_kind, table.dim, table.state_dim),
-                    " bytes per row with state on a server\n");
+                    table.state_kind == ValueKind::kFp32
+                        ? ""
+                        : absl::StrCat(", state in ", TypeOf(table.state_kind).name),
+                    ", ", table.row_bytes, " bytes per row with state on a server\n");
   }
   if (table.rows == 0) return;
   absl::StrAppend(text, "  ", table.table, ": ", s.dead_rows, " rows never updated, ", s.zero_rows,
@@ -101,6 +103,8 @@ StatusOr<CheckpointSummary> SummarizeCheckpoint(const std::string& directory,
     entry.dim = part.dim;
     entry.state_dim = part.state_dim;
     entry.value_kind = part.value_kind;
+    entry.state_kind = part.state_kind;
+    entry.row_bytes = part.shape().bytes();
     // A part is one server's rows of the table; Add() counts its updates.
     entry.statistics.parts.push_back({part.rows, part.bytes, 0});
     entry.rows += part.rows;
@@ -199,7 +203,8 @@ std::string SummaryToJson(const CheckpointSummary& summary) {
     item["dim"] = table.dim;
     item["state_dim"] = table.state_dim;
     item["data_type"] = TypeOf(table.value_kind).name;
-    item["row_bytes"] = RowBytes(table.value_kind, table.dim, table.state_dim);
+    item["state_data_type"] = TypeOf(table.state_kind).name;
+    item["row_bytes"] = table.row_bytes;
     item["parts"] = table.statistics.parts.size();
     item["bytes"] = table.bytes;
     const TableStatistics& statistics = table.statistics;

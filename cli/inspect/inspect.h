@@ -25,6 +25,8 @@ struct TableSummary {
   std::string table;
   int dim = 0, state_dim = 0;
   ValueKind value_kind = ValueKind::kFp32;  // how the servers kept the values
+  ValueKind state_kind = ValueKind::kFp32;  // and the optimizer state
+  int64_t row_bytes = 0;                    // of both on a server
   int64_t rows = 0, bytes = 0;
   int64_t candidates = 0;    // ids that are counted and have no row yet
   int64_t filter_bytes = 0;  // of the counters of its admission filter; 0: it has none

@@ -83,14 +83,12 @@ std::string SummaryToHtml(const CheckpointSummary& summary) {
       "<th>norm min</th><th>mean</th><th>max</th></tr>\n");
   for (const TableSummary& table : summary.tables) {
     absl::StrAppendFormat(&html,
-                          "<tr><td>%s</td><td>%d</td><td>%d%s</td><td>%d</td><td>%d</td><td>%.4g</"
+                          "<tr><td>%s</td><td>%d</td><td>%s</td><td>%s</td><td>%d</td><td>%.4g</"
                           "td><td>%.4g</td><td>%.4g</td></tr>\n",
-                          Escape(table.table), table.rows, table.dim,
-                          table.value_kind == ValueKind::kFp32
-                              ? ""
-                              : absl::StrCat(" ", TypeOf(table.value_kind).name),
-                          table.state_dim, table.bytes, table.statistics.norm_min,
-                          table.statistics.norm_mean(), table.statistics.norm_max);
+                          Escape(table.table), table.rows, NumbersText(table.dim, table.value_kind),
+                          NumbersText(table.state_dim, table.state_kind), table.bytes,
+                          table.statistics.norm_min, table.statistics.norm_mean(),
+                          table.statistics.norm_max);
   }
   html += "</table>\n";
   for (const TableSummary& table : summary.tables) AppendTable(table, &html);

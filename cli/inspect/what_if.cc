@@ -144,7 +144,7 @@ StatusOr<std::vector<WhatIfTable>> WhatIf(const std::string& directory, const Ro
                        " does not count; train with dynamic_table { click_label click_weight }, or "
                        "leave it out"));
     }
-    const int64_t row_bytes = RowBytes(part.value_kind, part.dim, part.state_dim);
+    const int64_t row_bytes = part.shape().bytes();
     const std::string fault = RowPolicyFault(policy, row_bytes);
     if (!fault.empty()) return InvalidInput("--what_if, table ", part.table, ": ", fault);
     WhatIfTable& entry = tables[part.table];

@@ -211,7 +211,7 @@ Status RunColocated(Transport* transport, const Layout& layout, const JobFlags& 
 
 double PlannedBytes(const Table& table, const JobConfig& config) {
   return static_cast<double>(table.RowsToPlanFor()) *
-             static_cast<double>(RowBytes(config.train.sparse_optimizer.kind, table)) +
+             static_cast<double>(ShapeOf(config.train.sparse_optimizer, table).bytes()) +
          static_cast<double>(table.policy.filter_bytes);
 }
 

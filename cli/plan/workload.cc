@@ -63,7 +63,7 @@ StatusOr<Workload> MeasureWorkload(const JobConfig& config, int64_t batches) {
   load.batch_size = config.data.batch_size;
   load.shuffle = config.data.shuffle;
   for (const Table& table : config.tables) {
-    const int64_t row_bytes = RowBytes(config.train.sparse_optimizer.kind, table);
+    const int64_t row_bytes = ShapeOf(config.train.sparse_optimizer, table).bytes();
     int64_t rows = table.RowsToPlanFor();
     if (table.policy.limits_rows()) rows = std::min(rows, RowLimit(row_bytes, table.policy));
     load.tables.push_back({table.name, static_cast<double>(rows), row_bytes, 0,

@@ -93,6 +93,7 @@ Json TablesJson(const RunRecord& run) {
                     {"dim", table.dim},
                     {"state_dim", table.state_dim},
                     {"data_type", TypeOf(table.value_kind).name},
+                    {"state_data_type", TypeOf(table.state_kind).name},
                     {"file_bytes", table.file_bytes},
                     {"memory_bytes", table.memory_bytes},
                     {"hottest", hottest}});

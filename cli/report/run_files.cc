@@ -249,6 +249,8 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     table.dim = part.dim;
     table.state_dim = part.state_dim;
     table.value_kind = part.value_kind;
+    table.state_kind = part.state_kind;
+    table.row_bytes = part.shape().bytes();
   }
   for (auto& [table_name, described] : tables) {
     const std::string& name = table_name;
@@ -259,8 +261,7 @@ void DescribeTables(const Manifest& manifest, RunRecord* run) {
     if (index >= 0 && !run->config->tables[index].grows()) {
       table.id_range = run->config->tables[index].rows;
     }
-    const int64_t row_bytes = RowBytes(table.value_kind, table.dim, table.state_dim);
-    table.memory_bytes = Product(table.rows, MostBytesPerRow(row_bytes, policy));
+    table.memory_bytes = Product(table.rows, MostBytesPerRow(table.row_bytes, policy));
     const auto rows_in = [&name](const CheckpointRecord& checkpoint) {
       const auto found = checkpoint.table_rows.find(name);
       return found == checkpoint.table_rows.end() ? int64_t{0} : found->second;

@@ -85,6 +85,8 @@ struct TableRecord {
   int64_t id_range = 0;  // of the config; 0: not known, or the table grows with its ids
   int dim = 0, state_dim = 0;
   ValueKind value_kind = ValueKind::kFp32;   // how the servers kept the values
+  ValueKind state_kind = ValueKind::kFp32;   // and the optimizer state
+  int64_t row_bytes = 0;                     // of both
   int64_t file_bytes = 0, memory_bytes = 0;  // memory: on the servers, at most
   // rows in the newest checkpoint less those in the oldest that is there
   int64_t grown = 0;

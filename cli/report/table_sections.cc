@@ -56,11 +56,8 @@ std::string TablesOf(const RunRecord& run) {
          one.id_range > 0 ? absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(one.rows) /
                                                            static_cast<double>(one.id_range))
                           : "-",
-         GrowthText(one, several),
-         one.value_kind == ValueKind::kFp32
-             ? absl::StrCat(one.dim)
-             : absl::StrCat(one.dim, " ", TypeOf(one.value_kind).name),
-         absl::StrCat(one.state_dim), BytesText(static_cast<double>(one.file_bytes)),
+         GrowthText(one, several), NumbersText(one.dim, one.value_kind),
+         NumbersText(one.state_dim, one.state_kind), BytesText(static_cast<double>(one.file_bytes)),
          BytesText(static_cast<double>(one.memory_bytes)),
          one.hottest.empty() ? "-" : CountText(one.dead_rows), HottestText(one)});
   }

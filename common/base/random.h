@@ -21,11 +21,12 @@ enum class RandomPurpose : uint64_t {
   kDropout = 3,    // (seed, layer, step) x global row x element
   kShuffle = 4,    // (seed, epoch, window)
   kTest = 5,
-  kAdmission = 6,  // (seed, table hash) x id x step
-  kExplain = 7,    // (seed, feature hash): which row gives its values
-  kBootstrap = 8,  // (seed, round) x row
-  kRounding = 9,   // (seed, table hash, step) x id x element
-  kSlopes = 10,    // (seed, module hash, step) x global row x element: of nn.RReLU
+  kAdmission = 6,       // (seed, table hash) x id x step
+  kExplain = 7,         // (seed, feature hash): which row gives its values
+  kBootstrap = 8,       // (seed, round) x row
+  kRounding = 9,        // (seed, table hash, step) x id x element
+  kStateRounding = 11,  // (seed, table hash, step) x id x number of the state
+  kSlopes = 10,         // (seed, module hash, step) x global row x element: of nn.RReLU
 };
 
 // Key of one stream.

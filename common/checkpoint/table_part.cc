@@ -57,6 +57,16 @@ StatusOr<std::vector<BucketEntry>> ParseBuckets(const nlohmann::json& part, int6
   return buckets;
 }
 
+// The kind whose name is the member `name`; FP32 where there is none.
+StatusOr<ValueKind> ParseValueKind(const nlohmann::json& item, const char* name) {
+  if (!item.contains(name)) return ValueKind::kFp32;
+  PEPNET_ASSIGN_OR_RETURN(const std::string data_type, JsonString(item, name));
+  const std::optional<ValueKind> kind = FindKind<ValueKind>(&ValueType::name, data_type);
+  if (kind.has_value()) return *kind;
+  return absl::DataLossError(absl::StrCat("\"", name, "\" is \"", data_type, "\", expected ",
+                                          ListOfKinds<ValueKind>(&ValueType::name, " or ")));
+}
+
 StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
   PartEntry part;
   PEPNET_ASSIGN_OR_RETURN(part.table, JsonString(item, "table"));
@@ -66,15 +76,8 @@ StatusOr<PartEntry> ParsePart(const nlohmann::json& item) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t state_dim, JsonInteger(item, "state_dim", 0, INT_MAX));
   part.dim = static_cast<int>(dim);
   part.state_dim = static_cast<int>(state_dim);
-  if (item.contains("data_type")) {
-    PEPNET_ASSIGN_OR_RETURN(const std::string data_type, JsonString(item, "data_type"));
-    const std::optional<ValueKind> kind = FindKind<ValueKind>(&ValueType::name, data_type);
-    if (!kind.has_value()) {
-      return absl::DataLossError(absl::StrCat("\"data_type\" is \"", data_type, "\", expected ",
-                                              ListOfKinds<ValueKind>(&ValueType::name, " or ")));
-    }
-    part.value_kind = *kind;
-  }
+  PEPNET_ASSIGN_OR_RETURN(part.value_kind, ParseValueKind(item, "data_type"));
+  PEPNET_ASSIGN_OR_RETURN(part.state_kind, ParseValueKind(item, "state_data_type"));
   if (item.contains("clicks")) {
     if (!item["clicks"].is_boolean()) {
       return absl::DataLossError("\"clicks\" is neither true nor false");
@@ -159,6 +162,7 @@ std::string PartEntriesToJson(const std::vector<PartEntry>& parts) {
     head["dim"] = part.dim;
     head["state_dim"] = part.state_dim;
     if (part.value_kind != ValueKind::kFp32) head["data_type"] = TypeOf(part.value_kind).name;
+    if (part.state_kind != ValueKind::kFp32) head["state_data_type"] = TypeOf(part.state_kind).name;
     if (part.counts_clicks) head["clicks"] = true;
     head["bytes"] = part.bytes;
     head["crc32c"] = Crc32cToHex(part.crc32c);

@@ -58,15 +58,19 @@ struct PartEntry {
   std::string file;  // relative to the checkpoint directory
   int64_t rows = 0;
   int dim = 0, state_dim = 0;
-  // The type of the values on servers. The file holds them as float32, which the values of every
-  // kind are exactly.
+  // The types of values and state on servers. The file holds them as float32, which the numbers of
+  // every kind are exactly.
   ValueKind value_kind = ValueKind::kFp32;
+  ValueKind state_kind = ValueKind::kFp32;
   // The last float of a row's state is the number of its clicks (RowPolicy).
   bool counts_clicks = false;
   int64_t bytes = 0;
   uint32_t crc32c = 0;
   // Floats of optimizer state alone.
   int optimizer_state_dim() const { return state_dim - (counts_clicks ? 1 : 0); }
+  RowShape shape() const {
+    return {dim, optimizer_state_dim(), value_kind, state_kind, counts_clicks};
+  }
   // The clicks of the i-th of rows of this part; 0 where the table counts none.
   float ClicksOf(const RowColumns& rows, size_t i) const {
     return counts_clicks ? rows.states[(i + 1) * static_cast<size_t>(state_dim) - 1] : 0;

@@ -201,8 +201,26 @@ Status ConvertOptimizer(const ProtoOptimizer& optimizer, const std::string& exam
 
 Status ConvertSparseOptimizer(const config::SparseOptimizer& optimizer, ConfigSource* source,
                               SparseOptimizer* out) {
-  return ConvertOptimizer<SparseOptimizerType>(optimizer, "adagrad_optimizer { lr: 0.001 }",
-                                               nullptr, source, out);
+  PEPNET_RETURN_IF_ERROR(ConvertOptimizer<SparseOptimizerType>(
+      optimizer, "adagrad_optimizer { lr: 0.001 }", nullptr, source, out));
+  const std::string& name = optimizer.state_data_type();
+  const SparseOptimizerType& type = TypeOf(out->kind);
+  const std::optional<ValueKind> kind = FindKind<ValueKind>(&ValueType::name, name);
+  const std::string fault = StateKindFault(type, kind);
+  if (!fault.empty()) {
+    return source->Error(optimizer, "state_data_type", "\"", name, "\"", fault);
+  }
+  out->state_kind = *kind;
+  if (out->state_kind == ValueKind::kFp32) return absl::OkStatus();
+  constexpr int kAnyWidth = 8;
+  const ValueType &wide = TypeOf(ValueKind::kFp32), &narrow = TypeOf(out->state_kind);
+  const int numbers = type.state_dim(kAnyWidth);
+  if (narrow.value_bytes(numbers) == wide.value_bytes(numbers)) {
+    source->Note(optimizer, "state_data_type",
+                 absl::StrCat(name, " saves nothing: ", type.field, " keeps ",
+                              numbers == 0 ? "no state" : "one number of state a row, in 4 bytes"));
+  }
+  return absl::OkStatus();
 }
 
 Status ConvertDenseOptimizer(const config::DenseOptimizer& optimizer, ConfigSource* source,

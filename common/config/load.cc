@@ -145,7 +145,7 @@ Status CheckNames(const JobConfig& job, const std::string& source) {
 
 // Of the values and optimizer state.
 int64_t RowBytesOf(const JobConfig& job, const Table& table) {
-  return RowBytes(job.train.sparse_optimizer.kind, table);
+  return ShapeOf(job.train.sparse_optimizer, table).bytes();
 }
 
 // Gives the tables that grow without a limit of their own their shares of

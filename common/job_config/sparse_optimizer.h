@@ -4,7 +4,9 @@
 
 #include <optional>
 #include <span>
+#include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/job_config/parameter.h"
 #include "common/job_config/schedule.h"
 #include "common/job_config/table.h"
@@ -40,6 +42,7 @@ struct SparseOptimizer {
   double rho = 0.95, alpha = 0.99;  // of adadelta, of rmsprop
   // Of adadelta, whose default is 1e-6, and of rmsprop; of others it is fixed.
   double eps = 1e-8;
+  ValueKind state_kind = ValueKind::kFp32;  // kFp32 or kBf16
   bool gradient_clipping = false;
   double max_gradient = 1;
   Schedule schedule;
@@ -48,12 +51,14 @@ struct SparseOptimizer {
 struct SparseOptimizerType {
   const char* name;                                 // in checkpoints and on the wire: never changes
   const char* field;                                // of config::SparseOptimizer
-  int (*state_dim)(int dim);                        // floats of state of a row
+  int (*state_dim)(int dim);                        // numbers of state of a row
   double (*initial_state)(const SparseOptimizer&);  // what each of them is before the first update
   std::span<const Parameter<SparseOptimizer>> parameters;
   std::optional<Finding> (*check)(const SparseOptimizer&) = nullptr;  // null: nothing to check
   // Whether moments are corrected by the steps of the whole job: cannot begin afresh.
   bool corrects_by_steps = false;
+  // Whether the state holds counts, which the 8 significant bits of BF16 cannot go on with.
+  bool counts_in_state = false;
 };
 
 namespace sparse_optimizer_types {
@@ -139,9 +144,14 @@ inline constexpr Parameter<SparseOptimizer> kAdagradDecayParameters[] = {
     kInitialAccumulator,
     WholeNumber<&SparseOptimizer::decay_steps>("decay_steps", kPositive),
     Number<&SparseOptimizer::decay_rate>("decay_rate", kUpToOne)};
-inline constexpr SparseOptimizerType kAdagradDecay = {"adagrad_decay", "adagrad_decay_optimizer",
-                                                      [](int dim) { return dim + 1; }, NoState,
-                                                      kAdagradDecayParameters};
+inline constexpr SparseOptimizerType kAdagradDecay = {"adagrad_decay",
+                                                      "adagrad_decay_optimizer",
+                                                      [](int dim) { return dim + 1; },
+                                                      NoState,
+                                                      kAdagradDecayParameters,
+                                                      nullptr,
+                                                      false,
+                                                      true};
 
 // State: momentum[dim].
 inline constexpr Parameter<SparseOptimizer> kLarsSgdParameters[] = {
@@ -212,19 +222,30 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
   return nullptr;
 }
 
-// Floats of optimizer state per row.
+// Why the state of this optimizer cannot be of the kind (nullopt: none that is known), as the end of
+// a sentence that names it; "": it can.
+inline std::string StateKindFault(const SparseOptimizerType& type, std::optional<ValueKind> kind) {
+  if (kind == ValueKind::kFp32) return "";
+  if (kind != ValueKind::kBf16) return " is not supported; expected FP32 or BF16";
+  return type.counts_in_state ? absl::StrCat(" cannot hold the counts in the state of ", type.name,
+                                             "; expected FP32")
+                              : "";
+}
+
+// Numbers of optimizer state per row.
 constexpr int SparseStateDim(SparseOptimizerKind kind, int dim) {
   return TypeOf(kind).state_dim(dim);
 }
 
-// Floats behind a row's values: the optimizer's state and, where the table counts clicks, their
+// Numbers behind a row's values: the optimizer's state and, where the table counts clicks, their
 // number.
 inline int RowStateDim(SparseOptimizerKind kind, const Table& table) {
   return SparseStateDim(kind, table.dim) + (table.policy.counts_clicks() ? 1 : 0);
 }
-// Bytes of a row's values and of what stands behind them.
-inline int64_t RowBytes(SparseOptimizerKind kind, const Table& table) {
-  return RowBytes(table.value_kind, table.dim, RowStateDim(kind, table));
+// A row of the table with its optimizer state.
+inline RowShape ShapeOf(const SparseOptimizer& optimizer, const Table& table) {
+  return {table.dim, SparseStateDim(optimizer.kind, table.dim), table.value_kind,
+          optimizer.state_kind, table.policy.counts_clicks()};
 }
 
 }  // namespace pepnet

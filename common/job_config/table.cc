@@ -200,6 +200,11 @@ std::string RowPolicyText(const RowPolicy& policy) {
 }
 
 // The width is part of the name because the reference keeps the tables of sequence groups by width.
+std::string NumbersText(int count, ValueKind kind) {
+  return kind == ValueKind::kFp32 ? absl::StrCat(count)
+                                  : absl::StrCat(count, " ", TypeOf(kind).name);
+}
+
 std::string SequenceTableName(const std::string& name, int dim) {
   return absl::StrCat(kSequencePrefix, dim, ".", name);
 }

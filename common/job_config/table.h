@@ -125,8 +125,8 @@ inline std::string IdRangeText(int64_t rows) {
   return absl::StrCat(IdsOf(rows).first, " to ", IdsOf(rows).last);
 }
 
-// The type of a row's values on a server; optimizer state is float32. ps/table/value_codec.h says
-// how they are rounded.
+// The type of a row's values on a server, and that of its optimizer state (kFp32 or kBf16).
+// ps/table/value_codec.h says how they are rounded.
 enum class ValueKind { kFp32, kFp16, kBf16, kInt8 };
 
 struct ValueType {
@@ -159,10 +159,19 @@ constexpr const ValueType* FindType(ValueKind kind) {
   return nullptr;
 }
 
-// Bytes of a row's values and its `state_dim` floats of optimizer state.
-inline int64_t RowBytes(ValueKind kind, int dim, int state_dim) {
-  return TypeOf(kind).value_bytes(dim) + int64_t{state_dim} * static_cast<int64_t>(sizeof(float));
-}
+// What a row on a server consists of.
+struct RowShape {
+  int dim = 0;        // values
+  int state_dim = 0;  // numbers of optimizer state
+  ValueKind value_kind = ValueKind::kFp32;
+  ValueKind state_kind = ValueKind::kFp32;
+  bool counts_clicks = false;  // in a float behind the state
+
+  int64_t bytes() const {
+    return TypeOf(value_kind).value_bytes(dim) + TypeOf(state_kind).value_bytes(state_dim) +
+           (counts_clicks ? int64_t{sizeof(float)} : 0);
+  }
+};
 
 struct Table {
   // embedding_name or <feature_name>_emb, with the group's embedding_name_suffix behind it. Tables
@@ -184,17 +193,20 @@ struct Table {
   int64_t RowsToPlanFor() const { return grows() ? expected_rows : rows; }
 };
 
+// "16", and for other types than FP32 "16 BF16".
+std::string NumbersText(int count, ValueKind kind);
+
 // The counters of a filter stand in words of so many bytes, as many in each bucket.
 inline constexpr int64_t kFilterWordBytes = 8;
 
-// Bytes that one row of RowBytes() takes on a server, at most: values and state, what is known of
+// Bytes that one row of RowShape::bytes() takes on a server, at most: values and state, what is known of
 // the row, its entry in the index and in the list of its bucket, and the counter of one candidate
 // where the policy counts them.
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy);
 // The most rows that the policy allows the table on all servers; 0: no limit.
 int64_t RowLimit(int64_t row_bytes, const RowPolicy& policy);
 
-// Why the policy cannot be carried out for rows of RowBytes(), as a clause that begins with the
+// Why the policy cannot be carried out for rows of `row_bytes`, as a clause that begins with the
 // field; "": it can.
 std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes);
 

@@ -30,11 +30,11 @@ int ListOf(uint64_t hash) { return MutantActive(Mutant::kBudgetByServer) ? 0 : B
 
 }  // namespace
 
-RowLifecycle::RowLifecycle(const Table& table, int state_dim, uint64_t seed)
+RowLifecycle::RowLifecycle(const Table& table, int64_t row_bytes, uint64_t seed)
     : policy_(table.policy),
       admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
       share_(std::numeric_limits<size_t>::max()) {
-  const int64_t limit = RowLimit(RowBytes(table.value_kind, table.dim, state_dim), policy_);
+  const int64_t limit = RowLimit(row_bytes, policy_);
   if (policy_.limits_rows()) {
     share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
   }
@@ -207,7 +207,7 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
 }
 
 uint64_t RowLifecycle::memory_bytes() const {
-  uint64_t bytes = slots_.capacity() * sizeof(slots_[0]) +
+  uint64_t bytes = slots_.capacity() * sizeof(std::vector<uint32_t>) +
                    (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
                    (filter_ != nullptr ? filter_->memory_bytes() : 0) +
                    hashes_.capacity() * sizeof(uint64_t);

@@ -46,8 +46,8 @@ struct LifecycleCounts {
 
 class RowLifecycle {
  public:
-  // `state_dim`: floats of optimizer state of a row.
-  RowLifecycle(const Table& table, int state_dim, uint64_t seed);
+  // `row_bytes`: of a row's values and state.
+  RowLifecycle(const Table& table, int64_t row_bytes, uint64_t seed);
 
   // Step `step` names `unseen`, which have no row in `rows`, in any order, an id as often as
   // workers name it; they are sorted. Makes the rows of those that are admitted. `before_change` is

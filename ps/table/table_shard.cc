@@ -21,17 +21,20 @@ inline void PrefetchFloats(const float* row, size_t dim) {
 
 TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uint64_t seed)
     : table_(table),
-      optimizer_(optimizer),
       initializer_(table, seed),
-      codec_(table.value_kind, table.dim),
+      codec_(ShapeOf(optimizer, table)),
       seed_(seed),
       table_hash_(HashName(table.name)),
       state_dim_(RowStateDim(optimizer.kind, table)),
-      row_bytes_(static_cast<size_t>(RowBytes(optimizer.kind, table))),
-      rows_(codec_.words() + state_dim_),
+      row_bytes_(static_cast<size_t>(codec_.words()) * sizeof(float)),
+      initial_state_(static_cast<size_t>(codec_.words() - codec_.state_at())),
+      rows_(codec_.words()),
       index_(table.rows) {
+  std::vector<float> state(codec_.state().dim());
+  FillInitialState(optimizer, state);
+  codec_.state().Write(state.data(), initial_state_.data());
   if (table.policy.is_active()) {
-    lifecycle_ = std::make_unique<RowLifecycle>(table, state_dim_, seed);
+    lifecycle_ = std::make_unique<RowLifecycle>(table, static_cast<int64_t>(row_bytes_), seed);
   }
 }
 TableShard::TableShard(TableShard&&) noexcept = default;
@@ -61,7 +64,7 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
   const size_t dim = table_.dim;
   index_.Find(
       ids, table_hash_, rows_,
-      [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.words())); },
+      [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.state_at())); },
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
         if (slot == kNoSlot) {
@@ -74,12 +77,14 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
 
 void TableShard::FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots,
                              float* out) const {
-  if (codec_.is_float()) {
+  if (codec_.values().is_float()) {
     const size_t dim = table_.dim;
     // Tables of floats have a loop of their own, in which a row is a plain copy.
     FindAndReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
   } else {
-    FindAndReadRows(ids, slots, out, [this](const float* row, float* to) { codec_.Read(row, to); });
+    const ValueCodec& codec = codec_.values();
+    FindAndReadRows(ids, slots, out,
+                    [&codec](const float* row, float* to) { codec.Read(row, to); });
   }
 }
 
@@ -158,13 +163,8 @@ void TableShard::KeepErased(bool keep) {
   erased_.clear();
 }
 
-void TableShard::FillInitialStateOf(int64_t slot) {
-  FillInitialState(optimizer_, {state(slot), static_cast<size_t>(optimizer_state_dim())});
-  if (table_.policy.counts_clicks()) state(slot)[state_dim_ - 1] = 0;
-}
-
 int64_t TableShard::Create(int64_t id) {
-  if (!codec_.is_float()) {
+  if (!codec_.values().is_float()) {
     // An initial value is a number of the narrow type already (RowInitializer), so writing it is
     // exact.
     std::vector<float> value(static_cast<size_t>(table_.dim));
@@ -173,17 +173,17 @@ int64_t TableShard::Create(int64_t id) {
   }
   const int64_t slot = NewRow(id);
   initializer_.Fill(id, {value(slot), static_cast<size_t>(table_.dim)});
-  FillInitialStateOf(slot);
+  CopyRow(initial_state_.data(), initial_state_.size(), state(slot));
   return slot;
 }
 
 int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
   const int64_t slot = NewRow(id);
-  codec_.Write(value, floats(slot));
+  codec_.values().Write(value, floats(slot));
   if (state != nullptr) {
-    CopyRow(state, static_cast<size_t>(state_dim_), this->state(slot));
+    codec_.WriteState(state, floats(slot));
   } else {
-    FillInitialStateOf(slot);
+    CopyRow(initial_state_.data(), initial_state_.size(), this->state(slot));
   }
   return slot;
 }
@@ -197,7 +197,7 @@ void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t>
   const size_t dim = table_.dim;
   for (size_t i = 0; i < ids.size(); ++i, out += dim) {
     if (i + kPrefetchRows < ids.size() && slots[i + kPrefetchRows] != kNoSlot) {
-      PrefetchFloats(floats(slots[i + kPrefetchRows]), static_cast<size_t>(codec_.words()));
+      PrefetchFloats(floats(slots[i + kPrefetchRows]), static_cast<size_t>(codec_.state_at()));
     }
     if (slots[i] == kNoSlot) {
       initializer_.Fill(ids[i], {out, dim});
@@ -209,11 +209,12 @@ void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t>
 
 void TableShard::ReadValues(std::span<const int64_t> ids, std::span<const int64_t> slots,
                             float* out) const {
-  if (codec_.is_float()) {
+  if (codec_.values().is_float()) {
     const size_t dim = table_.dim;
     ReadRows(ids, slots, out, [dim](const float* row, float* to) { CopyRow(row, dim, to); });
   } else {
-    ReadRows(ids, slots, out, [this](const float* row, float* to) { codec_.Read(row, to); });
+    const ValueCodec& codec = codec_.values();
+    ReadRows(ids, slots, out, [&codec](const float* row, float* to) { codec.Read(row, to); });
   }
 }
 

@@ -16,10 +16,10 @@
 #include "common/base/random.h"
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
+#include "ps/table/row_codec.h"
 #include "ps/table/row_index.h"
 #include "ps/table/row_initializer.h"
 #include "ps/table/row_store.h"
-#include "ps/table/value_codec.h"
 
 namespace pepnet {
 
@@ -41,7 +41,7 @@ class TableShard {
   const Table& table() const { return table_; }
   uint64_t table_hash() const { return table_hash_; }
   int dim() const { return table_.dim; }
-  // Floats behind the values of a row: optimizer state, then the clicks where the policy counts
+  // Numbers behind the values of a row: optimizer state, then the clicks where the policy counts
   // them.
   int state_dim() const { return state_dim_; }
   int64_t size() const {
@@ -59,7 +59,7 @@ class TableShard {
   // Find() and ReadValues() in one pass: what a pull needs.
   void FindAndRead(std::span<const int64_t> ids, std::span<int64_t> slots, float* out) const;
   // Find() and where the rows' values are: what a pull by reference needs. Leaves rows[i] of an id
-  // without a row as it is; returns how many there are. Precondition: codec().is_float().
+  // without a row as it is; returns how many there are. Precondition: codec().values().is_float().
   size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots,
                       const float** rows) const;
   // Brings what Find(id) or Create(id) will touch of the index into the cache.
@@ -73,8 +73,8 @@ class TableShard {
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id`
   // has no row.
   int64_t Create(int64_t id);
-  // The same with this value (dim() floats, rounded to nearest) and state (state_dim() floats;
-  // null: the initial one).
+  // The same with this value (dim() floats) and state (state_dim() floats; null: the initial one),
+  // rounded to nearest.
   int64_t Create(int64_t id, const float* value, const float* state);
   // Removes a row.
   void Erase(int64_t slot);
@@ -97,28 +97,28 @@ class TableShard {
 
   // Counts a step in which a row of the data with a positive label named this one; stays at 2^24,
   // where floats end to count. Precondition: the policy counts clicks.
-  void CountClick(int64_t slot) { state(slot)[state_dim_ - 1] += 1; }
+  void CountClick(int64_t slot) { floats(slot)[codec_.clicks_at()] += 1; }
   // 0 where the policy counts none.
   float clicks(int64_t slot) const {
-    return table_.policy.counts_clicks() ? state(slot)[state_dim_ - 1] : 0;
+    return table_.policy.counts_clicks() ? floats(slot)[codec_.clicks_at()] : 0;
   }
   // Floats of optimizer state alone.
   int optimizer_state_dim() const { return state_dim_ - (table_.policy.counts_clicks() ? 1 : 0); }
 
-  // The layout of the values in a row.
-  const ValueCodec& codec() const { return codec_; }
-  // Of the rounding that step `step` does (value_codec.h).
-  uint64_t RoundingKey(int64_t step) const {
-    return RandomKey(seed_, RandomPurpose::kRounding, table_hash_, static_cast<uint64_t>(step));
+  // The layout of a row.
+  const RowCodec& codec() const { return codec_; }
+  // Of the rounding that step `step` does (value_codec.h), to values (kRounding) or state
+  // (kStateRounding).
+  uint64_t RoundingKey(RandomPurpose purpose, int64_t step) const {
+    return RandomKey(seed_, purpose, table_hash_, static_cast<uint64_t>(step));
   }
 
-  // A row as it stands: what codec() reads and writes, then the state. Precondition: 0 <= slot <
-  // size().
+  // A row as codec() reads and writes it, and its state. Precondition: 0 <= slot < size().
   float* floats(int64_t slot) { return rows_.floats(slot); }
-  float* state(int64_t slot) { return floats(slot) + codec_.words(); }
+  float* state(int64_t slot) { return floats(slot) + codec_.state_at(); }
   const float* floats(int64_t slot) const { return rows_.floats(slot); }
-  const float* state(int64_t slot) const { return floats(slot) + codec_.words(); }
-  // The values where they are. Precondition: codec().is_float().
+  const float* state(int64_t slot) const { return floats(slot) + codec_.state_at(); }
+  // The values where they are. Precondition: codec().values().is_float().
   float* value(int64_t slot) { return rows_.floats(slot); }
   const float* value(int64_t slot) const { return rows_.floats(slot); }
   RowInfo& info(int64_t slot) { return rows_.info(slot); }
@@ -142,19 +142,18 @@ class TableShard {
   template <typename Read>
   void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,
                 const Read& read) const;
-  // The state of a row that has never been updated or clicked.
-  void FillInitialStateOf(int64_t slot);
   // Makes a row whose floats are not set.
   int64_t NewRow(int64_t id);
 
   Table table_;
-  SparseOptimizer optimizer_;
   RowInitializer initializer_;
-  ValueCodec codec_;
+  RowCodec codec_;
   uint64_t seed_;
   uint64_t table_hash_;
   int state_dim_;
   size_t row_bytes_;  // of value and state
+  // The words behind the values of a row that has never been updated or clicked.
+  std::vector<float> initial_state_;
   RowStore rows_;
   RowIndex index_;
   bool keep_erased_ = false;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
@@ -15,10 +14,7 @@ constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 }  // namespace
 
 TableSnapshot::TableSnapshot(const TableShard* table, int64_t step, CopyBudget* budget)
-    : table_(table),
-      step_(step),
-      rows_(table->view()),
-      copies_(table->codec().words() + table->state_dim(), budget) {}
+    : table_(table), step_(step), rows_(table->view()), copies_(table->codec().words(), budget) {}
 
 const RowStore::View& TableSnapshot::rows() {
   if (MutantActive(Mutant::kSnapshotTakesLaterRows)) rows_ = table_->view();
@@ -40,8 +36,7 @@ bool TableSnapshot::Protect(int64_t slot) {
 
 void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* image) {
   const size_t dim = table_->dim(), state_dim = table_->state_dim();
-  const ValueCodec& codec = table_->codec();
-  const auto state_at = static_cast<size_t>(codec.words());
+  const RowCodec& codec = table_->codec();
   size_t row = image->ids.size();
   image->Resize(row + slots.size(), dim, state_dim);
   int copies_bucket = -1;
@@ -50,7 +45,7 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     if (i + kPrefetchRows < slots.size()) {
       __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
       __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
-      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + state_at);
+      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + codec.state_at());
     }
     // A row that has changed since the step stands in the copies: BeforeChange() came first. Ids do
     // not change, so its bucket is found from either. Slots come bucket by bucket, hence one
@@ -76,10 +71,9 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
     image->ids[row] = info->id;
     image->frequency[row] = info->frequency;
     image->last_step[row] = info->last_step;
-    // Files hold float32 for every kind of value; the state behind the value words is float32
-    // already.
-    codec.Read(floats, image->values.data() + row * dim);
-    CopyRow(floats + state_at, state_dim, image->states.data() + row * state_dim);
+    // Files hold float32 for every kind of value and state.
+    codec.values().Read(floats, image->values.data() + row * dim);
+    codec.ReadState(floats, image->states.data() + row * state_dim);
   }
   for (; first_open_bucket_ < bucket; ++first_open_bucket_) copies_.Free(first_open_bucket_);
 }

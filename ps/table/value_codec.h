@@ -1,7 +1,7 @@
-// ValueCodec: how the values of a row stand in a server's table, and how float32 is rounded to
-//             them.
+// ValueCodec: how the values of a row, or its optimizer state, stand in a server's table, and how
+//             float32 is rounded to them.
 //
-// Row:     value words, then state floats, in words of 4 bytes. The value words are
+// Words:   of 4 bytes:
 //            FP32        dim floats
 //            FP16, BF16  dim x 2 bytes, padded with 0 to a word
 //            INT8        dim x int8 q, a byte k, padded with 0 to a word: element e is q[e] 2^k.
@@ -38,9 +38,11 @@ class ValueCodec {
         dim_(static_cast<size_t>(dim)),
         words_(TypeOf(kind).value_bytes(dim) / sizeof(float)) {}
 
+  ValueKind kind() const { return kind_; }
   // Values are float32: they are read and changed where they stand.
   bool is_float() const { return kind_ == ValueKind::kFp32; }
-  // Of 4 bytes that the values take; the state follows.
+  size_t dim() const { return dim_; }
+  // Of 4 bytes that the numbers take.
   int64_t words() const { return words_; }
 
   // The dim values of the row at `row`, exactly.

@@ -248,15 +248,39 @@ TEST_F(DynamicTableCli, TheTypeOfValuesMayChangeBetweenRuns) {
   };
   Train("$PEPNET", "model", edit("FP32", 1));
   Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("BF16", 2)));
-  EXPECT_THAT(log_, HasSubstr("table word_emb kept FP32 in the checkpoint and keeps BF16 now"));
+  EXPECT_THAT(log_,
+              HasSubstr("table word_emb kept values in FP32 in the checkpoint and keeps BF16 now"));
   EXPECT_THAT(log_, HasSubstr("rows were not exact in BF16; they are rounded to nearest"));
   EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out,
               HasSubstr("word_emb: values kept in BF16, 24 bytes per row with state on a server"));
   Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("FP32", 3)));
-  EXPECT_THAT(log_, HasSubstr("table word_emb kept BF16 in the checkpoint and keeps FP32 now"));
+  EXPECT_THAT(log_,
+              HasSubstr("table word_emb kept values in BF16 in the checkpoint and keeps FP32 now"));
   EXPECT_THAT(log_, Not(HasSubstr("rounded to nearest")));
   EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out,
               Not(HasSubstr("values kept in")));
+}
+
+TEST_F(DynamicTableCli, TheTypeOfTheStateMayChangeBetweenRuns) {
+  const auto edit = [](const std::string& type, int epochs) {
+    return absl::StrCat(
+        "--edit_config_json '{\"train_config.sparse_optimizer.state_data_type\": \"", type,
+        "\", \"train_config.num_epochs\": ", epochs, "}'");
+  };
+  Train("$PEPNET", "model", edit("FP32", 1));
+  Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("BF16", 2)));
+  EXPECT_THAT(log_, HasSubstr("MiB with optimizer state in BF16"));
+  EXPECT_THAT(log_,
+              HasSubstr("table word_emb kept state in FP32 in the checkpoint and keeps BF16 now"));
+  EXPECT_THAT(log_, testing::ContainsRegex("table word_emb: the state of [0-9]+ of [0-9]+ rows were not "
+                                  "exact in BF16; they are rounded to nearest"));
+  EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out,
+              HasSubstr("word_emb: values kept in BF16, state in BF16, 16 bytes per row with state "
+                        "on a server"));
+  Train("$PEPNET", "model", absl::StrCat("--continue_train ", edit("FP32", 3)));
+  EXPECT_THAT(log_,
+              HasSubstr("table word_emb kept state in BF16 in the checkpoint and keeps FP32 now"));
+  EXPECT_THAT(log_, Not(HasSubstr("rounded to nearest")));
 }
 
 }  // namespace

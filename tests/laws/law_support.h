@@ -12,11 +12,15 @@ namespace pepnet {
 
 inline RunOptions Continue() { return TestOptions(/*continue_train=*/true); }
 
-// The job with tables of all kinds of values, by turns.
+// The job with tables of all kinds of values, by turns, and state of 16 bits.
 inline JobConfig OfAllValueKinds(JobConfig config) {
   const std::vector<ValueKind> kinds = AllKinds<ValueKind>();
   for (size_t t = 0; t < config.tables.size(); ++t) {
     config.tables[t].value_kind = kinds[t % kinds.size()];
+  }
+  SparseOptimizer& optimizer = config.train.sparse_optimizer;
+  if (StateKindFault(TypeOf(optimizer.kind), ValueKind::kBf16).empty()) {
+    optimizer.state_kind = ValueKind::kBf16;
   }
   return config;
 }

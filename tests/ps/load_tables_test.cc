@@ -265,14 +265,52 @@ TEST(LoadTablesTest, AnotherTypeOfValuesIsReadAndRoundedToNearestWhereItMust) {
       ASSERT_EQ(loaded[0].size(), 600);
       for (int64_t id = 0; id < 600; ++id) {
         std::vector<float> expected(3), value(3);
-        tables[0].codec().Read(tables[0].floats(tables[0].Find(id)), expected.data());
+        tables[0].codec().values().Read(tables[0].floats(tables[0].Find(id)), expected.data());
         RoundToNearest(to, expected);
         const int64_t slot = loaded[0].Find(id);
-        loaded[0].codec().Read(loaded[0].floats(slot), value.data());
+        loaded[0].codec().values().Read(loaded[0].floats(slot), value.data());
         ASSERT_EQ(value, expected)
             << TypeOf(from).name << " read as " << TypeOf(to).name << ", row " << id;
         ASSERT_THAT(std::vector<float>(loaded[0].state(slot), loaded[0].state(slot) + 3),
                     testing::ElementsAre(1.1f, 2.2f, 3.3f));
+      }
+    }
+  }
+}
+
+TEST(LoadTablesTest, AnotherTypeOfStateIsReadAndRoundedToNearestWhereItMust) {
+  for (const ValueKind from : {ValueKind::kFp32, ValueKind::kBf16}) {
+    TemporaryDirectory directory;
+    ASSERT_OK_AND_ASSIGN(CheckpointWriter writer, CheckpointWriter::Begin(directory.path(), 9));
+    ServerPlan plan = MakePlan(0, 1);
+    plan.tables[0].policy = {.max_rows = 4096,
+                             .eviction = EvictionKind::kScore,
+                             .half_life_steps = 3,
+                             .click_weight = 1};
+    plan.optimizer.state_kind = from;
+    std::vector<TableShard> tables = MakeTables(plan);
+    // No number of BF16; 5001 clicks are none, either, and are kept.
+    const std::vector<float> value = {0.37f, 1, -2}, state = {1.1f, 2.2f, 3.3f, 5001};
+    for (int64_t id = 0; id < 600; ++id) tables[0].Create(id, value.data(), state.data());
+    ASSERT_OK_AND_ASSIGN(const auto parts, SaveNow(plan, tables, 9, writer.temporary_directory()));
+    EXPECT_EQ(parts.rows[0].state_kind, from);
+    Manifest manifest;
+    manifest.step = 9;
+    manifest.server_count = 1;
+    manifest.parts = parts.rows;
+    ASSERT_OK_AND_ASSIGN(const auto path, writer.Commit(manifest));
+    for (const ValueKind to : {ValueKind::kFp32, ValueKind::kBf16}) {
+      plan.optimizer.state_kind = to;
+      ASSERT_OK_AND_ASSIGN(const LoadedTables loaded, LoadTables(plan, path, {}));
+      std::vector<float> expected = {1.1f, 2.2f, 3.3f}, read(4);
+      RoundToNearest(from, expected);
+      RoundToNearest(to, expected);
+      expected.push_back(5001);
+      for (int64_t id = 0; id < 600; ++id) {
+        const int64_t slot = loaded.tables[0].Find(id);
+        loaded.tables[0].codec().ReadState(loaded.tables[0].floats(slot), read.data());
+        ASSERT_EQ(read, expected) << TypeOf(from).name << " read as " << TypeOf(to).name;
+        ASSERT_EQ(loaded.tables[0].clicks(slot), 5001);
       }
     }
   }

@@ -36,6 +36,7 @@ struct JobShape {
   std::string load_directory;               // resume from here at first_step - 1
   RowPolicy policy;                         // of the first table
   ValueKind value_kind = ValueKind::kFp32;  // of both tables
+  ValueKind state_kind = ValueKind::kFp32;
   // Few, so that workers meet in most rows; those beyond 40 are named rarely.
   int64_t user_ids = 40;
 };
@@ -247,6 +248,7 @@ std::string RunJob(const JobShape& shape, bool values_only = false,
   for (wire::TablePlan& table : *plan.mutable_tables()) {
     table.set_data_type(TypeOf(shape.value_kind).name);
   }
+  plan.mutable_optimizer()->set_state_data_type(TypeOf(shape.state_kind).name);
   InProcessOptions options;
   options.delay_seed = shape.delay_seed;
   options.max_delay_us = shape.delay_seed == 0 ? 0 : 2000;
@@ -411,15 +413,28 @@ TEST(ServerInvarianceTest, ResumeOnAnotherNumberOfServersIsExact) {
   }
 }
 
-class NarrowInvariance : public testing::TestWithParam<ValueKind> {
+struct RowKinds {
+  ValueKind value, state;
+};
+class NarrowInvariance : public testing::TestWithParam<RowKinds> {
  protected:
-  NarrowInvariance() { shape_.value_kind = GetParam(); }
+  NarrowInvariance() {
+    shape_.value_kind = GetParam().value;
+    shape_.state_kind = GetParam().state;
+  }
   JobShape shape_;
 };
 
 INSTANTIATE_TEST_SUITE_P(All, NarrowInvariance,
-                         testing::Values(ValueKind::kFp16, ValueKind::kBf16, ValueKind::kInt8),
-                         [](const auto& info) { return std::string(TypeOf(info.param).name); });
+                         testing::Values(RowKinds{ValueKind::kFp16, ValueKind::kFp32},
+                                         RowKinds{ValueKind::kBf16, ValueKind::kFp32},
+                                         RowKinds{ValueKind::kInt8, ValueKind::kFp32},
+                                         RowKinds{ValueKind::kFp32, ValueKind::kBf16},
+                                         RowKinds{ValueKind::kInt8, ValueKind::kBf16}),
+                         [](const auto& info) {
+                           return absl::StrCat(TypeOf(info.param.value).name, "With",
+                                               TypeOf(info.param.state).name);
+                         });
 
 TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
   for (SparseOptimizerKind kind : {SparseOptimizerKind::kAdagrad, SparseOptimizerKind::kAdam}) {
@@ -429,7 +444,7 @@ TEST_P(NarrowInvariance, TheRowsAreThoseOfOneServerWhateverTheOrderOfMessages) {
     const std::string expected = RunJob(shape_);
     ASSERT_THAT(expected, testing::StartsWith("item 0: ")) << expected;
     JobShape wide = shape_;
-    wide.value_kind = ValueKind::kFp32;
+    wide.value_kind = wide.state_kind = ValueKind::kFp32;
     ASSERT_NE(RunJob(wide), expected) << "the type did nothing";
     for (int servers : {1, 2, 3, 5}) {
       shape_.servers = servers;

@@ -297,6 +297,10 @@ TEST_F(ServerTest, BadPlansAreRefusedByField) {
                         "truncated_normal, eye or sparse"));
   EXPECT_THAT(error([](auto* plan) { plan->mutable_tables(0)->set_data_type("FP8"); }),
               HasSubstr("data_type is FP8, expected FP32, FP16, BF16 or INT8"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_state_data_type("FP8"); }),
+              HasSubstr("state_data_type is FP8, expected FP32, FP16, BF16 or INT8"));
+  EXPECT_THAT(error([](auto* plan) { plan->mutable_optimizer()->set_state_data_type("INT8"); }),
+              HasSubstr("state_data_type INT8 is not supported; expected FP32 or BF16"));
   EXPECT_THAT(
       error([](auto* plan) { plan->mutable_optimizer()->set_kind("lion"); }),
       HasSubstr("optimizer kind is lion, expected sgd, adagrad, rowwise_adagrad, adam, "

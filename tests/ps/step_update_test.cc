@@ -201,12 +201,13 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   EXPECT_EQ(tables[0].frequency(slot), 1);
 }
 
-// One table under sgd whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this
+// One table, under sgd or another optimizer, whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this
 // gradient.
 class NarrowStep {
  public:
-  NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true)
-      : ids_(static_cast<size_t>(ids)) {
+  NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true,
+             const SparseOptimizer& optimizer = Sgd())
+      : optimizer_(optimizer), ids_(static_cast<size_t>(ids)) {
     Table table;
     table.name = "a";
     table.rows = 1 << 20;
@@ -214,7 +215,6 @@ class NarrowStep {
     table.initializer = {InitKind::kConstant, 1.0, 0.0};
     table.trainable = is_trainable;
     table.value_kind = kind;
-    optimizer_.kind = SparseOptimizerKind::kSgd;
     tables_.emplace_back(table, optimizer_, 1);
     for (size_t i = 0; i < ids_.size(); ++i) ids_[i] = static_cast<int64_t>(i);
   }
@@ -238,8 +238,21 @@ class NarrowStep {
     tables_[0].FindAndRead(ids_, slots, values.data());
     return values;
   }
+  std::vector<float> States() const {
+    std::vector<float> states(ids_.size() * 3);
+    for (size_t i = 0; i < ids_.size(); ++i) {
+      tables_[0].codec().ReadState(tables_[0].floats(tables_[0].Find(ids_[i])),
+                                   states.data() + i * 3);
+    }
+    return states;
+  }
 
  private:
+  static SparseOptimizer Sgd() {
+    SparseOptimizer sgd;
+    sgd.kind = SparseOptimizerKind::kSgd;
+    return sgd;
+  }
   SparseOptimizer optimizer_;
   std::vector<TableShard> tables_;
   std::vector<int64_t> ids_;
@@ -269,6 +282,31 @@ TEST(StepUpdateNarrowTest, StepsBelowHalfAQuantumMoveByTheRightMean) {
       const double deviation = quantum / 2 * std::sqrt(kSteps / (kIds * 3.0));
       EXPECT_NEAR(mean, kSteps * quantum / 16, 4.5 * deviation)
           << TypeOf(kind).name << ", " << workers << " workers";
+    }
+  }
+}
+
+// Under adagrad each step adds a sixteenth of a quantum to s, which rounding to nearest would lose.
+TEST(StepUpdateNarrowTest, StateBelowHalfAQuantumGrowsByTheRightMean) {
+  constexpr int kSteps = 64, kIds = 3000;
+  constexpr float kQuantum = 0x1p-7;
+  for (const ValueKind values : {ValueKind::kFp32, ValueKind::kBf16}) {
+    for (const int workers : {1, 2}) {
+      SparseOptimizer adagrad;
+      adagrad.kind = SparseOptimizerKind::kAdagrad;
+      adagrad.initial_accumulator_value = 1;
+      adagrad.state_kind = ValueKind::kBf16;
+      NarrowStep steps(values, kIds, true, adagrad);
+      const float gradient = std::sqrt(kQuantum / 16) / static_cast<float>(workers);
+      for (int step = 1; step <= kSteps; ++step) steps.Apply(step, 0.1, workers, gradient);
+      double sum = 0;
+      for (const float s : steps.States()) {
+        sum += s - 1;
+        ASSERT_EQ(std::fmod(s, kQuantum), 0);
+      }
+      const double deviation = kQuantum / 2 * std::sqrt(kSteps / (kIds * 3.0));
+      EXPECT_NEAR(sum / (kIds * 3), kSteps * kQuantum / 16, 4.5 * deviation)
+          << TypeOf(values).name << ", " << workers << " workers";
     }
   }
 }

@@ -55,6 +55,7 @@ wire::ServerPlan MakePlan(const JobConfig& config, const std::vector<int>& worke
   wire::SparseOptimizerPlan* out = plan.mutable_optimizer();
   const SparseOptimizerType& type = TypeOf(optimizer.kind);
   out->set_kind(type.name);
+  out->set_state_data_type(TypeOf(optimizer.state_kind).name);
   for (const auto& [name, value] : ParameterValues(type.parameters, optimizer)) {
     (*out->mutable_parameters())[name] = value;
   }

@@ -28,14 +28,18 @@ class InspectTest : public testing::Test {
   std::string Write(const std::string& model,
                     const std::vector<std::pair<std::string, TestRows>>& tables, int part_count,
                     float weight = 1, ValueKind value_kind = ValueKind::kFp32,
-                    const std::vector<EventPoint>& event_times = {}) {
+                    const std::vector<EventPoint>& event_times = {},
+                    ValueKind state_kind = ValueKind::kFp32) {
     auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
     Manifest manifest;
     manifest.step = 3;
     manifest.event_times = event_times;
     for (const auto& [name, rows] : tables) {
       auto parts = WriteParts(writer.temporary_directory(), name, rows, part_count).value();
-      for (PartEntry& part : parts) part.value_kind = value_kind;
+      for (PartEntry& part : parts) {
+        part.value_kind = value_kind;
+        part.state_kind = state_kind;
+      }
       manifest.parts.insert(manifest.parts.end(), parts.begin(), parts.end());
     }
     const auto sum = WriteTensor(writer.temporary_directory() + "/dense.safetensors", weight);
@@ -93,6 +97,22 @@ TEST_F(InspectTest, ATableOfFewerBitsSaysSoAndItsBytesCount) {
   EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<td>6 BF16</td>"));
   const auto json = nlohmann::json::parse(SummaryToJson(summary));
   EXPECT_EQ(json["tables"][0]["data_type"], "BF16");
+  EXPECT_EQ(json["tables"][0]["state_data_type"], "FP32");
+  EXPECT_EQ(json["tables"][0]["row_bytes"], 36);
+  ASSERT_OK_AND_ASSIGN(const auto what_if, WhatIf(path, {.max_rows = 1024}, "t"));
+  EXPECT_EQ(what_if[0].bytes_per_row, MostBytesPerRow(36, {.max_rows = 1024}));
+}
+
+TEST_F(InspectTest, AStateOfFewerBitsSaysSoAndItsBytesCount) {
+  const std::string path =
+      Write("m", {{"t", MakeRows("t", 30, 6, 6)}}, 2, 1, ValueKind::kFp32, {}, ValueKind::kBf16);
+  ASSERT_OK_AND_ASSIGN(const auto summary, SummarizeCheckpoint(path));
+  EXPECT_THAT(
+      SummaryToText(summary),
+      HasSubstr("t: values kept in FP32, state in BF16, 36 bytes per row with state on a server"));
+  EXPECT_THAT(SummaryToHtml(summary), HasSubstr("<td>6</td><td>6 BF16</td>"));
+  const auto json = nlohmann::json::parse(SummaryToJson(summary));
+  EXPECT_EQ(json["tables"][0]["state_data_type"], "BF16");
   EXPECT_EQ(json["tables"][0]["row_bytes"], 36);
   ASSERT_OK_AND_ASSIGN(const auto what_if, WhatIf(path, {.max_rows = 1024}, "t"));
   EXPECT_EQ(what_if[0].bytes_per_row, MostBytesPerRow(36, {.max_rows = 1024}));

@@ -223,6 +223,7 @@ TEST_F(TablePartTest, EntriesSurviveJson) {
   // As before there were others.
   EXPECT_THAT(PartEntriesToJson(parts), testing::Not(HasSubstr("data_type")));
   parts[1].value_kind = ValueKind::kBf16;
+  parts[2].state_kind = ValueKind::kBf16;
   const std::string json = PartEntriesToJson(parts);
   ASSERT_OK_AND_ASSIGN(const auto back, PartEntriesFromJson(json));
   EXPECT_EQ(PartEntriesToJson(back), json);
@@ -231,6 +232,10 @@ TEST_F(TablePartTest, EntriesSurviveJson) {
   EXPECT_EQ(back[1].rows, parts[1].rows);
   EXPECT_EQ(back[0].value_kind, ValueKind::kFp32);
   EXPECT_EQ(back[1].value_kind, ValueKind::kBf16);
+  EXPECT_EQ(back[1].state_kind, ValueKind::kFp32);
+  EXPECT_EQ(back[2].value_kind, ValueKind::kFp32);
+  EXPECT_EQ(back[2].state_kind, ValueKind::kBf16);
+  EXPECT_EQ(back[2].shape().bytes(), 4 * 4 + 4);
   EXPECT_THAT(PartEntriesFromJson(absl::StrReplaceAll(json, {{"BF16", "BF8"}})),
               IsError(HasSubstr("\"data_type\" is \"BF8\", expected FP32, FP16, BF16 or INT8")));
   EXPECT_EQ(back[2].buckets.back().digest, parts[2].buckets.back().digest);

@@ -73,8 +73,10 @@ TEST(GrowingTablesTest, AScoreMayWeighShowsAndClicks) {
             "positive clk 2 more");
   const SparseOptimizerKind kind = job.train.sparse_optimizer.kind;
   EXPECT_EQ(RowStateDim(kind, table), SparseStateDim(kind, table.dim) + 1);
-  EXPECT_EQ(RowBytes(kind, table),
-            RowBytes(table.value_kind, table.dim, SparseStateDim(kind, table.dim)) + 4);
+  const RowShape shape = ShapeOf(job.train.sparse_optimizer, table);
+  RowShape without = shape;
+  without.counts_clicks = false;
+  EXPECT_EQ(shape.bytes(), without.bytes() + 4);
 }
 
 TEST(GrowingTablesTest, RowsExpireByTheTimeOfAColumn) {
@@ -153,8 +155,7 @@ TEST(GrowingTablesTest, TablesShareTheBudgetOfTheJob) {
       const JobConfig job,
       Parse(WithBudget("expected_rows: 30000", "expected_rows: 10000 eviction: 'LFU'")));
   const auto bytes = [&](const Table& table) {
-    const int state_dim = SparseStateDim(job.train.sparse_optimizer.kind, table.dim);
-    return MostBytesPerRow(RowBytes(table.value_kind, table.dim, state_dim), table.policy);
+    return MostBytesPerRow(ShapeOf(job.train.sparse_optimizer, table).bytes(), table.policy);
   };
   const Table &user = job.tables[0], &item = job.tables[1];
   const double sum = 30000.0 * bytes(user) + 10000.0 * bytes(item);
@@ -251,7 +252,7 @@ TEST(GrowingTablesTest, FeaturesOfOneTableExpectTheSameRows) {
 
 TEST(LowPrecisionTest, RowsOfFewerBitsTakeFewerBytes) {
   const auto bytes = [](ValueKind kind, int dim, int state_dim) {
-    return RowBytes(kind, dim, state_dim);
+    return RowShape{dim, state_dim, kind}.bytes();
   };
   EXPECT_EQ(bytes(ValueKind::kFp32, 16, 16), 128);
   EXPECT_EQ(bytes(ValueKind::kFp16, 16, 1), 36);
@@ -260,6 +261,8 @@ TEST(LowPrecisionTest, RowsOfFewerBitsTakeFewerBytes) {
   EXPECT_EQ(bytes(ValueKind::kInt8, 16, 16), 84);
   EXPECT_EQ(bytes(ValueKind::kInt8, 3, 0), 4);
   EXPECT_EQ(bytes(ValueKind::kInt8, 4, 0), 8);
+  // Values, state and clicks begin at whole words.
+  EXPECT_EQ((RowShape{3, 3, ValueKind::kBf16, ValueKind::kBf16, true}.bytes()), 8 + 8 + 4);
   // 2 words of values and 4 of adagrad.
   EXPECT_EQ(RowLimit(bytes(ValueKind::kBf16, 4, 4), {.memory_budget_bytes = 1 << 20}),
             (1 << 20) / 72);
@@ -290,6 +293,32 @@ TEST(LowPrecisionTest, ATablesTypeIsTheFeatures) {
   }
   EXPECT_THAT(ErrorOf(With("num_buckets: 10 data_type: 'INT4'")),
               HasSubstr("data_type: \"INT4\" is not supported; expected FP32, FP16, BF16 or INT8"));
+}
+
+TEST(LowPrecisionTest, TheStateOfRowsMayTakeSixteenBits) {
+  const auto with = [](const std::string& optimizer, const std::string& kind) {
+    return Changed("adagrad_optimizer { lr: 0.001 }",
+                   absl::StrCat(optimizer, " state_data_type: '", kind, "'"));
+  };
+  ASSERT_OK_AND_ASSIGN(const JobConfig job, Parse(with("adam_optimizer { lr: 0.001 }", "BF16")));
+  EXPECT_EQ(job.train.sparse_optimizer.state_kind, ValueKind::kBf16);
+  const Table& table = job.tables[0];
+  EXPECT_EQ(ShapeOf(job.train.sparse_optimizer, table).bytes(), 4 * table.dim + 2 * 2 * table.dim);
+  EXPECT_THAT(AllNotes(job), testing::Not(HasSubstr("state_data_type")));
+  for (const std::string kind : {"FP16", "INT8", "bf16", ""}) {
+    EXPECT_THAT(ErrorOf(with("adam_optimizer {}", kind)),
+                HasSubstr(absl::StrCat("sparse_optimizer.state_data_type: \"", kind,
+                                       "\" is not supported; expected FP32 or BF16")));
+  }
+  EXPECT_THAT(ErrorOf(with("adagrad_decay_optimizer {}", "BF16")),
+              HasSubstr("state_data_type: \"BF16\" cannot hold the counts in the state of "
+                        "adagrad_decay; expected FP32"));
+  EXPECT_OK(Parse(with("adagrad_decay_optimizer {}", "FP32")));
+  EXPECT_THAT(AllNotes(*Parse(with("sgd_optimizer {}", "BF16"))),
+              HasSubstr("state_data_type: BF16 saves nothing: sgd_optimizer keeps no state"));
+  EXPECT_THAT(AllNotes(*Parse(with("rowwise_adagrad_optimizer {}", "BF16"))),
+              HasSubstr("state_data_type: BF16 saves nothing: rowwise_adagrad_optimizer keeps one "
+                        "number of state a row, in 4 bytes"));
 }
 
 TEST(DenseEmbeddingTest, TrainableIsOfTables) {

@@ -82,6 +82,26 @@ TEST(TableShardTest, ARowOfFewerBitsReadsWhatItsIdReadBefore) {
   }
 }
 
+TEST(TableShardTest, AStateOfSixteenBitsBeginsRoundedAndClicksStayWhole) {
+  Table table = MakeTable(5);
+  table.policy = {
+      .max_rows = 4096, .eviction = EvictionKind::kScore, .half_life_steps = 3, .click_weight = 1};
+  SparseOptimizer optimizer = Adagrad();
+  optimizer.state_kind = ValueKind::kBf16;
+  optimizer.initial_accumulator_value = 0.1;
+  TableShard shard(table, optimizer, 1);
+  EXPECT_EQ(shard.state_dim(), 6);
+  EXPECT_EQ(shard.codec().words(), 5 + 3 + 1);
+  const int64_t slot = shard.Create(IdOf(4));
+  std::vector<float> tenth(5, 0.1f), state(6);
+  RoundToNearest(ValueKind::kBf16, tenth);
+  for (int click = 0; click < 301; ++click) shard.CountClick(slot);
+  EXPECT_EQ(shard.clicks(slot), 301);  // more than 8 bits
+  shard.codec().ReadState(shard.floats(slot), state.data());
+  tenth.push_back(301);
+  EXPECT_EQ(state, tenth);
+}
+
 TEST(TableShardTest, GrowthKeepsSlotsPointersAndContents) {
   constexpr int64_t kRows = 100'000;
   TableShard shard(MakeTable(), Adagrad(), 1);
