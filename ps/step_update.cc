@@ -77,9 +77,11 @@ void StepUpdate::Admit(const TableStep& step, std::span<const Source> sources) {
     }
   }
   // A candidate that a snapshot has still to take is copied before it is counted.
-  step.table->lifecycle()->Admit(step.step, step.table, &unseen, [&](int64_t slot) {
-    if (step.change != nullptr) step.change->BeforeCandidate(step.table_index, slot);
-  });
+  step.table->lifecycle()->Admit(step.step, step.table, &unseen, sources.size() > 1,
+                                 [&](int64_t slot) {
+                                   if (step.change != nullptr)
+                                     step.change->BeforeCandidate(step.table_index, slot);
+                                 });
 }
 
 int64_t StepUpdate::SlotOf(const TableStep& step, Source* source, size_t i) {

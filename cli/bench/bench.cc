@@ -64,6 +64,7 @@ StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
   }
   if (flags.what == "dense") return DenseBench(flags);
   if (flags.what == "table") return TableBench(flags);
+  if (flags.what == "policies") return PoliciesBench(flags);
   if (flags.what == "reader") return ReaderBench(flags);
   if (flags.what == "sparse") return SparseBench(flags);
   CHECK_EQ(flags.what, "checkpoint");
@@ -91,6 +92,11 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
       Add(bench, flags, "table", "a server's rows without messages: create, read, update");
   AddRows(table, flags);
   table->add_option("--keys", flags->keys, "rows per message")->check(kCount);
+
+  CLI::App* policies =
+      Add(bench, flags, "policies", "what the policies of dynamic tables cost, without messages");
+  AddRows(policies, flags);
+  policies->add_option("--keys", flags->keys, "rows per message")->check(kCount);
 
   CLI::App* service = Add(bench, flags, "service",
                           "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");

@@ -7,6 +7,7 @@
 //   allreduce   the workers' sum (mpirun -n W, or threads)
 //   reader      files to batches
 //   checkpoint  saving and loading a server's rows
+//   policies    what the policy of a dynamic table costs
 //   sparse      a step's work with rows, stage by stage
 //   train       whole training steps of a config (one process, or mpirun with --num_servers)
 #pragma once
@@ -28,9 +29,9 @@ struct BenchFlags {
   JobFlags job;
   // Dense, reader, sparse, train; empty: the config's.
   std::vector<int64_t> batch_sizes;
-  // Of the table: table, service, checkpoint.
+  // Of the table: table, policies, service, checkpoint.
   std::vector<int64_t> rows = {1000000};
-  int64_t keys = 20000;                                    // table, service: rows a message
+  int64_t keys = 20000;  // table, policies, service: rows a message
   std::vector<int64_t> floats = {16384, 262144, 2621440};  // allreduce
   int workers = 2;                                         // allreduce without mpirun
   double click_rate = 0.06;                                // dense: rows with label 1
@@ -61,6 +62,7 @@ Status BenchCommand(const BenchFlags& flags, MpiSession* session);
 
 StatusOr<BenchReport> DenseBench(const BenchFlags& flags);
 StatusOr<BenchReport> TableBench(const BenchFlags& flags);
+StatusOr<BenchReport> PoliciesBench(const BenchFlags& flags);
 StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session);
 StatusOr<BenchReport> AllreduceBench(const BenchFlags& flags, MpiSession* session);
 StatusOr<BenchReport> ReaderBench(const BenchFlags& flags);

@@ -3,81 +3,43 @@
 #include "cli/bench/bench.h"
 #include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"
-#include "common/base/logging.h"
-#include "ps/step_update.h"
+#include "cli/bench/timed_table.h"
 
 namespace pepnet {
 namespace {
 
 constexpr int64_t kRowsPerRound = 1000000;
 
-// A table with the requests of one worker: the table and the update of a step, as a server has
-// them, without the server. A message makes the rows that it names for the first time.
+// The messages of one worker. A message makes the rows that it names for the first time.
 class Rows {
  public:
   Rows(int64_t rows, int64_t keys)
-      : config_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows, keys) {
-    tables_.emplace_back(config_.tables[0], config_.train.sparse_optimizer, /*seed=*/1);
-    ledger_.Start(Read(ledger_.ids()));
+      : timed_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows, keys) {
+    ledger_.Start(timed_.Read(ledger_.ids()));
   }
 
   // Pull and push of the next message; adds their seconds.
   Status Next(double* pull_seconds, double* push_seconds) {
-    const std::vector<int64_t> ids = MessageIds(rows_, keys_, message_);
-    // The ticket of a pull, as a server keeps it, made outside of the time: parsing messages is
-    // measured by bench service.
-    FrameHeader header;
-    header.type = MessageType::kPull;
-    header.table_count = 1;
-    Bytes bytes = MakeFrame(header, PullBodyBytes(1, ids.size()));
-    const uint32_t count = static_cast<uint32_t>(ids.size());
-    std::copy(ids.begin(), ids.end(), WritePullCounts(bytes, {&count, 1}));
-    PEPNET_ASSIGN_OR_RETURN(ParsedFrame frame, ParsedFrame::Parse(std::move(bytes)));
-    PEPNET_ASSIGN_OR_RETURN(const PullBody pull, ParsePull(frame));
-    Ticket ticket = {std::move(frame), pull, AlignedBuffer<int64_t>(ids.size())};
-    values_.Resize(ids.size() * kBenchDim);
-    gradients_.Resize(ids.size() * kBenchDim);
-    const int64_t update = ++update_;
-    FillGradients(ids, update, gradients_.data());
-
-    const double start = SecondsNow();
-    tables_[0].Find(ticket.pull.ids, ticket.slots);
-    tables_[0].ReadValues(ticket.pull.ids, ticket.slots, values_.data());
-    const double pulled = SecondsNow();
-    const PushedGradients push = {0, &ticket, gradients_.span()};
-    PEPNET_RETURN_IF_ERROR(step_update_.Apply(config_.train.sparse_optimizer, kBenchLr, update,
-                                              update, {&push, 1}, &tables_));
-    *push_seconds += SecondsNow() - pulled;
-    *pull_seconds += pulled - start;
-    ledger_.Applied(message_++, update);
+    PEPNET_RETURN_IF_ERROR(
+        timed_.Next(MessageIds(rows_, keys_, message_), pull_seconds, push_seconds));
+    ledger_.Applied(message_++, timed_.step());
     return absl::OkStatus();
   }
 
   Status Check() const {
-    if (tables_[0].size() != rows_) {
+    if (timed_.table().size() != rows_) {
       return absl::DataLossError(
-          absl::StrCat("the table holds ", tables_[0].size(), " rows, expected ", rows_));
+          absl::StrCat("the table holds ", timed_.table().size(), " rows, expected ", rows_));
     }
-    return ledger_.Check(Read(ledger_.ids()));
+    return ledger_.Check(timed_.Read(ledger_.ids()));
   }
-  const TableShard& table() const { return tables_[0]; }
+  const TableShard& table() const { return timed_.table(); }
 
  private:
-  std::vector<float> Read(const std::vector<int64_t>& ids) const {
-    std::vector<int64_t> slots(ids.size());
-    std::vector<float> values(ids.size() * kBenchDim);
-    tables_[0].Find(ids, slots);
-    tables_[0].ReadValues(ids, slots, values.data());
-    return values;
-  }
-
-  const JobConfig config_;
+  TimedTable timed_;
   const int64_t rows_, keys_;
-  std::vector<TableShard> tables_;
-  StepUpdate step_update_;
   RowLedger ledger_;
-  int64_t message_ = 0, update_ = 0;
-  AlignedBuffer<float> values_, gradients_;
+  int64_t message_ = 0;
 };
 
 }  // namespace

@@ -58,11 +58,11 @@ bool RowLifecycle::Draw(int64_t step, int64_t id) const {
 }
 
 void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen,
-                         absl::FunctionRef<void(int64_t)> before_change) {
-  // The ids become a set in ascending order: several workers name the same id, and how many there
-  // are must not count (law L2). From here on nothing depends on the order of pushes.
-  std::sort(unseen->begin(), unseen->end());
-  if (!MutantActive(Mutant::kCountByWorker)) {
+                         bool may_repeat, absl::FunctionRef<void(int64_t)> before_change) {
+  // The ids become a set: several workers name the same id, and how many there are must not count
+  // (law L2). Nothing below depends on their order but which slot a row gets.
+  if (may_repeat && !MutantActive(Mutant::kCountByWorker)) {
+    std::sort(unseen->begin(), unseen->end());
     unseen->erase(std::unique(unseen->begin(), unseen->end()), unseen->end());
   }
   if (filter_ != nullptr) {
@@ -97,7 +97,8 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
       ++counts_.refused;
       continue;
     }
-    if (MutantActive(Mutant::kCountByWorker) && rows->Find(id) != TableShard::kNoSlot) continue;
+    // A worker that names an id twice is refused when its gradients are applied.
+    if (rows->Find(id) != TableShard::kNoSlot) continue;
     rows->frequency(rows->Create(id)) = named - 1;  // this step counts when its gradient is applied
     ++counts_.admitted;
     if (candidate != TableShard::kNoSlot) EraseCandidate(candidate);
@@ -151,6 +152,7 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
                    ranks_.end());
   slots.clear();
   for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (i + kPrefetchRows < leave) rows->PrefetchIndexOf(ranks_[i + kPrefetchRows].first.hash);
     if (i < leave) {
       rows->Erase(ranks_[i].second);
     } else {

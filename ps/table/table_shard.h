@@ -63,7 +63,9 @@ class TableShard {
   size_t FindAndPoint(std::span<const int64_t> ids, std::span<int64_t> slots,
                       const float** rows) const;
   // Brings what Find(id) or Create(id) will touch of the index into the cache.
-  void PrefetchIndex(int64_t id) const { index_.PrefetchEntry(RowHash(table_hash_, id)); }
+  void PrefetchIndex(int64_t id) const { PrefetchIndexOf(RowHash(table_hash_, id)); }
+  // The same, and what Erase() touches, of the id with this hash.
+  void PrefetchIndexOf(uint64_t hash) const { index_.PrefetchEntry(hash); }
   // The same for a row that is about to be updated.
   void PrefetchRow(int64_t slot) const {
     __builtin_prefetch(&info(slot), 1);

@@ -82,6 +82,14 @@ TEST_F(BenchCliTest, Table) {
   EXPECT_GE(json["rows"][0]["memory"], 128);
 }
 
+TEST_F(BenchCliTest, EveryPolicyOfADynamicTableBesideAFixedOne) {
+  const auto json = Bench("policies --rows 2000,5001 --keys 500");
+  ASSERT_EQ(json["rows"].size(), 14u);
+  EXPECT_EQ(json["rows"][0]["policy"], "fixed");
+  EXPECT_EQ(json["rows"][7]["table"], 5000);
+  EXPECT_GT(json["rows"][8]["with new, of fixed"], 0);
+}
+
 TEST_F(BenchCliTest, ServiceAsThreadsAndUnderMpirun) {
   EXPECT_EQ(Bench("service --rows 3000,5000 --keys 700")["settings"]["transport"], "threads");
   const auto json = Bench("service --rows 3000,5000 --keys 700", "$MPIRUN -n 2");
@@ -167,6 +175,8 @@ TEST_F(BenchCliTest, RefusesWhatItCannotMeasure) {
     return result.Cause();
   };
   EXPECT_EQ(cause("$PEPNET bench table --rows 10 --keys 20"),
+            "pepnet: --rows 10 is less than --keys 20");
+  EXPECT_EQ(cause("$PEPNET bench policies --rows 10 --keys 20"),
             "pepnet: --rows 10 is less than --keys 20");
   EXPECT_EQ(cause("$PEPNET bench checkpoint --directory nowhere"),
             "pepnet: --directory nowhere is not a directory");

@@ -224,7 +224,7 @@ void LivingStep(int64_t step, TableShard* table, Snapshot* snapshot) {
   for (const int64_t id : named) {
     if (table->Find(id) == TableShard::kNoSlot) unseen.push_back(id);
   }
-  lifecycle.Admit(step, table, &unseen, [&](int64_t slot) {
+  lifecycle.Admit(step, table, &unseen, /*may_repeat=*/true, [&](int64_t slot) {
     if (change.has_value()) change->BeforeCandidate(1, slot);
   });
   for (const int64_t id : named) {

@@ -143,6 +143,19 @@ TEST_F(StepUpdateTest, AnIdTwiceInOnePullIsAnError) {
   EXPECT_THAT(status, IsError(testing::HasSubstr("worker 0 names id 5 of table a twice")));
 }
 
+TEST_F(StepUpdateTest, AnIdTwiceInOnePullIsAnErrorOfTablesWithPoliciesToo) {
+  for (const RowPolicy& policy : {RowPolicy{.max_rows = 5000}, RowPolicy{.admit_after_steps = 2},
+                                  RowPolicy{.admit_after_steps = 2,
+                                  .filter_bytes = kBucketCount * kFilterWordBytes,
+                                  .filter_halve_steps = 10}}) {
+    Table table = tables_[0].table();
+    table.policy = policy;
+    tables_[0] = TableShard(table, optimizer_, 1);
+    Add(0, {5, 5}, {}, {1, 1, 1, 1});
+    EXPECT_THAT(Apply(1), IsError(testing::HasSubstr("worker 0 names id 5 of table a twice")));
+  }
+}
+
 TEST_F(StepUpdateTest, ManyRowsOverManySteps) {
   // Row i of table b is named by worker w in step s iff (i + s) % (w + 2) == 0; every gradient is
   // 1.

@@ -47,7 +47,7 @@ class Life {
     for (const int64_t id : ids) {
       if (shard_->Find(id) == TableShard::kNoSlot) unseen.push_back(id);
     }
-    lifecycle().Admit(step_, shard_.get(), &unseen, [](int64_t) {});
+    lifecycle().Admit(step_, shard_.get(), &unseen, /*may_repeat=*/true, [](int64_t) {});
     for (const int64_t id : std::set<int64_t>(ids.begin(), ids.end())) {
       const int64_t slot = shard_->Find(id);
       if (slot == TableShard::kNoSlot) continue;

@@ -1,0 +1,226 @@
+// bench policies: what the policy of a dynamic table costs a server, without messages: pulls and
+// pushes of rows that exist, pushes in which every tenth id is new, and the slowest message while
+// the table fills. All tables of a size are there at once and take turns.
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <random>
+
+#include "cli/bench/bench.h"
+#include "cli/bench/limits.h"
+#include "cli/bench/row_job.h"
+#include "cli/bench/timed_table.h"
+
+namespace pepnet {
+namespace {
+
+constexpr int64_t kRowsPerRound = 1000000;
+constexpr int64_t kNewEvery = 10;  // of the ids of a message
+
+struct Contestant {
+  const char* name;
+  RowPolicy policy;
+};
+
+// A limit that leaves the first `rows` ids alone, by which a bucket holds its 1,024th of them give
+// or take a few deviations, and under which even LRU evicts new ids alone: they are unnamed for
+// longer than a walk through all others takes.
+int64_t LimitOf(int64_t rows) {
+  const double deviation = std::sqrt(static_cast<double>(rows) / kBucketCount);
+  return rows + std::max(rows / 2, static_cast<int64_t>(6 * deviation * kBucketCount));
+}
+
+std::vector<Contestant> Contestants(int64_t rows) {
+  const int64_t limit = LimitOf(rows);
+  // Large enough that no id is admitted early.
+  const int64_t filter_bytes = 4 * kBucketCount * kFilterWordBytes * (1 + rows / kBucketCount);
+  return {{"fixed", {}},
+          {"LRU", {.max_rows = limit}},
+          {"LFU", {.max_rows = limit, .eviction = EvictionKind::kLfu}},
+          {"SCORE", {.max_rows = limit, .eviction = EvictionKind::kScore, .half_life_steps = 1000}},
+          {"2nd step admits", {.admit_after_steps = 2, .max_rows = limit}},
+          {"filter",
+           {.admit_after_steps = 2,
+            .max_rows = limit,
+            .filter_bytes = filter_bytes,
+            .filter_halve_steps = int64_t{1} << 40}},
+          {"expiry", {.ttl_steps = int64_t{1} << 40}}};
+}
+
+// A table under one policy, and what was measured of it.
+class Subject {
+ public:
+  Subject(const Contestant& contestant, int64_t rows, int64_t keys)
+      : name_(contestant.name),
+        policy_(contestant.policy),
+        timed_(Job(contestant.policy, rows)),
+        rows_(rows),
+        keys_(keys),
+        ledger_(rows, keys) {
+    ledger_.Start(timed_.Read(ledger_.ids()));
+  }
+
+  // Names every id until it has its row.
+  Status Fill() {
+    // A filter halves the counters of each bucket within its first steps.
+    double none = 0;
+    for (int step = 0; step < kBucketCount; ++step) {
+      PEPNET_RETURN_IF_ERROR(timed_.Next({}, &none, &none));
+    }
+    for (int64_t pass = 1; pass <= policy_.admit_after_steps; ++pass) {
+      for (int64_t m = 0; m * keys_ < rows_; ++m) {
+        double pull = 0, push = 0;
+        PEPNET_RETURN_IF_ERROR(timed_.Next(NextIds(), &pull, &push));
+        // A gradient without a row is dropped.
+        if (pass == policy_.admit_after_steps) ledger_.Applied(message_ - 1, timed_.step());
+        slowest_pull_ = std::max(slowest_pull_, pull);
+        slowest_push_ = std::max(slowest_push_, push);
+      }
+    }
+    return absl::OkStatus();
+  }
+  Status KnownRound() {
+    double pull = 0, push = 0;
+    for (int64_t m = 0; m < messages(); ++m) {
+      PEPNET_RETURN_IF_ERROR(timed_.Next(NextIds(), &pull, &push));
+      ledger_.Applied(message_ - 1, timed_.step());
+    }
+    pull_.push_back(pull);
+    push_.push_back(push);
+    return absl::OkStatus();
+  }
+  // The same rows that exist, all in all, while every tenth id is one that never was.
+  Status NewIdsRound(bool counts) {
+    double pull = 0, push = 0;
+    for (int64_t m = 0; m < messages(); ++m) {
+      std::vector<int64_t> ids = NextIds();
+      for (size_t i = 0; i < ids.size(); i += kNewEvery) ids[i] = rows_ + new_ids_++;
+      PEPNET_RETURN_IF_ERROR(timed_.Next(ids, &pull, &push));
+    }
+    if (counts) new_push_.push_back(push);
+    return absl::OkStatus();
+  }
+  // As many new ids have come as a table with a limit has room for.
+  bool IsFull() const { return new_ids_ > LimitOf(rows_) - rows_; }
+
+  Status CheckKnown() const {
+    if (timed_.table().size() != rows_) {
+      return absl::DataLossError(absl::StrCat("table ", name_, " holds ", timed_.table().size(),
+                                              " rows, expected ", rows_));
+    }
+    return Annotate(ledger_.Check(timed_.Read(ledger_.ids())), absl::StrCat("table ", name_));
+  }
+  Status CheckNew() const {
+    // Ids that one step names have no rows where two are needed; without a limit all have theirs.
+    const bool admits = policy_.admit_after_steps == 1;
+    const int64_t made = rows_ + (admits ? new_ids_ : 0), held = timed_.table().size();
+    const int64_t most = policy_.limits_rows() ? policy_.max_rows : made;
+    if (held <= most && (policy_.limits_rows() || held == made)) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat("table ", name_, " holds ", held, " rows, expected at most ", most));
+  }
+
+  std::vector<BenchCell> Cells(const Subject& fixed) const {
+    const double million = 1e-6 * static_cast<double>(messages() * keys_);
+    // Ratios are of a round, and the median of these.
+    const auto percent = [](const std::vector<double>& seconds, const std::vector<double>& base) {
+      std::vector<double> ratios;
+      for (size_t r = 0; r < seconds.size(); ++r) ratios.push_back(100 * base[r] / seconds[r]);
+      return SpreadOf(ratios).median;
+    };
+    return {static_cast<double>(rows_),
+            name_,
+            RatesOf(million, pull_),
+            RatesOf(million, push_),
+            percent(push_, fixed.push_),
+            RatesOf(million, new_push_),
+            percent(new_push_, fixed.new_push_),
+            1000 * slowest_pull_,
+            1000 * slowest_push_,
+            static_cast<double>(memory_) / static_cast<double>(rows_)};
+  }
+  void NoteMemory() { memory_ = timed_.table().memory_bytes(); }
+
+ private:
+  // The ids of the next message, in any order: tables differ in the order in which they make rows,
+  // and one that is asked for them in the same order would find them side by side.
+  std::vector<int64_t> NextIds() {
+    std::vector<int64_t> ids = MessageIds(rows_, keys_, message_++);
+    std::shuffle(ids.begin(), ids.end(), random_);
+    return ids;
+  }
+  static JobConfig Job(const RowPolicy& policy, int64_t rows) {
+    JobConfig config = RowJob(rows);
+    // The initial values of a table depend on its rows; here all tables have the same range.
+    config.tables[0].rows = kAnyId;
+    config.tables[0].policy = policy;
+    return config;
+  }
+  int64_t messages() const { return std::max<int64_t>(1, std::min(kRowsPerRound, rows_) / keys_); }
+
+  std::string name_;
+  RowPolicy policy_;
+  TimedTable timed_;
+  int64_t rows_, keys_;
+  RowLedger ledger_;
+  std::mt19937_64 random_;
+  int64_t message_ = 0, new_ids_ = 0;
+  double slowest_pull_ = 0, slowest_push_ = 0;
+  uint64_t memory_ = 0;
+  std::vector<double> pull_, push_, new_push_;  // seconds of a round
+};
+
+}  // namespace
+
+StatusOr<BenchReport> PoliciesBench(const BenchFlags& flags) {
+  BenchReport report;
+  report.name = flags.what;
+  report.settings = {{"rows a message", absl::StrCat(flags.keys)},
+                     {"rounds", absl::StrCat(flags.rounds)},
+                     {"new ids", absl::StrCat(100 / kNewEvery, " %")}};
+  report.columns = {{"table", "rows"},           {"policy", ""},
+                    {"pull", "Mrows/s"},         {"push", "Mrows/s"},
+                    {"of fixed", "%"},           {"push with new", "Mrows/s"},
+                    {"with new, of fixed", "%"}, {"slowest pull", "ms"},
+                    {"slowest push", "ms"},      {"memory", "bytes/row"}};
+  for (const int64_t rows : flags.rows) {
+    if (rows < flags.keys) {
+      return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
+    }
+    // Whole messages, so that an id is named once while the table fills, or exactly twice.
+    const int64_t size = rows / flags.keys * flags.keys;
+    const RandomRowRates limit = MeasureRandomRows(size);
+    report.limits.push_back(
+        {absl::StrCat("random reads of ", size, " rows"), "Mrows/s", limit.read});
+    report.limits.push_back(
+        {absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
+    std::deque<Subject> subjects;
+    for (const Contestant& contestant : Contestants(size)) {
+      subjects.emplace_back(contestant, size, flags.keys);
+    }
+    for (Subject& subject : subjects) {
+      PEPNET_RETURN_IF_ERROR(subject.Fill());
+      subject.NoteMemory();
+    }
+    for (int round = 0; round < flags.rounds; ++round) {
+      for (Subject& subject : subjects) PEPNET_RETURN_IF_ERROR(subject.KnownRound());
+    }
+    for (Subject& subject : subjects) {
+      PEPNET_RETURN_IF_ERROR(subject.CheckKnown());
+      while (!subject.IsFull()) PEPNET_RETURN_IF_ERROR(subject.NewIdsRound(/*counts=*/false));
+    }
+    for (int round = 0; round < flags.rounds; ++round) {
+      for (Subject& subject : subjects) PEPNET_RETURN_IF_ERROR(subject.NewIdsRound(true));
+    }
+    for (Subject& subject : subjects) {
+      PEPNET_RETURN_IF_ERROR(subject.CheckNew());
+      report.rows.push_back(subject.Cells(subjects[0]));
+    }
+  }
+  report.checked = {
+      "every row exists once, sampled rows hold what Adagrad's formula makes of their updates, and "
+      "new ids leave a table within its limit"};
+  return report;
+}
+
+}  // namespace pepnet
