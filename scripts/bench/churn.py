@@ -2,44 +2,52 @@
 """Measures the cost of a limit of rows if ids come and go: one stream of rows, without a limit and
 under each policy.
 
-Usage: churn.py [--days 40] [--rows_per_day 100000] [--budget 40960] [--work_dir runs/churn]
-                [--pepnet build/release/pepnet]
+Usage: churn.py [--days 26] [--steps_per_day 10] [--items_per_row 10] [--scale 1] [--threads 2]
+                [--only WORD] [--work_dir runs/churn] [--pepnet build/release/pepnet]
 
 The rows are made up, so that the truth is known. Every item has a taste, a number drawn for its id;
-a click is a coin whose probability is the sigmoid of user's and item's tastes. Items of three kinds
-occur: evergreens, which are shown every day; novelties, born on a day, whose popularity falls by a
-third each day; and passers-by, which are shown once and never again. The table of items may hold
---budget rows, a part of the ids that a run meets. Training reads the days in order; the last day is
-not trained but evaluated.
+a row names --items_per_row items, and its click is a coin whose probability is the sigmoid of the
+tastes of its user and its items. Items of three kinds occur: evergreens, which are shown every day;
+novelties, born on a day, whose popularity falls by a third each day; and passers-by, which are
+shown once and never again. --scale multiplies rows, items and the limit of the table: 100 makes
+100 million items and a limit of 5 million rows, needs 20 GB of disk and 15 of memory, and takes an
+hour. Training reads the days in order; the last day is not trained but evaluated. --only takes the
+policies whose name contains the word.
 
-Prints a table in Markdown, by policy: rows and bytes of the checkpoint, the share of the last day's
-lookups whose item has a row, and the AUC of the last day, beside that of the true probabilities.
-Leaves work_dir/churn.json.
+Prints a table in Markdown, by policy: rows of the item table and the most memory that the process
+used (without a limit also the least that its items need), the share of the last day's lookups whose
+item has a row, and the AUC of the last day, beside that of the true probabilities. Leaves these,
+and the same day by day, in work_dir/churn.json, which scripts/bench/plot_bench.py draws.
 """
 import argparse
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
+import threading
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from support import ROOT, run
+from support import ROOT
 
-USERS, EVERGREENS, BORN_A_DAY = 20_000, 20_000, 5_000
-BATCH = 1024
+USERS, DOMAINS, BATCH = 20_000, 2, 1024
+EVERGREENS, BORN_A_DAY, LIMIT = 20_000, 20_000, 50_000  # times --scale
+KINDS = [0.3, 0.38, 0.32]  # of lookups: evergreens, novelties, passers-by
+CHECKPOINTS = 5  # of a run: days whose hit rate is known
 
 CONFIG = """
 train_input_path: "{work}/day-*.parquet"
 eval_input_path: "{work}/last.parquet"
 model_dir: "{model}"
 train_config {{
-  sparse_optimizer {{ adagrad_optimizer {{ lr: 0.1 }} constant_learning_rate {{}} }}
+  sparse_optimizer {{ rowwise_adagrad_optimizer {{ lr: 0.1 }} constant_learning_rate {{}} }}
   dense_optimizer {{ adam_optimizer {{ lr: 0.001 }} constant_learning_rate {{}} }}
   num_epochs: 1
-  save_checkpoints_steps: 1000000
+  save_checkpoints_steps: {save_steps}
+  log_step_count_steps: {steps_a_day}
   use_tensorboard: false
 }}
 eval_config {{}}
@@ -52,18 +60,20 @@ data_config {{
 }}
 feature_configs {{ id_feature {{ feature_name: "user" num_buckets: {users} embedding_dim: 8
                                  init_fn: "nn.init.uniform_,a=-0.01,b=0.01" }} }}
-feature_configs {{ id_feature {{ feature_name: "item" embedding_dim: 8
+feature_configs {{ id_feature {{ feature_name: "items" embedding_dim: 8 pooling: "sum"
+                                 init_fn: "nn.init.uniform_,a=-0.01,b=0.01"
                                  dynamic_table {{ {policy} }} }} }}
-feature_configs {{ id_feature {{ feature_name: "domain" num_buckets: 2 embedding_dim: 4 }} }}
+feature_configs {{ id_feature {{ feature_name: "domain" num_buckets: {domains} embedding_dim: 4 }} }}
 model_config {{
-  feature_groups {{ group_name: "all" feature_names: ["user", "item"] group_type: DEEP }}
+  feature_groups {{ group_name: "all" feature_names: ["user", "items"] group_type: DEEP }}
   feature_groups {{ group_name: "domain" feature_names: ["domain"] group_type: DEEP }}
-  feature_groups {{ group_name: "uia" feature_names: ["user", "item"] group_type: DEEP }}
+  feature_groups {{ group_name: "uia" feature_names: ["user", "items"] group_type: DEEP }}
   pepnet {{
     epnet_hidden_unit: 8
     ppnet_hidden_units: [16]
     task_towers {{ tower_name: "click" label_name: "click" mlp {{ hidden_units: [16] }}
-      metrics {{ auc {{}} }} losses {{ binary_cross_entropy {{}} }} }}
+      metrics {{ auc {{}} }} losses {{ binary_cross_entropy {{}} }}
+      train_metrics {{ auc {{}} decay_rate: 0 decay_step: {steps_a_day} }} }}
   }}
 }}
 """
@@ -87,19 +97,49 @@ def zipf(rng, n, count):
     return np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(count)).clip(0, n - 1)
 
 
-def rows_of_day(day, count):
-    rng = np.random.default_rng(day + 1)
-    kind = rng.choice(3, count, p=[0.4, 0.4, 0.2])
-    born = np.maximum(0, day - rng.geometric(1 / 3, count) + 1)
-    item = np.where(
-        kind == 0, zipf(rng, EVERGREENS, count),
-        np.where(kind == 1, 1_000_000 + born * BORN_A_DAY + zipf(rng, BORN_A_DAY, count),
-                 1 << 40 | day * count + np.arange(count)))
-    user = zipf(rng, USERS, count)
-    truth = 1 / (1 + np.exp(-(0.5 * taste(user, 1) + taste(item, 2) - 1)))
-    return pa.table({"click": (rng.random(count) < truth).astype(np.int64),
-                     "user": user.astype(np.int64), "item": item.astype(np.int64),
-                     "domain": rng.integers(0, 2, count)}), truth
+class World:
+    """The stream: rows of a day, and the true probabilities of their clicks."""
+
+    def __init__(self, args):
+        self.steps, self.width = args.steps_per_day * args.scale, args.items_per_row
+        self.rows = self.steps * BATCH  # a day
+        self.evergreens, self.born = EVERGREENS * args.scale, BORN_A_DAY * args.scale
+
+    def items(self, rng, day):
+        count = self.rows * self.width
+        kind = rng.choice(3, count, p=KINDS)
+        ids = np.empty(count, np.int64)
+        for number, draw in enumerate([self.evergreen, self.novelty, self.passer_by]):
+            places = np.flatnonzero(kind == number)
+            ids[places] = draw(rng, day, len(places))
+        return ids
+
+    def evergreen(self, rng, _, count):
+        return zipf(rng, self.evergreens, count)
+
+    def novelty(self, rng, day, count):
+        born = np.maximum(0, day - rng.geometric(1 / 3, count) + 1)
+        return (1 << 40) + born * self.born + zipf(rng, self.born, count)
+
+    def passer_by(self, _, day, count):
+        return (1 << 41) + day * self.rows * self.width + np.arange(count)
+
+    def day(self, day):
+        rng = np.random.default_rng(day + 1)
+        items = self.items(rng, day)
+        user = zipf(rng, USERS, self.rows)
+        tastes = taste(items, 2).reshape(self.rows, self.width).sum(axis=1) / self.width**0.5
+        truth = 1 / (1 + np.exp(-(0.5 * taste(user, 1) + tastes - 1)))
+        lists = pa.ListArray.from_arrays(
+            pa.array(np.arange(self.rows + 1, dtype=np.int32) * np.int32(self.width)),
+            pa.array(items))
+        return pa.table({"click": (rng.random(self.rows) < truth).astype(np.int64),
+                         "user": user.astype(np.int64), "items": lists,
+                         "domain": rng.integers(0, DOMAINS, self.rows)}), truth
+
+
+def items_of(path):
+    return pq.read_table(path, columns=["items"])["items"].combine_chunks().flatten().to_numpy()
 
 
 def auc(labels, scores):
@@ -111,18 +151,74 @@ def auc(labels, scores):
             / (positives * (len(labels) - positives)))
 
 
-def item_ids(checkpoint):
-    files = sorted((checkpoint / "tables" / "item_emb").glob("part-*.arrow"))
-    ids = np.concatenate([pa.ipc.open_file(path).read_all()["id"].to_numpy() for path in files])
-    return ids, sum(path.stat().st_size for path in (checkpoint / "tables" / "item_emb").iterdir())
+def hit_rate(checkpoint, items):
+    """The share of the lookups whose item has a row in the checkpoint."""
+    files = sorted((checkpoint / "tables" / "items_emb").glob("part-*.arrow"))
+    ids = np.sort(np.concatenate(
+        [pa.ipc.open_file(path).read_all()["id"].to_numpy() for path in files]))
+    places = np.searchsorted(ids, items).clip(0, len(ids) - 1)
+    return float((ids[places] == items).mean())
+
+
+def train(command, metrics):
+    """Runs it; returns the memory of the process at the end of each day, and the most, in bytes."""
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    by_day, most = {}, 0
+    ended = threading.Event()
+
+    def watch():
+        nonlocal most
+        while not ended.wait(0.2):
+            try:
+                status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+                days = len(metrics.read_text().splitlines())
+            except OSError:  # it has ended, or not begun
+                continue
+            for line in status.splitlines():
+                if line.startswith("VmRSS:"):
+                    # Behind the last day the process ends and gives its memory back.
+                    by_day[days] = max(by_day.get(days, 0), int(line.split()[1]) * 1024)
+                elif line.startswith("VmHWM:"):
+                    most = int(line.split()[1]) * 1024
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate()
+    ended.set()
+    watcher.join()
+    if process.returncode != 0:
+        sys.exit(f"{command} ended with status {process.returncode}:\n{output[-3000:]}")
+    return by_day, most
+
+
+def policies_of(limit, items, steps_a_day):
+    """Name and text of every policy."""
+    def score(more):
+        return (f'max_rows: {limit} eviction: "SCORE" half_life_steps: {steps_a_day} ' + more)
+    return {
+        "no limit": f"expected_rows: {items}",
+        "LRU": f'max_rows: {limit} eviction: "LRU"',
+        "LFU": f'max_rows: {limit} eviction: "LFU"',
+        "SCORE, half-life of a day": score(""),
+        "SCORE, clicks count, too": score('show_weight: 0.3 click_weight: 1 click_label: "click"'),
+        "LRU, 2nd step admits": f'max_rows: {limit} eviction: "LRU" admit_after_steps: 2',
+        "SCORE, 2nd step admits": score("admit_after_steps: 2"),
+        "SCORE, a filter admits in the 2nd step": score(
+            f"admit_after_steps: 2 admission_filter {{ memory_mb: {max(1, limit // 50_000)} "
+            f"halve_every_steps: {2 * steps_a_day} }}"),
+        "expiry after 3 days": f"expected_rows: {items} ttl_steps: {3 * steps_a_day}",
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=40)
-    parser.add_argument("--rows_per_day", type=int, default=100_000)
-    parser.add_argument("--budget", type=int, default=40_960)
+    parser.add_argument("--days", type=int, default=26)
+    parser.add_argument("--steps_per_day", type=int, default=10)
+    parser.add_argument("--items_per_row", type=int, default=10)
+    parser.add_argument("--scale", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="")
     parser.add_argument("--work_dir", type=pathlib.Path, default=ROOT / "runs/churn")
     parser.add_argument("--pepnet", type=pathlib.Path, default=ROOT / "build/release/pepnet")
     args = parser.parse_args()
@@ -130,58 +226,61 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
 
-    met = set()
+    world, days = World(args), args.days - 1
+    met = []
     for day in range(args.days):
-        table, truth = rows_of_day(day, args.rows_per_day)
-        last = day + 1 == args.days
-        pq.write_table(table, work / ("last.parquet" if last else f"day-{day:04}.parquet"))
-        if not last:
-            met.update(table["item"].to_pylist())
-    labels, items = table["click"].to_numpy(), table["item"].to_numpy()
-    known = np.isin(items, np.fromiter(met, np.int64))
+        table, truth = world.day(day)
+        path = work / ("last.parquet" if day == days else f"day-{day:04}.parquet")
+        pq.write_table(table, path, use_dictionary=False, compression="zstd")
+        if day < days:
+            met.append(np.unique(items_of(path)))
+    last_labels, last_items = table["click"].to_numpy(), items_of(work / "last.parquet")
+    met = np.unique(np.concatenate(met))
+    distinct, known = len(met), float(np.isin(last_items, met).mean())
+    del met
 
-    steps_a_day = args.rows_per_day // BATCH + 1
-    limit = f"max_rows: {args.budget} "
-    policies = {
-        "no limit": f"expected_rows: {len(met)}",
-        "LRU": limit + 'eviction: "LRU"',
-        "LFU": limit + 'eviction: "LFU"',
-        "SCORE, half-life of a day": limit + f'eviction: "SCORE" half_life_steps: {steps_a_day}',
-        "SCORE, shows and clicks": limit + (
-            f'eviction: "SCORE" half_life_steps: {steps_a_day} show_weight: 0.3 '
-            'click_weight: 1 click_label: "click"'),
-        "LRU, 2nd step admits": limit + 'eviction: "LRU" admit_after_steps: 2',
-        "SCORE, 2nd step admits": limit + (
-            f'eviction: "SCORE" half_life_steps: {steps_a_day} admit_after_steps: 2'),
-        "expiry after 3 days": f"expected_rows: {len(met)} ttl_steps: {3 * steps_a_day}",
-    }
+    save_days = max(1, days // CHECKPOINTS)
     results = []
-    for number, (name, policy) in enumerate(policies.items()):
-        model = work / f"model-{number}"
-        config = work / f"{number}.config"
-        config.write_text(CONFIG.format(work=work, model=model, batch=BATCH, users=USERS,
-                                        policy=policy))
-        run([args.pepnet, "train", "--pipeline_config_path", config])
+    limit = LIMIT * args.scale
+    for number, (name, policy) in enumerate(policies_of(limit, distinct, world.steps).items()):
+        if args.only not in name:
+            continue
+        model, config = work / f"model-{number}", work / f"{number}.config"
+        config.write_text(CONFIG.format(
+            work=work, model=model, batch=BATCH, users=USERS, domains=DOMAINS, policy=policy,
+            steps_a_day=world.steps, save_steps=save_days * world.steps))
+        memory, most = train([args.pepnet, "train", "--pipeline_config_path", config,
+                              "--threads", args.threads], model / "metrics.jsonl")
+        lines = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
         evaluation = json.loads((model / "train_eval_result.txt").read_text().splitlines()[-1])
-        checkpoint = max(model.glob("model.ckpt-*"), key=lambda path: int(path.name.split("-")[1]))
-        ids, size = item_ids(checkpoint)
-        results.append({"policy": name, "rows": len(ids), "bytes": size,
-                        "lookups_with_a_row": float(np.isin(items, ids).mean()),
-                        "auc": next(value for key, value in evaluation.items()
-                                    if key.startswith("auc"))})
-    answer = {"days": args.days, "rows_per_day": args.rows_per_day, "budget": args.budget,
-              "distinct_items": len(met), "lookups_of_known_items": float(known.mean()),
-              "auc_of_the_truth": float(auc(labels, truth)), "policies": results}
+        hits = {}
+        for checkpoint in model.glob("model.ckpt-*"):
+            day = int(checkpoint.name.split("-")[1]) // world.steps
+            next_day = work / ("last.parquet" if day == days else f"day-{day:04}.parquet")
+            hits[day] = hit_rate(checkpoint, items_of(next_day))
+        results.append({
+            "policy": name, "rows": lines[-1]["tables"]["items_emb"]["rows"],
+            "most_bytes": most, "hit_rate": hits[max(hits)],
+            "auc": next(value for key, value in evaluation.items() if key.startswith("auc")),
+            "rows_by_day": [line["tables"]["items_emb"]["rows"] for line in lines],
+            "auc_by_day": [value for line in lines for key, value in line.items()
+                           if key.startswith("auc")],
+            "bytes_by_day": sorted(memory.items()), "hit_rate_by_day": sorted(hits.items()),
+            "samples_per_second": float(np.median([line["samples_per_second"] for line in lines]))})
+        print(json.dumps(results[-1]), file=sys.stderr, flush=True)
+        shutil.rmtree(model)
+    answer = {"what": "churn", "days": args.days, "lookups_a_day": world.rows * world.width,
+              "limit": limit, "distinct_items": distinct, "known": known,
+              "auc_of_the_truth": float(auc(last_labels, truth)), "policies": results}
     (work / "churn.json").write_text(json.dumps(answer, indent=2) + "\n")
-    print(f"{args.days - 1} days of {args.rows_per_day:,} rows, {len(met):,} items, "
-          f"a budget of {args.budget:,} rows; {answer['lookups_of_known_items']:.1%} of the "
-          "last day's lookups are of items seen before; AUC of the true probabilities "
-          f"{answer['auc_of_the_truth']:.4f}\n")
-    print("| policy | rows | MB | lookups with a row | AUC of the last day |\n"
+    print(f"{days} days of {answer['lookups_a_day']:,} lookups, {distinct:,} items, a limit of "
+          f"{limit:,} rows; {known:.1%} of the last day's lookups are of items seen before; AUC of "
+          f"the true probabilities {answer['auc_of_the_truth']:.4f}\n")
+    print("| policy | rows | most memory, GB | lookups with a row | AUC of the last day |\n"
           "| --- | --- | --- | --- | --- |")
     for row in results:
-        print(f"| {row['policy']} | {row['rows']:,} | {row['bytes'] / 1e6:.1f} | "
-              f"{row['lookups_with_a_row']:.1%} | {row['auc']:.4f} |")
+        print(f"| {row['policy']} | {row['rows']:,} | {row['most_bytes'] / 1e9:.2f} | "
+              f"{row['hit_rate']:.1%} | {row['auc']:.4f} |")
     return 0
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the reports of `pepnet bench --json` and of scripts/bench/compare.sh as PNG files.
+"""Draws the reports of `pepnet bench --json` and of the scripts beside it as PNG files.
 
 Usage: scripts/bench/plot_bench.py [--out_dir runs/bench] REPORT.json ...
 
-A comparison becomes compare.png (speeds) and compare_ratios.png, one of the jobs of sparse.py
-sparse.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with one panel for each column
+A comparison of compare.sh becomes compare.png (speeds) and compare_ratios.png, one of the jobs of
+sparse.py sparse.png, one of the policies of churn.py churn.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with one panel for each column
 that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train) becomes
 trace.png: the busiest threads over --trace_ms milliseconds in the middle. Plans (`pepnet plan
 --up_to_workers --json`) become plan.png: predicted throughput over workers, one line per file,
@@ -119,6 +119,35 @@ def plot_sparse(report, out_dir):
     save(figure, out_dir / "sparse.png")
 
 
+def plot_churn(report, out_dir):
+    """What each policy of a table kept from day to day."""
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.8))
+    colours = ["black", *plt.get_cmap("tab10").colors]
+    first = report["policies"][0]
+    measures = {
+        "lookups with a row, next day": lambda policy: policy["hit_rate_by_day"],
+        f"AUC of a day before its training, less \"{first['policy']}\"": lambda policy: [
+            (day, value - base) for day, (value, base)
+            in enumerate(zip(policy["auc_by_day"], first["auc_by_day"]), 1)],
+        "memory of the process, GB": lambda policy: [
+            (day, size / 1e9) for day, size in policy["bytes_by_day"]]}
+    for axes, (title, points_of) in zip(panels, measures.items()):
+        for policy, colour in zip(report["policies"], colours):
+            axes.plot(*zip(*points_of(policy)), color=colour, linewidth=1.2,
+                      label=policy["policy"])
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("day", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[2].set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3,
+                  loc="lower center")
+    figure.tight_layout(rect=(0, 0.2, 1, 1))
+    path = out_dir / "churn.png"
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+    print(path)
+
+
 def number_of(cell):
     return cell["median"] if isinstance(cell, dict) else cell
 
@@ -226,13 +255,15 @@ def main():
             plot_bench(report, args.out_dir)
         elif report.get("what") == "sparse":
             plot_sparse(report, args.out_dir)
+        elif report.get("what") == "churn":
+            plot_churn(report, args.out_dir)
         elif "peers" in report:
             plot_comparison(report, args.out_dir)
         elif "growth" in report:
             plans[path.stem] = report
         elif "machine" not in report:
-            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh, "
-                     "nor a trace, nor a plan with --up_to_workers")
+            sys.exit(f"{path} is neither a report of `pepnet bench`, nor of compare.sh or "
+                     "churn.py, nor a trace, nor a plan with --up_to_workers")
     if plans:
         plot_plans(plans, args.out_dir)
 

@@ -130,8 +130,13 @@ def main():
                     "--work_dir", work / "row_types")
         sizes = [float(line.split("|")[2]) for line in types.splitlines()
                  if line.startswith(("| FP", "| BF", "| INT"))]
-        expect(sizes == [128, 96, 96, 84],
+        expect(sizes == [128, 96, 96, 84, 96, 64, 52],
                f"a row of each type takes its bytes with adagrad's state: {sizes}")
+        churn = run(ROOT / "scripts/bench/churn.py", "--pepnet", PEPNET, "--days", 4,
+                    "--steps_per_day", 8, "--only", "LRU", "--work_dir", work / "churn")
+        kept = [line.split("|") for line in churn.splitlines() if line.startswith("| LRU")]
+        expect(len(kept) == 2 and all(0 < int(row[2].replace(",", "")) < 50_000 for row in kept),
+               f"tables stay below the limit while ids come and go: {kept}")
         sparse = [ROOT / "scripts/bench/sparse.py", "--pepnet", PEPNET,
                   "--work_dir", work / "sparse", "--jobs", "C", "--rounds", 1, "--rows", 4096,
                   "--steps", 2, "--threads", 1, "--peers", "eager", "--max_foreign_percent", 100]
