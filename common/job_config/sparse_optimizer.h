@@ -222,8 +222,8 @@ constexpr const SparseOptimizerType* FindType(SparseOptimizerKind kind) {
   return nullptr;
 }
 
-// Why the state of this optimizer cannot be of the kind (nullopt: none that is known), as the end of
-// a sentence that names it; "": it can.
+// Why the state of this optimizer cannot be of the kind (nullopt: an unknown one), as the end of a
+// sentence that names it; "": it can.
 inline std::string StateKindFault(const SparseOptimizerType& type, std::optional<ValueKind> kind) {
   if (kind == ValueKind::kFp32) return "";
   if (kind != ValueKind::kBf16) return " is not supported; expected FP32 or BF16";

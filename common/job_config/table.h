@@ -199,7 +199,7 @@ std::string NumbersText(int count, ValueKind kind);
 // The counters of a filter stand in words of so many bytes, as many in each bucket.
 inline constexpr int64_t kFilterWordBytes = 8;
 
-// Bytes that one row of RowShape::bytes() takes on a server, at most: values and state, what is known of
+// Bytes that a row of RowShape::bytes() takes on a server at most: values, state, what is known of
 // the row, its entry in the index and in the list of its bucket, and the counter of one candidate
 // where the policy counts them.
 int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy);

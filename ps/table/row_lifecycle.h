@@ -50,8 +50,9 @@ class RowLifecycle {
   RowLifecycle(const Table& table, int64_t row_bytes, uint64_t seed);
 
   // Step `step` names `unseen`, which have no row in `rows`, in any order, an id as often as
-  // workers name it; they are sorted if `may_repeat`, that is, if there are several workers. Makes the rows of those that are admitted. `before_change` is
-  // called with the slot of each candidate before it changes.
+  // workers name it; they are sorted if `may_repeat`, that is, if there are several workers. Makes
+  // the rows of those that are admitted. `before_change` is called with the slot of each candidate
+  // before it changes.
   void Admit(int64_t step, TableShard* rows, std::vector<int64_t>* unseen, bool may_repeat,
              absl::FunctionRef<void(int64_t slot)> before_change);
   // After the gradients of `step` are applied. `named_until`: rows that no later step has named are

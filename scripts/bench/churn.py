@@ -63,7 +63,8 @@ feature_configs {{ id_feature {{ feature_name: "user" num_buckets: {users} embed
 feature_configs {{ id_feature {{ feature_name: "items" embedding_dim: 8 pooling: "sum"
                                  init_fn: "nn.init.uniform_,a=-0.01,b=0.01"
                                  dynamic_table {{ {policy} }} }} }}
-feature_configs {{ id_feature {{ feature_name: "domain" num_buckets: {domains} embedding_dim: 4 }} }}
+feature_configs {{ id_feature {{ feature_name: "domain" num_buckets: {domains}
+                                 embedding_dim: 4 }} }}
 model_config {{
   feature_groups {{ group_name: "all" feature_names: ["user", "items"] group_type: DEEP }}
   feature_groups {{ group_name: "domain" feature_names: ["domain"] group_type: DEEP }}

@@ -4,11 +4,12 @@
 Usage: scripts/bench/plot_bench.py [--out_dir runs/bench] REPORT.json ...
 
 A comparison of compare.sh becomes compare.png (speeds) and compare_ratios.png, one of the jobs of
-sparse.py sparse.png, one of the policies of churn.py churn.png; a report of `pepnet bench WHAT` becomes bench_WHAT.png with one panel for each column
-that has a unit, over the sizes of its first column. A trace (--trace_path of pepnet train) becomes
-trace.png: the busiest threads over --trace_ms milliseconds in the middle. Plans (`pepnet plan
---up_to_workers --json`) become plan.png: predicted throughput over workers, one line per file,
-marked by what binds. Needs matplotlib; compare.sh installs it.
+sparse.py sparse.png, one of the policies of churn.py churn.png; a report of `pepnet bench WHAT`
+becomes bench_WHAT.png with one panel for each column that has a unit, over the sizes of its first
+column. A trace (--trace_path of pepnet train) becomes trace.png: the busiest threads over
+--trace_ms milliseconds in the middle. Plans (`pepnet plan --up_to_workers --json`) become plan.png:
+predicted throughput over workers, one line per file, marked by what binds. Needs matplotlib;
+compare.sh installs it.
 """
 import argparse
 import collections

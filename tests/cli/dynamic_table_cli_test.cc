@@ -272,8 +272,9 @@ TEST_F(DynamicTableCli, TheTypeOfTheStateMayChangeBetweenRuns) {
   EXPECT_THAT(log_, HasSubstr("MiB with optimizer state in BF16"));
   EXPECT_THAT(log_,
               HasSubstr("table word_emb kept state in FP32 in the checkpoint and keeps BF16 now"));
-  EXPECT_THAT(log_, testing::ContainsRegex("table word_emb: the state of [0-9]+ of [0-9]+ rows were not "
-                                  "exact in BF16; they are rounded to nearest"));
+  EXPECT_THAT(log_,
+              testing::ContainsRegex("table word_emb: the state of [0-9]+ of [0-9]+ rows were not "
+                                     "exact in BF16; they are rounded to nearest"));
   EXPECT_THAT(RunShell(absl::StrCat("$PEPNET inspect ", Newest("model"))).out,
               HasSubstr("word_emb: values kept in BF16, state in BF16, 16 bytes per row with state "
                         "on a server"));

@@ -214,8 +214,8 @@ TEST(StepUpdateFrozenTest, FrozenTablesGetRowsButNoUpdate) {
   EXPECT_EQ(tables[0].frequency(slot), 1);
 }
 
-// One table, under sgd or another optimizer, whose rows begin with 1, and pushes that name ids 0 to n - 1, each with this
-// gradient.
+// One table, under sgd or another optimizer, whose rows begin with 1, and pushes that name ids 0 to
+// n - 1, each with this gradient.
 class NarrowStep {
  public:
   NarrowStep(ValueKind kind, int64_t ids, bool is_trainable = true,

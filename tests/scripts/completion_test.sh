@@ -39,7 +39,8 @@ for command in $commands; do
   expect "flags of $command" "$wanted"
 done
 offers "$build/pepnet" bench ""
-expect "commands of bench" "--help allreduce checkpoint dense policies reader service sparse table train"
+expect "commands of bench" \
+  "--help allreduce checkpoint dense policies reader service sparse table train"
 offers "$build/pepnet" bench table --r
 expect "flags of bench table" "--rounds --rows"
 offers "$build/pepnet" train --dense_engine ""

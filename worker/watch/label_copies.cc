@@ -9,7 +9,8 @@ namespace pepnet {
 
 // Every pair of a label and a feature is a candidate until a row refutes it, which for nearly all
 // happens within the first batch.
-LabelCopies::LabelCopies(const JobConfig* config, const std::vector<int>& labels) : config_(config) {
+LabelCopies::LabelCopies(const JobConfig* config, const std::vector<int>& labels)
+    : config_(config) {
   for (const int label : labels) {
     for (size_t f = 0; f < config->features.size(); ++f) {
       if (!config->features[f].is_read) continue;

@@ -271,24 +271,22 @@ Status FeatureEncoder::EncodeIds(const FeatureRule& rule, const CellColumn& cell
   out->ids.reserve(cells.rows());
   out->offsets.reserve(cells.rows() + 1);
   out->offsets.push_back(0);
-  Status status =
-      cells.ForEach(feature.column, [&](const ColumnView& view, int64_t row) -> Status {
-        const ColumnView::Range range = view.Elements(row);
-        if (view.IsEmptyCell(range)) {
-          out->ids.insert(out->ids.end(), rule.empty.ids.begin(), rule.empty.ids.end());
-          out->weights.insert(out->weights.end(), rule.empty.weights.begin(),
-                              rule.empty.weights.end());
-        } else {
-          PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
-        }
-        // Offsets have 32 bits.
-        if (out->ids.size() > static_cast<size_t>(INT32_MAX)) {
-          return InvalidInput("feature '", feature.name, "' has more than ", INT32_MAX,
-                              " ids up to here in the batch; lower batch_size");
-        }
-        out->offsets.push_back(static_cast<int32_t>(out->ids.size()));
-        return absl::OkStatus();
-      });
+  Status status = cells.ForEach(feature.column, [&](const ColumnView& view, int64_t row) -> Status {
+    const ColumnView::Range range = view.Elements(row);
+    if (view.IsEmptyCell(range)) {
+      out->ids.insert(out->ids.end(), rule.empty.ids.begin(), rule.empty.ids.end());
+      out->weights.insert(out->weights.end(), rule.empty.weights.begin(), rule.empty.weights.end());
+    } else {
+      PEPNET_RETURN_IF_ERROR(encode_cell(view, range));
+    }
+    // Offsets have 32 bits.
+    if (out->ids.size() > static_cast<size_t>(INT32_MAX)) {
+      return InvalidInput("feature '", feature.name, "' has more than ", INT32_MAX,
+                          " ids up to here in the batch; lower batch_size");
+    }
+    out->offsets.push_back(static_cast<int32_t>(out->ids.size()));
+    return absl::OkStatus();
+  });
   *clamped += sink.clamped();
   vocabulary->Add(sink.vocabulary_counts());
   return status;
