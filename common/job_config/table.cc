@@ -157,7 +157,7 @@ std::string RowPolicyFault(const RowPolicy& policy, int64_t row_bytes) {
         "half_life_steps: ", policy.half_life_steps, "; expected ",
         by_score ? "at least 1 with eviction SCORE" : "nothing: only eviction SCORE has one");
   }
-  if (const std::string fault = WeightFault(policy); !fault.empty()) return fault;
+  if (std::string fault = WeightFault(policy); !fault.empty()) return fault;
   return "";
 }
 

@@ -137,10 +137,11 @@ MpiTransport::~MpiTransport() {
     MutexLock lock(&state.mutex);
     // MPI still reads from bodies that have not left: they live as long as the process.
     if (!state.outgoing.empty()) {
-      std::make_unique<std::list<Outgoing>>(std::move(state.outgoing)).release();
+      (void)std::make_unique<std::list<Outgoing>>(std::move(state.outgoing)).release();
     }
     if (state.in_flight > 0) {
-      std::make_unique<std::vector<std::deque<Incoming>>>(std::move(state.incoming)).release();
+      (void)std::make_unique<std::vector<std::deque<Incoming>>>(std::move(state.incoming))
+          .release();
     }
   }
   // The communicators are freed by MPI_Finalize: MPI_Comm_free would be a collective call that can
