@@ -122,8 +122,8 @@ void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows,
   const size_t width = values.dim() + state.dim();
   AlignedBuffer<float>& widened = step.scratch->widened;
   widened.Resize(kBlockRows * width);
-  // What is narrow of the rows of a block is redirected to float32 copies, updated by the same code
-  // as any table, and rounded back to where it stands. Optimizers do not know of narrow numbers.
+  // Narrow values and states of a block are redirected to float32 copies, updated by the same code
+  // as any table, and rounded back to where they stand. Optimizers do not know of narrow numbers.
   float *stored_values[kBlockRows], *stored_state[kBlockRows];
   for (size_t i = 0; i < rows.size(); ++i) {
     stored_values[i] = rows[i].value;

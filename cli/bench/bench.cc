@@ -53,6 +53,12 @@ void AddRows(CLI::App* what, BenchFlags* flags) {
       ->check(kCount);
 }
 
+// The same, in messages of so many rows.
+void AddMessages(CLI::App* what, BenchFlags* flags) {
+  AddRows(what, flags);
+  what->add_option("--keys", flags->keys, "rows per message")->check(kCount);
+}
+
 StatusOr<BenchReport> Measure(const BenchFlags& flags, MpiSession* session) {
   if (flags.what == "service") return ServiceBench(flags, session);
   if (flags.what == "allreduce") return AllreduceBench(flags, session);
@@ -90,18 +96,15 @@ void AddBenchFlags(CLI::App* bench, BenchFlags* flags) {
 
   CLI::App* table =
       Add(bench, flags, "table", "a server's rows without messages: create, read, update");
-  AddRows(table, flags);
-  table->add_option("--keys", flags->keys, "rows per message")->check(kCount);
+  AddMessages(table, flags);
 
   CLI::App* policies =
       Add(bench, flags, "policies", "what the policies of dynamic tables cost, without messages");
-  AddRows(policies, flags);
-  policies->add_option("--keys", flags->keys, "rows per message")->check(kCount);
+  AddMessages(policies, flags);
 
   CLI::App* service = Add(bench, flags, "service",
                           "pull and push of 1 server and 1 worker: threads, or mpirun -n 2");
-  AddRows(service, flags);
-  service->add_option("--keys", flags->keys, "rows per message")->check(kCount);
+  AddMessages(service, flags);
 
   CLI::App* allreduce =
       Add(bench, flags, "allreduce", "sum over the workers: threads, or the ranks of mpirun");

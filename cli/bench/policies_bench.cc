@@ -7,7 +7,6 @@
 #include <random>
 
 #include "cli/bench/bench.h"
-#include "cli/bench/limits.h"
 #include "cli/bench/row_job.h"
 #include "cli/bench/timed_table.h"
 
@@ -184,16 +183,10 @@ StatusOr<BenchReport> PoliciesBench(const BenchFlags& flags) {
                     {"with new, of fixed", "%"}, {"slowest pull", "ms"},
                     {"slowest push", "ms"},      {"memory", "bytes/row"}};
   for (const int64_t rows : flags.rows) {
-    if (rows < flags.keys) {
-      return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
-    }
+    PEPNET_RETURN_IF_ERROR(CheckMessage(rows, flags.keys));
     // Whole messages, so that an id is named once while the table fills, or exactly twice.
     const int64_t size = rows / flags.keys * flags.keys;
-    const RandomRowRates limit = MeasureRandomRows(size);
-    report.limits.push_back(
-        {absl::StrCat("random reads of ", size, " rows"), "Mrows/s", limit.read});
-    report.limits.push_back(
-        {absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
+    MeasureRowLimits(size, &report);
     std::deque<Subject> subjects;
     for (const Contestant& contestant : Contestants(size)) {
       subjects.emplace_back(contestant, size, flags.keys);

@@ -20,6 +20,20 @@ JobConfig RowJob(int64_t rows) {
   return config;
 }
 
+Status CheckMessage(int64_t rows, int64_t keys) {
+  if (rows >= keys) return absl::OkStatus();
+  return InvalidInput("--rows ", rows, " is less than --keys ", keys);
+}
+
+RandomRowRates MeasureRowLimits(int64_t rows, BenchReport* report) {
+  const RandomRowRates limit = MeasureRandomRows(rows);
+  report->limits.push_back(
+      {absl::StrCat("random reads of ", rows, " rows"), "Mrows/s", limit.read});
+  report->limits.push_back(
+      {absl::StrCat("random updates of ", rows, " rows"), "Mrows/s", limit.update});
+  return limit;
+}
+
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
   // A permutation instead of random draws: ids of a message are distinct, and after rows / count
   // messages every row has had its turn. No list of rows is kept, which would fill the caches.

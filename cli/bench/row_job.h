@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "cli/bench/limits.h"
+#include "cli/bench/report.h"
 #include "common/base/status.h"
 #include "common/job_config/job_config.h"
 
@@ -18,6 +20,12 @@ inline constexpr int kBenchDim = 16;
 inline constexpr double kBenchLr = 0.01;
 
 JobConfig RowJob(int64_t rows);
+
+// InvalidInput if the table has fewer rows than a message names.
+Status CheckMessage(int64_t rows, int64_t keys);
+// Measures what the machine gives to random rows of a table of this size, and adds it to the
+// report's limits.
+RandomRowRates MeasureRowLimits(int64_t rows, BenchReport* report);
 
 // `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together
 // walk through all rows in turn, again and again. Precondition: count <= rows.

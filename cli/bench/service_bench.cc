@@ -141,11 +141,7 @@ Status MeasureService(const WorkerContext& context, const BenchFlags& flags, int
         "bench service has one server and one worker; start it with mpirun -n 2, not -n ",
         context.collective->count() + 1);
   }
-  const RandomRowRates limit = MeasureRandomRows(rows);
-  report->limits.push_back(
-      {absl::StrCat("random reads of ", rows, " rows"), "Mrows/s", limit.read});
-  report->limits.push_back(
-      {absl::StrCat("random updates of ", rows, " rows"), "Mrows/s", limit.update});
+  const RandomRowRates limit = MeasureRowLimits(rows, report);
   Service service(context, rows, flags.keys);
   PEPNET_RETURN_IF_ERROR(service.Fill(context));
   std::vector<double> pull, pull_ahead, push, step;
@@ -182,9 +178,7 @@ StatusOr<BenchReport> ServiceBench(const BenchFlags& flags, MpiSession* session)
   job.num_servers = 1;
   job.device = "cpu";
   for (int64_t rows : flags.rows) {
-    if (rows < flags.keys) {
-      return InvalidInput("--rows ", rows, " is less than --keys ", flags.keys);
-    }
+    PEPNET_RETURN_IF_ERROR(CheckMessage(rows, flags.keys));
     PEPNET_RETURN_IF_ERROR(RunJob(RowJob(rows), job, session, [&](const WorkerContext& context) {
       return MeasureService(context, flags, rows, &report);
     }));

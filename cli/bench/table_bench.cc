@@ -53,14 +53,8 @@ StatusOr<BenchReport> TableBench(const BenchFlags& flags) {
                     {"of random reads", "%"}, {"push", "Mrows/s"},   {"of random updates", "%"},
                     {"memory", "bytes/row"}};
   for (int64_t size : flags.rows) {
-    if (size < flags.keys) {
-      return InvalidInput("--rows ", size, " is less than --keys ", flags.keys);
-    }
-    const RandomRowRates limit = MeasureRandomRows(size);
-    report.limits.push_back(
-        {absl::StrCat("random reads of ", size, " rows"), "Mrows/s", limit.read});
-    report.limits.push_back(
-        {absl::StrCat("random updates of ", size, " rows"), "Mrows/s", limit.update});
+    PEPNET_RETURN_IF_ERROR(CheckMessage(size, flags.keys));
+    const RandomRowRates limit = MeasureRowLimits(size, &report);
     Rows rows(size, flags.keys);
     // Rows are made by the push (a pull changes no table), so the rate of creation is that of
     // pushes.

@@ -159,7 +159,7 @@ constexpr const ValueType* FindType(ValueKind kind) {
   return nullptr;
 }
 
-// What a row on a server consists of.
+// The parts of a row on a server.
 struct RowShape {
   int dim = 0;        // values
   int state_dim = 0;  // numbers of optimizer state

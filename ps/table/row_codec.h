@@ -23,7 +23,7 @@ class RowCodec {
   const ValueCodec& state() const { return state_; }
   // Of a row, all in all.
   int64_t words() const { return clicks_at() + clicks_; }
-  // Where in a row its state and its clicks begin.
+  // The words of a row at which its state and its clicks begin.
   int64_t state_at() const { return values_.words(); }
   int64_t clicks_at() const { return values_.words() + state_.words(); }
 

@@ -14,10 +14,10 @@ shown once and never again. --scale multiplies rows, items and the limit of the 
 hour. Training reads the days in order; the last day is not trained but evaluated. --only takes the
 policies whose name contains the word.
 
-Prints a table in Markdown, by policy: rows of the item table and the most memory that the process
-used (without a limit also the least that its items need), the share of the last day's lookups whose
-item has a row, and the AUC of the last day, beside that of the true probabilities. Leaves these,
-and the same day by day, in work_dir/churn.json, which scripts/bench/plot_bench.py draws.
+Prints a table in Markdown, by policy: rows of the item table, the most memory that the process
+used, the share of the last day's lookups whose item has a row, and the AUC of the last day, beside
+that of the true probabilities. Leaves these, and the same day by day, in work_dir/churn.json, which
+scripts/bench/plot_bench.py draws.
 """
 import argparse
 import json

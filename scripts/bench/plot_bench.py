@@ -37,8 +37,9 @@ SPARSE = {"eager": ("eager EmbeddingBag, Adagrad", "#9aa5b1"),
 TARGETS = {"routed": 2.5, "no_weights": 1.4, "every_row": 1.15}
 
 
-def save(figure, path):
-    figure.tight_layout()
+def save(figure, path, rect=None):
+    """`rect`: the part of the figure that its panels fill; None: all of it."""
+    figure.tight_layout(rect=rect)
     figure.savefig(path, dpi=80)
     plt.close(figure)
     print(path)
@@ -142,11 +143,7 @@ def plot_churn(report, out_dir):
     panels[2].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3,
                   loc="lower center")
-    figure.tight_layout(rect=(0, 0.2, 1, 1))
-    path = out_dir / "churn.png"
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
-    print(path)
+    save(figure, out_dir / "churn.png", rect=(0, 0.2, 1, 1))
 
 
 def number_of(cell):
