@@ -99,6 +99,21 @@ std::string TableLines(const TableDiff& table, const TableWords& words) {
   return text;
 }
 
+std::string FilterLine(const FilterDiff& filter) {
+  const std::string name = absl::StrCat(Printable(filter.table, 80), ", admission filter: ");
+  switch (filter.place) {
+    case DiffPlace::kOnlyLeft:
+    case DiffPlace::kOnlyRight:
+      return absl::StrCat(name, NameOf(filter.place), ", ", filter.counters, " counters\n");
+    case DiffPlace::kOtherShape:
+      return absl::StrCat(name, "another size or other bits a counter\n");
+    case DiffPlace::kBoth:
+      break;
+  }
+  if (filter.equal()) return absl::StrCat(name, "equal, ", filter.counters, " counters\n");
+  return absl::StrCat(name, filter.other_counters, " of ", filter.counters, " counters differ\n");
+}
+
 // Layers that moved, most first. Optimizer state is only counted: it changes with every step.
 std::string DenseLines(const CheckpointDiff& diff) {
   if (!diff.has_dense) return "";
@@ -138,6 +153,10 @@ std::string DiffToText(const CheckpointDiff& diff, const TableWords& words) {
       absl::StrCat("left ", Printable(diff.left), " (step ", diff.left_step, ")\nright ",
                    Printable(diff.right), " (step ", diff.right_step, ")\n");
   for (const TableDiff& table : diff.tables) absl::StrAppend(&text, TableLines(table, words));
+  for (const FilterDiff& filter : diff.filters) absl::StrAppend(&text, FilterLine(filter));
+  if (diff.has_event_times) {
+    absl::StrAppend(&text, "event times: ", diff.other_event_times ? "differ" : "equal", "\n");
+  }
   absl::StrAppend(&text, DenseLines(diff), diff.equal() ? "equal\n" : "different\n");
   return text;
 }
@@ -173,6 +192,14 @@ std::string DiffToJson(const CheckpointDiff& diff, const TableWords& words) {
     }
     json["tables"].push_back(std::move(one));
   }
+  // Only where one of the two has any.
+  for (const FilterDiff& filter : diff.filters) {
+    json["filters"].push_back({{"table", filter.table},
+                               {"in", NameOf(filter.place)},
+                               {"counters", filter.counters},
+                               {"other_counters", filter.other_counters}});
+  }
+  if (diff.has_event_times) json["equal_event_times"] = !diff.other_event_times;
   if (diff.has_dense) {
     nlohmann::ordered_json dense = {{"in", NameOf(diff.dense)},
                                     {"layers", diff.layers},
@@ -198,6 +225,12 @@ std::string DiffInBrief(const CheckpointDiff& diff) {
   const auto tables = std::count_if(diff.tables.begin(), diff.tables.end(),
                                     [](const auto& t) { return !t.equal(); });
   if (tables > 0) parts.push_back(absl::StrCat(tables, " of ", diff.tables.size(), " tables"));
+  const auto filters = std::count_if(diff.filters.begin(), diff.filters.end(),
+                                     [](const auto& f) { return !f.equal(); });
+  if (filters > 0) {
+    parts.push_back(absl::StrCat(filters, " of ", diff.filters.size(), " admission filters"));
+  }
+  if (diff.other_event_times) parts.push_back("the event times");
   if (diff.dense != DiffPlace::kBoth) {
     parts.push_back(absl::StrCat("the dense layers, which are ", NameOf(diff.dense)));
   } else if (!diff.tensors.empty()) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/partition.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/checkpoint/safetensors.h"
 
 namespace pepnet {
@@ -238,6 +239,74 @@ StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory,
   return tables;
 }
 
+// The counters of a table's filter, which may stand in several files.
+struct Filter {
+  int counter_bits = 0;
+  int64_t bucket_words = 0;
+  std::map<int, std::vector<uint64_t>> words;  // by bucket; without those that are all 0
+  int64_t buckets = 0;
+
+  int64_t counters() const { return buckets * bucket_words * (64 / counter_bits); }
+};
+
+StatusOr<Filter> ReadFilters(const std::string& directory,
+                             const std::vector<FilterEntry>& entries) {
+  Filter filter;
+  for (const FilterEntry& entry : entries) {
+    filter.counter_bits = entry.counter_bits;
+    filter.bucket_words = entry.bucket_words;
+    filter.buckets += entry.end_bucket - entry.first_bucket;
+    PEPNET_RETURN_IF_ERROR(
+        ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
+          if (std::all_of(words.begin(), words.end(), [](uint64_t word) { return word == 0; })) {
+            return;
+          }
+          filter.words[bucket].assign(words.begin(), words.end());
+        }));
+  }
+  return filter;
+}
+
+// Of two filters of one shape.
+int64_t CountersThatDiffer(const Filter& left, const Filter& right) {
+  const std::vector<uint64_t> zeros(static_cast<size_t>(left.bucket_words), 0);
+  const uint64_t ones = (uint64_t{1} << left.counter_bits) - 1;
+  std::set<int> buckets;
+  for (const Filter* side : {&left, &right}) {
+    for (const auto& [bucket, words] : side->words) buckets.insert(bucket);
+  }
+  int64_t count = 0;
+  for (const int bucket : buckets) {
+    const auto a = left.words.find(bucket), b = right.words.find(bucket);
+    const std::vector<uint64_t>& before = a == left.words.end() ? zeros : a->second;
+    const std::vector<uint64_t>& after = b == right.words.end() ? zeros : b->second;
+    for (size_t i = 0; i < before.size(); ++i) {
+      uint64_t different = before[i] ^ after[i];
+      for (; different != 0; different >>= left.counter_bits) count += (different & ones) != 0;
+    }
+  }
+  return count;
+}
+
+StatusOr<FilterDiff> CompareFilters(const std::string& table, const std::string& left_directory,
+                                    const std::vector<FilterEntry>& left_entries,
+                                    const std::string& right_directory,
+                                    const std::vector<FilterEntry>& right_entries) {
+  FilterDiff diff;
+  diff.table = table;
+  PEPNET_ASSIGN_OR_RETURN(const Filter left, ReadFilters(left_directory, left_entries));
+  PEPNET_ASSIGN_OR_RETURN(const Filter right, ReadFilters(right_directory, right_entries));
+  diff.counters = (left_entries.empty() ? right : left).counters();
+  if (left_entries.empty() || right_entries.empty()) {
+    diff.place = left_entries.empty() ? DiffPlace::kOnlyRight : DiffPlace::kOnlyLeft;
+  } else if (left.counter_bits != right.counter_bits || left.bucket_words != right.bucket_words) {
+    diff.place = DiffPlace::kOtherShape;
+  } else {
+    diff.other_counters = CountersThatDiffer(left, right);
+  }
+  return diff;
+}
+
 bool Names(const Manifest& manifest, const char* file) {
   return std::any_of(manifest.files.begin(), manifest.files.end(),
                      [&](const FileEntry& e) { return e.file == file; });
@@ -337,7 +406,9 @@ bool TableDiff::equal() const { return place == DiffPlace::kBoth && buckets == 0
 bool CheckpointDiff::equal() const {
   return std::all_of(tables.begin(), tables.end(),
                      [](const TableDiff& table) { return table.equal(); }) &&
-         tensors.empty() && states_changed == 0 && dense == DiffPlace::kBoth;
+         std::all_of(filters.begin(), filters.end(),
+                     [](const FilterDiff& filter) { return filter.equal(); }) &&
+         !other_event_times && tensors.empty() && states_changed == 0 && dense == DiffPlace::kBoth;
 }
 
 // Tables first, one after the other, then the dense part; names are those of either side, sorted.
@@ -364,6 +435,25 @@ StatusOr<CheckpointDiff> DiffCheckpoints(const std::string& left, const std::str
     }
     PEPNET_ASSIGN_OR_RETURN(TableDiff compared, CompareTables(name, a->second, b->second));
     diff.tables.push_back(std::move(compared));
+  }
+  // Left and right, by table.
+  std::map<std::string, std::pair<std::vector<FilterEntry>, std::vector<FilterEntry>>> filters;
+  for (const FilterEntry& entry : left_manifest.filters) {
+    filters[entry.table].first.push_back(entry);
+  }
+  for (const FilterEntry& entry : right_manifest.filters) {
+    filters[entry.table].second.push_back(entry);
+  }
+  for (const auto& [name, entries] : filters) {
+    if (!table.empty() && name != table) continue;
+    PEPNET_ASSIGN_OR_RETURN(FilterDiff compared,
+                            CompareFilters(name, left, entries.first, right, entries.second));
+    diff.filters.push_back(std::move(compared));
+  }
+  if (table.empty()) {
+    diff.has_event_times =
+        !left_manifest.event_times.empty() || !right_manifest.event_times.empty();
+    diff.other_event_times = left_manifest.event_times != right_manifest.event_times;
   }
   const bool in_left = Names(left_manifest, kDenseFile),
              in_right = Names(right_manifest, kDenseFile);

@@ -1,7 +1,9 @@
 // The difference of two checkpoints: by table the rows that one of them lacks and how far the
-// others moved; by dense layer, without optimizer state, how far it moved.
+// others moved, and the counters of its admission filter that differ; by dense layer, without
+// optimizer state, how far it moved; whether they know the same event times.
 //
-// Threads: no state. Memory is that of one bucket. Buckets with equal digests are not read.
+// Threads: no state. Memory is that of one bucket, or of a table's filter. Buckets with equal
+//          digests are not read.
 // Failure: as ReadManifest and TablePartReader. Nothing here verifies checksums: VerifyCheckpoint
 // does.
 #pragma once
@@ -43,6 +45,15 @@ struct TableDiff {
   bool equal() const;
 };
 
+// The admission filters of a table.
+struct FilterDiff {
+  std::string table;
+  DiffPlace place = DiffPlace::kBoth;
+  int64_t counters = 0, other_counters = 0;  // kOnlyLeft, kOnlyRight: those of that side, and 0
+
+  bool equal() const { return place == DiffPlace::kBoth && other_counters == 0; }
+};
+
 struct TensorDiff {
   std::string name;
   DiffPlace place = DiffPlace::kBoth;
@@ -54,15 +65,19 @@ struct TensorDiff {
 struct CheckpointDiff {
   std::string left, right;
   int64_t left_step = 0, right_step = 0;
-  std::vector<TableDiff> tables = {};  // by name
-  bool has_dense = false;              // the dense part was compared
+  std::vector<TableDiff> tables = {};    // by name
+  std::vector<FilterDiff> filters = {};  // likewise
+  bool has_event_times = false;          // one of the two knows some
+  bool other_event_times = false;
+  bool has_dense = false;  // the dense part was compared
   DiffPlace dense = DiffPlace::kBoth;
   // Tensors of the network, and of its optimizer state.
   int layers = 0, states = 0, states_changed = 0;
   // Layers that differ, those that moved most first.
   std::vector<TensorDiff> tensors = {};
 
-  // Tables and dense tensors, bit for bit; steps, files and number of parts do not count.
+  // Tables, filters, event times and dense tensors, bit for bit; steps, files and number of parts
+  // do not count.
   bool equal() const;
 };
 // With `table` not empty only that table; NotFound if neither has it.

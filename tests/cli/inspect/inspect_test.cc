@@ -12,6 +12,8 @@
 #include "cli/inspect/inspect_diff.h"
 #include "cli/inspect/neighbours.h"
 #include "cli/inspect/what_if.h"
+#include "common/base/partition.h"
+#include "common/checkpoint/filter_part.h"
 #include "common/checkpoint/safetensors.h"
 #include "tests/common/checkpoint/test_files.h"
 #include "tests/common/checkpoint/test_rows.h"
@@ -318,6 +320,71 @@ TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
   EXPECT_THAT(DiffToText(both, {}),
               HasSubstr("dense layers: 1 of 2 equal; optimizer state: 0 of 1 equal\n"
                         "  w: moved by 50 % of their norm; largest difference 0.5\n"));
+}
+
+// What a job goes on with beside its rows: two checkpoints that differ there are not equal.
+TEST_F(InspectTest, FiltersAndEventTimesAreCompared) {
+  const TestRows rows = MakeRows("t", 5, 1, 0);
+  // Every counter of a word of 16 is `counter`; the filter of table t stands in `parts` files.
+  const auto write = [&](const std::string& model, uint64_t counter, int parts, int64_t time,
+                         bool filters = true, int64_t words = 2) {
+    auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
+    Manifest manifest;
+    manifest.step = 3;
+    manifest.parts = WriteParts(writer.temporary_directory(), "t", rows, 1).value();
+    if (time > 0) manifest.event_times = {{1, 5}, {3, time}};
+    for (int part = 0; filters && part < parts; ++part) {
+      FilterEntry entry;
+      entry.table = "t";
+      entry.first_bucket = FirstBucket(part, parts);
+      entry.end_bucket = FirstBucket(part + 1, parts);
+      entry.counter_bits = 4;
+      entry.bucket_words = words;
+      const std::vector<uint64_t> zero(static_cast<size_t>(words), 0);
+      std::vector<uint64_t> counted = zero;
+      counted[0] = counter;
+      manifest.filters.push_back(
+          WriteFilter(writer.temporary_directory(), entry, part, parts, [&](int bucket) {
+            return std::span<const uint64_t>(bucket == 700 ? counted : zero);
+          }).value());
+    }
+    return writer.Commit(manifest).value();
+  };
+  const std::string left = write("a", 0x21, 1, 9);
+  ASSERT_OK_AND_ASSIGN(const auto equal, DiffCheckpoints(left, write("b", 0x21, 3, 9)));
+  EXPECT_TRUE(equal.equal());
+  EXPECT_THAT(DiffToText(equal, {}),
+              HasSubstr("t: equal, 5 rows\nt, admission filter: equal, 32768 counters\n"
+                        "event times: equal\nequal\n"));
+
+  ASSERT_OK_AND_ASSIGN(const auto counts, DiffCheckpoints(left, write("c", 0x7017, 2, 9)));
+  EXPECT_FALSE(counts.equal());
+  EXPECT_THAT(DiffToText(counts, {}),
+              HasSubstr("t, admission filter: 3 of 32768 counters differ\n"));
+  EXPECT_EQ(DiffInBrief(counts), "1 of 1 admission filters differ");
+  EXPECT_EQ(nlohmann::json::parse(DiffToJson(counts, {}))["filters"][0]["other_counters"], 3);
+  // One side has no counter in the bucket.
+  ASSERT_OK_AND_ASSIGN(const auto none, DiffCheckpoints(write("d", 0, 1, 9), left, "t"));
+  EXPECT_EQ(none.filters[0].other_counters, 2);
+  EXPECT_FALSE(none.has_event_times);
+
+  ASSERT_OK_AND_ASSIGN(const auto times, DiffCheckpoints(left, write("e", 0x21, 1, 8)));
+  EXPECT_FALSE(times.equal());
+  EXPECT_EQ(DiffInBrief(times), "the event times differ");
+  EXPECT_EQ(nlohmann::json::parse(DiffToJson(times, {}))["equal_event_times"], false);
+
+  const std::string without = write("f", 0, 0, 0);
+  ASSERT_OK_AND_ASSIGN(const auto one, DiffCheckpoints(without, left));
+  EXPECT_THAT(DiffToText(one, {}),
+              HasSubstr("t, admission filter: only right, 32768 counters\nevent times: differ\n"));
+  EXPECT_EQ(DiffInBrief(one), "1 of 1 admission filters and the event times differ");
+  ASSERT_OK_AND_ASSIGN(const auto larger,
+                       DiffCheckpoints(left, write("g", 0x21, 1, 9, /*filters=*/true, 4)));
+  EXPECT_THAT(DiffToText(larger, {}),
+              HasSubstr("t, admission filter: another size or other bits a counter\n"));
+  EXPECT_FALSE(larger.equal());
+  ASSERT_OK_AND_ASSIGN(const auto bare, DiffCheckpoints(without, without));
+  EXPECT_THAT(DiffToText(bare, {}), testing::Not(HasSubstr("event times")));
 }
 
 TEST_F(InspectTest, SafetensorsFileIsSummarized) {
