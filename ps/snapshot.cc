@@ -11,8 +11,8 @@
 #include "common/base/threads.h"
 #include "common/file/file.h"
 #include "common/process/trace.h"
-#include "ps/table/bucket_order.h"
 #include "ps/table/row_lifecycle.h"
+#include "ps/table/store/bucket_order.h"
 
 namespace pepnet {
 namespace {

@@ -33,7 +33,7 @@
 #include "common/checkpoint/table_part.h"
 #include "ps/server_plan.h"
 #include "ps/table/admission_filter.h"
-#include "ps/table/bucket_order.h"
+#include "ps/table/store/bucket_order.h"
 #include "ps/table/table_snapshot.h"
 
 namespace pepnet {

@@ -2,7 +2,7 @@
 // section 5, item 7).
 //
 // Values:  of a table that does not keep float32 are widened, updated and rounded back
-//          (ps/table/value_codec.h), by the seed, the step, the table and the id alone.
+//          (ps/table/store/value_codec.h), by the seed, the step, the table and the id alone.
 // Bits:    the gradient of a row is ((g_0 + g_1) + g_2) + ... over the workers that hold it, in the
 //          order of the pushes handed in; nothing is divided (the loss carries 1 / global batch
 //          already).

@@ -15,7 +15,7 @@
 #include "common/file/file.h"
 #include "common/job_config/shape_description.h"
 #include "ps/table/sparse_optimizer.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 #include "worker/checkpoint/model_dir.h"
 #include "worker/checkpoint/train_state.h"
 

@@ -10,7 +10,7 @@
 
 #include "cli/export/formats.h"
 #include "common/file/file.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 namespace pepnet {
 namespace {

@@ -126,7 +126,7 @@ inline std::string IdRangeText(int64_t rows) {
 }
 
 // The type of a row's values on a server, and that of its optimizer state (kFp32 or kBf16).
-// ps/table/value_codec.h says how they are rounded.
+// ps/table/store/value_codec.h says how they are rounded.
 enum class ValueKind { kFp32, kFp16, kBf16, kInt8 };
 
 struct ValueType {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/base/aligned_buffer.h"
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 

@@ -6,7 +6,7 @@
 
 #include "common/base/random.h"
 #include "common/base/simd.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 namespace pepnet {
 namespace {

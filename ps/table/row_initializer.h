@@ -1,5 +1,5 @@
 // The first value of a row: a function of (seed, table, id) alone (law L3). A table of fewer bits
-// rounds it to nearest (value_codec.h).
+// rounds it to nearest (store/value_codec.h).
 //
 //   kDefault  U(-sqrt(1/rows), sqrt(1/rows))              kUniform   U(a, b)
 //   kNormal   a + b * N(0, 1), Box-Muller                 kConstant  a

@@ -12,7 +12,7 @@
 #include <tuple>
 
 #include "common/job_config/row_policy.h"
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 

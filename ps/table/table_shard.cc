@@ -3,9 +3,9 @@
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/partition.h"
-#include "ps/table/bucket_order.h"
 #include "ps/table/row_lifecycle.h"
 #include "ps/table/sparse_optimizer.h"
+#include "ps/table/store/bucket_order.h"
 
 namespace pepnet {
 namespace {

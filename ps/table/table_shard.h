@@ -1,8 +1,8 @@
 // TableShard: the rows of one table that one server owns.
 //
-// Storage:   an index from id to slot (row_index.h) and rows that never move (row_store.h): a slot
-//            and the pointers to its row stay good until the row is erased or the shard is
-//            destroyed.
+// Storage:   an index from id to slot (store/row_index.h) and rows that never move
+//            (store/row_store.h): a slot and the pointers to its row stay good until the row is
+//            erased or the shard is destroyed.
 // Threads:   one thread.
 // Rows:      are made by Create() and go by Erase() only; Find() and ReadValues() change nothing.
 //            Who is admitted and who leaves is the business of lifecycle().
@@ -16,10 +16,10 @@
 #include "common/base/random.h"
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
-#include "ps/table/row_codec.h"
-#include "ps/table/row_index.h"
 #include "ps/table/row_initializer.h"
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_codec.h"
+#include "ps/table/store/row_index.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 
@@ -109,7 +109,7 @@ class TableShard {
 
   // The layout of a row.
   const RowCodec& codec() const { return codec_; }
-  // Of the rounding that step `step` does (value_codec.h), to values (kRounding) or state
+  // Of the rounding that step `step` does (store/value_codec.h), to values (kRounding) or state
   // (kStateRounding).
   uint64_t RoundingKey(RandomPurpose purpose, int64_t step) const {
     return RandomKey(seed_, purpose, table_hash_, static_cast<uint64_t>(step));
@@ -129,7 +129,7 @@ class TableShard {
   int64_t& last_step(int64_t slot) { return info(slot).last_step; }
   int64_t frequency(int64_t slot) const { return info(slot).frequency; }
   int64_t last_step(int64_t slot) const { return info(slot).last_step; }
-  // The rows there are now, to be read while the shard goes on changing (row_store.h).
+  // The rows there are now, to be read while the shard goes on changing (store/row_store.h).
   RowStore::View view() const { return rows_.view(); }
 
   // All rows by (bucket, id): the order of checkpoints.

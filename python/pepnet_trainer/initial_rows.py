@@ -60,7 +60,10 @@ def _philox(key: int, ids: np.ndarray, blocks: int) -> np.ndarray:
 
 
 def _rounded(kind: str, x: np.ndarray) -> np.ndarray:
-    """To the nearest values that a row of that data_type can have (ps/table/value_codec.h)."""
+    """To the nearest values that a row of that data_type can have.
+
+    As ps/table/store/value_codec.h rounds them.
+    """
     rounded: np.ndarray
     if kind == "FP16":
         rounded = np.clip(x, -65504, 65504).astype(np.float16).astype(np.float32)

@@ -8,7 +8,7 @@
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
 #include "common/base/threads.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 namespace pepnet {
 namespace {

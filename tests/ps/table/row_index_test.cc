@@ -1,4 +1,4 @@
-#include "ps/table/row_index.h"
+#include "ps/table/store/row_index.h"
 
 #include <functional>
 #include <map>

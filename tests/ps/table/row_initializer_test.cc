@@ -9,7 +9,7 @@
 #include "common/base/hash.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 namespace pepnet {
 namespace {

@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 
 #include "common/base/partition.h"
-#include "ps/table/bucket_order.h"
+#include "ps/table/store/bucket_order.h"
 
 namespace pepnet {
 namespace {

@@ -1,4 +1,4 @@
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 #include <bit>
 #include <cmath>

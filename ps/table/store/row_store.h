@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ps/table/huge_memory.h"
+#include "ps/table/store/huge_memory.h"
 
 namespace pepnet {
 

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 

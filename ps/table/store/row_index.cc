@@ -1,4 +1,4 @@
-#include "ps/table/row_index.h"
+#include "ps/table/store/row_index.h"
 
 #include <algorithm>
 #include <utility>

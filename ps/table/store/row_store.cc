@@ -1,4 +1,4 @@
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 

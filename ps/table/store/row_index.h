@@ -37,7 +37,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/partition.h"
-#include "ps/table/row_store.h"
+#include "ps/table/store/row_store.h"
 
 namespace pepnet {
 

@@ -1,4 +1,4 @@
-#include "ps/table/bucket_order.h"
+#include "ps/table/store/bucket_order.h"
 
 #include <algorithm>
 #include <array>

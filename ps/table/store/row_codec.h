@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "common/job_config/table.h"
-#include "ps/table/value_codec.h"
+#include "ps/table/store/value_codec.h"
 
 namespace pepnet {
 
