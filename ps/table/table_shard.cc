@@ -11,6 +11,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+constexpr size_t kPrefetchFree = 8;   // free slots likewise
 
 // A cache line has 64 bytes: 16 floats.
 inline void PrefetchFloats(const float* row, size_t dim) {
@@ -29,7 +30,7 @@ TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uin
       row_bytes_(static_cast<size_t>(codec_.words()) * sizeof(float)),
       initial_state_(static_cast<size_t>(codec_.words() - codec_.state_at())),
       rows_(codec_.words()),
-      index_(table.rows) {
+      index_(table.rows, table_hash_) {
   std::vector<float> state(codec_.state().dim());
   FillInitialState(optimizer, state);
   codec_.state().Write(state.data(), initial_state_.data());
@@ -54,7 +55,7 @@ int64_t TableShard::Find(int64_t id) const {
 void TableShard::Find(std::span<const int64_t> ids, std::span<int64_t> slots) const {
   CHECK_EQ(ids.size(), slots.size());
   index_.Find(
-      ids, table_hash_, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
+      ids, rows_, [](int64_t) {}, [&](size_t i, int64_t slot) { slots[i] = slot; });
 }
 
 template <typename Read>
@@ -63,7 +64,7 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
   CHECK_EQ(ids.size(), slots.size());
   const size_t dim = table_.dim;
   index_.Find(
-      ids, table_hash_, rows_,
+      ids, rows_,
       [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.state_at())); },
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
@@ -94,7 +95,7 @@ size_t TableShard::FindAndPoint(std::span<const int64_t> ids, std::span<int64_t>
   // Rows are not prefetched: nobody reads them here, the worker reads them through the pointers.
   size_t unseen = 0;
   index_.Find(
-      ids, table_hash_, rows_, [](int64_t) {},
+      ids, rows_, [](int64_t) {},
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
         if (slot == kNoSlot) {
@@ -131,18 +132,17 @@ int64_t TableShard::NewRow(int64_t id) {
   } else {
     slot = free_.back();
     free_.pop_back();
+    // Where rows leave, most new rows take their places, which are anywhere in memory.
+    if (free_.size() >= kPrefetchFree) PrefetchRow(free_[free_.size() - kPrefetchFree]);
   }
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};
-  // The index reads the id from the row, so the RowInfo is written first.
-  index_.Insert(hash, slot, rows_, table_hash_);
+  index_.Insert(id, hash, slot);
   if (lifecycle_ != nullptr) lifecycle_->Added(slot, hash);
   return slot;
 }
 
 void TableShard::Erase(int64_t slot) {
-  // The index goes first: it needs the id, which is then overwritten unless a snapshot still reads
-  // it.
-  index_.Erase(RowHash(table_hash_, info(slot).id), slot, rows_, table_hash_);
+  index_.Erase(RowHash(table_hash_, info(slot).id), slot);
   if (keep_erased_) {
     erased_.push_back(static_cast<uint32_t>(slot));
     return;
@@ -188,7 +188,7 @@ int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
   return slot;
 }
 
-void TableShard::Reserve(int64_t rows) { index_.Reserve(rows, rows_, table_hash_); }
+void TableShard::Reserve(int64_t rows) { index_.Reserve(rows); }
 
 template <typename Read>
 void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,

@@ -21,8 +21,9 @@ size_t CapacityFor(int64_t count) { return static_cast<size_t>(count) * 100 / kG
 
 }  // namespace
 
-RowIndex::RowIndex(int64_t id_count)
-    : halves_are_ids_(id_count <= int64_t{1} << 32),
+RowIndex::RowIndex(int64_t id_count, uint64_t table_hash)
+    : tags_are_ids_(id_count <= int64_t{1} << 32),
+      table_hash_(table_hash),
       places_(MakePlaces(kFirstCapacity, SpillOf(kFirstCapacity))) {
   WriteTo(places_.end(), &places_);
 }
@@ -40,8 +41,8 @@ void RowIndex::WriteTo(size_t last, Places* places) {
   places->written = end;
 }
 
-bool RowIndex::Place(uint64_t hash, Entry entry, Places* places) {
-  size_t at = places->Home(hash);
+bool RowIndex::Place(uint32_t home_bits, Entry entry, Places* places) {
+  size_t at = places->Home(home_bits);
   for (;; ++at) {
     WriteTo(at, places);
     if (places->entries()[at].slot == kEmpty) break;
@@ -53,7 +54,7 @@ bool RowIndex::Place(uint64_t hash, Entry entry, Places* places) {
   return true;
 }
 
-void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Insert(int64_t id, uint64_t hash, int64_t slot) {
   CHECK_LE(slot, kMostRows)
       << "one table has more rows on this server than an index can hold; add servers";
   ++count_;
@@ -63,23 +64,23 @@ void RowIndex::Insert(uint64_t hash, int64_t slot, const RowStore& rows, uint64_
     grown_ = MakePlaces(capacity, std::max(places_.spill, SpillOf(capacity)));
   }
   // Before the new entry: growth may end here, and the entry belongs to the array that is left.
-  if (grows()) Move(rows, table_hash);
-  const Entry entry = {Half(rows.info(slot).id), static_cast<uint32_t>(slot)};
+  if (grows()) Move();
+  const Entry entry = {TagOf(id, hash), static_cast<uint32_t>(slot)};
+  const uint32_t bits = HomeBits(hash);
   // A run that fills the spill is bad luck of the hashes, not fullness: more room behind the last
   // home cures it.
-  while (!Place(hash, entry, places_.Home(hash) < moved_ ? &grown_ : &places_)) {
-    Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill),
-            rows, table_hash);
+  while (!Place(bits, entry, places_.Home(bits) < moved_ ? &grown_ : &places_)) {
+    Rebuild(std::max(places_.capacity, grown_.capacity), 2 * std::max(places_.spill, grown_.spill));
   }
 }
 
-void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Erase(uint64_t hash, int64_t slot) {
   // While the index grows, the places before moved_ still hold what has moved. No probe sees them:
   // a probe of places_ starts at moved_ or behind it, since any home before belongs to grown_, and
   // goes forward.
-  Places& places = places_.Home(hash) < moved_ ? grown_ : places_;
+  Places& places = places_.Home(HomeBits(hash)) < moved_ ? grown_ : places_;
   Entry* const all = places.entries();
-  size_t hole = places.Home(hash);
+  size_t hole = places.Home(HomeBits(hash));
   for (; all[hole].slot != static_cast<uint32_t>(slot); ++hole) {
     CHECK_NE(all[hole].slot, kEmpty) << "slot " << slot << " is not in the index";
   }
@@ -94,7 +95,7 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
   //
   // c stays, for its probe starts at 6, behind the hole at 5; d fills that hole.
   for (size_t at = hole + 1; all[at].slot != kEmpty; ++at) {
-    if (places.Home(RowHash(table_hash, IdOf(all[at], rows))) > hole) continue;
+    if (places.Home(HomeBitsOf(all[at])) > hole) continue;
     all[hole] = all[at];
     hole = at;
   }
@@ -102,15 +103,15 @@ void RowIndex::Erase(uint64_t hash, int64_t slot, const RowStore& rows, uint64_t
   --count_;
 }
 
-void RowIndex::Reserve(int64_t count, const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Reserve(int64_t count) {
   const size_t capacity = CapacityFor(count);
   // All entries move at once: callers set tables up or load them, and no step waits meanwhile.
   if (capacity > std::max(places_.capacity, grown_.capacity)) {
-    Rebuild(capacity, SpillOf(capacity), rows, table_hash);
+    Rebuild(capacity, SpillOf(capacity));
   }
 }
 
-void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Move() {
   // Entries move in the order of their places, which is that of their homes except within a run. So
   // a run moves as a whole, the loop stops at an empty place only, and each hash has one array that
   // may hold it.
@@ -119,11 +120,11 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
   size_t at = moved_;
   for (; at < least || (at < end && old[at].slot != kEmpty); ++at) {
     if (old[at].slot == kEmpty) continue;
-    if (Place(RowHash(table_hash, IdOf(old[at], rows)), old[at], &grown_)) continue;
+    if (Place(HomeBitsOf(old[at]), old[at], &grown_)) continue;
     // The run behind the last home of grown_ fills its spill. The entries before `at` are in
     // grown_, the others in places_: from here Rebuild() takes each from where it is.
     moved_ = at;
-    return Rebuild(grown_.capacity, 2 * grown_.spill, rows, table_hash);
+    return Rebuild(grown_.capacity, 2 * grown_.spill);
   }
   if (at == end) {
     // From now on it is the only array, and a probe may start at any of its places.
@@ -139,21 +140,14 @@ void RowIndex::Move(const RowStore& rows, uint64_t table_hash) {
                               places_.capacity) +
               1,
           &grown_);
-  if (halves_are_ids_) return;
-  // The next call asks the row store for these ids; an insertion lies between, time enough to fetch
-  // them.
-  for (size_t next = at; next < std::min(end, at + kMovedPerInsert); ++next) {
-    if (old[next].slot != kEmpty) __builtin_prefetch(&rows.info(old[next].slot));
-  }
 }
 
-void RowIndex::Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint64_t table_hash) {
+void RowIndex::Rebuild(size_t capacity, size_t spill) {
   // While an index grows, grown_ holds the entries before moved_ and places_ those from there on,
   // so no entry is taken twice. Places of grown_ that are not written hold garbage and are left
   // out.
   const Places sources[] = {std::exchange(grown_, Places()), std::exchange(places_, Places())};
   const size_t begins[] = {0, std::exchange(moved_, 0)};
-  constexpr size_t kAhead = 64;  // entries whose ids are asked for ahead of their use
   for (bool fits = false; !fits; spill *= 2) {
     places_ = MakePlaces(capacity, spill);
     WriteTo(places_.end(), &places_);
@@ -162,11 +156,8 @@ void RowIndex::Rebuild(size_t capacity, size_t spill, const RowStore& rows, uint
       const Entry* const old = sources[source].entries();
       const size_t end = sources[source].written;
       for (size_t at = begins[source]; at < end && fits; ++at) {
-        if (!halves_are_ids_ && at + kAhead < end && old[at + kAhead].slot != kEmpty) {
-          __builtin_prefetch(&rows.info(old[at + kAhead].slot));
-        }
         if (old[at].slot == kEmpty) continue;
-        fits = Place(RowHash(table_hash, IdOf(old[at], rows)), old[at], &places_);
+        fits = Place(HomeBitsOf(old[at]), old[at], &places_);
       }
     }
   }
