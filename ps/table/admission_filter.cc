@@ -84,9 +84,16 @@ int64_t AdmissionFilter::CountOf(uint64_t row_hash) const {
 void AdmissionFilter::Forget(int64_t step) {
   // Without the bit that would come down from the counter above.
   const uint64_t lower = bits_ == 4 ? 0x7777777777777777 : 0x7f7f7f7f7f7f7f7f;
-  for (int64_t bucket = step % halve_steps_; bucket < kBucketCount; bucket += halve_steps_) {
+  // The buckets take turns, spread evenly over halve_steps_ steps. 128 bits: the product of two
+  // legal numbers may have 72.
+  const auto first_from = [&](int64_t turn) {
+    const auto product = static_cast<__int128>(turn) * kBucketCount;
+    return static_cast<int>((product + halve_steps_ - 1) / halve_steps_);
+  };
+  const int64_t turn = step % halve_steps_;
+  for (int bucket = first_from(turn); bucket < first_from(turn + 1); ++bucket) {
     if (buckets_[bucket] == nullptr) continue;
-    for (uint64_t& word : Writable(static_cast<int>(bucket))) word = word >> 1 & lower;
+    for (uint64_t& word : Writable(bucket)) word = word >> 1 & lower;
   }
 }
 

@@ -10,8 +10,8 @@
 //
 // Order:    a step's ids are all counted before any is asked for, and counters stop at the same
 //           number, so that the order of ids does not matter.
-// Halving:  each bucket's counters once in filter_halve_steps steps, at steps that the bucket's
-//           number gives.
+// Halving:  each bucket's counters once in h = filter_halve_steps steps: those of bucket b at the
+//           steps that divided by h leave b * h / 1024, rounded down.
 // Copies:   an image of all counters costs nothing; a bucket that is changed while one may be held
 //           is copied first.
 // Memory:   a bucket has none before its first id.

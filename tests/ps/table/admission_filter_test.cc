@@ -55,21 +55,47 @@ TEST(AdmissionFilterTest, ItCountsTheStepsThatNameAnId) {
 
 TEST(AdmissionFilterTest, CountersAreHalvedAtTheStepsOfTheirBucket) {
   AdmissionFilter filter(Policy(64, 9, /*halve_steps=*/5));
-  const uint64_t zero = HashesOfBucketZero(5, 1)[0], seven = zero + (uint64_t{7} << 54);
-  for (int step = 0; step < 9; ++step) filter.Count(std::vector<uint64_t>{zero, seven});
-  filter.Forget(11);  // of buckets 1, 6, 11, ...
+  const uint64_t zero = HashesOfBucketZero(5, 1)[0], later = zero + (uint64_t{500} << 54);
+  for (int step = 0; step < 9; ++step) filter.Count(std::vector<uint64_t>{zero, later});
+  filter.Forget(11);  // of buckets 205 to 409
   EXPECT_EQ(filter.CountOf(zero), 9);
-  filter.Forget(12);  // of buckets 2, 7, ...
+  filter.Forget(12);  // of buckets 410 to 614: 500 * 5 / 1024 is 2
   EXPECT_EQ(filter.CountOf(zero), 9);
-  EXPECT_EQ(filter.CountOf(seven), 4);
+  EXPECT_EQ(filter.CountOf(later), 4);
   filter.Forget(15);
   filter.Forget(17);
   filter.Forget(20);
   EXPECT_EQ(filter.CountOf(zero), 2);
-  EXPECT_EQ(filter.CountOf(seven), 2);
+  EXPECT_EQ(filter.CountOf(later), 2);
   filter.Forget(25);
   filter.Forget(30);
   EXPECT_EQ(filter.CountOf(zero), 0);
+}
+
+// Whatever the period, each bucket has one turn in it, and turns are spread over all of it.
+TEST(AdmissionFilterTest, EveryBucketIsHalvedOnceInAPeriod) {
+  for (const int64_t period : {1, 3, 1000, 1024, 5000}) {
+    AdmissionFilter filter(Policy(1, 15, period));
+    std::vector<uint64_t> hashes;
+    for (uint64_t bucket = 0; bucket < kBucketCount; ++bucket) hashes.push_back(bucket << 54);
+    for (int count = 0; count < 15; ++count) filter.Count(hashes);  // no counter holds more
+    const auto halved = [&] {
+      return std::count_if(hashes.begin(), hashes.end(),
+                           [&](uint64_t hash) { return filter.CountOf(hash) == 7; });
+    };
+    for (int64_t step = period; step < 2 * period; ++step) {
+      const auto before = halved();
+      filter.Forget(step);
+      ASSERT_LE(halved() - before, (kBucketCount - 1) / period + 1) << step << " of " << period;
+    }
+    EXPECT_EQ(halved(), kBucketCount) << period;
+  }
+  AdmissionFilter for_ever(Policy(1, 15, int64_t{1} << 62));
+  const uint64_t last = uint64_t{1023} << 54;
+  for_ever.Count(std::vector<uint64_t>{last});
+  const int64_t count = for_ever.CountOf(last);
+  for (int64_t step = 1; step < 5000; ++step) for_ever.Forget(step);
+  EXPECT_EQ(for_ever.CountOf(last), count);
 }
 
 TEST(AdmissionFilterTest, CountersOf8BitsHoldWhatDoesNotFitInto4) {
