@@ -13,6 +13,7 @@ namespace pepnet {
 namespace {
 
 constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
+constexpr size_t kSweptRows = 64;     // of which it is asked at once whether one is old
 
 // The table of a table's candidates: no floats, the same limits, the least recently named leave.
 Table CandidateTable(const Table& table, int64_t limit) {
@@ -33,12 +34,13 @@ int ListOf(uint64_t hash) { return MutantActive(Mutant::kBudgetByServer) ? 0 : B
 RowLifecycle::RowLifecycle(const Table& table, int64_t row_bytes, uint64_t seed)
     : policy_(table.policy),
       admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
-      share_(std::numeric_limits<size_t>::max()) {
+      share_(std::numeric_limits<size_t>::max()),
+      // Of a table of candidates, which alone has no floats, rows go when they are admitted.
+      lists_(policy_.expires(), /*keeps_positions=*/table.dim == 0) {
   const int64_t limit = RowLimit(row_bytes, policy_);
   if (policy_.limits_rows()) {
     share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
   }
-  if (policy_.removes_rows()) slots_.resize(kBucketCount);
   if (policy_.filters()) filter_ = std::make_unique<AdmissionFilter>(policy_);
   if (policy_.counts_candidates()) {
     // SGD keeps no state: a candidate is its RowInfo and an entry of an index.
@@ -72,15 +74,26 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
     for (const int64_t id : *unseen) hashes_.push_back(RowHash(rows->table_hash(), id));
     filter_->Count(hashes_);
   }
+  if (candidates_ != nullptr) {
+    candidate_slots_.resize(unseen->size());
+    candidates_->Find(*unseen, candidate_slots_);
+  }
   for (size_t i = 0; i < unseen->size(); ++i) {
     const int64_t id = (*unseen)[i];
     if (i + kPrefetchRows < unseen->size()) {
       rows->PrefetchIndex((*unseen)[i + kPrefetchRows]);
-      if (candidates_ != nullptr) candidates_->PrefetchIndex((*unseen)[i + kPrefetchRows]);
+      if (candidates_ != nullptr && candidate_slots_[i + kPrefetchRows] != TableShard::kNoSlot) {
+        __builtin_prefetch(&candidates_->info(candidate_slots_[i + kPrefetchRows]), 1);
+      }
     }
     int64_t candidate = TableShard::kNoSlot, named = 1;
     if (candidates_ != nullptr) {
-      candidate = candidates_->Find(id);
+      candidate = candidate_slots_[i];
+      // A worker that names an id twice is refused when its gradients are applied. Until then the
+      // second finds what the first has left.
+      if (candidate == TableShard::kNoSlot || candidates_->info(candidate).id != id) {
+        candidate = candidates_->Find(id);
+      }
       if (candidate == TableShard::kNoSlot) {
         candidate = candidates_->Create(id);
       } else {
@@ -97,7 +110,6 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
       ++counts_.refused;
       continue;
     }
-    // A worker that names an id twice is refused when its gradients are applied.
     if (rows->Find(id) != TableShard::kNoSlot) continue;
     rows->frequency(rows->Create(id)) = named - 1;  // this step counts when its gradient is applied
     ++counts_.admitted;
@@ -110,21 +122,14 @@ void RowLifecycle::Added(int64_t slot, uint64_t hash) {
   // The last entry is compared to keep grown_ short. A bucket may still stand in it twice: Trim()
   // then finds the second time that nothing is left to do.
   const int bucket = ListOf(hash);
-  slots_[bucket].push_back(static_cast<uint32_t>(slot));
-  if (slots_[bucket].size() > share_ && (grown_.empty() || grown_.back() != bucket)) {
+  lists_.Add(bucket, static_cast<uint32_t>(slot), /*step=*/0);
+  if (lists_.slots(bucket).size() > share_ && (grown_.empty() || grown_.back() != bucket)) {
     grown_.push_back(bucket);
   }
 }
 
 void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
-  if (!policy_.removes_rows()) return;
-  // The list of a bucket is short (a 1,024th of the table) and in no order: Expire() looks at all
-  // of it and Trim() ranks it, so the last entry may take the place of the one that goes.
-  std::vector<uint32_t>& slots = slots_[ListOf(hash)];
-  const auto found = std::find(slots.begin(), slots.end(), static_cast<uint32_t>(slot));
-  CHECK(found != slots.end()) << "slot " << slot << " is not in the list of its bucket";
-  *found = slots.back();
-  slots.pop_back();
+  if (policy_.removes_rows()) lists_.Remove(ListOf(hash), static_cast<uint32_t>(slot));
 }
 
 void RowLifecycle::EraseCandidate(int64_t slot) {
@@ -135,7 +140,7 @@ void RowLifecycle::EraseCandidate(int64_t slot) {
 }
 
 void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
-  std::vector<uint32_t>& slots = slots_[bucket];
+  const std::span<const uint32_t> slots = lists_.slots(bucket);
   if (slots.size() <= share_) return;
   ranks_.clear();
   for (size_t i = 0; i < slots.size(); ++i) {
@@ -150,32 +155,52 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   const size_t leave = slots.size() - (share_ - share_ / 16);
   std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1),
                    ranks_.end());
-  slots.clear();
+  lists_.Clear(bucket);
   for (size_t i = 0; i < ranks_.size(); ++i) {
     if (i + kPrefetchRows < leave) rows->PrefetchIndexOf(ranks_[i + kPrefetchRows].first.hash);
     if (i < leave) {
       rows->Erase(ranks_[i].second);
     } else {
-      slots.push_back(ranks_[i].second);
+      lists_.Add(bucket, ranks_[i].second, rows->last_step(ranks_[i].second));
     }
   }
   counts_.evicted += static_cast<int64_t>(leave);
 }
 
-void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
-  std::vector<uint32_t>& slots = slots_[bucket];
-  // Rows that stay close ranks in place: kept <= i, so nothing unread is written over.
-  size_t kept = 0;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    if (i + kPrefetchRows < slots.size()) __builtin_prefetch(&rows->info(slots[i + kPrefetchRows]));
-    if (rows->last_step(slots[i]) <= named_until) {
-      rows->Erase(slots[i]);
-    } else {
-      slots[kept++] = slots[i];
+void RowLifecycle::ExpireOf(int bucket, size_t begin, size_t end, int64_t named_until,
+                            TableShard* rows) {
+  // Three passes, so that the accesses to memory of many rows are under way together.
+  const auto for_each_old = [&](const auto& visit) {
+    for (size_t i = end; i-- > begin;) {
+      if (lists_.step(bucket, i) <= named_until) visit(i, lists_.slots(bucket)[i]);
     }
+  };
+  for_each_old([&](size_t, uint32_t slot) { __builtin_prefetch(&rows->info(slot)); });
+  for_each_old([&](size_t i, uint32_t slot) {
+    const RowInfo& info = rows->info(slot);
+    lists_.SetStep(bucket, i, info.last_step);
+    if (info.last_step <= named_until) rows->PrefetchIndex(info.id);
+  });
+  for_each_old([&](size_t i, uint32_t slot) {
+    // The list keeps no steps beyond 32 bits.
+    if (rows->last_step(slot) > named_until) return;
+    rows->Erase(slot);
+    lists_.RemoveAt(bucket, i);
+    ++counts_.expired;
+  });
+}
+
+void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
+  // From the end: the last row of the list, which takes the place of one that goes, has had its
+  // turn.
+  for (size_t end = lists_.slots(bucket).size(); end > 0;) {
+    const size_t begin = (end - 1) / kSweptRows * kSweptRows;
+    // Most rows are young, and most of these are known to be without being read.
+    if (lists_.LeastStep(bucket, begin, end) <= named_until) {
+      ExpireOf(bucket, begin, end, named_until, rows);
+    }
+    end = begin;
   }
-  counts_.expired += static_cast<int64_t>(slots.size() - kept);
-  slots.resize(kept);
 }
 
 int64_t RowLifecycle::SweepPeriod(int64_t ttl_steps) {
@@ -209,12 +234,8 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
 }
 
 uint64_t RowLifecycle::memory_bytes() const {
-  uint64_t bytes = slots_.capacity() * sizeof(std::vector<uint32_t>) +
-                   (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
-                   (filter_ != nullptr ? filter_->memory_bytes() : 0) +
-                   hashes_.capacity() * sizeof(uint64_t);
-  for (const std::vector<uint32_t>& slots : slots_) bytes += slots.capacity() * sizeof(uint32_t);
-  return bytes;
+  return lists_.memory_bytes() + (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
+         (filter_ != nullptr ? filter_->memory_bytes() : 0) + hashes_.capacity() * sizeof(uint64_t);
 }
 
 }  // namespace pepnet

@@ -32,6 +32,7 @@
 #include "common/job_config/table.h"
 #include "ps/table/admission_filter.h"
 #include "ps/table/row_rank.h"
+#include "ps/table/store/bucket_lists.h"
 #include "ps/table/table_shard.h"
 
 namespace pepnet {
@@ -83,18 +84,22 @@ class RowLifecycle {
   void Sweep(int64_t period, int64_t step, int64_t named_until, TableShard* rows);
   // Removes the rows of a bucket whose last step is `named_until` or an earlier one.
   void Expire(int bucket, int64_t named_until, TableShard* rows);
+  // Those among the places [begin, end) of its list, behind which no such row stands.
+  void ExpireOf(int bucket, size_t begin, size_t end, int64_t named_until, TableShard* rows);
   // Removes the rows of the lowest rank if the bucket has more than its share.
   void Trim(int bucket, int64_t step, TableShard* rows);
 
   RowPolicy policy_;
   uint64_t admission_key_;
-  size_t share_;                              // rows of a bucket; SIZE_MAX: no limit
-  std::vector<std::vector<uint32_t>> slots_;  // by bucket
+  size_t share_;  // rows of a bucket; SIZE_MAX: no limit
+  BucketLists lists_;
   // Buckets that got rows since the last Finish() and have more than share_.
   std::vector<int> grown_;
   std::unique_ptr<TableShard> candidates_;
   std::unique_ptr<AdmissionFilter> filter_;
-  std::vector<uint64_t> hashes_;  // of the ids that a step counts in it
+  // Of the ids that a step counts: in filter_, and slots in candidates_.
+  std::vector<uint64_t> hashes_;
+  std::vector<int64_t> candidate_slots_;
   LifecycleCounts counts_;
   std::vector<std::pair<RowRank, uint32_t>> ranks_;  // and slots, of the bucket that is trimmed
 };

@@ -23,7 +23,7 @@ using ::testing::UnorderedElementsAre;
 // A table under a policy, and steps that name ids of it, as ps/step_update.cc has them.
 class Life {
  public:
-  explicit Life(const RowPolicy& policy) {
+  explicit Life(const RowPolicy& policy, int64_t step = 0) : step_(step) {
     Table table;
     table.name = "user";
     table.rows = int64_t{1} << 62;
@@ -68,7 +68,7 @@ class Life {
 
  private:
   std::unique_ptr<TableShard> shard_;
-  int64_t step_ = 0;
+  int64_t step_;
 };
 
 // The first `count` ids that stand in the bucket of id 1.
@@ -197,6 +197,41 @@ TEST(RowLifecycleTest, ARowWhoseLastStepIsTooOldByItsEventTimeExpires) {
   EXPECT_LT(left.front(), ids.size());
   EXPECT_GT(left.front(), 0u);
   EXPECT_EQ(left.back(), 0u);
+}
+
+// A bucket of hundreds of rows, of which some are named again and again, some once, and all may
+// come back: against the steps that named them.
+TEST(RowLifecycleTest, RowsOfALongBucketExpireToTheStep) {
+  const std::vector<int64_t> all = IdsOfOneBucket(500);
+  Life life({.ttl_steps = 7});  // each bucket is swept in every step
+  std::map<int64_t, int64_t> named;
+  for (int64_t step = 1; step <= 200; ++step) {
+    std::vector<int64_t> ids;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const uint64_t random = Mix64(static_cast<uint64_t>(step) * 1000 + i);
+      if (random % (i % 3 == 0 ? 3 : 12) == 0) ids.push_back(all[i]);
+    }
+    for (const int64_t id : ids) named[id] = step;
+    std::vector<int64_t> expected;
+    for (const auto& [id, last] : named) {
+      if (last > step - 7) expected.push_back(id);
+    }
+    ASSERT_EQ(life.Step(ids), expected) << step;
+  }
+  EXPECT_GT(life.lifecycle().counts().expired, 1000);
+}
+
+TEST(RowLifecycleTest, StepsBeyond32BitsExpireAlike) {
+  Life life({.ttl_steps = 7}, (int64_t{1} << 32) - 10);
+  for (int step = 0; step < 40; ++step) {
+    const std::vector<int64_t> ids =
+        life.Step(step % 5 == 0 ? std::vector<int64_t>{1, step} : std::vector<int64_t>{});
+    const int64_t last = step / 5 * 5;
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), 1), 1) << step;
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), last), 1) << step;
+    const bool before_stays = last >= 5 && step - last < 2;
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), last - 5), before_stays) << step;
+  }
 }
 
 TEST(RowLifecycleTest, CandidatesExpireToo) {
