@@ -252,7 +252,8 @@ def main():
         elif "bench" in report:
             plot_bench(report, args.out_dir)
         elif report.get("what") == "sparse":
-            plot_sparse(report, args.out_dir)
+            if "peers" in report:  # not with --parts mpi alone
+                plot_sparse(report, args.out_dir)
         elif report.get("what") == "churn":
             plot_churn(report, args.out_dir)
         elif "peers" in report:
