@@ -143,9 +143,14 @@ void StepUpdate::UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows,
   // (law L3).
   const uint64_t key = step.table->RoundingKey(RandomPurpose::kRounding, step.step),
                  state_key = step.table->RoundingKey(RandomPurpose::kStateRounding, step.step);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!values.is_float()) values.Write(rows[i].value, key, ids[i], stored_values[i]);
-    if (!state.is_float()) state.Write(rows[i].state, state_key, ids[i], stored_state[i]);
+  const float* updated[kBlockRows];
+  if (!values.is_float()) {
+    for (size_t i = 0; i < rows.size(); ++i) updated[i] = rows[i].value;
+    values.WriteRows({updated, rows.size()}, key, ids, stored_values);
+  }
+  if (!state.is_float()) {
+    for (size_t i = 0; i < rows.size(); ++i) updated[i] = rows[i].state;
+    state.WriteRows({updated, rows.size()}, state_key, ids, stored_state);
   }
 }
 

@@ -1,9 +1,67 @@
 #include "common/base/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "common/base/simd.h"
+
 namespace pepnet {
+namespace {
+
+constexpr size_t kLanes = 8;  // counters at once
+
+// As PhiloxWords(), of groups * kLanes blocks.
+PEPNET_SIMD_CLONES
+void PhiloxGroups(uint64_t key, const int64_t* ids, size_t row_blocks, size_t groups,
+                  uint32_t* __restrict out) {
+  uint32_t block = 0;
+  for (size_t group = 0; group < groups; ++group) {
+    // A counter of 128 bits, lowest word first: | block of the row | 0 | id low | id high |. The
+    // arrays hold one word of kLanes counters each, so that every loop over `l` of the rounds
+    // becomes vector instructions.
+    uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
+    for (size_t l = 0; l < kLanes; ++l) {
+      c0[l] = block;
+      c1[l] = 0;
+      c2[l] = static_cast<uint32_t>(*ids);
+      c3[l] = static_cast<uint32_t>(static_cast<uint64_t>(*ids) >> 32);
+      if (++block == row_blocks) {
+        block = 0;
+        ++ids;
+      }
+    }
+    uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round) {
+      for (size_t l = 0; l < kLanes; ++l) {
+        const uint64_t p0 = uint64_t{0xD2511F53u} * c0[l];
+        const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2[l];
+        c0[l] = static_cast<uint32_t>(p1 >> 32) ^ c1[l] ^ k0;
+        c2[l] = static_cast<uint32_t>(p0 >> 32) ^ c3[l] ^ k1;
+        c1[l] = static_cast<uint32_t>(p1);
+        c3[l] = static_cast<uint32_t>(p0);
+      }
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    for (size_t l = 0; l < kLanes; ++l) {
+      const uint32_t words[] = {c0[l], c1[l], c2[l], c3[l]};
+      for (size_t e = 0; e < 4; ++e) out[4 * l + e] = words[e];
+    }
+    out += 4 * kLanes;
+  }
+}
+
+}  // namespace
+
+void PhiloxWords(uint64_t key, std::span<const int64_t> ids, size_t row_blocks, uint32_t* out) {
+  const size_t blocks = ids.size() * row_blocks, groups = blocks / kLanes;
+  PhiloxGroups(key, ids.data(), row_blocks, groups, out);
+  for (size_t b = groups * kLanes; b < blocks; ++b) {
+    const auto words = Philox4x32(key, static_cast<uint64_t>(ids[b / row_blocks]), b % row_blocks);
+    std::copy(words.begin(), words.end(), out + 4 * b);
+  }
+}
 
 float NormalFloat(const std::array<uint32_t, 4>& words, size_t i, double mean, double deviation) {
   const double u1 = 1.0 - UnitFloat(words[i & ~size_t{1}]);  // in (0, 1]: the logarithm is finite

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "common/base/hash.h"
 
@@ -56,6 +57,10 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t hi, uint64_t lo
   }
   return {c0, c1, c2, c3};
 }
+
+// The words of many counters, in vector instructions: those of block b = 0 .. row_blocks - 1 of row
+// i, which are Philox4x32(key, ids[i], b), begin at out[4 * (i * row_blocks + b)].
+void PhiloxWords(uint64_t key, std::span<const int64_t> ids, size_t row_blocks, uint32_t* out);
 
 // Uniform in [0, 1) with 24 bits: exact in float32.
 constexpr float UnitFloat(uint32_t word) { return static_cast<float>(word >> 8) * 0x1.0p-24f; }

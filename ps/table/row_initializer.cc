@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <vector>
 
 #include "common/base/random.h"
 #include "common/base/simd.h"
@@ -11,50 +11,17 @@
 namespace pepnet {
 namespace {
 
-constexpr size_t kBlockFloats = 4;  // of one counter
-constexpr size_t kLanes = 8;        // counters at once
+constexpr size_t kBlockFloats = 4;    // of one counter
+constexpr size_t kWordsAtOnce = 512;  // drawn before they are made numbers, in the first cache
 
-// The values of `blocks` counters, a multiple of kLanes: block b of them is block b % row_blocks of
-// row ids[b / row_blocks]. Philox4x32 (common/base/random.h) and UnitFloat(), lane by lane: the
-// same bits.
+// low + span * UnitFloat(word), word by word.
 PEPNET_SIMD_CLONES
-void UniformBlocks(uint64_t key, float low, float span, const int64_t* ids, size_t row_blocks,
-                   size_t blocks, float* __restrict out) {
-  for (size_t first = 0; first < blocks; first += kLanes) {
-    // A counter of 128 bits, lowest word first: | block of the row | 0 | id low | id high |. The
-    // arrays hold one word of kLanes counters each, so that every loop over `l` becomes vector
-    // instructions.
-    uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
-    for (size_t l = 0; l < kLanes; ++l) {
-      const uint64_t id = static_cast<uint64_t>(ids[(first + l) / row_blocks]);
-      c0[l] = static_cast<uint32_t>((first + l) % row_blocks);
-      c1[l] = 0;
-      c2[l] = static_cast<uint32_t>(id);
-      c3[l] = static_cast<uint32_t>(id >> 32);
-    }
-    uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-    for (int round = 0; round < 10; ++round) {
-      for (size_t l = 0; l < kLanes; ++l) {
-        const uint64_t p0 = uint64_t{0xD2511F53u} * c0[l];
-        const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2[l];
-        c0[l] = static_cast<uint32_t>(p1 >> 32) ^ c1[l] ^ k0;
-        c2[l] = static_cast<uint32_t>(p0 >> 32) ^ c3[l] ^ k1;
-        c1[l] = static_cast<uint32_t>(p1);
-        c3[l] = static_cast<uint32_t>(p0);
-      }
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
-    }
-    for (size_t l = 0; l < kLanes; ++l) {
-      float* __restrict const block = out + (first + l) * kBlockFloats;
-      const uint32_t words[kBlockFloats] = {c0[l], c1[l], c2[l], c3[l]};
-      for (size_t e = 0; e < kBlockFloats; ++e) {
-        // 24 bits fit an int32, whose conversion to float all vector units have; that of uint32
-        // came with AVX-512.
-        block[e] =
-            low + span * (static_cast<float>(static_cast<int32_t>(words[e] >> 8)) * 0x1.0p-24f);
-      }
-    }
+void UniformOf(const uint32_t* __restrict words, size_t count, float low, float span,
+               float* __restrict out) {
+  for (size_t i = 0; i < count; ++i) {
+    // 24 bits fit an int32, whose conversion to float all vector units have; that of uint32 came
+    // with AVX-512.
+    out[i] = low + span * (static_cast<float>(static_cast<int32_t>(words[i] >> 8)) * 0x1.0p-24f);
   }
 }
 
@@ -157,18 +124,20 @@ void RowInitializer::FillSparse(int64_t id, std::span<float> out) const {
 }
 
 void RowInitializer::FillRows(std::span<const int64_t> ids, int dim, float* out) const {
-  // Uniform values are the default, and early steps draw them for nearly every id: they go kLanes
-  // counters at a time, the rest one by one. Both ways give the same bits.
+  // Uniform values are the default, and early steps draw them for nearly every id: many counters at
+  // once. Rows of another width go one by one; both ways give the same bits.
   const bool is_uniform =
       initializer_.kind == InitKind::kDefault || initializer_.kind == InitKind::kUniform;
   size_t i = 0;
   if (is_uniform && dim % kBlockFloats == 0) {
-    const size_t row_blocks = static_cast<size_t>(dim / kBlockFloats);
-    // rows whose blocks fill the lanes
-    const size_t at_once = kLanes / std::gcd(kLanes, row_blocks);
-    for (; i + at_once <= ids.size(); i += at_once) {
-      UniformBlocks(key_, range_.low, range_.span, ids.data() + i, row_blocks, at_once * row_blocks,
-                    out + i * row_blocks * kBlockFloats);
+    const size_t width = static_cast<size_t>(dim),
+                 at_once = std::max<size_t>(1, kWordsAtOnce / width);
+    std::vector<uint32_t> words(std::min(at_once, ids.size()) * width);
+    while (i < ids.size()) {
+      const size_t count = std::min(at_once, ids.size() - i);
+      PhiloxWords(key_, ids.subspan(i, count), width / kBlockFloats, words.data());
+      UniformOf(words.data(), count * width, range_.low, range_.span, out + i * width);
+      i += count;
     }
   }
   const auto row = [&](size_t number) {

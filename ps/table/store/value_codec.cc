@@ -1,12 +1,12 @@
 #include "ps/table/store/value_codec.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/base/simd.h"
 
 namespace pepnet {
 namespace {
@@ -37,38 +37,43 @@ Quanta QuantaOf(uint32_t magnitude, int quantum_exponent) {
   return {static_cast<uint32_t>(fixed >> 32), static_cast<uint32_t>(fixed)};
 }
 
-// Whole quanta after rounding. The words of a row come in the order of its elements.
+// Whole quanta after rounding an element of a row.
 struct ToNearest {
-  uint32_t operator()(Quanta x, size_t) {
+  PEPNET_SIMD_INLINE uint32_t operator()(Quanta x, size_t) const {
     return x.whole + ((x.rest > kHalf || (x.rest == kHalf && x.whole % 2 == 1)) ? 1 : 0);
   }
 };
 struct Stochastic {
-  uint64_t key, id;
-  std::array<uint32_t, 4> words = {};
+  const uint32_t* words;
 
-  uint32_t operator()(Quanta x, size_t element) {
-    if (element % 4 == 0) words = Philox4x32(key, id, element / 4);
-    return x.whole + (words[element % 4] < x.rest ? 1 : 0);
+  PEPNET_SIMD_INLINE uint32_t operator()(Quanta x, size_t element) const {
+    return x.whole + (words[element] < x.rest ? 1 : 0);
   }
 };
 
-// Neighbours of one sign have neighbouring codes, so that quanta are counted in codes.
+// Neighbours of one sign have neighbouring codes, so that quanta are counted in codes. No branches:
+// rows of many numbers are rounded in vector instructions.
 template <typename Round>
-uint16_t ToBf16(float x, size_t element, Round* round) {
-  const uint32_t magnitude = MagnitudeOf(x);
-  const uint16_t sign = static_cast<uint16_t>((BitsOf(x) & kSign) >> 16);
-  // The rounding is asked for NaN and infinities too: it draws four words at every fourth element,
-  // and would otherwise use those of an earlier one.
-  const uint32_t code = (*round)({magnitude >> 16, magnitude << 16}, element);
-  if (magnitude > kInfinity) return sign | 0x7FC0;
-  if (magnitude == kInfinity) return sign | 0x7F80;
-  return sign | static_cast<uint16_t>(std::min<uint32_t>(code, 0x7F7F));
+PEPNET_SIMD_INLINE uint16_t ToBf16(float x, size_t element, const Round& round) {
+  const uint32_t bits = BitsOf(x), magnitude = bits & ~kSign;
+  const uint32_t code = round({magnitude >> 16, magnitude << 16}, element);
+  const uint32_t finite = code < 0x7F7F ? code : 0x7F7F;
+  const uint32_t not_finite = magnitude == kInfinity ? 0x7F80 : 0x7FC0;
+  return static_cast<uint16_t>((bits & kSign) >> 16 |
+                               (magnitude < kInfinity ? finite : not_finite));
+}
+PEPNET_SIMD_CLONES
+void ToBf16(const float* __restrict values, size_t dim, Stochastic round,
+            uint16_t* __restrict codes) {
+  for (size_t e = 0; e < dim; ++e) codes[e] = ToBf16(values[e], e, round);
+}
+void ToBf16(const float* values, size_t dim, ToNearest round, uint16_t* codes) {
+  for (size_t e = 0; e < dim; ++e) codes[e] = ToBf16(values[e], e, round);
 }
 float FromBf16(uint16_t code) { return std::bit_cast<float>(uint32_t{code} << 16); }
 
 template <typename Round>
-uint16_t ToFp16(float x, size_t element, Round* round) {
+uint16_t ToFp16(float x, size_t element, const Round& round) {
   constexpr uint32_t kLeastNormal = 0x38800000;  // 2^-14, the code 0x400
   constexpr int kSubnormalQuantum = -24;
   const uint32_t magnitude = MagnitudeOf(x);
@@ -79,7 +84,7 @@ uint16_t ToFp16(float x, size_t element, Round* round) {
   const Quanta quanta = magnitude < kLeastNormal
                             ? QuantaOf(magnitude, kSubnormalQuantum)
                             : Quanta{((magnitude - kLeastNormal) >> 13) + 0x400, magnitude << 19};
-  const uint32_t code = (*round)(quanta, element);
+  const uint32_t code = round(quanta, element);
   if (magnitude > kInfinity) return sign | 0x7E00;
   if (magnitude == kInfinity) return sign | 0x7C00;
   return sign | static_cast<uint16_t>(std::min<uint32_t>(code, 0x7BFF));
@@ -103,7 +108,7 @@ int ScaleOf(uint32_t largest) {
 }
 
 template <typename Round>
-void ToInt8(const float* values, size_t dim, Round* round, int8_t* out) {
+void ToInt8(const float* values, size_t dim, const Round& round, int8_t* out) {
   uint32_t largest = 0;
   for (size_t e = 0; e < dim; ++e) largest = std::max(largest, MagnitudeOf(values[e]));
   if (largest >= kInfinity) {
@@ -113,7 +118,7 @@ void ToInt8(const float* values, size_t dim, Round* round, int8_t* out) {
   }
   const int scale = ScaleOf(largest);
   for (size_t e = 0; e < dim; ++e) {
-    const uint32_t whole = (*round)(QuantaOf(MagnitudeOf(values[e]), scale), e);
+    const uint32_t whole = round(QuantaOf(MagnitudeOf(values[e]), scale), e);
     const auto q = static_cast<int8_t>(std::min<uint32_t>(whole, 127));
     out[e] = (BitsOf(values[e]) & kSign) != 0 ? static_cast<int8_t>(-q) : q;
   }
@@ -129,7 +134,7 @@ void FromInt8(const int8_t* row, size_t dim, float* values) {
 }
 
 template <typename Round>
-void WriteRow(ValueKind kind, const float* values, size_t dim, int64_t words, Round round,
+void WriteRow(ValueKind kind, const float* values, size_t dim, int64_t words, const Round& round,
               float* row) {
   // And so the padding.
   if (kind != ValueKind::kFp32 && words > 0) std::memset(row + words - 1, 0, sizeof(float));
@@ -138,13 +143,12 @@ void WriteRow(ValueKind kind, const float* values, size_t dim, int64_t words, Ro
     case ValueKind::kFp32:
       return CopyRow(values, dim, row);
     case ValueKind::kFp16:
-      for (size_t e = 0; e < dim; ++e) codes[e] = ToFp16(values[e], e, &round);
+      for (size_t e = 0; e < dim; ++e) codes[e] = ToFp16(values[e], e, round);
       return;
     case ValueKind::kBf16:
-      for (size_t e = 0; e < dim; ++e) codes[e] = ToBf16(values[e], e, &round);
-      return;
+      return ToBf16(values, dim, round, codes);
     case ValueKind::kInt8:
-      return ToInt8(values, dim, &round, reinterpret_cast<int8_t*>(row));
+      return ToInt8(values, dim, round, reinterpret_cast<int8_t*>(row));
   }
 }
 
@@ -170,8 +174,18 @@ void ValueCodec::WriteNarrow(const float* values, float* row) const {
   WriteRow(kind_, values, dim_, words_, ToNearest(), row);
 }
 
-void ValueCodec::Write(const float* values, uint64_t key, int64_t id, float* row) const {
-  WriteRow(kind_, values, dim_, words_, Stochastic{key, static_cast<uint64_t>(id)}, row);
+void ValueCodec::WriteRows(std::span<const float* const> values, uint64_t key,
+                           std::span<const int64_t> ids, float* const* rows) const {
+  // The words of all rows are drawn first, many counters at once: one by one they took more time
+  // than all else that a narrow row costs.
+  thread_local std::vector<uint32_t> words;  // reused: one allocation per thread, not per call
+  const size_t row_blocks = (dim_ + 3) / 4;
+  words.resize(4 * row_blocks * ids.size());
+  PhiloxWords(key, ids, row_blocks, words.data());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    WriteRow(kind_, values[i], dim_, words_, Stochastic{words.data() + 4 * row_blocks * i},
+             rows[i]);
+  }
 }
 
 void RoundToNearest(ValueKind kind, std::span<float> values) {

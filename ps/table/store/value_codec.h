@@ -50,12 +50,14 @@ class ValueCodec {
     if (is_float()) return CopyRow(row, dim_, values);
     ReadNarrow(row, values);
   }
-  // Rounds dim values into the row at `row`: to nearest, or stochastically.
+  // Rounds dim values into the row at `row`, to nearest.
   void Write(const float* values, float* row) const {
     if (is_float()) return CopyRow(values, dim_, row);
     WriteNarrow(values, row);
   }
-  void Write(const float* values, uint64_t key, int64_t id, float* row) const;
+  // Rounds values[i], of the row ids[i], stochastically into rows[i], for each i. Any thread.
+  void WriteRows(std::span<const float* const> values, uint64_t key, std::span<const int64_t> ids,
+                 float* const* rows) const;
 
  private:
   void ReadNarrow(const float* row, float* values) const;

@@ -21,6 +21,30 @@ TEST(RandomTest, PhiloxKnownAnswers) {
               ElementsAre(0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u));
 }
 
+// Many counters at once are those of one at a time, whatever their number and the blocks of a row.
+TEST(RandomTest, WordsOfManyCountersAreThoseOfEach) {
+  constexpr uint64_t kKey = 0x123456789abcdef0;
+  for (const size_t row_blocks : {1, 2, 3, 8, 11}) {
+    for (const size_t rows : {0, 1, 5, 8, 40}) {
+      std::vector<int64_t> ids;
+      for (size_t i = 0; i < rows; ++i) {
+        ids.push_back(static_cast<int64_t>(Mix64(i) >> (i % 60)) * (i % 3 == 0 ? -1 : 1));
+      }
+      std::vector<uint32_t> words(4 * rows * row_blocks + 1, 77);
+      PhiloxWords(kKey, ids, row_blocks, words.data());
+      for (size_t i = 0; i < rows; ++i) {
+        for (size_t b = 0; b < row_blocks; ++b) {
+          const auto expected = Philox4x32(kKey, static_cast<uint64_t>(ids[i]), b);
+          for (size_t e = 0; e < 4; ++e) {
+            ASSERT_EQ(words[4 * (i * row_blocks + b) + e], expected[e]) << i << " " << b;
+          }
+        }
+      }
+      EXPECT_EQ(words.back(), 77u);
+    }
+  }
+}
+
 // Frozen: a run must be resumable by a later build.
 TEST(RandomTest, GoldenKeys) {
   EXPECT_EQ(RandomKey(0, RandomPurpose::kTableInit, 0), 0xf7fcfe441ec12a95u);

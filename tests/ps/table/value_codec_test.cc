@@ -28,7 +28,9 @@ std::vector<float> Stochastic(ValueKind kind, const std::vector<float>& values, 
                               int64_t id) {
   const ValueCodec codec(kind, static_cast<int>(values.size()));
   std::vector<float> row(static_cast<size_t>(codec.words())), read(values.size());
-  codec.Write(values.data(), key, id, row.data());
+  const float* const source = values.data();
+  float* const target = row.data();
+  codec.WriteRows({&source, 1}, key, {&id, 1}, &target);
   codec.Read(row.data(), read.data());
   return read;
 }
@@ -53,6 +55,41 @@ Neighbours NeighboursOf(ValueKind kind, float x) {
   const double quantum = std::ldexp(1.0, exponent - bits + 1);
   const double inner = std::floor(size / quantum) * quantum;
   return {std::copysign(inner, x), std::copysign(inner < size ? inner + quantum : inner, x)};
+}
+
+// A block of rows is rounded as each row alone: by its id, not by its place.
+TEST(ValueCodecTest, RowsOfABlockAreRoundedAsEachAlone) {
+  constexpr uint64_t kKey = 99;
+  for (const ValueKind kind : kNarrow) {
+    for (const size_t dim : {1, 3, 4, 16, 33}) {
+      for (const size_t count : {1, 2, 7, 64}) {
+        const ValueCodec codec(kind, static_cast<int>(dim));
+        const auto words = static_cast<size_t>(codec.words());
+        std::vector<float> values(count * dim), rows(count * words, 7.0f), read(dim);
+        std::vector<const float*> sources;
+        std::vector<float*> targets;
+        std::vector<int64_t> ids;
+        for (size_t i = 0; i < count; ++i) {
+          for (size_t e = 0; e < dim; ++e) {
+            values[i * dim + e] = e % 7 == 5 ? kInfinity : AnyFloat(i * dim + e, -3, 3);
+          }
+          sources.push_back(values.data() + i * dim);
+          targets.push_back(rows.data() + i * words);
+          ids.push_back(static_cast<int64_t>(i % 2 == 0 ? i : uint64_t{1} << 61) - 5);
+        }
+        codec.WriteRows(sources, kKey, ids, targets.data());
+        for (size_t i = 0; i < count; ++i) {
+          const std::vector<float> row(values.begin() + static_cast<ptrdiff_t>(i * dim),
+                                       values.begin() + static_cast<ptrdiff_t>((i + 1) * dim));
+          codec.Read(targets[i], read.data());
+          const std::vector<float> expected = Stochastic(kind, row, kKey, ids[i]);
+          for (size_t e = 0; e < dim; ++e) {
+            ASSERT_EQ(BitsOf(read[e]), BitsOf(expected[e])) << i << " of " << count << ", " << e;
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(ValueCodecTest, RoundsToTheNearerNeighbourAndTiesToEven) {
