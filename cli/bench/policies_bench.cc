@@ -34,7 +34,8 @@ int64_t LimitOf(int64_t rows) {
 std::vector<Contestant> Contestants(int64_t rows, int64_t keys) {
   const int64_t limit = LimitOf(rows);
   // As many steps as fill a table with a limit: expiry then leaves about as many rows.
-  const int64_t ttl_steps = (limit - rows) * kNewEvery / keys + 1;
+  const int64_t new_ids = (keys + kNewEvery - 1) / kNewEvery;  // of a message
+  const int64_t ttl_steps = (limit - rows) / new_ids + 1;
   // Large enough that no id is admitted early.
   const int64_t filter_bytes = 4 * kBucketCount * kFilterWordBytes * (1 + rows / kBucketCount);
   return {{"fixed", {}},
@@ -93,14 +94,13 @@ class Subject {
     double pull = 0, push = 0;
     for (int64_t m = 0; m < messages(); ++m) {
       std::vector<int64_t> ids = NextIds();
-      size_t again = kNewEvery / 2;
-      for (const int64_t id : std::exchange(last_new_, {})) {
-        ids[again] = id;
-        again += kNewEvery;
-      }
+      const std::vector<int64_t> again = std::exchange(last_new_, {});
       for (size_t i = 0; i < ids.size(); i += kNewEvery) {
         last_new_.push_back(rows_ + new_ids_++);
         ids[i] = last_new_.back();
+        // The last new id of a message may have no place behind it.
+        const size_t other = i + kNewEvery / 2;
+        if (!again.empty() && other < ids.size()) ids[other] = again[i / kNewEvery];
       }
       PEPNET_RETURN_IF_ERROR(timed_.Next(ids, &pull, &push));
     }
@@ -118,16 +118,17 @@ class Subject {
     return Annotate(ledger_.Check(timed_.Read(ledger_.ids())), absl::StrCat("table ", name_));
   }
   Status CheckNew() const {
-    const int64_t made = rows_ + new_ids_, held = timed_.table().size();
-    // Where rows leave, as many have as more than fill the table.
-    const int64_t most = !policy_.removes_rows() ? made
-                         : policy_.limits_rows() ? policy_.max_rows
-                                                 : made - 1;
-    if (held <= most && (policy_.removes_rows() ? held >= rows_ : held == made)) {
-      return absl::OkStatus();
+    const int64_t held = timed_.table().size();
+    int64_t least = rows_ + new_ids_, most = least;
+    // More new ids have come than the table keeps, so some rows have left; those that exist are
+    // named too often to.
+    if (policy_.removes_rows()) {
+      least = rows_;
+      most = policy_.limits_rows() ? policy_.max_rows : most - 1;
     }
-    return absl::DataLossError(absl::StrCat("table ", name_, " holds ", held, " rows, expected ",
-                                            policy_.removes_rows() ? rows_ : made, " to ", most));
+    if (held >= least && held <= most) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat("table ", name_, " holds ", held, " rows, expected ", least, " to ", most));
   }
 
   std::vector<BenchCell> Cells(const Subject& fixed) const {
@@ -175,7 +176,7 @@ class Subject {
   RowLedger ledger_;
   std::mt19937_64 random_;
   int64_t message_ = 0, new_ids_ = 0;
-  std::vector<int64_t> last_new_;  // of the last message
+  std::vector<int64_t> last_new_;  // named for the first time by the last message
   double slowest_pull_ = 0, slowest_push_ = 0;
   uint64_t memory_ = 0;
   std::vector<double> pull_, push_, new_push_;  // seconds of a round

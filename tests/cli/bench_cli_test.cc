@@ -88,6 +88,8 @@ TEST_F(BenchCliTest, EveryPolicyOfADynamicTableBesideAFixedOne) {
   EXPECT_EQ(json["rows"][0]["policy"], "fixed");
   EXPECT_EQ(json["rows"][7]["table"], 5000);
   EXPECT_GT(json["rows"][8]["with new, of fixed"], 0);
+  // Messages that end between a new id and the place of one that comes back.
+  EXPECT_EQ(Bench("policies --rows 1000 --keys 25")["rows"].size(), 7u);
 }
 
 TEST_F(BenchCliTest, ServiceAsThreadsAndUnderMpirun) {
