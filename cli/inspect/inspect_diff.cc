@@ -242,26 +242,28 @@ StatusOr<std::map<std::string, Table>> OpenTables(const std::string& directory,
 // The counters of a table's filter, which may stand in several files.
 struct Filter {
   int counter_bits = 0;
-  int64_t bucket_words = 0;
-  std::map<int, std::vector<uint64_t>> words;  // by bucket; without those that are all 0
-  int64_t buckets = 0;
+  std::vector<uint64_t> words;  // bucket after bucket
 
-  int64_t counters() const { return buckets * bucket_words * (64 / counter_bits); }
+  int64_t counters() const { return static_cast<int64_t>(words.size()) * (64 / counter_bits); }
 };
 
 StatusOr<Filter> ReadFilters(const std::string& directory,
                              const std::vector<FilterEntry>& entries) {
   Filter filter;
   for (const FilterEntry& entry : entries) {
+    const FilterEntry& first = entries.front();
+    if (entry.counter_bits != first.counter_bits || entry.bucket_words != first.bucket_words) {
+      return absl::DataLossError(
+          absl::StrCat(directory, "/", entry.file, ": has ", entry.bucket_words, " words of ",
+                       entry.counter_bits, "-bit counters a bucket, expected those of ", first.file,
+                       ", ", first.bucket_words, " of ", first.counter_bits));
+    }
     filter.counter_bits = entry.counter_bits;
-    filter.bucket_words = entry.bucket_words;
-    filter.buckets += entry.end_bucket - entry.first_bucket;
     PEPNET_RETURN_IF_ERROR(
         ReadFilter(directory, entry, [&](int bucket, std::span<const uint64_t> words) {
-          if (std::all_of(words.begin(), words.end(), [](uint64_t word) { return word == 0; })) {
-            return;
-          }
-          filter.words[bucket].assign(words.begin(), words.end());
+          filter.words.resize(kBucketCount * words.size());
+          std::copy(words.begin(), words.end(),
+                    filter.words.begin() + bucket * static_cast<ptrdiff_t>(words.size()));
         }));
   }
   return filter;
@@ -269,21 +271,11 @@ StatusOr<Filter> ReadFilters(const std::string& directory,
 
 // Of two filters of one shape.
 int64_t CountersThatDiffer(const Filter& left, const Filter& right) {
-  const std::vector<uint64_t> zeros(static_cast<size_t>(left.bucket_words), 0);
   const uint64_t ones = (uint64_t{1} << left.counter_bits) - 1;
-  std::set<int> buckets;
-  for (const Filter* side : {&left, &right}) {
-    for (const auto& [bucket, words] : side->words) buckets.insert(bucket);
-  }
   int64_t count = 0;
-  for (const int bucket : buckets) {
-    const auto a = left.words.find(bucket), b = right.words.find(bucket);
-    const std::vector<uint64_t>& before = a == left.words.end() ? zeros : a->second;
-    const std::vector<uint64_t>& after = b == right.words.end() ? zeros : b->second;
-    for (size_t i = 0; i < before.size(); ++i) {
-      uint64_t different = before[i] ^ after[i];
-      for (; different != 0; different >>= left.counter_bits) count += (different & ones) != 0;
-    }
+  for (size_t i = 0; i < left.words.size(); ++i) {
+    uint64_t different = left.words[i] ^ right.words[i];
+    for (; different != 0; different >>= left.counter_bits) count += (different & ones) != 0;
   }
   return count;
 }
@@ -299,7 +291,7 @@ StatusOr<FilterDiff> CompareFilters(const std::string& table, const std::string&
   diff.counters = (left_entries.empty() ? right : left).counters();
   if (left_entries.empty() || right_entries.empty()) {
     diff.place = left_entries.empty() ? DiffPlace::kOnlyRight : DiffPlace::kOnlyLeft;
-  } else if (left.counter_bits != right.counter_bits || left.bucket_words != right.bucket_words) {
+  } else if (left.counter_bits != right.counter_bits || left.words.size() != right.words.size()) {
     diff.place = DiffPlace::kOtherShape;
   } else {
     diff.other_counters = CountersThatDiffer(left, right);

@@ -322,12 +322,12 @@ TEST_F(InspectTest, OptimizerStateIsCountedAndNotListed) {
                         "  w: moved by 50 % of their norm; largest difference 0.5\n"));
 }
 
-// What a job goes on with beside its rows: two checkpoints that differ there are not equal.
+// Two checkpoints are not equal that differ in what a job goes on with beside its rows.
 TEST_F(InspectTest, FiltersAndEventTimesAreCompared) {
   const TestRows rows = MakeRows("t", 5, 1, 0);
   // Every counter of a word of 16 is `counter`; the filter of table t stands in `parts` files.
   const auto write = [&](const std::string& model, uint64_t counter, int parts, int64_t time,
-                         bool filters = true, int64_t words = 2) {
+                         bool filters = true, int64_t words = 2, int64_t grows = 0) {
     auto writer = CheckpointWriter::Begin(directory_ / model, 3).value();
     Manifest manifest;
     manifest.step = 3;
@@ -339,8 +339,8 @@ TEST_F(InspectTest, FiltersAndEventTimesAreCompared) {
       entry.first_bucket = FirstBucket(part, parts);
       entry.end_bucket = FirstBucket(part + 1, parts);
       entry.counter_bits = 4;
-      entry.bucket_words = words;
-      const std::vector<uint64_t> zero(static_cast<size_t>(words), 0);
+      entry.bucket_words = words + part * grows;
+      const std::vector<uint64_t> zero(static_cast<size_t>(entry.bucket_words), 0);
       std::vector<uint64_t> counted = zero;
       counted[0] = counter;
       manifest.filters.push_back(
@@ -383,6 +383,10 @@ TEST_F(InspectTest, FiltersAndEventTimesAreCompared) {
   EXPECT_THAT(DiffToText(larger, {}),
               HasSubstr("t, admission filter: another size or other bits a counter\n"));
   EXPECT_FALSE(larger.equal());
+  // Files of one filter that do not fit together.
+  const std::string torn = write("h", 0x21, 2, 9, /*filters=*/true, 2, /*grows=*/1);
+  EXPECT_THAT(DiffCheckpoints(left, torn),
+              IsError(HasSubstr("has 3 words of 4-bit counters a bucket, expected those of ")));
   ASSERT_OK_AND_ASSIGN(const auto bare, DiffCheckpoints(without, without));
   EXPECT_THAT(DiffToText(bare, {}), testing::Not(HasSubstr("event times")));
 }
