@@ -100,8 +100,10 @@ int64_t MostBytesPerRow(int64_t row_bytes, const RowPolicy& policy) {
   constexpr int64_t kKnown = 24;  // id, frequency and last step
   // 8 bytes, of an index that is sized for the limit and 70 % full
   constexpr int64_t kIndexEntry = 12;
-  constexpr int64_t kBucketLists = 8;  // twice 4 bytes: a slot, and a step or a position
-  constexpr int64_t kSlotOfGone = 4;   // to be used again
+  // Twice 4 bytes: a slot, and a step or a position. The sixteenth by which lists grow fits into
+  // what the index leaves.
+  constexpr int64_t kBucketLists = 8;
+  constexpr int64_t kSlotOfGone = 4;  // to be used again
   const int64_t of_any = kKnown + kIndexEntry + kBucketLists + kSlotOfGone;
   if (!policy.counts_candidates()) return row_bytes + of_any;
   constexpr int64_t kThirdList = 5;  // of a candidate that may expire: a step and a position

@@ -34,12 +34,14 @@ int ListOf(uint64_t hash) { return MutantActive(Mutant::kBudgetByServer) ? 0 : B
 RowLifecycle::RowLifecycle(const Table& table, int64_t row_bytes, uint64_t seed)
     : policy_(table.policy),
       admission_key_(RandomKey(seed, RandomPurpose::kAdmission, HashName(table.name))),
-      share_(std::numeric_limits<size_t>::max()),
-      // Of a table of candidates, which alone has no floats, rows go when they are admitted.
-      lists_(policy_.expires(), /*keeps_positions=*/table.dim == 0) {
+      share_(std::numeric_limits<size_t>::max()) {
   const int64_t limit = RowLimit(row_bytes, policy_);
   if (policy_.limits_rows()) {
     share_ = static_cast<size_t>(std::max<int64_t>(1, limit / kBucketCount));
+  }
+  if (policy_.removes_rows()) {
+    // Of a table of candidates, which alone has no floats, rows go when they are admitted.
+    lists_ = std::make_unique<BucketLists>(policy_.expires(), /*keeps_positions=*/table.dim == 0);
   }
   if (policy_.filters()) filter_ = std::make_unique<AdmissionFilter>(policy_);
   if (policy_.counts_candidates()) {
@@ -118,18 +120,18 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
 }
 
 void RowLifecycle::Added(int64_t slot, uint64_t hash) {
-  if (!policy_.removes_rows()) return;
+  if (lists_ == nullptr) return;
   // The last entry is compared to keep grown_ short. A bucket may still stand in it twice: Trim()
   // then finds the second time that nothing is left to do.
   const int bucket = ListOf(hash);
-  lists_.Add(bucket, static_cast<uint32_t>(slot), /*step=*/0);
-  if (lists_.slots(bucket).size() > share_ && (grown_.empty() || grown_.back() != bucket)) {
+  lists_->Add(bucket, static_cast<uint32_t>(slot), /*step=*/0);
+  if (lists_->slots(bucket).size() > share_ && (grown_.empty() || grown_.back() != bucket)) {
     grown_.push_back(bucket);
   }
 }
 
 void RowLifecycle::Removed(int64_t slot, uint64_t hash) {
-  if (policy_.removes_rows()) lists_.Remove(ListOf(hash), static_cast<uint32_t>(slot));
+  if (lists_ != nullptr) lists_->Remove(ListOf(hash), static_cast<uint32_t>(slot));
 }
 
 void RowLifecycle::EraseCandidate(int64_t slot) {
@@ -140,7 +142,7 @@ void RowLifecycle::EraseCandidate(int64_t slot) {
 }
 
 void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
-  const std::span<const uint32_t> slots = lists_.slots(bucket);
+  const std::span<const uint32_t> slots = lists_->slots(bucket);
   if (slots.size() <= share_) return;
   ranks_.clear();
   for (size_t i = 0; i < slots.size(); ++i) {
@@ -155,13 +157,13 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   const size_t leave = slots.size() - (share_ - share_ / 16);
   std::nth_element(ranks_.begin(), ranks_.begin() + static_cast<ptrdiff_t>(leave - 1),
                    ranks_.end());
-  lists_.Clear(bucket);
+  lists_->Clear(bucket);
   for (size_t i = 0; i < ranks_.size(); ++i) {
     if (i + kPrefetchRows < leave) rows->PrefetchIndexOf(ranks_[i + kPrefetchRows].first.hash);
     if (i < leave) {
       rows->Erase(ranks_[i].second);
     } else {
-      lists_.Add(bucket, ranks_[i].second, rows->last_step(ranks_[i].second));
+      lists_->Add(bucket, ranks_[i].second, rows->last_step(ranks_[i].second));
     }
   }
   counts_.evicted += static_cast<int64_t>(leave);
@@ -172,20 +174,20 @@ void RowLifecycle::ExpireOf(int bucket, size_t begin, size_t end, int64_t named_
   // Three passes, so that the accesses to memory of many rows are under way together.
   const auto for_each_old = [&](const auto& visit) {
     for (size_t i = end; i-- > begin;) {
-      if (lists_.step(bucket, i) <= named_until) visit(i, lists_.slots(bucket)[i]);
+      if (lists_->step(bucket, i) <= named_until) visit(i, lists_->slots(bucket)[i]);
     }
   };
   for_each_old([&](size_t, uint32_t slot) { __builtin_prefetch(&rows->info(slot)); });
   for_each_old([&](size_t i, uint32_t slot) {
     const RowInfo& info = rows->info(slot);
-    lists_.SetStep(bucket, i, info.last_step);
+    lists_->SetStep(bucket, i, info.last_step);
     if (info.last_step <= named_until) rows->PrefetchIndex(info.id);
   });
   for_each_old([&](size_t i, uint32_t slot) {
     // The list keeps no steps beyond 32 bits.
     if (rows->last_step(slot) > named_until) return;
     rows->Erase(slot);
-    lists_.RemoveAt(bucket, i);
+    lists_->RemoveAt(bucket, i);
     ++counts_.expired;
   });
 }
@@ -193,10 +195,10 @@ void RowLifecycle::ExpireOf(int bucket, size_t begin, size_t end, int64_t named_
 void RowLifecycle::Expire(int bucket, int64_t named_until, TableShard* rows) {
   // From the end: the last row of the list, which takes the place of one that goes, has had its
   // turn.
-  for (size_t end = lists_.slots(bucket).size(); end > 0;) {
+  for (size_t end = lists_->slots(bucket).size(); end > 0;) {
     const size_t begin = (end - 1) / kSweptRows * kSweptRows;
     // Most rows are young, and most of these are known to be without being read.
-    if (lists_.LeastStep(bucket, begin, end) <= named_until) {
+    if (lists_->LeastStep(bucket, begin, end) <= named_until) {
       ExpireOf(bucket, begin, end, named_until, rows);
     }
     end = begin;
@@ -234,8 +236,10 @@ void RowLifecycle::Finish(int64_t step, TableShard* rows, int64_t named_until) {
 }
 
 uint64_t RowLifecycle::memory_bytes() const {
-  return lists_.memory_bytes() + (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
-         (filter_ != nullptr ? filter_->memory_bytes() : 0) + hashes_.capacity() * sizeof(uint64_t);
+  return (lists_ != nullptr ? lists_->memory_bytes() : 0) +
+         (candidates_ != nullptr ? candidates_->memory_bytes() : 0) +
+         (filter_ != nullptr ? filter_->memory_bytes() : 0) +
+         hashes_.capacity() * sizeof(uint64_t) + candidate_slots_.capacity() * sizeof(int64_t);
 }
 
 }  // namespace pepnet

@@ -91,8 +91,8 @@ class RowLifecycle {
 
   RowPolicy policy_;
   uint64_t admission_key_;
-  size_t share_;  // rows of a bucket; SIZE_MAX: no limit
-  BucketLists lists_;
+  size_t share_;                        // rows of a bucket; SIZE_MAX: no limit
+  std::unique_ptr<BucketLists> lists_;  // null: no row leaves
   // Buckets that got rows since the last Finish() and have more than share_.
   std::vector<int> grown_;
   std::unique_ptr<TableShard> candidates_;

@@ -132,7 +132,7 @@ int64_t TableShard::NewRow(int64_t id) {
   } else {
     slot = free_.back();
     free_.pop_back();
-    // Where rows leave, most new rows take their places, which are anywhere in memory.
+    // New rows take the places of rows that have left, which are anywhere in memory.
     if (free_.size() >= kPrefetchFree) PrefetchRow(free_[free_.size() - kPrefetchFree]);
   }
   rows_.info(slot) = {.id = id, .frequency = 0, .last_step = 0};

@@ -62,6 +62,13 @@ void BucketLists::RemoveAt(int bucket, size_t place) {
   steps_[bucket].pop_back();
 }
 
+void BucketLists::Remove(int bucket, uint32_t slot) {
+  const size_t place = positions_[slot];
+  CHECK(place < slots_[bucket].size() && slots_[bucket][place] == slot)
+      << "slot " << slot << " is not in the list of its bucket";
+  RemoveAt(bucket, place);
+}
+
 void BucketLists::Clear(int bucket) {
   slots_[bucket].clear();
   if (!steps_.empty()) steps_[bucket].clear();

@@ -39,7 +39,7 @@ class BucketLists {
   void Add(int bucket, uint32_t slot, int64_t step);
   void RemoveAt(int bucket, size_t place);
   // Precondition: positions are kept, and the slot stands in the list.
-  void Remove(int bucket, uint32_t slot) { RemoveAt(bucket, positions_[slot]); }
+  void Remove(int bucket, uint32_t slot);
   void Clear(int bucket);
   uint64_t memory_bytes() const;
 

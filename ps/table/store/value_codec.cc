@@ -176,8 +176,7 @@ void ValueCodec::WriteNarrow(const float* values, float* row) const {
 
 void ValueCodec::WriteRows(std::span<const float* const> values, uint64_t key,
                            std::span<const int64_t> ids, float* const* rows) const {
-  // The words of all rows are drawn first, many counters at once: one by one they took more time
-  // than all else that a narrow row costs.
+  // The words of all rows are drawn first, many counters at once.
   thread_local std::vector<uint32_t> words;  // reused: one allocation per thread, not per call
   const size_t row_blocks = (dim_ + 3) / 4;
   words.resize(4 * row_blocks * ids.size());
