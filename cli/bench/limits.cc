@@ -19,6 +19,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/hash.h"
+#include "common/base/processor.h"
 #include "common/file/owned_fd.h"
 #include "worker/model/fused/kernels/fused_gemm.h"
 
@@ -192,7 +193,7 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   RandomRowRates rates;
   rates.read = 1e-6 * count / BestSeconds(1, [&](int) {
                  for (int64_t i = 0; i < count; ++i) {
-                   if (i + kAhead < count) __builtin_prefetch(table.get() + picks[i + kAhead]);
+                   if (i + kAhead < count) PrefetchRead(table.get() + picks[i + kAhead]);
                    std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i],
                                kValues * sizeof(float));
                  }
@@ -200,8 +201,8 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
                    for (int64_t i = 0; i < count; ++i) {
                      if (i + kAhead < count) {
-                       __builtin_prefetch(table.get() + picks[i + kAhead], 1);
-                       __builtin_prefetch(table.get() + picks[i + kAhead] + kValues, 1);
+                       PrefetchWrite(table.get() + picks[i + kAhead]);
+                       PrefetchWrite(table.get() + picks[i + kAhead] + kValues);
                      }
                      float* const row = table.get() + picks[i];
                      for (int64_t e = 0; e < kFloats; ++e) row[e] += 1.0f;

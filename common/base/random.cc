@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "common/base/simd.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 namespace {

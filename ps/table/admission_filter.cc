@@ -5,6 +5,7 @@
 #include "common/base/hash.h"
 #include "common/base/logging.h"
 #include "common/base/partition.h"
+#include "common/base/processor.h"
 #include "common/job_config/table.h"
 
 namespace pepnet {
@@ -58,7 +59,7 @@ void AdmissionFilter::Count(std::span<const uint64_t> row_hashes) {
       const uint64_t later = row_hashes[i + kPrefetchIds];
       if (const Words* const words = buckets_[BucketOf(later)].get(); words != nullptr) {
         for (const uint64_t place : PlacesOf(later)) {
-          __builtin_prefetch(&(*words)[place / per_word_], 1);
+          PrefetchWrite(&(*words)[place / per_word_]);
         }
       }
     }

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "common/base/processor.h"
 #include "common/base/random.h"
-#include "common/base/simd.h"
 #include "ps/table/store/value_codec.h"
 
 namespace pepnet {

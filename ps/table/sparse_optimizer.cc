@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "common/base/processor.h"
+
 namespace pepnet {
 namespace {
 
@@ -13,9 +15,9 @@ constexpr size_t kPrefetchRows = 8;
 
 inline __attribute__((always_inline)) void PrefetchRow(std::span<const RowUpdate> rows, size_t i) {
   if (i >= rows.size()) return;
-  __builtin_prefetch(rows[i].value, 1);
-  __builtin_prefetch(rows[i].state, 1);
-  __builtin_prefetch(rows[i].gradient, 0);
+  PrefetchWrite(rows[i].value);
+  PrefetchWrite(rows[i].state);
+  PrefetchRead(rows[i].gradient);
 }
 
 // Calls update(value, state, gradient) for each row, with the rows to come on their way into the

@@ -3,6 +3,7 @@
 #include "common/base/copy_row.h"
 #include "common/base/logging.h"
 #include "common/base/partition.h"
+#include "common/base/processor.h"
 #include "ps/table/row_lifecycle.h"
 #include "ps/table/sparse_optimizer.h"
 #include "ps/table/store/bucket_order.h"
@@ -15,7 +16,7 @@ constexpr size_t kPrefetchFree = 8;   // free slots likewise
 
 // A cache line has 64 bytes: 16 floats.
 inline void PrefetchFloats(const float* row, size_t dim) {
-  for (size_t e = 0; e < dim; e += 16) __builtin_prefetch(row + e);
+  for (size_t e = 0; e < dim; e += 16) PrefetchRead(row + e);
 }
 
 }  // namespace

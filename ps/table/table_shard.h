@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "common/base/processor.h"
 #include "common/base/random.h"
 #include "common/job_config/sparse_optimizer.h"
 #include "common/job_config/table.h"
@@ -68,9 +69,10 @@ class TableShard {
   void PrefetchIndexOf(uint64_t hash) const { index_.PrefetchEntry(hash); }
   // The same for a row that is about to be updated.
   void PrefetchRow(int64_t slot) const {
-    __builtin_prefetch(&info(slot), 1);
+    PrefetchWrite(&info(slot));
+    PrefetchWrite(&info(slot).last_step);  // may stand in the next cache line
     const char* const row = reinterpret_cast<const char*>(floats(slot));
-    for (size_t byte = 0; byte < row_bytes_; byte += 64) __builtin_prefetch(row + byte, 1);
+    for (size_t byte = 0; byte < row_bytes_; byte += 64) PrefetchWrite(row + byte);
   }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id`
   // has no row.

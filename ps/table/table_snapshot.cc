@@ -5,6 +5,7 @@
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 namespace {
@@ -43,9 +44,9 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
   std::span<const RowCopies::Ref> copies;  // of copies_bucket
   for (size_t i = 0; i < slots.size(); ++i, ++row) {
     if (i + kPrefetchRows < slots.size()) {
-      __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
-      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]));
-      __builtin_prefetch(rows_.floats(slots[i + kPrefetchRows]) + codec.state_at());
+      PrefetchRead(&rows_.info(slots[i + kPrefetchRows]));
+      PrefetchRead(rows_.floats(slots[i + kPrefetchRows]));
+      PrefetchRead(rows_.floats(slots[i + kPrefetchRows]) + codec.state_at());
     }
     // A row that has changed since the step stands in the copies: BeforeChange() came first. Ids do
     // not change, so its bucket is found from either. Slots come bucket by bucket, hence one

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/dev/lint.sh [--base COMMIT] [--tidy | --tidy_all]
 # Checks a tree without running it: clang-format over every .cc and .h file; the width of their
-# comments and of schemas, scripts and CMake files; the titles of the commits since COMMIT. Needs
-# what scripts/setup.sh --tests installs.
+# comments and of schemas, scripts and CMake files; that they prefetch through processor.h; the
+# titles of the commits since COMMIT. Needs what scripts/setup.sh --tests installs.
 #   --base COMMIT   commits are counted from where this branch left COMMIT (default: main)
 #   --tidy          also clang-tidy (.clang-tidy) over the .cc files of the product that changed
 #                   since COMMIT; these must have been configured (scripts/build.sh)
@@ -44,6 +44,12 @@ wide=$(
   awk 'length($0) > 100 { print FILENAME ":" FNR ": " $0 }' "${scripts[@]}"
 )
 [[ -z $wide ]] || die "these lines have more than 100 columns:"$'\n'"$wide"
+
+# GCC drops functions that only call the builtin (common/base/processor.h).
+echo "+ prefetching"
+bare=$(grep -n '__builtin_prefetch(' "${existing[@]}" | grep -v '^common/base/processor\.h:') ||
+  true
+[[ -z $bare ]] || die "these lines want PrefetchRead() or PrefetchWrite():"$'\n'"$bare"
 
 echo "+ titles of the commits since $base"
 check_titles "$start"

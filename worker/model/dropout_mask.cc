@@ -8,8 +8,8 @@
 #include <array>
 #include <cmath>
 
+#include "common/base/processor.h"
 #include "common/base/random.h"
-#include "common/base/simd.h"
 
 namespace pepnet {
 

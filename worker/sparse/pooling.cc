@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <span>
 
-#include "common/base/simd.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 namespace {
@@ -64,7 +64,7 @@ size_t CountLookups(const JobConfig& config, const UniqueIds& ids) {
 }
 
 PEPNET_SIMD_INLINE void PrefetchRow(const float* row, int dim) {
-  for (int d = 0; d < dim; d += kLineFloats) __builtin_prefetch(row + d);
+  for (int d = 0; d < dim; d += kLineFloats) PrefetchRead(row + d);
 }
 
 // Bags [first, last) of a leaf; fixed_dim 0: any.
@@ -144,7 +144,7 @@ PEPNET_SIMD_INLINE void ScatterLeafOf(const Lookups& lookups, const float* leaf_
         leaf_gradients + b * static_cast<size_t>(columns->dim) + columns->first;
     for (int32_t lookup = lookups.bags[b]; lookup < lookups.bags[b + 1]; ++lookup) {
       if (lookup + kAhead < end) {
-        __builtin_prefetch(columns->At(lookups.positions[lookup + kAhead]), 1);
+        PrefetchWrite(columns->At(lookups.positions[lookup + kAhead]));
       }
       const float factor = lookups.Factor(lookup, inverse_count);
       const int32_t position = lookups.positions[lookup];

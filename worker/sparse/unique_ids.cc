@@ -6,6 +6,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/logging.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 namespace {
@@ -42,7 +43,7 @@ class PositionMap {
       const size_t count = std::min(kBlock, lookups.size() - first);
       for (size_t i = 0; i < count; ++i) {
         places_of_block[i] = Mix64(static_cast<uint64_t>(lookups[first + i])) & mask_;
-        __builtin_prefetch(&entries_[places_of_block[i]], 1);
+        PrefetchWrite(&entries_[places_of_block[i]]);
       }
     };
     // The entries of block n + 1 travel from memory while block n is looked up. Hashes are computed

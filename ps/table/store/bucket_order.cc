@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "common/base/partition.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 namespace {
@@ -57,7 +58,7 @@ void BucketOrder::SortBucket(int bucket) {
   scratch_.resize(count);
   int64_t different = 0;  // bits in which ids differ
   for (size_t i = 0; i < count; ++i) {
-    if (i + kPrefetchRows < count) __builtin_prefetch(&rows_.info(slots[i + kPrefetchRows]));
+    if (i + kPrefetchRows < count) PrefetchRead(&rows_.info(slots[i + kPrefetchRows]));
     entries_[i] = {rows_.info(slots[i]).id, slots[i]};
     different |= entries_[i].id ^ entries_[0].id;
   }

@@ -36,6 +36,7 @@
 
 #include "common/base/aligned_buffer.h"
 #include "common/base/partition.h"
+#include "common/base/processor.h"
 #include "ps/table/store/row_store.h"
 
 namespace pepnet {
@@ -62,7 +63,7 @@ class RowIndex {
   void Find(std::span<const int64_t> ids, const RowStore& rows, const Prefetch& prefetch,
             const Visit& visit) const;
   // Brings the home of an id into the cache.
-  void PrefetchEntry(uint64_t hash) const { __builtin_prefetch(Start(hash), 1); }
+  void PrefetchEntry(uint64_t hash) const { PrefetchWrite(Start(hash)); }
   // Precondition: `hash` is that of `id`, which is not there yet; `slot` <= kMostRows.
   void Insert(int64_t id, uint64_t hash, int64_t slot);
   // Removes the entry of `slot`, whose id has `hash`. Later entries of its run move up, so that a
@@ -152,7 +153,7 @@ void RowIndex::Find(std::span<const int64_t> ids, const RowStore& rows, const Pr
         const uint64_t hash = RowHash(table_hash_, id);
         tags[s % 3][i] = TagOf(id, hash);
         block[i] = Start(hash);
-        __builtin_prefetch(block[i]);
+        PrefetchRead(block[i]);
       }
     }
     if (s >= 1 && s - 1 < block_count) {
@@ -164,7 +165,7 @@ void RowIndex::Find(std::span<const int64_t> ids, const RowStore& rows, const Pr
         while (at->slot != kEmpty && at->tag != tag) ++at;
         block[i] = at;
         if (at->slot == kEmpty) continue;
-        if (!tags_are_ids_) __builtin_prefetch(&rows.info(at->slot));
+        if (!tags_are_ids_) PrefetchRead(&rows.info(at->slot));
         prefetch(int64_t{at->slot});
       }
     }

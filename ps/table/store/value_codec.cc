@@ -5,8 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "common/base/processor.h"
 #include "common/base/random.h"
-#include "common/base/simd.h"
 
 namespace pepnet {
 namespace {

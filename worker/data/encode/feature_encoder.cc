@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/processor.h"
 #include "worker/data/encode/sequence_cells.h"
 #include "worker/data/files/cell_text.h"
 #include "worker/data/files/number_text.h"
@@ -93,7 +94,7 @@ bool AppendPlainIds(const FeatureRule& rule, const CellColumn& cells, IdColumn* 
   for (size_t r = 0; r < runs.size(); ++r) {
     const RowRun& run = runs[r];
     if (r + kRunsAhead < runs.size()) {
-      __builtin_prefetch(chunks[runs[r + kRunsAhead].chunk].values + runs[r + kRunsAhead].begin);
+      PrefetchRead(chunks[runs[r + kRunsAhead].chunk].values + runs[r + kRunsAhead].begin);
     }
     int32_t end = static_cast<int32_t>(id - out->ids.data());
     const int32_t* const starts = chunks[run.chunk].offsets;

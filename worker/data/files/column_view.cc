@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "absl/strings/numbers.h"
+#include "common/base/processor.h"
 
 // arrow::Type has many more values than the ones a column may have.
 #pragma GCC diagnostic ignored "-Wswitch-enum"
@@ -206,7 +207,7 @@ void ColumnView::PrefetchText(int64_t row) const {
     case arrow::Type::BINARY:
     case arrow::Type::LARGE_STRING:
     case arrow::Type::LARGE_BINARY:
-      __builtin_prefetch(Text(row).data());
+      PrefetchRead(Text(row).data());
       break;
     default:
       break;

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/processor.h"
 #include "common/base/status.h"
 
 namespace pepnet {
@@ -53,7 +54,7 @@ class ColumnView {
   // offset, and, some rows later, the text behind that. Not asked for: the elements of lists, and
   // texts of dictionaries and views.
   void Prefetch(int64_t row) const {
-    if (cells_ != nullptr) __builtin_prefetch(cells_ + row * cell_bytes_);
+    if (cells_ != nullptr) PrefetchRead(cells_ + row * cell_bytes_);
   }
   void PrefetchText(int64_t row) const;
 

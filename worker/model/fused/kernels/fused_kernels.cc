@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "common/base/log_functions.h"
-#include "common/base/simd.h"
+#include "common/base/processor.h"
 #include "worker/model/dropout_mask.h"
 #include "worker/model/fused/kernels/simd_exp.h"
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "common/base/simd.h"
+#include "common/base/processor.h"
 #include "worker/model/fused/kernels/simd_exp.h"
 
 namespace pepnet {

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "common/base/simd.h"
+#include "common/base/processor.h"
 
 namespace pepnet {
 

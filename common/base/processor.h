@@ -1,0 +1,38 @@
+// The code's words with the processor: vectors of more than one width, and memory that will be
+// needed soon.
+//
+// PEPNET_SIMD_CLONES: compiles a function once for every x86-64 and once for AVX2; the loader
+// picks. Values do not depend on the choice: the loops are element by element, and contraction to
+// multiply-add is off in the whole build.
+//
+// PrefetchRead(), PrefetchWrite(): bring the cache line of an address into the cache. A loop over
+// random addresses waits for memory at every one of them unless it has asked for them some
+// iterations before. Any address is legal.
+#pragma once
+
+// The sanitizers' runtimes are not up yet when the loader asks which clone to take.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(PEPNET_SANITIZED)
+#define PEPNET_SIMD_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define PEPNET_SIMD_CLONES
+#endif
+
+// For the bodies that clones share: each clone needs its own copy.
+#define PEPNET_SIMD_INLINE [[gnu::always_inline]] inline
+
+namespace pepnet {
+
+// GCC leaves out the call of a function that does nothing but __builtin_prefetch, since it computes
+// nothing. The empty assembly makes these functions, and those that call them, ones that do
+// something.
+inline void PrefetchRead(const void* address) {
+  __builtin_prefetch(address, 0);
+  asm volatile("");
+}
+
+inline void PrefetchWrite(const void* address) {
+  __builtin_prefetch(address, 1);
+  asm volatile("");
+}
+
+}  // namespace pepnet
