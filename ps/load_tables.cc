@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "common/base/logging.h"
@@ -10,6 +11,7 @@
 #include "common/checkpoint/checkpoint.h"
 #include "common/checkpoint/filter_part.h"
 #include "ps/table/row_lifecycle.h"
+#include "ps/table/store/pages_ahead.h"
 
 namespace pepnet {
 namespace {
@@ -154,8 +156,9 @@ Status LoadPart(const ServerPlan& plan, const std::string& directory, const Mani
       renamed ? RowRange{0, part.rows} : RowsOfBuckets(part, plan.first_bucket, plan.end_bucket);
   if (range.count == 0) return absl::OkStatus();
   PEPNET_ASSIGN_OR_RETURN(auto reader, TablePartReader::Open(directory, part));
+  std::optional<PagesAhead> pages;
   // Only now: the file has as many rows as the manifest says.
-  if (!renamed) table->Reserve(table->size() + range.count);
+  if (!renamed) pages.emplace(table->Reserve(table->size() + range.count));
   const PartLoad load{plan, manifest.step, renamed, with_state, part, table, rounded};
   return reader->Read(range.first, range.count,
                       [&](const RowColumns& rows) { return LoadRows(load, rows); });
@@ -223,7 +226,7 @@ std::vector<TableShard> MakeTables(const ServerPlan& plan) {
     const int64_t limit =
         std::min(RowLimit(ShapeOf(plan.optimizer, table).bytes(), table.policy), kMostReserved);
     if (limit > 0) {
-      shard.Reserve(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
+      shard.ReserveIndex(limit / kBucketCount * (plan.end_bucket - plan.first_bucket) * 17 / 16);
     }
   }
   return tables;

@@ -1,6 +1,6 @@
 // Rows of a server from a checkpoint (common/checkpoint/table_part.h draws the files).
 //
-// Threads: the caller's.
+// Threads: the caller's, and "pages" (PagesAhead) while it reads a part.
 // Failure: the message names table and file; nothing has changed then.
 #pragma once
 

@@ -7,7 +7,6 @@
 #include "common/base/logging.h"
 #include "common/base/mutant.h"
 #include "common/base/partition.h"
-#include "common/base/processor.h"
 #include "common/base/random.h"
 
 namespace pepnet {
@@ -86,7 +85,7 @@ void RowLifecycle::Admit(int64_t step, TableShard* rows, std::vector<int64_t>* u
     if (i + kPrefetchRows < unseen->size()) {
       rows->PrefetchIndex((*unseen)[i + kPrefetchRows]);
       if (candidates_ != nullptr && candidate_slots_[i + kPrefetchRows] != TableShard::kNoSlot) {
-        PrefetchWrite(&candidates_->info(candidate_slots_[i + kPrefetchRows]));
+        candidates_->info(candidate_slots_[i + kPrefetchRows]).Prefetch();
       }
     }
     int64_t candidate = TableShard::kNoSlot, named = 1;
@@ -147,7 +146,7 @@ void RowLifecycle::Trim(int bucket, int64_t step, TableShard* rows) {
   if (slots.size() <= share_) return;
   ranks_.clear();
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (i + kPrefetchRows < slots.size()) PrefetchRead(&rows->info(slots[i + kPrefetchRows]));
+    if (i + kPrefetchRows < slots.size()) rows->info(slots[i + kPrefetchRows]).Prefetch();
     const RowInfo& info = rows->info(slots[i]);
     ranks_.emplace_back(
         RankOf(policy_, info, rows->clicks(slots[i]), step, RowHash(rows->table_hash(), info.id)),
@@ -178,7 +177,7 @@ void RowLifecycle::ExpireOf(int bucket, size_t begin, size_t end, int64_t named_
       if (lists_->step(bucket, i) <= named_until) visit(i, lists_->slots(bucket)[i]);
     }
   };
-  for_each_old([&](size_t, uint32_t slot) { PrefetchRead(&rows->info(slot)); });
+  for_each_old([&](size_t, uint32_t slot) { rows->info(slot).Prefetch(); });
   for_each_old([&](size_t i, uint32_t slot) {
     const RowInfo& info = rows->info(slot);
     lists_->SetStep(bucket, i, info.last_step);

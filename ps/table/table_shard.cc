@@ -189,7 +189,10 @@ int64_t TableShard::Create(int64_t id, const float* value, const float* state) {
   return slot;
 }
 
-void TableShard::Reserve(int64_t rows) { index_.Reserve(rows); }
+std::vector<std::span<uint8_t>> TableShard::Reserve(int64_t rows) {
+  index_.Reserve(rows);
+  return rows_.Reserve(rows);
+}
 
 template <typename Read>
 void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,

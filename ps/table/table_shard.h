@@ -69,8 +69,7 @@ class TableShard {
   void PrefetchIndexOf(uint64_t hash) const { index_.PrefetchEntry(hash); }
   // The same for a row that is about to be updated.
   void PrefetchRow(int64_t slot) const {
-    PrefetchWrite(&info(slot));
-    PrefetchWrite(&info(slot).last_step);  // may stand in the next cache line
+    info(slot).Prefetch();
     const char* const row = reinterpret_cast<const char*>(floats(slot));
     for (size_t byte = 0; byte < row_bytes_; byte += 64) PrefetchWrite(row + byte);
   }
@@ -87,7 +86,10 @@ class TableShard {
   // their slots serve again. Of the candidates, too.
   void KeepErased(bool keep);
   // Makes room in the index for `rows` rows in all.
-  void Reserve(int64_t rows);
+  void ReserveIndex(int64_t rows) { index_.Reserve(rows); }
+  // Makes room for `rows` rows in all, which are about to be made. Returns the memory of those that
+  // have none yet (RowStore::Reserve).
+  std::vector<std::span<uint8_t>> Reserve(int64_t rows);
 
   // Values of the rows, row after row; where slots[i] is kNoSlot the initial value of ids[i]. `out`
   // has ids.size() * dim floats.

@@ -44,7 +44,7 @@ void TableSnapshot::Take(std::span<const uint32_t> slots, int bucket, RowImage* 
   std::span<const RowCopies::Ref> copies;  // of copies_bucket
   for (size_t i = 0; i < slots.size(); ++i, ++row) {
     if (i + kPrefetchRows < slots.size()) {
-      PrefetchRead(&rows_.info(slots[i + kPrefetchRows]));
+      rows_.info(slots[i + kPrefetchRows]).Prefetch();
       PrefetchRead(rows_.floats(slots[i + kPrefetchRows]));
       PrefetchRead(rows_.floats(slots[i + kPrefetchRows]) + codec.state_at());
     }

@@ -3,8 +3,17 @@
 namespace pepnet {
 
 int64_t RowStore::Append() {
-  if ((size_ & kChunkMask) == 0) AddChunk();
+  if (size_ >> kChunkBits == static_cast<int64_t>(chunks_.size())) AddChunk();
   return size_++;
+}
+
+std::vector<std::span<uint8_t>> RowStore::Reserve(int64_t rows) {
+  std::vector<std::span<uint8_t>> added;
+  while (static_cast<int64_t>(chunks_.size()) << kChunkBits < rows) {
+    AddChunk();
+    added.emplace_back(chunks_.back(), chunk_bytes());
+  }
+  return added;
 }
 
 void RowStore::AddChunk() {

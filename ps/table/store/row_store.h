@@ -10,8 +10,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "common/base/processor.h"
 #include "ps/table/store/huge_memory.h"
 
 namespace pepnet {
@@ -23,6 +25,12 @@ struct RowInfo {
   int64_t id;         // changes only where no view is read (TableShard::KeepErased)
   int64_t frequency;  // steps that have named the row
   int64_t last_step;  // the last of them
+
+  // Brings all of it into the cache: 24 bytes may stand in two lines.
+  void Prefetch() const {
+    PrefetchRead(this);
+    PrefetchRead(&last_step);
+  }
 };
 
 class RowStore {
@@ -53,6 +61,9 @@ class RowStore {
   int64_t size() const { return size_; }
   // Makes room for one more row and returns its slot; the contents are not set.
   int64_t Append();
+  // Makes room for `rows` rows in all. Returns the memory that is new, in the order in which
+  // Append() will hand it out; no page of it has been written.
+  std::vector<std::span<uint8_t>> Reserve(int64_t rows);
   // Precondition: 0 <= slot < size().
   float* floats(int64_t slot) { return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
   const float* floats(int64_t slot) const {

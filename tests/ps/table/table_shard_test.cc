@@ -1,14 +1,20 @@
 #include "ps/table/table_shard.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "common/base/partition.h"
+#include "ps/table/store/huge_memory.h"
+#include "ps/table/store/pages_ahead.h"
 
 namespace pepnet {
 namespace {
@@ -173,10 +179,48 @@ TEST(TableShardTest, ReadValuesGivesInitialValuesForMissesAndCreatesNothing) {
 TEST(TableShardTest, ReservedRoomChangesNothingElse) {
   TableShard shard(MakeTable(), Adagrad(), 1);
   shard.Create(5);
-  shard.Reserve(10'000);
-  shard.Reserve(1);
+  EXPECT_EQ(shard.Reserve(10'000).size(), 2u);  // chunks of 4096 rows, of which one is in use
+  EXPECT_TRUE(shard.Reserve(1).empty());
   EXPECT_EQ(shard.Find(5), 0);
   EXPECT_EQ(shard.Find(6), TableShard::kNoSlot);
+  EXPECT_EQ(shard.size(), 1);
+}
+
+TEST(TableShardTest, RowsMadeInReservedRoomAreThoseOfAnyOther) {
+  constexpr int64_t kRows = 100'000;
+  TableShard reserved(MakeTable(), Adagrad(), 1), grown(MakeTable(), Adagrad(), 1);
+  {
+    // The pages are made while the rows are: they must keep what has been written.
+    const PagesAhead pages(reserved.Reserve(kRows));
+    for (int64_t i = 0; i < kRows; ++i) ASSERT_EQ(reserved.Create(IdOf(i)), i);
+  }
+  for (int64_t i = 0; i < kRows; ++i) grown.Create(IdOf(i));
+  for (int64_t i = 0; i < kRows; ++i) {
+    ASSERT_EQ(reserved.info(i).id, IdOf(i));
+    ASSERT_EQ(std::vector<float>(reserved.value(i), reserved.value(i) + 6),
+              std::vector<float>(grown.value(i), grown.value(i) + 6));
+  }
+}
+
+TEST(PagesAheadTest, PagesComeBeforeTheyAreWritten) {
+#ifndef MADV_POPULATE_WRITE
+  GTEST_SKIP() << "this system cannot be asked for pages";
+#else
+  constexpr size_t kPage = 4096, kBytes = size_t{8} << 20;
+  HugeMemory memory(kBytes);
+  if (madvise(memory.data(), kPage, MADV_POPULATE_WRITE) != 0) {
+    GTEST_SKIP() << "this kernel cannot be asked for pages";
+  }
+  const PagesAhead pages({{memory.data(), kBytes / 2}, {memory.data() + kBytes / 2, kBytes / 2}});
+  std::vector<unsigned char> resident(kBytes / kPage);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  do {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_EQ(mincore(memory.data(), kBytes, resident.data()), 0);
+  } while (std::count(resident.begin(), resident.end(), 0) > 0 &&
+           std::chrono::steady_clock::now() < end);
+  EXPECT_THAT(resident, testing::Each(1));
+#endif
 }
 
 TEST(TableShardTest, RowsWithoutStateHaveNone) {
