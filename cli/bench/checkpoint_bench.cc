@@ -64,7 +64,7 @@ StatusOr<double> Save(const WorkerContext& context, const std::string& model_dir
 Status MeasureCheckpoint(const WorkerContext& context, const BenchFlags& flags,
                          const std::string& model_dir, int64_t rows, BenchReport* report) {
   PEPNET_ASSIGN_OR_RETURN(const int64_t step, Fill(context, rows));
-  const std::vector<int64_t> sample = RowLedger(rows, 1).ids();
+  const std::vector<int64_t> sample = RowLedger(rows).ids();
   PEPNET_ASSIGN_OR_RETURN(const std::vector<float> before, Read(context, sample, step));
   std::vector<double> disk, save, of_disk, verify, load;
   double bytes = 0;

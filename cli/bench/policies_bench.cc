@@ -60,7 +60,7 @@ class Subject {
         timed_(Job(contestant.policy, rows)),
         rows_(rows),
         keys_(keys),
-        ledger_(rows, keys) {
+        ledger_(rows) {
     ledger_.Start(timed_.Read(ledger_.ids()));
   }
 
@@ -69,9 +69,10 @@ class Subject {
     for (int64_t pass = 1; pass <= policy_.admit_after_steps; ++pass) {
       for (int64_t m = 0; m * keys_ < rows_; ++m) {
         double pull = 0, push = 0;
-        PEPNET_RETURN_IF_ERROR(timed_.Next(NextIds(), &pull, &push));
+        const std::vector<int64_t> ids = NextIds();
+        PEPNET_RETURN_IF_ERROR(timed_.Next(ids, &pull, &push));
         // A gradient without a row is dropped.
-        if (pass == policy_.admit_after_steps) ledger_.Applied(message_ - 1, timed_.step());
+        if (pass == policy_.admit_after_steps) ledger_.Applied(ids, timed_.step());
         slowest_pull_ = std::max(slowest_pull_, pull);
         slowest_push_ = std::max(slowest_push_, push);
       }
@@ -81,8 +82,9 @@ class Subject {
   Status KnownRound() {
     double pull = 0, push = 0;
     for (int64_t m = 0; m < messages(); ++m) {
-      PEPNET_RETURN_IF_ERROR(timed_.Next(NextIds(), &pull, &push));
-      ledger_.Applied(message_ - 1, timed_.step());
+      const std::vector<int64_t> ids = NextIds();
+      PEPNET_RETURN_IF_ERROR(timed_.Next(ids, &pull, &push));
+      ledger_.Applied(ids, timed_.step());
     }
     pull_.push_back(pull);
     push_.push_back(push);

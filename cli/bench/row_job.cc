@@ -35,15 +35,20 @@ RandomRowRates MeasureRowLimits(int64_t rows, BenchReport* report) {
 }
 
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
+  CHECK_LE(count, rows);
+  // In the order in which the rows were made they would be met side by side in memory, and those
+  // made last would stand farthest from their homes in the index: a round's rate would follow from
+  // its place in the walk.
+  const int64_t making = (rows + count - 1) / count;
+  const bool makes = message < making;
   // A permutation instead of random draws: ids of a message are distinct, and after rows / count
   // messages every row has had its turn. No list of rows is kept, which would fill the caches.
-  const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, 3),
+  const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, makes ? 3 : 4),
                                      static_cast<uint64_t>(rows));
-  CHECK_LE(count, rows);
+  const uint64_t first = static_cast<uint64_t>((makes ? message : message - making) * count);
   std::vector<int64_t> ids(count);
   for (size_t i = 0; i < ids.size(); ++i) {
-    ids[i] = static_cast<int64_t>(
-        permutation((static_cast<uint64_t>(message * count) + i) % static_cast<uint64_t>(rows)));
+    ids[i] = static_cast<int64_t>(permutation((first + i) % static_cast<uint64_t>(rows)));
   }
   return ids;
 }
@@ -57,23 +62,16 @@ void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradient
   for (int64_t id : ids) gradients = std::fill_n(gradients, kBenchDim, GradientOf(id, update));
 }
 
-RowLedger::RowLedger(int64_t rows, int64_t count) : rows_(rows), count_(count) {
-  // A prime number of rows, so that their distance is rarely a multiple of a message.
-  constexpr int64_t kSample = 61;
-  for (int64_t i = 0; i < std::min(kSample, rows); ++i) {
-    places_.push_back(i * rows / std::min(kSample, rows));
-    ids_.push_back(MessageIds(rows, 1, places_.back())[0]);
-  }
+RowLedger::RowLedger(int64_t rows) {
+  const int64_t sample = std::min<int64_t>(61, rows);
+  for (int64_t i = 0; i < sample; ++i) ids_.push_back(i * rows / sample);
   updates_.resize(ids_.size());
 }
 
-void RowLedger::Applied(int64_t message, int64_t update) {
-  for (size_t i = 0; i < places_.size(); ++i) {
-    // A row is in the message if its place lies within `count_` places behind the first one; the
-    // modulo of C++ may be negative, hence the second one.
-    if (((places_[i] - message * count_) % rows_ + rows_) % rows_ < count_) {
-      updates_[i].push_back(update);
-    }
+void RowLedger::Applied(std::span<const int64_t> ids, int64_t update) {
+  for (const int64_t id : ids) {
+    const auto at = std::lower_bound(ids_.begin(), ids_.end(), id);
+    if (at != ids_.end() && *at == id) updates_[at - ids_.begin()].push_back(update);
   }
 }
 

@@ -27,31 +27,30 @@ Status CheckMessage(int64_t rows, int64_t keys);
 // report's limits.
 RandomRowRates MeasureRowLimits(int64_t rows, BenchReport* report);
 
-// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... together
-// walk through all rows in turn, again and again. Precondition: count <= rows.
+// `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... name
+// every row once, which makes it; those behind them walk through all rows again and again, in
+// another order: rows that were made together are named together only then. Precondition:
+// count <= rows.
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message);
 
 float GradientOf(int64_t id, int64_t update);
 // Fills ids.size() * kBenchDim floats.
 void FillGradients(std::span<const int64_t> ids, int64_t update, float* gradients);
 
-// The updates that a few rows, spread over all messages, have seen, and what their values must be
-// then.
+// The updates that a few rows, spread over all ids, have seen, and what their values must be then.
 class RowLedger {
  public:
-  // `count`: rows a message.
-  RowLedger(int64_t rows, int64_t count);
+  explicit RowLedger(int64_t rows);
   const std::vector<int64_t>& ids() const { return ids_; }
   // Values before the first update, row after row: kBenchDim floats each.
   void Start(std::span<const float> values) { start_.assign(values.begin(), values.end()); }
-  // MessageIds(rows, count, message) have got the gradients of `update`.
-  void Applied(int64_t message, int64_t update);
+  // These rows have got the gradients of `update`.
+  void Applied(std::span<const int64_t> ids, int64_t update);
   // DataLoss naming the first row of ids() that is not what its updates make of it (1e-5).
   Status Check(std::span<const float> values) const;
 
  private:
-  int64_t rows_, count_;
-  std::vector<int64_t> places_, ids_;  // a row's place in the order of the messages, and its id
+  std::vector<int64_t> ids_;  // ascending
   std::vector<std::vector<int64_t>> updates_;
   std::vector<float> start_;
 };

@@ -22,7 +22,7 @@ constexpr int64_t kRowsPerRound = 500000;
 class Service {
  public:
   Service(const WorkerContext& context, int64_t rows, int64_t keys)
-      : client_(*context.client), rows_(rows), keys_(keys), ledger_(rows, keys) {}
+      : client_(*context.client), rows_(rows), keys_(keys), ledger_(rows) {}
 
   // Every row gets one update and is thereby made; before that a pull would measure initial values.
   Status Fill(const WorkerContext& context) {
@@ -63,7 +63,8 @@ class Service {
     PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
     PEPNET_RETURN_IF_ERROR(client_.Stats().status());
     *seconds += SecondsNow() - start;
-    ledger_.Applied(message_++, ++step_);
+    ledger_.Applied(request.ids[0], ++step_);
+    ++message_;
     return absl::OkStatus();
   }
 
@@ -84,7 +85,8 @@ class Service {
       RowGradients gradients = Gradients(ticket, requests[m]);
       start = SecondsNow();
       PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
-      ledger_.Applied(message_++, ++step_);
+      ledger_.Applied(requests[m].ids[0], ++step_);
+      ++message_;
       ticket = std::move(next);
     }
     // The last push counts until it is applied: a server answers a worker's messages in order, so

@@ -13,16 +13,15 @@ constexpr int64_t kRowsPerRound = 1000000;
 // The messages of one worker. A message makes the rows that it names for the first time.
 class Rows {
  public:
-  Rows(int64_t rows, int64_t keys)
-      : timed_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows, keys) {
+  Rows(int64_t rows, int64_t keys) : timed_(RowJob(rows)), rows_(rows), keys_(keys), ledger_(rows) {
     ledger_.Start(timed_.Read(ledger_.ids()));
   }
 
   // Pull and push of the next message; adds their seconds.
   Status Next(double* pull_seconds, double* push_seconds) {
-    PEPNET_RETURN_IF_ERROR(
-        timed_.Next(MessageIds(rows_, keys_, message_), pull_seconds, push_seconds));
-    ledger_.Applied(message_++, timed_.step());
+    const std::vector<int64_t> ids = MessageIds(rows_, keys_, message_++);
+    PEPNET_RETURN_IF_ERROR(timed_.Next(ids, pull_seconds, push_seconds));
+    ledger_.Applied(ids, timed_.step());
     return absl::OkStatus();
   }
 
