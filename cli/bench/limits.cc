@@ -174,10 +174,16 @@ double MemoryBandwidth(int threads, int64_t bytes) {
   return 3e-9 * static_cast<double>(bytes) / seconds;
 }
 
-RandomRowRates MeasureRandomRows(int64_t rows) {
-  constexpr int64_t kFloats = 32, kValues = 16, kAhead = 16;
-  constexpr int64_t kMessage = 20000;  // rows that go to one place, as into one message
-  const size_t bytes = (rows * kFloats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
+namespace {
+
+// fixed_dim: `dim` where it is not 0, so that the loops over a row cost no more than those of the
+// tables.
+template <int64_t fixed_dim>
+RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
+  const int64_t dim = fixed_dim > 0 ? fixed_dim : any_dim, floats = 2 * dim;
+  constexpr int64_t kAhead = 16, kLineFloats = 16;
+  const int64_t message = std::max<int64_t>(1, 320000 / dim);  // rows that go to one place
+  const size_t bytes = (rows * floats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
   std::unique_ptr<float, FreeDeleter> table(
       static_cast<float*>(std::aligned_alloc(kHugePage, bytes)));
   // Only a hint; without it the rates are those of small pages.
@@ -186,29 +192,47 @@ RandomRowRates MeasureRandomRows(int64_t rows) {
   std::memset(static_cast<void*>(table.get()), 0, bytes);
   std::vector<int64_t> picks(std::max<int64_t>(std::min<int64_t>(rows, 4000000), 10000));
   for (size_t i = 0; i < picks.size(); ++i) {
-    picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * kFloats;
+    picks[i] = static_cast<int64_t>(Mix64(i + 1) % rows) * floats;
   }
   const int64_t count = static_cast<int64_t>(picks.size());
-  AlignedBuffer<float> message(kMessage * kValues);
+  AlignedBuffer<float> values(message * dim);
   RandomRowRates rates;
-  rates.read = 1e-6 * count / BestSeconds(1, [&](int) {
-                 for (int64_t i = 0; i < count; ++i) {
-                   if (i + kAhead < count) PrefetchRead(table.get() + picks[i + kAhead]);
-                   std::memcpy(message.data() + i % kMessage * kValues, table.get() + picks[i],
-                               kValues * sizeof(float));
-                 }
-               });
+  rates.read =
+      1e-6 * count / BestSeconds(1, [&](int) {
+        for (int64_t i = 0, at = 0; i < count; ++i, at = at + 1 < message ? at + 1 : 0) {
+          if (i + kAhead < count) {
+            const float* const later = table.get() + picks[i + kAhead];
+            for (int64_t e = 0; e < dim; e += kLineFloats) PrefetchRead(later + e);
+          }
+          std::memcpy(values.data() + at * dim, table.get() + picks[i], dim * sizeof(float));
+        }
+      });
   rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
                    for (int64_t i = 0; i < count; ++i) {
                      if (i + kAhead < count) {
-                       PrefetchWrite(table.get() + picks[i + kAhead]);
-                       PrefetchWrite(table.get() + picks[i + kAhead] + kValues);
+                       float* const later = table.get() + picks[i + kAhead];
+                       for (int64_t e = 0; e < floats; e += kLineFloats) PrefetchWrite(later + e);
                      }
                      float* const row = table.get() + picks[i];
-                     for (int64_t e = 0; e < kFloats; ++e) row[e] += 1.0f;
+                     for (int64_t e = 0; e < floats; ++e) row[e] += 1.0f;
                    }
                  });
   return rates;
+}
+
+}  // namespace
+
+RandomRowRates MeasureRandomRows(int64_t rows, int64_t dim) {
+  switch (dim) {
+    case 8:
+      return MeasureRows<8>(rows, dim);
+    case 16:
+      return MeasureRows<16>(rows, dim);
+    case 64:
+      return MeasureRows<64>(rows, dim);
+    default:
+      return MeasureRows<0>(rows, dim);
+  }
 }
 
 StatusOr<double> DiskWriteRate(const std::string& directory, int64_t bytes) {

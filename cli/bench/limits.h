@@ -33,13 +33,13 @@ double MatrixPeak(int threads, int64_t n, int tries = 3);
 // GB/s of a[i] = b[i] + s c[i] over arrays of `bytes` each, bytes read plus bytes written.
 double MemoryBandwidth(int threads, int64_t bytes);
 
-// Rows of 16 values and 16 optimizer values (128 bytes, huge pages where the system grants them),
+// Rows of `dim` values and as many optimizer values (huge pages where the system grants them),
 // picked at random with prefetch on one thread. Million rows/s.
 struct RandomRowRates {
-  double read = 0;    // copying the 64 bytes of values
-  double update = 0;  // reading and writing all 128 bytes
+  double read = 0;    // copying the values
+  double update = 0;  // reading and writing values and state
 };
-RandomRowRates MeasureRandomRows(int64_t rows);
+RandomRowRates MeasureRandomRows(int64_t rows, int64_t dim = 16);
 
 // MB/s of writing one file of `bytes` in `directory` from end to end once, fsync included: past the
 // page cache where the file system allows it, else through it. The file is removed. A disk's rate

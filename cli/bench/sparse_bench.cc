@@ -3,6 +3,7 @@
 // pooled, and their gradients back into them. The files are read twice: in the first pass
 // the rows are made, in the second they exist.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "cli/bench/bench.h"
@@ -20,11 +21,19 @@ namespace pepnet {
 namespace {
 
 constexpr double kLr = 0.01;
-constexpr int64_t kLimitRows = 10000000;  // beyond any cache
+constexpr int64_t kLimitBytes = 1280000000, kQuickLimitBytes = 12800000;  // beyond any cache
 
 // Seconds a batch, by stage.
 struct Stages {
   std::vector<double> dedup, find, pool, scatter, update;
+
+  std::vector<double> All() const {
+    std::vector<double> all(dedup);
+    for (const std::vector<double>* stage : {&find, &pool, &scatter, &update}) {
+      for (size_t step = 0; step < all.size(); ++step) all[step] += (*stage)[step];
+    }
+    return all;
+  }
 };
 
 // Numbers of one pass, a batch in the mean.
@@ -203,6 +212,33 @@ class SparseSteps {
   int64_t step_ = 0;
 };
 
+// What memory gives to all threads: one thread's rates, times the threads; together they may get
+// less.
+struct Limits {
+  double lines = 0;      // random reads of 64 bytes, million/s
+  double reads = 0;      // random reads of a row's values, million/s
+  double updates = 0;    // random updates of values and state, million/s
+  double bandwidth = 0;  // GB/s
+};
+
+Limits MeasureLimits(const Counts& counts, int threads, bool quick, BenchReport* report) {
+  const auto dim = static_cast<int64_t>(std::max(1.0, std::round(counts.floats / counts.rows)));
+  const int64_t row_bytes = 2 * dim * static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = quick ? kQuickLimitBytes : kLimitBytes;
+  const RandomRowRates rows = MeasureRandomRows(bytes / row_bytes, dim);
+  const Limits limits = {
+      threads * (dim == 16 ? rows.read : MeasureRandomRows(bytes / 128, 16).read),
+      threads * rows.read, threads * rows.update,
+      MemoryBandwidth(threads, quick ? 1 << 20 : 1 << 27)};
+  const std::string suffix = absl::StrCat(", ", threads, " threads");
+  report->limits = {
+      {absl::StrCat("random reads of 64 bytes", suffix), "Mrows/s", limits.lines},
+      {absl::StrCat("random reads of ", row_bytes / 2, " bytes", suffix), "Mrows/s", limits.reads},
+      {absl::StrCat("random updates of ", row_bytes, " bytes", suffix), "Mrows/s", limits.updates},
+      {absl::StrCat("memory bandwidth", suffix), "GB/s", limits.bandwidth}};
+  return limits;
+}
+
 Spread Milliseconds(const std::vector<double>& seconds) {
   std::vector<double> milliseconds;
   for (const double s : seconds) milliseconds.push_back(1e3 * s);
@@ -221,13 +257,7 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
   report.columns = {{"batch", "rows"},         {"stage", ""},        {"items", "millions"},
                     {"rows being made", "ms"}, {"rows exist", "ms"}, {"rate", "millions/s"},
                     {"of the limit", "%"}};
-  const RandomRowRates limit = MeasureRandomRows(flags.quick ? 100000 : kLimitRows);
-  // One thread's, times the threads: what memory gives them together may be less.
-  const double reads = limit.read * threads, updates = limit.update * threads;
-  report.limits = {
-      {absl::StrCat("random reads of rows of 64 bytes, ", threads, " threads"), "Mrows/s", reads},
-      {absl::StrCat("random updates of rows of 128 bytes, ", threads, " threads"), "Mrows/s",
-       updates}};
+  Limits limits;
   std::vector<int64_t> batch_sizes = flags.batch_sizes;
   if (batch_sizes.empty()) batch_sizes = {config.data.batch_size};
   for (const int64_t batch_size : batch_sizes) {
@@ -244,8 +274,9 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
       again = {};
       PEPNET_RETURN_IF_ERROR(steps.Pass(options, &exist, &again));
     }
-    // Rows of other widths move other bytes.
-    const double width = counts.rows > 0 ? 16.0 * counts.rows / counts.floats : 1;
+    if (report.limits.empty()) {
+      limits = MeasureLimits(counts, threads, flags.quick, &report);
+    }
     const auto add = [&](const std::string& stage, double items, const std::vector<double>& cold,
                          const std::vector<double>& warm, double stage_limit) {
       const Spread time = Milliseconds(warm);
@@ -255,10 +286,14 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
            stage_limit > 0 ? BenchCell(100 * rate / stage_limit) : BenchCell(std::string("-"))});
     };
     add("dedup: lookups", counts.lookups, made.dedup, exist.dedup, 0);
-    add("find: rows", counts.rows, made.find, exist.find, reads);
-    add("pool: lookups", counts.lookups, made.pool, exist.pool, reads * width);
-    add("scatter: lookups", counts.lookups, made.scatter, exist.scatter, reads * width);
-    add("update: rows", counts.rows, made.update, exist.update, updates * width);
+    add("find: rows", counts.rows, made.find, exist.find, limits.lines);
+    add("pool: lookups", counts.lookups, made.pool, exist.pool, limits.reads);
+    add("scatter: lookups", counts.lookups, made.scatter, exist.scatter, limits.reads);
+    add("update: rows", counts.rows, made.update, exist.update, limits.updates);
+    // What no step can do without: each row is read and written once, each id is read once.
+    const double least_seconds = 1e-6 * counts.rows / limits.updates +
+                                 1e-9 * counts.lookups * sizeof(int64_t) / limits.bandwidth;
+    add("all: rows", counts.rows, made.All(), exist.All(), 1e-6 * counts.rows / least_seconds);
   }
   report.checked = {
       "in every batch the sum of one bag and the gradient of one row are, bit for bit, those of a "

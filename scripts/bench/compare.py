@@ -346,7 +346,7 @@ def measure_limits(bench):
     work, lines = bench.args.work_dir, []
     for command, figures in LIMITS:
         what, report = command[0], work / f"bench_{command[0]}.json"
-        launcher = mpirun(2) if what in ("service", "allreduce") else []
+        launcher = mpirun(2, core_each=True) if what in ("service", "allreduce") else []
         more = {"dense": ["--pipeline_config_path", bench.configs["routed"]],
                 "checkpoint": ["--directory", work],
                 "reader": ["--pipeline_config_path", bench.configs["routed"],

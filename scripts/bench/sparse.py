@@ -4,7 +4,7 @@ one machine.
 
 Usage: sparse.py [--pepnet build/release/pepnet] [--work_dir runs/bench/sparse] [--jobs A,B,C]
                  [--rounds 5] [--rows 65536] [--steps 20] [--threads 0]
-                 [--peers fbgemm,fbgemm_rowwise,eager] [--parts check,peers,mpi]
+                 [--peers fbgemm,fbgemm_rowwise,eager] [--parts check,peers,mpi,stages]
                  [--max_foreign_percent 10] [--docs docs/performance.md]
 
   A   60 features of about 20 ids, width 16, tables of 1 million ids
@@ -25,6 +25,8 @@ Parts:
           (1e-4)
   peers   median step of each contestant, in turn; ratios are taken within a round
   mpi     job A: 2 servers and 2 workers of one thread under mpirun against one process, rows exist
+  stages  what a step does with rows on one core, without the network, beside the limits of memory:
+          bench sparse
 A peer that cannot be had is left out, and the table says so. --docs puts the table between the
 marks <!-- sparse --> and <!-- /sparse --> of a page.
 """
@@ -56,7 +58,7 @@ KINDS = {"exist": "rows exist", "made": "rows being made"}
 TARGETS = {"exist": {"A": 2.5, "B": 3.0, "C": 2.5}, "made": {"A": 1.8, "B": 2.2, "C": 1.5}}
 SCENES, BATCH, LR = 3, 2048, 0.02
 EPNET, PPNET, TOWER, LABELS = 64, [64, 32], [32], ["clk", "buy"]
-PARTS = ("check", "peers", "mpi")
+PARTS = ("check", "peers", "mpi", "stages")
 
 
 def names_of(job):
@@ -343,6 +345,20 @@ def compare_mpi(contest):
             "one": spread([r["one"] for r in rounds]), "four": spread([r["four"] for r in rounds])}
 
 
+def measure_stages(contest):
+    """Milliseconds of each stage and its share of the limit, by job."""
+    results = {}
+    for name in contest.args.jobs:
+        report = contest.args.work_dir / "stages.json"
+        contest.machine.wait_until_quiet()
+        # One thread: the files are read beside it, on another core.
+        contest.machine.run([contest.args.pepnet, "bench", "sparse", contest.files[name][0],
+                             "--rounds", contest.args.rounds, "--threads", 1, "--json", report])
+        results[name] = {row["stage"]: {"ms": row["rows exist"], "share": row["of the limit"]}
+                         for row in json.loads(report.read_text())["rows"]}
+    return results
+
+
 def markdown(result):
     lines = [(f"Machine: {result['cpu']}, {os.cpu_count()} cores, {result['threads']} threads a "
               f"contestant. {result['rounds']} rounds in turn, {result['steps']} steps of a peer "
@@ -367,6 +383,16 @@ def markdown(result):
         for kind, state in KINDS.items():
             lines.append(f"| target, {state} | "
                          + " | ".join(str(TARGETS[kind][name]) for name in jobs) + " |")
+        lines.append("")
+    stages = result.get("stages", {})
+    if stages:
+        lines += ["| ms of a step with rows on one core, rows exist (share of the limit) | " + " | ".join(stages)
+                  + " |", "| --- |" + " --- |" * len(stages)]
+        for stage in next(iter(stages.values())):
+            cells = [f"{job[stage]['ms']['median']:.1f}"
+                     + (f" ({job[stage]['share']:.0f} %)" if job[stage]["share"] != "-" else "")
+                     for job in stages.values()]
+            lines.append(f"| {stage} | " + " | ".join(cells) + " |")
         lines.append("")
     for peer, reason in result["missing"].items():
         lines += [f"{PEERS[peer]} could not be had: {reason}", ""]
@@ -421,6 +447,8 @@ def main():
         result["peers"] = compare_peers(contest, peers, result["missing"])
     if "mpi" in parts:
         result["mpi"] = compare_mpi(contest)
+    if "stages" in parts:
+        result["stages"] = measure_stages(contest)
     result["foreign_percent"] = (contest.machine.foreign_spread() if contest.machine.foreign
                                  else spread([0.0]))
     text = markdown(result)

@@ -30,11 +30,14 @@ def fbgemm_tables(shapes, lr, rowwise=False):
         learning_rate=lr, eps=1e-8, pooling_mode=PoolingMode.SUM)
 
 
-def mpirun(ranks):
-    """The words that start so many ranks on this host, on its cores as they come."""
+def mpirun(ranks, core_each=False):
+    """The words that start so many ranks on this host, on its cores as they come. core_each: each
+    on a core of its own where there are enough: the system may leave two ranks that wait for each
+    other on one core for seconds, and messages then take twice as long."""
     # mpirun refuses to run as root without both.
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    return ["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", str(ranks)]
+    bind = "core" if core_each and ranks <= os.cpu_count() else "none"
+    return ["mpirun", "-q", "--bind-to", bind, "--oversubscribe", "-n", str(ranks)]
 
 
 def run(command):

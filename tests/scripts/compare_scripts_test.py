@@ -141,7 +141,7 @@ def main():
                   "--work_dir", work / "sparse", "--jobs", "C", "--rounds", 1, "--rows", 4096,
                   "--steps", 2, "--threads", 1, "--peers", "eager", "--max_foreign_percent", 100]
         page.write_text("<!-- sparse -->\nold\n<!-- /sparse -->\n")
-        output = run(*sparse, "--parts", "check,peers", "--docs", page)
+        output = run(*sparse, "--parts", "check,peers,stages", "--docs", page)
         expect("job C, eager EmbeddingBag, Adagrad has pepnet's first three losses" in output,
                "jobs of rows: the peer trains the same model")
         rates = json.loads((work / "sparse/sparse.json").read_text())["peers"]["C"]
@@ -150,6 +150,10 @@ def main():
                    / rates["rates"]["eager"]["median"]) < 1e-9
                and "not to be had" in page.read_text() and "old" not in page.read_text(),
                "jobs of rows: ratio and table")
+        stages = json.loads((work / "sparse/sparse.json").read_text())["stages"]["C"]
+        expect(list(stages)[-1] == "all: rows"
+               and 0 < stages["all: rows"]["share"] < stages["update: rows"]["share"]
+               and "| all: rows |" in page.read_text(), "jobs of rows: stages beside their limits")
         expect("part mpi measures job A" in run(*sparse, "--parts", "mpi", status=1),
                "jobs of rows: mpi needs job A")
         few = [ROOT / "scripts/bench/peers.py", "--peer", "eager", "--data_dir", data,
