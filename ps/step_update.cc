@@ -258,13 +258,17 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
   // not matter to bits, since an update reads and writes one row alone.
   rows.clear();
   step.scratch->ids.clear();
-  for (const Touched& row : touched) {
+  for (size_t i = 0; i < touched.size(); ++i) {
+    // Since a row was gathered, all others have passed through the cache.
+    if (i + kPrefetchRows < touched.size()) table->PrefetchRow(touched[i + kPrefetchRows].slot);
+    const Touched& row = touched[i];
     RowInfo& info = table->info(row.slot);
     info.last_step = step.step;
     if (row.clicked) table->CountClick(row.slot);
     rows.push_back({table->floats(row.slot), table->state(row.slot), row.gradient});
     if constexpr (narrow)
       step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
+    if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
   }
   UpdateGathered<narrow>(step);
   return absl::OkStatus();
