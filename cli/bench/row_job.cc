@@ -39,13 +39,14 @@ std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
   // In the order in which the rows were made they would be met side by side in memory, and those
   // made last would stand farthest from their homes in the index: a round's rate would follow from
   // its place in the walk.
-  const int64_t making = (rows + count - 1) / count;
-  const bool makes = message < making;
+  const int64_t messages = (rows + count - 1) / count;  // of a walk
+  const int64_t walk = message / messages;
   // A permutation instead of random draws: ids of a message are distinct, and after rows / count
   // messages every row has had its turn. No list of rows is kept, which would fill the caches.
-  const KeyedPermutation permutation(RandomKey(1, RandomPurpose::kTest, makes ? 3 : 4),
-                                     static_cast<uint64_t>(rows));
-  const uint64_t first = static_cast<uint64_t>((makes ? message : message - making) * count);
+  const KeyedPermutation permutation(
+      RandomKey(1, RandomPurpose::kTest, 3 + std::min<int64_t>(walk, 2)),
+      static_cast<uint64_t>(rows));
+  const uint64_t first = static_cast<uint64_t>((message - walk * messages) * count);
   std::vector<int64_t> ids(count);
   for (size_t i = 0; i < ids.size(); ++i) {
     ids[i] = static_cast<int64_t>(permutation((first + i) % static_cast<uint64_t>(rows)));

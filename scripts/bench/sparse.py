@@ -386,8 +386,8 @@ def markdown(result):
         lines.append("")
     stages = result.get("stages", {})
     if stages:
-        lines += ["| ms of a step with rows on one core, rows exist (share of the limit) | " + " | ".join(stages)
-                  + " |", "| --- |" + " --- |" * len(stages)]
+        lines += ["| ms of a step with rows on one core, rows exist (share of the limit) | "
+                  + " | ".join(stages) + " |", "| --- |" + " --- |" * len(stages)]
         for stage in next(iter(stages.values())):
             cells = [f"{job[stage]['ms']['median']:.1f}"
                      + (f" ({job[stage]['share']:.0f} %)" if job[stage]["share"] != "-" else "")
