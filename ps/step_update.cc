@@ -158,12 +158,9 @@ template <bool narrow>
 void StepUpdate::UpdateGathered(const TableStep& step) {
   std::vector<RowUpdate>& rows = step.scratch->rows;
   if (step.table->table().trainable) {
+    CHECK_LE(rows.size(), kBlockRows);
     if constexpr (narrow) {
-      for (size_t first = 0; first < rows.size(); first += kBlockRows) {
-        const size_t count = std::min(kBlockRows, rows.size() - first);
-        UpdateNarrow(step, std::span(rows).subspan(first, count),
-                     std::span(step.scratch->ids).subspan(first, count));
-      }
+      UpdateNarrow(step, rows, step.scratch->ids);
     } else {
       UpdateRows(step.optimizer, step.lr, step.update, step.table->dim(), rows);
     }

@@ -121,11 +121,11 @@ class StepUpdate {
   static Status ApplyOne(const TableStep& step, Source* source);
   template <bool narrow>
   static Status ApplySum(const TableStep& step, std::span<Source> sources);
-  // Updates the rows in the scratch space and empties it.
+  // Updates the rows in the scratch space, a block at most, and empties it.
   template <bool narrow>
   static void UpdateGathered(const TableStep& step);
-  // The same for `rows` of these ids, a block of them, whose values are widened to float32 and
-  // rounded back stochastically.
+  // The same for `rows` of these ids, whose values are widened to float32 and rounded back
+  // stochastically.
   static void UpdateNarrow(const TableStep& step, std::span<RowUpdate> rows,
                            std::span<const int64_t> ids);
 

@@ -176,8 +176,8 @@ double MemoryBandwidth(int threads, int64_t bytes) {
 
 namespace {
 
-// fixed_dim: `dim` where it is not 0, so that the loops over a row cost no more than those of the
-// tables.
+// fixed_dim: `dim` where it is not 0, so that loops over a row of a usual width cost no more than
+// those of the tables.
 template <int64_t fixed_dim>
 RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
   const int64_t dim = fixed_dim > 0 ? fixed_dim : any_dim, floats = 2 * dim;
@@ -224,10 +224,14 @@ RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
 
 RandomRowRates MeasureRandomRows(int64_t rows, int64_t dim) {
   switch (dim) {
+    case 4:
+      return MeasureRows<4>(rows, dim);
     case 8:
       return MeasureRows<8>(rows, dim);
     case 16:
       return MeasureRows<16>(rows, dim);
+    case 32:
+      return MeasureRows<32>(rows, dim);
     case 64:
       return MeasureRows<64>(rows, dim);
     default:

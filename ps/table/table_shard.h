@@ -72,6 +72,7 @@ class TableShard {
     info(slot).Prefetch();
     const char* const row = reinterpret_cast<const char*>(floats(slot));
     for (size_t byte = 0; byte < row_bytes_; byte += 64) PrefetchWrite(row + byte);
+    PrefetchWrite(row + row_bytes_ - 1);  // rows need not begin with a line
   }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id`
   // has no row.

@@ -65,6 +65,7 @@ size_t CountLookups(const JobConfig& config, const UniqueIds& ids) {
 
 PEPNET_SIMD_INLINE void PrefetchRow(const float* row, int dim) {
   for (int d = 0; d < dim; d += kLineFloats) PrefetchRead(row + d);
+  PrefetchRead(row + dim - 1);  // a row need not begin with a line
 }
 
 // Bags [first, last) of a leaf; fixed_dim 0: any.

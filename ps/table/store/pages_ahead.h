@@ -2,9 +2,10 @@
 // write, from the first on, so that the other finds them cleared. Clearing the pages of a server's
 // rows takes as long as reading them from a checkpoint.
 //
-// Memory:  only what is written anyway should be handed in: its pages are taken. Contents stay. The
-//          memory outlives the object.
-// Failure: a system that refuses (Linux before 5.14) costs time alone.
+// Memory:  all that is handed in is taken, written or not. Contents stay. The memory outlives the
+//          object. New pages lie on the memory node where the thread runs.
+// Failure: a system without a further thread, or that refuses (Linux before 5.14), costs time
+//          alone.
 // Threads: owns the thread "pages"; the destructor ends it, at most some milliseconds later.
 #pragma once
 

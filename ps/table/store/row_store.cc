@@ -11,6 +11,8 @@ std::vector<std::span<uint8_t>> RowStore::Reserve(int64_t rows) {
   std::vector<std::span<uint8_t>> added;
   while (static_cast<int64_t>(chunks_.size()) << kChunkBits < rows) {
     AddChunk();
+    // The last chunk is seldom filled: what stays unwritten takes no memory.
+    if (static_cast<int64_t>(chunks_.size()) << kChunkBits > rows) break;
     added.emplace_back(chunks_.back(), chunk_bytes());
   }
   return added;

@@ -61,8 +61,8 @@ class RowStore {
   int64_t size() const { return size_; }
   // Makes room for one more row and returns its slot; the contents are not set.
   int64_t Append();
-  // Makes room for `rows` rows in all. Returns the memory that is new, in the order in which
-  // Append() will hand it out; no page of it has been written.
+  // Makes room for `rows` rows in all. Returns the new memory that they will fill, in the order in
+  // which Append() will hand it out.
   std::vector<std::span<uint8_t>> Reserve(int64_t rows);
   // Precondition: 0 <= slot < size().
   float* floats(int64_t slot) { return FloatsOf(chunks_[slot >> kChunkBits], slot, row_floats_); }
