@@ -62,7 +62,7 @@ class Snapshot {
   // Half of the memory of the rows, at least 64 MiB.
   static uint64_t DefaultCopyBytes(const std::vector<TableShard>& tables);
 
-  // `done` is called once, from the thread "save", or with Cancelled from the destructor's thread.
+  // `done` is called once, by the thread "save"; with Cancelled where the destructor ended it.
   using Done = std::function<void(const StatusOr<SavedParts>&, const SnapshotCost&)>;
   // Holds the state of `tables` after `step` steps and starts to write one part per table (an empty
   // one where the server has no rows of it), and one of its candidates, under `directory`.
@@ -95,7 +95,7 @@ class Snapshot {
     }
 
    private:
-    // Memory.
+    // Waits until the row is taken or there is memory for its copy.
     void WaitFor(size_t shard, int64_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(snapshot_.mutex_);
 
     Snapshot& snapshot_;
@@ -117,7 +117,7 @@ class Snapshot {
   struct Batch {
     size_t shard = 0;
     std::span<const uint32_t> slots;
-    std::vector<int> buckets;  // by run: all before it are taken when the run is
+    std::vector<int> buckets;  // buckets[r]: complete below it once run r is taken
     RowImage* image = nullptr;
   };
   // Rows from place `first` of the order on.

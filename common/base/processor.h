@@ -1,7 +1,6 @@
-// The code's words with the processor: vectors of more than one width, and memory that will be
-// needed soon.
+// What the code asks of the processor: wide vectors, and cache lines ahead of their use.
 //
-// PEPNET_SIMD_CLONES: compiles a function once for every x86-64 and once for AVX2; the loader
+// PEPNET_SIMD_CLONES: compiles a function once for baseline x86-64 and once for AVX2; the loader
 // picks. Values do not depend on the choice: the loops are element by element, and contraction to
 // multiply-add is off in the whole build.
 //

@@ -49,12 +49,12 @@ class SafetensorsReader {
   StatusOr<std::vector<float>> ReadFloats(const std::string& name) const;
   StatusOr<std::vector<double>> ReadDoubles(const std::string& name) const;
   StatusOr<std::vector<int64_t>> ReadIntegers(const std::string& name) const;
-  // The same values in order, some thousand at a time, for tensors that need not fit in memory.
+  // The same values in order, up to 65,536 at a time, for tensors that need not fit in memory.
   Status VisitDoubles(const std::string& name,
                       const std::function<void(std::span<const double>)>& visit) const;
   // The stored bytes of an F32 tensor without a copy. InvalidArgument for another dtype, and for
-  // data that other tensors have pushed to an odd address. Reading what somebody cuts off meanwhile
-  // ends the process: SIGBUS.
+  // data whose address is no multiple of 4. Reading what somebody cuts off meanwhile ends the
+  // process: SIGBUS.
   StatusOr<std::span<const float>> ViewFloats(const std::string& name) const;
 
  private:

@@ -102,8 +102,8 @@ Bytes Pack(const Call& call, const void* payload, size_t payload_bytes) {
   return message;
 }
 
-// A received message that belongs to the call. The payload is 64-byte aligned and as long as it
-// says.
+// A received message that belongs to the call. The payload is 64-byte aligned; ReceiveExactly()
+// checks its length.
 struct Piece {
   Bytes message;
   size_t offset = 0;
@@ -370,8 +370,8 @@ class CollectiveOverTransport : public Collective {
       const int to = (index_ + k) % count();
       PEPNET_RETURN_IF_ERROR(SendTo(to, call, block(to).data(), block(to).size_bytes()));
     }
-    // A straggler delays its own block and whoever waits for its piece, no more: blocks are added
-    // by different workers, and each adds the pieces in worker order as they come, however late.
+    // Every block needs a piece of every worker, so a straggler delays all. Pieces that come before
+    // their turn wait in the transport: the order of additions never changes (law L3).
     const std::span<T> mine = block(index_);
     PEPNET_ASSIGN_OR_RETURN(Piece sum, AddUpInMessage<T>(call, mine));
     if (!mine.empty()) std::memcpy(mine.data(), sum.data(), mine.size_bytes());

@@ -27,7 +27,7 @@ namespace {
 constexpr int kWholeTag = 0;
 constexpr int kLengthTag = 1;
 constexpr int kPieceTag = 2;
-// More is no message of ours, and no host has the memory for it.
+// 256 GiB: a longer length is a damaged message, refused before memory is taken for it.
 constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 38;
 
 // The interval at which "mpi-send" looks whether the threads that receive move the sends on.

@@ -69,7 +69,7 @@ class MpiTransport : public Transport {
   struct Incoming {
     Bytes body;
     size_t claimed = 0;    // bytes for which a piece has been matched
-    uint64_t arrival = 0;  // breaks ties between sources
+    uint64_t arrival = 0;  // order on the channel, by which kAnyRank chooses
     std::vector<MPI_Request> requests;
   };
   struct ChannelState {

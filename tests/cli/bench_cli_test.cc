@@ -107,14 +107,19 @@ TEST_F(BenchCliTest, AllreduceAsThreadsAndUnderMpirun) {
 TEST_F(BenchCliTest, SparseMeasuresEveryStageOfRowsBeingMadeAndOfRowsThatExist) {
   const auto json =
       Bench("sparse --threads 2 --batch_sizes 4,8" + Config("seq_pooling") + Data("seq_pooling"));
-  ASSERT_EQ(json["rows"].size(), 10u);
-  for (const char* stage :
-       {"dedup: lookups", "find: rows", "pool: lookups", "scatter: lookups", "update: rows"}) {
+  ASSERT_EQ(json["rows"].size(), 12u);
+  for (const char* stage : {"dedup: lookups", "find: rows", "pool: lookups", "scatter: lookups",
+                            "update: rows", "all: rows"}) {
     EXPECT_EQ(std::count_if(json["rows"].begin(), json["rows"].end(),
                             [&](const nlohmann::json& row) { return row["stage"] == stage; }),
               2)
         << stage;
   }
+  // No step can do less than the limit of "all" counts; its stages together take at least as long
+  // as any of them.
+  const auto &update = json["rows"][4], &all = json["rows"][5];
+  EXPECT_GE(all["rows exist"]["median"], update["rows exist"]["median"]);
+  EXPECT_LT(all["of the limit"], update["of the limit"]);
 }
 
 TEST_F(BenchCliTest, Reader) {

@@ -10,7 +10,7 @@
 
 namespace pepnet {
 
-#ifdef MADV_POPULATE_WRITE
+#ifdef MADV_POPULATE_WRITE  // headers of glibc before 2.35 do not have it
 
 PagesAhead::PagesAhead(std::vector<std::span<uint8_t>> memory) {
   if (memory.empty()) return;

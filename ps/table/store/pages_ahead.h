@@ -1,6 +1,6 @@
-// PagesAhead: a thread that has the system make the pages of memory that another thread is about to
-// write, from the first on, so that the other finds them cleared. Clearing the pages of a server's
-// rows takes as long as reading them from a checkpoint.
+// PagesAhead: a thread that runs ahead of a writer through its memory. It has the system map and
+// clear each page, so that the writer need not wait for that. Clearing the pages of a server's rows
+// takes as long as reading them from a checkpoint.
 //
 // Memory:  all that is handed in is taken, written or not. Contents stay. The memory outlives the
 //          object. New pages lie on the memory node where the thread runs.

@@ -121,7 +121,7 @@ class RowIndex {
   }
   bool grows() const { return grown_.capacity > 0; }
   static Places MakePlaces(size_t capacity, size_t spill);
-  // Sets the entries that are not set yet, to `last` and some behind it.
+  // Marks entries that are not written yet as empty, through `last` and some behind it.
   static void WriteTo(size_t last, Places* places);
   // False: the run of the entry fills the spill.
   static bool Place(uint32_t home_bits, Entry entry, Places* places);
