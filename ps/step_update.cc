@@ -169,6 +169,18 @@ void StepUpdate::UpdateGathered(const TableStep& step) {
   step.scratch->ids.clear();
 }
 
+template <bool narrow>
+[[gnu::always_inline]] inline void StepUpdate::Gather(const TableStep& step, int64_t slot,
+                                                      const float* gradient) {
+  std::vector<RowUpdate>& rows = step.scratch->rows;
+  rows.push_back({step.table->floats(slot), step.table->state(slot), gradient});
+  if constexpr (narrow) {
+    step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot
+                                                                      : step.table->info(slot).id);
+  }
+  if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
+}
+
 // Every row has one gradient: it is updated while it is in the cache.
 template <bool narrow>
 Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
@@ -187,11 +199,7 @@ Status StepUpdate::ApplyOne(const TableStep& step, Source* source) {
     info.last_step = step.step;
     info.frequency += 1;
     if (source->Clicked(i)) step.table->CountClick(slot);
-    rows.push_back(
-        {step.table->floats(slot), step.table->state(slot), source->gradients + i * dim});
-    if constexpr (narrow)
-      step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? slot : info.id);
-    if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
+    Gather<narrow>(step, slot, source->gradients + i * dim);
   }
   UpdateGathered<narrow>(step);
   return absl::OkStatus();
@@ -259,13 +267,9 @@ Status StepUpdate::ApplySum(const TableStep& step, std::span<Source> sources) {
     // Since a row was gathered, all others have passed through the cache.
     if (i + kPrefetchRows < touched.size()) table->PrefetchRow(touched[i + kPrefetchRows].slot);
     const Touched& row = touched[i];
-    RowInfo& info = table->info(row.slot);
-    info.last_step = step.step;
+    table->info(row.slot).last_step = step.step;
     if (row.clicked) table->CountClick(row.slot);
-    rows.push_back({table->floats(row.slot), table->state(row.slot), row.gradient});
-    if constexpr (narrow)
-      step.scratch->ids.push_back(MutantActive(Mutant::kRoundingBySlot) ? row.slot : info.id);
-    if (rows.size() == kBlockRows) UpdateGathered<narrow>(step);
+    Gather<narrow>(step, row.slot, row.gradient);
   }
   UpdateGathered<narrow>(step);
   return absl::OkStatus();

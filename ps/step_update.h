@@ -121,6 +121,9 @@ class StepUpdate {
   static Status ApplyOne(const TableStep& step, Source* source);
   template <bool narrow>
   static Status ApplySum(const TableStep& step, std::span<Source> sources);
+  // Puts a row into the scratch space; a full block is updated.
+  template <bool narrow>
+  static void Gather(const TableStep& step, int64_t slot, const float* gradient);
   // Updates the rows in the scratch space, a block at most, and empties it.
   template <bool narrow>
   static void UpdateGathered(const TableStep& step);

@@ -181,7 +181,7 @@ namespace {
 template <int64_t fixed_dim>
 RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
   const int64_t dim = fixed_dim > 0 ? fixed_dim : any_dim, floats = 2 * dim;
-  constexpr int64_t kAhead = 16, kLineFloats = 16;
+  constexpr int64_t kAhead = 16;
   const int64_t message = std::max<int64_t>(1, 320000 / dim);  // rows that go to one place
   const size_t bytes = (rows * floats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
   std::unique_ptr<float, FreeDeleter> table(
@@ -201,8 +201,7 @@ RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
       1e-6 * count / BestSeconds(1, [&](int) {
         for (int64_t i = 0, at = 0; i < count; ++i, at = at + 1 < message ? at + 1 : 0) {
           if (i + kAhead < count) {
-            const float* const later = table.get() + picks[i + kAhead];
-            for (int64_t e = 0; e < dim; e += kLineFloats) PrefetchRead(later + e);
+            PrefetchRead(table.get() + picks[i + kAhead], dim * sizeof(float));
           }
           std::memcpy(values.data() + at * dim, table.get() + picks[i], dim * sizeof(float));
         }
@@ -210,8 +209,7 @@ RandomRowRates MeasureRows(int64_t rows, int64_t any_dim) {
   rates.update = 1e-6 * count / BestSeconds(1, [&](int) {
                    for (int64_t i = 0; i < count; ++i) {
                      if (i + kAhead < count) {
-                       float* const later = table.get() + picks[i + kAhead];
-                       for (int64_t e = 0; e < floats; e += kLineFloats) PrefetchWrite(later + e);
+                       PrefetchWrite(table.get() + picks[i + kAhead], floats * sizeof(float));
                      }
                      float* const row = table.get() + picks[i];
                      for (int64_t e = 0; e < floats; ++e) row[e] += 1.0f;

@@ -213,8 +213,8 @@ class SparseSteps {
   int64_t step_ = 0;
 };
 
-// What memory gives to all threads, for rows with as many floats of state as values: one thread's
-// rates, times the threads; together they may get less.
+// The rates that memory gives to all threads, for rows with as many floats of state as values: one
+// thread's rates, times the threads; together they may get less.
 struct Limits {
   double lines = 0;      // random reads of 64 bytes, million/s
   double reads = 0;      // random reads of a row's values, million/s
@@ -294,7 +294,7 @@ StatusOr<BenchReport> SparseBench(const BenchFlags& flags) {
     add("pool: lookups", counts.lookups, made.pool, exist.pool, limits.reads);
     add("scatter: lookups", counts.lookups, made.scatter, exist.scatter, limits.reads);
     add("update: rows", counts.rows, made.update, exist.update, limits.updates);
-    // What no step can do without: each row is read and written once, each id is read once.
+    // No step can do without this: each row is read and written once, each id is read once.
     const double least_seconds = 1e-6 * counts.rows / limits.updates +
                                  1e-9 * counts.lookups * sizeof(int64_t) / limits.bandwidth;
     add("all: rows", counts.rows, made.All(), exist.All(), 1e-6 * counts.rows / least_seconds);

@@ -14,12 +14,6 @@ namespace {
 constexpr size_t kPrefetchRows = 16;  // rows asked for ahead of their use
 constexpr size_t kPrefetchFree = 8;   // free slots likewise
 
-// A cache line has 64 bytes: 16 floats.
-inline void PrefetchFloats(const float* row, size_t dim) {
-  for (size_t e = 0; e < dim; e += 16) PrefetchRead(row + e);
-  PrefetchRead(row + dim - 1);  // a row need not begin with a line
-}
-
 }  // namespace
 
 TableShard::TableShard(const Table& table, const SparseOptimizer& optimizer, uint64_t seed)
@@ -66,8 +60,7 @@ void TableShard::FindAndReadRows(std::span<const int64_t> ids, std::span<int64_t
   CHECK_EQ(ids.size(), slots.size());
   const size_t dim = table_.dim;
   index_.Find(
-      ids, rows_,
-      [&](int64_t slot) { PrefetchFloats(floats(slot), static_cast<size_t>(codec_.state_at())); },
+      ids, rows_, [&](int64_t slot) { PrefetchValue(slot); },
       [&](size_t i, int64_t slot) {
         slots[i] = slot;
         if (slot == kNoSlot) {
@@ -202,7 +195,7 @@ void TableShard::ReadRows(std::span<const int64_t> ids, std::span<const int64_t>
   const size_t dim = table_.dim;
   for (size_t i = 0; i < ids.size(); ++i, out += dim) {
     if (i + kPrefetchRows < ids.size() && slots[i + kPrefetchRows] != kNoSlot) {
-      PrefetchFloats(floats(slots[i + kPrefetchRows]), static_cast<size_t>(codec_.state_at()));
+      PrefetchValue(slots[i + kPrefetchRows]);
     }
     if (slots[i] == kNoSlot) {
       initializer_.Fill(ids[i], {out, dim});

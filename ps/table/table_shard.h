@@ -70,9 +70,7 @@ class TableShard {
   // The same for a row that is about to be updated.
   void PrefetchRow(int64_t slot) const {
     info(slot).Prefetch();
-    const char* const row = reinterpret_cast<const char*>(floats(slot));
-    for (size_t byte = 0; byte < row_bytes_; byte += 64) PrefetchWrite(row + byte);
-    PrefetchWrite(row + row_bytes_ - 1);  // rows need not begin with a line
+    PrefetchWrite(floats(slot), row_bytes_);
   }
   // Makes a row with its initial value and state, frequency 0 and last step 0. Precondition: `id`
   // has no row.
@@ -149,6 +147,10 @@ class TableShard {
   template <typename Read>
   void ReadRows(std::span<const int64_t> ids, std::span<const int64_t> slots, float* out,
                 const Read& read) const;
+  // Brings the value of a row into the cache.
+  void PrefetchValue(int64_t slot) const {
+    PrefetchRead(floats(slot), static_cast<size_t>(codec_.state_at()) * sizeof(float));
+  }
   // Makes a row whose floats are not set.
   int64_t NewRow(int64_t id);
 

@@ -63,11 +63,6 @@ size_t CountLookups(const JobConfig& config, const UniqueIds& ids) {
   return lookups;
 }
 
-PEPNET_SIMD_INLINE void PrefetchRow(const float* row, int dim) {
-  for (int d = 0; d < dim; d += kLineFloats) PrefetchRead(row + d);
-  PrefetchRead(row + dim - 1);  // a row need not begin with a line
-}
-
 // Bags [first, last) of a leaf; fixed_dim 0: any.
 template <int fixed_dim>
 PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* rows, int any_dim,
@@ -86,7 +81,8 @@ PEPNET_SIMD_INLINE void PoolBagsOf(const Lookups& lookups, const float* const* r
     float* __restrict const sums = fixed_dim > 0 ? sum : target;
     for (int d = 0; d < dim; ++d) sums[d] = 0;
     for (int32_t lookup = lookups.bags[b]; lookup < lookups.bags[b + 1]; ++lookup) {
-      if (lookup + kAhead < end) PrefetchRow(rows[lookups.positions[lookup + kAhead]], dim);
+      if (lookup + kAhead < end)
+        PrefetchRead(rows[lookups.positions[lookup + kAhead]], dim * sizeof(float));
       const float factor = lookups.Factor(lookup, inverse_count);
       const float* __restrict const row = rows[lookups.positions[lookup]];
       for (int d = 0; d < dim; ++d) sums[d] += factor * row[d];
