@@ -13,6 +13,18 @@ extern "C" void sgemm_(const char* a_type, const char* b_type, const int* m, con
 // MKL's: threads of the calling thread's products, 0 for the process's number. Returns the number
 // before.
 extern "C" int MKL_Set_Num_Threads_Local(int threads);
+
+// MKL asks this function of its own whether the vendor is Intel before it asks for instructions, so
+// AVX-512 products, twice as fast, were not for other processors that have them. A definition in
+// the program comes before that of libtorch for both engines. MKL_ENABLE_INSTRUCTIONS=AVX2 still
+// holds it back. docs/decisions/0029-products-with-avx512.md
+extern "C" int mkl_serv_intel_cpu_true() {
+  __builtin_cpu_init();  // MKL may ask before the constructors of the program have run
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  return avx512 || __builtin_cpu_is("intel") ? 1 : 0;
+}
 #else
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
