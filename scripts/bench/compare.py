@@ -6,6 +6,7 @@ Usage: compare.py --data_dir D [--pepnet build/release/pepnet] [--work_dir runs/
                   [--steps 10] [--threads 0] [--variants routed,no_weights,every_row]
                   [--parts check,peers,mpi,start,reader,limits]
                   [--max_foreign_percent 10] [--quiet_wait_s 0] [--docs docs/performance.md]
+                  [--peers_avx512]
 
 Parts:
   check    all start from the same weights, without dropout: their first three losses must agree
@@ -24,7 +25,8 @@ Parts:
   limits   `pepnet bench` of every part of the system beside the machine's limits
 The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts
 the tables between the marks <!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!--
-/limits --> of a page.
+/limits --> of a page. --peers_avx512 gives the peers the AVX-512 products that libtorch takes on
+Intel's processors alone.
 """
 import argparse
 import json
@@ -41,7 +43,7 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 
-from support import EXAMPLE, ROOT, mpirun
+from support import EXAMPLE, ROOT, give_peers_avx512, mpirun
 
 PEERS = pathlib.Path(__file__).with_name("peers.py")
 CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile",
@@ -471,6 +473,7 @@ def main():
                         help="a round in which other programs had more of the processors is "
                              "repeated, up to twice as often")
     parser.add_argument("--docs", type=pathlib.Path, help="page to put the tables into")
+    parser.add_argument("--peers_avx512", action="store_true")
     parser.add_argument("--quiet_wait_s", type=float, default=0,
                         help="before a round: wait so long for other programs to rest")
     args = parser.parse_args()
@@ -483,6 +486,8 @@ def main():
     if not args.pepnet.exists():
         sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
     args.work_dir.mkdir(parents=True, exist_ok=True)
+    if args.peers_avx512:
+        give_peers_avx512(args.work_dir)
     bench = Bench(args)
     files = sorted(args.data_dir.glob("train-*.parquet"))
     clicks = [pq.read_table(path, columns=["clk"])["clk"].to_numpy() for path in files]

@@ -5,7 +5,7 @@ one machine.
 Usage: sparse.py [--pepnet build/release/pepnet] [--work_dir runs/bench/sparse] [--jobs A,B,C]
                  [--rounds 5] [--rows 65536] [--steps 20] [--threads 0]
                  [--peers fbgemm,fbgemm_rowwise,eager] [--parts check,peers,mpi,stages]
-                 [--max_foreign_percent 10] [--docs docs/performance.md]
+                 [--max_foreign_percent 10] [--docs docs/performance.md] [--peers_avx512]
 
   A   60 features of about 20 ids, width 16, tables of 1 million ids
   B   300 features of 1 id, width 8, tables of 200 thousand ids
@@ -28,7 +28,8 @@ Parts:
   stages  what a step does with rows on one core, without the network, beside the limits of memory:
           bench sparse
 A peer that cannot be had is left out, and the table says so. --docs puts the table between the
-marks <!-- sparse --> and <!-- /sparse --> of a page.
+marks <!-- sparse --> and <!-- /sparse --> of a page. --peers_avx512 gives the peers the AVX-512
+products that libtorch takes on Intel's processors alone.
 """
 import argparse
 import json
@@ -45,7 +46,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare import Machine, put_into, spread, text_of
-from support import ROOT, fbgemm_tables, mpirun
+from support import ROOT, fbgemm_tables, give_peers_avx512, mpirun
 
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
@@ -421,6 +422,7 @@ def main():
     parser.add_argument("--max_foreign_percent", type=float, default=10)
     parser.add_argument("--quiet_wait_s", type=float, default=0)
     parser.add_argument("--docs", type=pathlib.Path)
+    parser.add_argument("--peers_avx512", action="store_true")
     for hidden in ("--peer", "--job", "--data", "--weights"):  # of a peer's own process
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--batch_size", type=int, default=BATCH, help=argparse.SUPPRESS)
@@ -437,6 +439,9 @@ def main():
         sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
     if "mpi" in parts and "A" not in args.jobs:
         sys.exit("part mpi measures job A; add it to --jobs")
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    if args.peers_avx512:
+        give_peers_avx512(args.work_dir)
     contest = Contest(args)
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"what": "sparse", "cpu": cpu.group(1) if cpu else "unknown",

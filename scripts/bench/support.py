@@ -40,6 +40,16 @@ def mpirun(ranks, core_each=False):
     return ["mpirun", "-q", "--bind-to", bind, "--oversubscribe", "-n", str(ranks)]
 
 
+def give_peers_avx512(work_dir):
+    """Lets libtorch take its AVX-512 products in every program started from now on, as pepnet does
+    by itself (docs/decisions/0029-products-with-avx512.md); needs g++."""
+    source = work_dir / "takes_avx512.cc"
+    source.write_text('extern "C" int mkl_serv_intel_cpu_true() { return 1; }\n')
+    library = source.with_suffix(".so").resolve()
+    run(["g++", "-shared", "-fPIC", source, "-o", library])
+    os.environ["LD_PRELOAD"] = str(library)
+
+
 def run(command):
     """Runs it and returns its output; if it fails, so does the script, with its last words."""
     words = [str(word) for word in command]

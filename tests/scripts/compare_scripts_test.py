@@ -42,9 +42,14 @@ def main():
         page = scratch / "page.md"
         page.write_text("before\n<!-- compare -->\nold\n<!-- /compare -->\nafter\n")
         output = run(*compare, "--docs", page, "--threads", 1, "--peers", "eager",
-                     "--variants", "routed,every_row", "--parts", "check,peers,reader")
+                     "--variants", "routed,every_row", "--parts", "check,peers,reader",
+                     "--peers_avx512")
         expect("has pepnet's first three losses" in output,
                "the PyTorch peer and pepnet train the same model")
+        answer = "import ctypes, sys; sys.exit(ctypes.CDLL(None).mkl_serv_intel_cpu_true())"
+        expect(subprocess.run([sys.executable, "-c", answer],
+                              env={"LD_PRELOAD": str(work / "takes_avx512.so")}).returncode == 1,
+               "--peers_avx512 answers MKL for its peers")
         result = json.loads((work / "compare.json").read_text())
         for variant in ("routed", "every_row"):
             rates = result["peers"][variant]["rate"]
