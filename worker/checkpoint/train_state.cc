@@ -1,5 +1,7 @@
 #include "worker/checkpoint/train_state.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -158,6 +160,22 @@ Status ReadCounters(const std::string& text, TrainState* state, bool* inside_win
     return absl::DataLossError(absl::StrCat("\"train_metrics\": ", JsonErrorText(error.what())));
   }
   return absl::OkStatus();
+}
+
+// The matrix products that libtorch's MKL takes in this program where it would take others by
+// itself (docs/decisions/0029-products-with-avx512.md), or where its environment variables hold it
+// back: bits depend on them.
+std::string UnusualProducts() {
+  // MKL's own function, which follows these variables; a libtorch without MKL has none.
+  auto* const detect = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "mkl_serv_cpu_detect"));
+  if (detect == nullptr) return "";
+  constexpr int kAnyVendor = 0, kAvx2 = 5, kAvx512 = 7;
+  const int kind = detect();
+  int usual = kAnyVendor;
+  if (__builtin_cpu_is("intel")) usual = __builtin_cpu_supports("avx512f") ? kAvx512 : kind;
+  if (kind == usual) return "";
+  return absl::StrCat(", products of kind ",
+                      kind == kAvx512 ? "avx512" : (kind == kAvx2 ? "avx2" : absl::StrCat(kind)));
 }
 
 }  // namespace
@@ -335,7 +353,7 @@ std::string CpuDescription() {
   if (__builtin_cpu_supports("avx2")) result += " avx2";
   if (__builtin_cpu_supports("fma")) result += " fma";
   if (__builtin_cpu_supports("avx512f")) result += " avx512f";
-  return result;
+  return result + UnusualProducts();
 }
 
 }  // namespace pepnet

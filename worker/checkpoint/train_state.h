@@ -92,7 +92,8 @@ StatusOr<std::vector<std::string>> ReadDenseValuesByName(
     const std::string& directory, const std::map<std::string, std::string>& map,
     DenseParameters* parameters);
 
-// Instruction set that decides the bits here: "avx2 fma", ...
+// Instruction set that decides the bits here: "x86-64 avx2 fma", followed by the kind of matrix
+// products where it is not the one that libtorch takes by itself.
 std::string CpuDescription();
 
 }  // namespace pepnet

@@ -18,11 +18,10 @@ extern "C" int MKL_Set_Num_Threads_Local(int threads);
 // AVX-512 products, twice as fast, were not for other processors that have them. A definition in
 // the program comes before that of libtorch for both engines. MKL_ENABLE_INSTRUCTIONS=AVX2 still
 // holds it back. docs/decisions/0029-products-with-avx512.md
-extern "C" int mkl_serv_intel_cpu_true() {
-  __builtin_cpu_init();  // MKL may ask before the constructors of the program have run
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
+extern "C" __attribute__((visibility("default"))) int mkl_serv_intel_cpu_true() {
+  __builtin_cpu_init();  // a library's constructor could ask before those of the program have run
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   return avx512 || __builtin_cpu_is("intel") ? 1 : 0;
 }
 #else
