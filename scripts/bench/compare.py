@@ -25,8 +25,8 @@ Parts:
   limits   `pepnet bench` of every part of the system beside the machine's limits
 The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts
 the tables between the marks <!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!--
-/limits --> of a page. --peers_avx512 gives the peers the AVX-512 products that libtorch takes on
-Intel's processors alone.
+/limits --> of a page. --peers_avx512 gives the peers AVX-512
+matrix products, which libtorch's MKL takes on Intel's processors alone.
 """
 import argparse
 import json
@@ -384,7 +384,8 @@ def markdown(result):
              f"click rate {100 * result['click_rate']:.2f} %. "
              f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the "
              f"processors during the runs that count; {result['repeated']} rounds were repeated "
-             "because they had more.", ""]
+             "because they had more."
+             + (" The peers were given AVX-512 products." if result["peers_avx512"] else ""), ""]
     if "peers" in result:
         heads = (" | ".join(VARIANTS[v] for v in result["peers"]) + " |\n| --- |"
                  + " --- |" * len(result["peers"]))
@@ -473,7 +474,8 @@ def main():
                         help="a round in which other programs had more of the processors is "
                              "repeated, up to twice as often")
     parser.add_argument("--docs", type=pathlib.Path, help="page to put the tables into")
-    parser.add_argument("--peers_avx512", action="store_true")
+    parser.add_argument("--peers_avx512", action="store_true",
+                        help="give the peers AVX-512 matrix products, too")
     parser.add_argument("--quiet_wait_s", type=float, default=0,
                         help="before a round: wait so long for other programs to rest")
     args = parser.parse_args()
@@ -494,7 +496,7 @@ def main():
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"machine": {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count()},
               "batch_size": args.batch_size, "threads": args.threads or os.cpu_count(),
-              "steps": args.steps, "rounds": args.rounds,
+              "steps": args.steps, "rounds": args.rounds, "peers_avx512": args.peers_avx512,
               "click_rate": float(np.concatenate(clicks).mean()), "missing": {}}
     if "check" in parts:
         result.update(check(bench, peers))

@@ -28,8 +28,8 @@ Parts:
   stages  what a step does with rows on one core, without the network, beside the limits of memory:
           bench sparse
 A peer that cannot be had is left out, and the table says so. --docs puts the table between the
-marks <!-- sparse --> and <!-- /sparse --> of a page. --peers_avx512 gives the peers the AVX-512
-products that libtorch takes on Intel's processors alone.
+marks <!-- sparse --> and <!-- /sparse --> of a page. --peers_avx512 gives the peers AVX-512
+matrix products, which libtorch's MKL takes on Intel's processors alone.
 """
 import argparse
 import json
@@ -366,7 +366,8 @@ def markdown(result):
     lines = [(f"Machine: {result['cpu']}, {os.cpu_count()} cores, {result['threads']} threads a "
               f"contestant. {result['rounds']} rounds in turn, {result['steps']} steps of a peer "
               f"and {2 * result['rows'] // BATCH} of pepnet a round; other programs had "
-              f"{text_of(result['foreign_percent'], '{:.1f}')} % of the processors."), ""]
+              f"{text_of(result['foreign_percent'], '{:.1f}')} % of the processors."
+              + (" The peers were given AVX-512 products." if result["peers_avx512"] else "")), ""]
     jobs = result.get("peers", {})
     if jobs:
         lines += ["| samples/s, median [least..most] | " + " | ".join(jobs) + " |",
@@ -422,7 +423,8 @@ def main():
     parser.add_argument("--max_foreign_percent", type=float, default=10)
     parser.add_argument("--quiet_wait_s", type=float, default=0)
     parser.add_argument("--docs", type=pathlib.Path)
-    parser.add_argument("--peers_avx512", action="store_true")
+    parser.add_argument("--peers_avx512", action="store_true",
+                        help="give the peers AVX-512 matrix products, too")
     for hidden in ("--peer", "--job", "--data", "--weights"):  # of a peer's own process
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--batch_size", type=int, default=BATCH, help=argparse.SUPPRESS)
@@ -446,7 +448,8 @@ def main():
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     result = {"what": "sparse", "cpu": cpu.group(1) if cpu else "unknown",
               "threads": args.threads or os.cpu_count(), "rounds": args.rounds,
-              "steps": args.steps, "rows": args.rows, "missing": {}}
+              "steps": args.steps, "rows": args.rows,
+              "peers_avx512": args.peers_avx512, "missing": {}}
     if "check" in parts:
         result["missing"] = check(contest, peers)
     contest.machine.foreign.clear()  # what follows is timed

@@ -2,6 +2,7 @@
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -41,13 +42,22 @@ def mpirun(ranks, core_each=False):
 
 
 def give_peers_avx512(work_dir):
-    """Lets libtorch take its AVX-512 products in every program started from now on, as pepnet does
-    by itself (docs/decisions/0029-products-with-avx512.md); needs g++."""
+    """Lets libtorch's MKL take AVX-512 products in every program started from now on, as pepnet
+    does by itself (docs/decisions/0029-products-with-avx512.md); needs g++ and a processor that has
+    them."""
+    flags = re.search(r"^flags\s*:(.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    has = set(flags[1].split() if flags else [])
+    missing = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} - has
+    if missing:
+        sys.exit(f"--peers_avx512: this processor has no {', '.join(sorted(missing))}")
     source = work_dir / "takes_avx512.cc"
     source.write_text('extern "C" int mkl_serv_intel_cpu_true() { return 1; }\n')
-    library = source.with_suffix(".so").resolve()
+    library = str(source.with_suffix(".so").resolve())
+    if re.search(r"[\s:]", library):
+        sys.exit(f"--peers_avx512: LD_PRELOAD takes no path with blanks or ':', as '{library}'; "
+                 "give another --work_dir")
     run(["g++", "-shared", "-fPIC", source, "-o", library])
-    os.environ["LD_PRELOAD"] = str(library)
+    os.environ["LD_PRELOAD"] = f"{library} {os.environ.get('LD_PRELOAD', '')}".strip()
 
 
 def run(command):

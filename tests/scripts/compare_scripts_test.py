@@ -42,14 +42,9 @@ def main():
         page = scratch / "page.md"
         page.write_text("before\n<!-- compare -->\nold\n<!-- /compare -->\nafter\n")
         output = run(*compare, "--docs", page, "--threads", 1, "--peers", "eager",
-                     "--variants", "routed,every_row", "--parts", "check,peers,reader",
-                     "--peers_avx512")
+                     "--variants", "routed,every_row", "--parts", "check,peers,reader")
         expect("has pepnet's first three losses" in output,
                "the PyTorch peer and pepnet train the same model")
-        answer = "import ctypes, sys; sys.exit(ctypes.CDLL(None).mkl_serv_intel_cpu_true())"
-        expect(subprocess.run([sys.executable, "-c", answer],
-                              env={"LD_PRELOAD": str(work / "takes_avx512.so")}).returncode == 1,
-               "--peers_avx512 answers MKL for its peers")
         result = json.loads((work / "compare.json").read_text())
         for variant in ("routed", "every_row"):
             rates = result["peers"][variant]["rate"]
@@ -122,6 +117,23 @@ def main():
                and "| table | 20000 rows | memory |" in page.read_text()
                and json.loads((work / "compare.json").read_text()) == result,
                "limits alone leave the comparison as it is")
+        equal = [*compare, "--parts", "peers", "--variants", "routed", "--peers", "eager",
+                 "--peers_avx512"]
+        if "avx512vl" in pathlib.Path("/proc/cpuinfo").read_text():
+            expect("The peers were given AVX-512 products." in run(*equal),
+                   "the table says that the peers have equal products")
+            answer = (f"import sys; sys.path.insert(0, {str(ROOT / 'scripts/bench')!r})\n"
+                      "import pathlib, subprocess, support\n"
+                      f"support.give_peers_avx512(pathlib.Path({str(work)!r}))\n"
+                      "support.run([sys.executable, '-c', 'import ctypes; "
+                      "assert ctypes.CDLL(None).mkl_serv_intel_cpu_true() == 1'])")
+            run("-c", answer)
+            blank = [*equal, "--work_dir", scratch / "a b"]
+            expect("give another --work_dir" in run(*blank, status=1),
+                   "a path that cannot be preloaded is refused")
+        else:
+            expect("this processor has no avx512" in run(*equal, status=1),
+                   "without AVX-512 --peers_avx512 is refused")
         expect("unknown word 'x'" in run(*compare, "--variants", "x", status=1),
                "an unknown variant is named")
         wire = run(ROOT / "scripts/bench/wire.py", "--pepnet", PEPNET, "--data_dir", data,
