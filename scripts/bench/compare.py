@@ -25,8 +25,8 @@ Parts:
   limits   `pepnet bench` of every part of the system beside the machine's limits
 The peers' rows are decoded before their clock starts; pepnet's figure contains reading. --docs puts
 the tables between the marks <!-- compare --> ... <!-- /compare --> and <!-- limits --> ... <!--
-/limits --> of a page. --peers_avx512 gives the peers AVX-512
-matrix products, which libtorch's MKL takes on Intel's processors alone.
+/limits --> of a page. --peers_avx512 gives the peers AVX-512 matrix products, which libtorch's MKL
+takes on Intel's processors alone.
 """
 import argparse
 import json
@@ -43,7 +43,7 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 
-from support import EXAMPLE, ROOT, give_peers_avx512, mpirun
+from support import EXAMPLE, ROOT, give_peers_avx512, mpirun, peers_note
 
 PEERS = pathlib.Path(__file__).with_name("peers.py")
 CONTESTANTS = {"eager": "eager PyTorch", "compile": "torch.compile",
@@ -384,8 +384,7 @@ def markdown(result):
              f"click rate {100 * result['click_rate']:.2f} %. "
              f"Other programs had {text_of(result['foreign_percent'], '{:.1f}')} % of the "
              f"processors during the runs that count; {result['repeated']} rounds were repeated "
-             "because they had more."
-             + (" The peers were given AVX-512 products." if result["peers_avx512"] else ""), ""]
+             "because they had more." + peers_note(result), ""]
     if "peers" in result:
         heads = (" | ".join(VARIANTS[v] for v in result["peers"]) + " |\n| --- |"
                  + " --- |" * len(result["peers"]))

@@ -28,8 +28,8 @@ Parts:
   stages  what a step does with rows on one core, without the network, beside the limits of memory:
           bench sparse
 A peer that cannot be had is left out, and the table says so. --docs puts the table between the
-marks <!-- sparse --> and <!-- /sparse --> of a page. --peers_avx512 gives the peers AVX-512
-matrix products, which libtorch's MKL takes on Intel's processors alone.
+marks <!-- sparse --> and <!-- /sparse --> of a page. --peers_avx512 gives the peers AVX-512 matrix
+products, which libtorch's MKL takes on Intel's processors alone.
 """
 import argparse
 import json
@@ -46,7 +46,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare import Machine, put_into, spread, text_of
-from support import ROOT, fbgemm_tables, give_peers_avx512, mpirun
+from support import ROOT, fbgemm_tables, give_peers_avx512, mpirun, peers_note
 
 JOBS = {"A": {"features": 60, "length": 20, "dim": 16, "vocabulary": 1_000_000},
         "B": {"features": 300, "length": 1, "dim": 8, "vocabulary": 200_000},
@@ -367,7 +367,7 @@ def markdown(result):
               f"contestant. {result['rounds']} rounds in turn, {result['steps']} steps of a peer "
               f"and {2 * result['rows'] // BATCH} of pepnet a round; other programs had "
               f"{text_of(result['foreign_percent'], '{:.1f}')} % of the processors."
-              + (" The peers were given AVX-512 products." if result["peers_avx512"] else "")), ""]
+              + peers_note(result)), ""]
     jobs = result.get("peers", {})
     if jobs:
         lines += ["| samples/s, median [least..most] | " + " | ".join(jobs) + " |",
@@ -441,7 +441,6 @@ def main():
         sys.exit(f"there is no {args.pepnet}; run scripts/build.sh first")
     if "mpi" in parts and "A" not in args.jobs:
         sys.exit("part mpi measures job A; add it to --jobs")
-    args.work_dir.mkdir(parents=True, exist_ok=True)
     if args.peers_avx512:
         give_peers_avx512(args.work_dir)
     contest = Contest(args)

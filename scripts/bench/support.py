@@ -51,13 +51,19 @@ def give_peers_avx512(work_dir):
     if missing:
         sys.exit(f"--peers_avx512: this processor has no {', '.join(sorted(missing))}")
     source = work_dir / "takes_avx512.cc"
-    source.write_text('extern "C" int mkl_serv_intel_cpu_true() { return 1; }\n')
     library = str(source.with_suffix(".so").resolve())
     if re.search(r"[\s:]", library):
         sys.exit(f"--peers_avx512: LD_PRELOAD takes no path with blanks or ':', as '{library}'; "
                  "give another --work_dir")
+    work_dir.mkdir(parents=True, exist_ok=True)
+    source.write_text('extern "C" int mkl_serv_intel_cpu_true() { return 1; }\n')
     run(["g++", "-shared", "-fPIC", source, "-o", library])
     os.environ["LD_PRELOAD"] = f"{library} {os.environ.get('LD_PRELOAD', '')}".strip()
+
+
+def peers_note(result):
+    """What a table says behind its machine of peers that give_peers_avx512() was called for."""
+    return " The peers were given AVX-512 products." if result["peers_avx512"] else ""
 
 
 def run(command):
